@@ -1,0 +1,33 @@
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: setup demo test check format lint types clean
+
+setup: .venv/.installed
+
+# torch goes first and pinned: left to the resolver, a machine may fetch another build of several gigabytes.
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: setup
+	$(BIN)/usrl demo --out demo
+
+test: setup
+	$(BIN)/pytest
+
+# What CI runs: the format, the lint rules, the types and everything that `make test` runs.
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv build dist demo

@@ -1,0 +1,1 @@
+"""Policies, training and the SB3 face."""

@@ -1,0 +1,1 @@
+"""Environments: batched tasks and the faces that offer them."""

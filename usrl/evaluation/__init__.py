@@ -1,0 +1,1 @@
+"""Segmenters, comparison, statistics and reports."""

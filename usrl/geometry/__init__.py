@@ -1,0 +1,1 @@
+"""Batched polygon geometry on torch tensors."""
