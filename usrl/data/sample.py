@@ -11,6 +11,8 @@ GrayImage = NDArray[np.uint8]
 BoolMask = NDArray[np.bool_]
 Box = tuple[float, float, float, float]
 """(x0, y0, x1, y1) in pixels of the native image."""
+Prompt = tuple[Box, ...]
+"""Bounding boxes, one per lesion component."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,203 @@
+"""The images and targets of a split at working size, on one device."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from usrl.data.components import best_overlap, split_components
+from usrl.data.letterbox import Letterbox
+from usrl.data.sample import BoolMask, GrayImage, Sample
+from usrl.errors import UserError
+
+MIN_AREA_PX = 4
+"""Target components of fewer working px than this hold no contour and give no row."""
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Letterboxed images with one target per row: what a task's episodes are drawn from.
+
+    Attributes:
+        images: Gray images, uint8, shape (M, S, S).
+        targets: Reference masks, bool, shape (M, S, S).
+        proposals: Masks that episodes start from, bool, shape (M, S, S), or None.
+        names: Name of the sample of each row, length M; a sample of several lesions repeats.
+        sample_index: Index of each row's sample in the sequence the bank was made from, length M.
+        dropped: Names of samples, one per row left out, of which no proposal overlapped the target.
+        too_small: Names of samples, one per row left out, of which the target component is smaller
+            than ``MIN_AREA_PX`` at working size.
+    """
+
+    images: torch.Tensor
+    targets: torch.Tensor
+    proposals: torch.Tensor | None
+    names: tuple[str, ...]
+    sample_index: tuple[int, ...]
+    dropped: tuple[str, ...] = ()
+    too_small: tuple[str, ...] = ()
+
+    @classmethod
+    def from_samples(
+        cls,
+        samples: Sequence[Sample],
+        size: int = 128,
+        proposals: Sequence[BoolMask] | None = None,
+        by_component: bool = True,
+        show_progress: bool = False,
+    ) -> "Bank":
+        """Letterbox samples into a bank on the CPU.
+
+        By component, each 8-connected component of a native target gives a row, and a sample with an
+        empty target gives none: it holds nothing to refine. Otherwise each sample gives one row,
+        whether or not its target is empty.
+
+        With proposals, a row by component gets the proposal's component that overlaps its target most;
+        a row by sample gets the whole proposal. Rows left without a proposal are left out, listed in
+        ``dropped`` and counted in a warning.
+
+        Args:
+            samples: Images with targets, native resolution.
+            size: Side S of the working images, px.
+            proposals: Network masks at native resolution, bool, one per sample, or None.
+            by_component: One row per target component, else one row per sample.
+            show_progress: Show a progress bar.
+
+        Returns:
+            The bank.
+
+        Raises:
+            UserError: If the proposals do not fit the samples, or no row remains.
+        """
+        _check_proposals(samples, proposals)
+        builder = _Builder(size, by_component)
+        for index, sample in enumerate(_tracked(samples, show_progress)):
+            builder.add(index, sample, None if proposals is None else proposals[index])
+        return builder.finish(has_proposals=proposals is not None)
+
+    def __len__(self) -> int:
+        """Return the number of rows M."""
+        return len(self.names)
+
+    @property
+    def size(self) -> int:
+        """Side S of the working images, px."""
+        return int(self.images.shape[-1])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.images.device
+
+    def to(self, device: torch.device | str) -> "Bank":
+        """Return the bank with its tensors on a device.
+
+        Args:
+            device: Torch device.
+
+        Returns:
+            A bank that shares everything but the tensors.
+        """
+        proposals = None if self.proposals is None else self.proposals.to(device)
+        return replace(
+            self, images=self.images.to(device), targets=self.targets.to(device), proposals=proposals
+        )
+
+
+class _Builder:
+    """Collects the rows of a bank."""
+
+    def __init__(self, size: int, by_component: bool) -> None:
+        self.size = size
+        self.by_component = by_component
+        self.images: list[GrayImage] = []
+        self.targets: list[BoolMask] = []
+        self.proposals: list[BoolMask] = []
+        self.names: list[str] = []
+        self.sample_index: list[int] = []
+        self.dropped: list[str] = []
+        self.too_small: list[str] = []
+
+    def add(self, index: int, sample: Sample, proposal: BoolMask | None) -> None:
+        """Append the rows of one sample."""
+        letterbox = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), self.size)
+        image = letterbox.image(sample.image)
+        for native in split_components(sample.target) if self.by_component else [sample.target]:
+            target = letterbox.target(native)
+            if self.by_component and target.sum() < MIN_AREA_PX:
+                self.too_small.append(sample.name)
+                continue
+            if proposal is not None:
+                start = self._proposal(letterbox, proposal, native)
+                if start is None:
+                    self.dropped.append(sample.name)
+                    continue
+                self.proposals.append(start)
+            self.images.append(image)
+            self.targets.append(target)
+            self.names.append(sample.name)
+            self.sample_index.append(index)
+
+    def _proposal(self, letterbox: Letterbox, proposal: BoolMask, native: BoolMask) -> BoolMask | None:
+        """Return the working proposal of one row, or None where there is none."""
+        chosen = best_overlap(proposal, native) if self.by_component else proposal
+        if chosen is None:
+            return None
+        working = letterbox.target(chosen)
+        return working if working.sum() >= MIN_AREA_PX else None
+
+    def finish(self, has_proposals: bool) -> Bank:
+        """Return the bank, after saying what was left out."""
+        self._warn()
+        if not self.names:
+            raise UserError(
+                f"the bank has no rows: {len(self.dropped)} lesions have no overlapping proposal and "
+                f"{len(self.too_small)} are smaller than {MIN_AREA_PX} px at size {self.size}; "
+                "pass samples with a non-empty target, better proposals, or a larger size"
+            )
+        return Bank(
+            images=torch.from_numpy(np.stack(self.images)),  # (M, S, S)
+            targets=torch.from_numpy(np.stack(self.targets)),  # (M, S, S)
+            proposals=torch.from_numpy(np.stack(self.proposals)) if has_proposals else None,
+            names=tuple(self.names),
+            sample_index=tuple(self.sample_index),
+            dropped=tuple(self.dropped),
+            too_small=tuple(self.too_small),
+        )
+
+    def _warn(self) -> None:
+        reasons = [
+            (self.dropped, "no proposal component overlaps them"),
+            (self.too_small, f"they are smaller than {MIN_AREA_PX} px at size {self.size}"),
+        ]
+        for names, reason in reasons:
+            if names:
+                listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+                warnings.warn(f"{len(names)} lesions left out: {reason} ({listed})", stacklevel=4)
+
+
+def _tracked(samples: Sequence[Sample], show_progress: bool) -> Iterator[Sample]:
+    if show_progress:
+        yield from track(samples, description="Building the bank")
+    else:
+        yield from samples
+
+
+def _check_proposals(samples: Sequence[Sample], proposals: Sequence[BoolMask] | None) -> None:
+    """Raise where proposals and samples do not match one to one."""
+    if proposals is None:
+        return
+    if len(proposals) != len(samples):
+        raise UserError(
+            f"one proposal per sample is needed, got {len(proposals)} for {len(samples)} samples; "
+            "pass the proposals of exactly these samples"
+        )
+    for sample, proposal in zip(samples, proposals, strict=True):
+        if proposal.dtype != np.bool_ or proposal.shape != sample.image.shape:
+            raise UserError(
+                f"{sample.name}: its proposal must be bool of shape {sample.image.shape}, "
+                f"got {proposal.dtype} {proposal.shape}; resample it to the native image"
+            )

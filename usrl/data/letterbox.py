@@ -1,0 +1,179 @@
+"""Between an image of any size and the square working image, with the aspect ratio kept."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from usrl.data.sample import BoolMask, GrayImage
+from usrl.errors import UserError
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """A centred, zero-padded square view of an image, and the way back.
+
+    Pixel centres lie at integer coordinates, so that a native point maps as
+    ``x_working = (x_native + 0.5) * scale_x - 0.5 + left``. The resized sides are whole pixels, hence the
+    two scales differ slightly from ``scale``; points use exactly the scales that the resize used.
+
+    Attributes:
+        native_shape: (H, W) of the native image, px.
+        size: Side of the square working image, px.
+        scale: Nominal working px per native px, ``size / max(H, W)``; above 1 the image is enlarged.
+        top: Rows of padding above the image, px.
+        left: Columns of padding left of the image, px.
+    """
+
+    native_shape: tuple[int, int]
+    size: int
+    scale: float
+    top: int
+    left: int
+
+    @classmethod
+    def fit(cls, shape: tuple[int, int], size: int) -> "Letterbox":
+        """Return the letterbox that fits an image into a square.
+
+        Args:
+            shape: (H, W) of the native image, px.
+            size: Side of the working image, px.
+
+        Returns:
+            The letterbox; the long side of the image fills the square.
+
+        Raises:
+            UserError: If a side is smaller than one pixel.
+        """
+        height, width = int(shape[0]), int(shape[1])
+        if min(height, width, size) < 1:
+            raise UserError(
+                f"shape and size must be at least 1 px, got shape {(height, width)} and size {size}; "
+                "pass the (H, W) of a non-empty image and a positive size"
+            )
+        scale = size / max(height, width)
+        rows, columns = _resized_shape((height, width), scale)
+        return cls((height, width), size, scale, (size - rows) // 2, (size - columns) // 2)
+
+    @property
+    def resized_shape(self) -> tuple[int, int]:
+        """(rows, columns) that the image covers inside the square, px."""
+        return _resized_shape(self.native_shape, self.scale)
+
+    @property
+    def scale_xy(self) -> tuple[float, float]:
+        """Working px per native px along x and y, as the resize applies them."""
+        rows, columns = self.resized_shape
+        return columns / self.native_shape[1], rows / self.native_shape[0]
+
+    def image(self, image: GrayImage) -> GrayImage:
+        """Return the working image.
+
+        Area averaging shrinks, bilinear interpolation enlarges.
+
+        Args:
+            image: Gray image, uint8, shape (H, W).
+
+        Returns:
+            Working image, uint8, shape (size, size), zero outside the native image.
+
+        Raises:
+            UserError: If the image has another shape than the letterbox was fitted to.
+        """
+        self._check_native(image.shape)
+        return self._resize_and_pad(image)
+
+    def target(self, mask: BoolMask) -> BoolMask:
+        """Return the working mask: pixels that the native mask covers by half or more.
+
+        Args:
+            mask: Native mask, bool, shape (H, W).
+
+        Returns:
+            Working mask, bool, shape (size, size).
+
+        Raises:
+            UserError: If the mask has another shape than the letterbox was fitted to.
+        """
+        self._check_native(mask.shape)
+        return self._resize_and_pad(mask.astype(np.uint8) * np.uint8(255)) > 127
+
+    def points_to_working(self, points: ArrayLike) -> FloatArray:
+        """Map native points to the working image.
+
+        Args:
+            points: (x, y) in native px, shape (..., 2).
+
+        Returns:
+            (x, y) in working px, float32, shape (..., 2).
+        """
+        scale, offset = self._affine()
+        return ((np.asarray(points, np.float64) + 0.5) * scale - 0.5 + offset).astype(np.float32)
+
+    def points_to_native(self, points: ArrayLike) -> FloatArray:
+        """Map working points to the native image: the inverse of ``points_to_working``.
+
+        Args:
+            points: (x, y) in working px, shape (..., 2).
+
+        Returns:
+            (x, y) in native px, float32, shape (..., 2).
+        """
+        scale, offset = self._affine()
+        return ((np.asarray(points, np.float64) + 0.5 - offset) / scale - 0.5).astype(np.float32)
+
+    def to_native(self, array: NDArray[np.floating]) -> FloatArray:
+        """Return a working map, such as a probability, at native resolution.
+
+        The padding is cut off; bilinear interpolation enlarges, area averaging shrinks.
+
+        Args:
+            array: Working map, float, shape (size, size).
+
+        Returns:
+            Native map, float32, shape (H, W).
+
+        Raises:
+            UserError: If the array is not of shape (size, size).
+        """
+        if array.shape != (self.size, self.size):
+            raise UserError(
+                f"a working map must be of shape {(self.size, self.size)}, got {array.shape}; "
+                "pass the map of the letterboxed image"
+            )
+        rows, columns = self.resized_shape
+        inner = array[self.top : self.top + rows, self.left : self.left + columns].astype(np.float32)
+        height, width = self.native_shape
+        method = cv2.INTER_LINEAR if self.scale <= 1 else cv2.INTER_AREA
+        return np.asarray(cv2.resize(inner, (width, height), interpolation=method), np.float32)
+
+    def _affine(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return scale and offset, each (x, y)."""
+        return np.array(self.scale_xy), np.array([self.left, self.top], np.float64)
+
+    def _check_native(self, shape: tuple[int, ...]) -> None:
+        if shape != self.native_shape:
+            raise UserError(
+                f"this letterbox fits arrays of shape {self.native_shape}, got {shape}; "
+                "make one for this image with Letterbox.fit"
+            )
+
+    def _resize_and_pad(self, image: GrayImage) -> GrayImage:
+        """Return the image at ``resized_shape`` on a zero square, uint8, shape (size, size)."""
+        rows, columns = self.resized_shape
+        method = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
+        square = np.zeros((self.size, self.size), np.uint8)
+        square[self.top : self.top + rows, self.left : self.left + columns] = (
+            image
+            if (rows, columns) == self.native_shape
+            else cv2.resize(image, (columns, rows), interpolation=method)
+        )
+        return square
+
+
+def _resized_shape(shape: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Return the whole-pixel (rows, columns) of an image after scaling; never less than one pixel."""
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
