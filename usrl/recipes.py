@@ -1,0 +1,201 @@
+"""Recipes: what a training is, written as YAML and checked strictly.
+
+A recipe holds the differences from the defaults below, each with its reason. The same models read a
+recipe by path, apply ``--set key=value`` and write the resolved recipe into a run.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from usrl.errors import UserError, suggest
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Scalar = bool | int | float | str | None
+
+
+class Strict(BaseModel):
+    """A part of a recipe: unknown keys and wrong types are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DataRecipe(Strict):
+    """Which images: a dataset by name, where it lies and how it is split."""
+
+    name: str = "phantom"
+    root: str | None = None
+    size: PositiveInt = 128
+    split_seed: int = 0
+    count: PositiveInt = 200
+    seed: int = 0
+
+
+class EnvRecipe(Strict):
+    """A registered environment and the arguments that differ from its defaults."""
+
+    id: str = "usrl/ContourRefine-v0"
+    kwargs: dict[str, Scalar] = {}
+    max_episode_steps: PositiveInt = 10
+    proposals: str | None = None
+
+
+class AgentRecipe(Strict):
+    """How an agent is trained.
+
+    ``algorithm`` is the lower-case name of a Stable-Baselines3 or sb3-contrib algorithm and
+    ``hyperparameters`` are arguments of its class; steps count single environments' steps.
+    """
+
+    kind: Literal["agent"] = "agent"
+    data: DataRecipe = DataRecipe()
+    env: EnvRecipe = EnvRecipe()
+    algorithm: str = "ppo"
+    policy: str = "ContourPolicy"
+    policy_kwargs: dict[str, Scalar] = {}
+    hyperparameters: dict[str, Scalar] = {}
+    num_envs: PositiveInt = 32
+    total_steps: PositiveInt = 100_000
+    evaluate_every: PositiveInt = 10_240
+    checkpoint_every: PositiveInt = 10_240
+    seed: int = 0
+
+
+class AugmentRecipe(Strict):
+    """Random changes of a training image and its mask.
+
+    Rotation in degrees and scale as a fraction are half-widths around no change, translation is a
+    fraction of the side, gamma the half-width of its logarithm.
+    """
+
+    flip: bool = True
+    rotation_deg: Annotated[float, Field(ge=0, le=180)] = 15.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    translation: Annotated[float, Field(ge=0, lt=1)] = 0.08
+    gamma: Annotated[float, Field(ge=0)] = 0.3
+
+
+class NetworkRecipe(Strict):
+    """How a segmentation network is trained."""
+
+    kind: Literal["network"]
+    data: DataRecipe = DataRecipe()
+    network: str = "unet"
+    channels: Annotated[list[PositiveInt], Field(min_length=2)] = [16, 32, 64, 128, 256]
+    residual_units: Annotated[int, Field(ge=0)] = 2
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    augment: AugmentRecipe = AugmentRecipe()
+    epochs: PositiveInt = 40
+    batch_size: PositiveInt = 16
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-5
+    seed: int = 0
+
+
+Recipe = AgentRecipe | NetworkRecipe
+_MODELS: dict[str, type[AgentRecipe] | type[NetworkRecipe]] = {"agent": AgentRecipe, "network": NetworkRecipe}
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that also reads ``5e-4`` as a number, which YAML 1.1 takes for text."""
+
+
+# add_implicit_resolver copies the parent's table, so that SafeLoader itself stays as it is.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Return the value of a YAML text, safely.
+
+    Args:
+        text: YAML.
+        source: Name of the file or option for messages.
+
+    Raises:
+        UserError: If the text is not valid YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{source}: not valid YAML ({error}); mend the syntax") from None
+
+
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe.
+
+    Args:
+        path: A YAML file, or a folder that holds ``recipe.yaml``.
+        overrides: ``key=value`` with dotted keys, such as ``data.name=busi``; values are YAML.
+
+    Returns:
+        The checked recipe with every default filled in.
+
+    Raises:
+        UserError: If the file is missing or not YAML, or a key or value is wrong; names key and file.
+    """
+    path = Path(path)
+    path = path / "recipe.yaml" if path.is_dir() else path
+    try:
+        tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read the recipe ({error}); give the path of a YAML file") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: a recipe is a mapping of keys to values, got {type(tree).__name__}")
+    for override in overrides:
+        _apply_override(tree, override)
+    return parse_recipe(tree, str(path))
+
+
+def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
+    """Check a recipe that is already a mapping; see `load_recipe`."""
+    kind = tree.get("kind", "agent")
+    if kind not in _MODELS:
+        raise UserError(
+            f"{source}: kind must be 'agent' or 'network', got {kind!r}; {suggest(str(kind), _MODELS)}"
+        )
+    model = _MODELS[kind]
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        raise UserError("\n".join(_explain(e, model, source) for e in error.errors())) from None
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the resolved recipe as YAML that `load_recipe` reads back equal."""
+    return yaml.safe_dump(recipe.model_dump(), sort_keys=False)
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set wants key=value, got {override!r}; for example --set data.name=busi")
+    *parents, leaf = key.split(".")
+    node = tree
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise UserError(f"--set {override}: {parent!r} is a value, not a group of keys")
+    node[leaf] = parse_yaml(value, f"--set {override}")
+
+
+def _explain(error: Any, model: type[BaseModel], source: str) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        *parents, name = error["loc"]
+        return f"{source}: unknown key {key!r}; {suggest(str(name), _known(model, parents))}"
+    return f"{source}: {key}: {error['msg']}, got {error['input']!r}"
+
+
+def _known(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
+    for part in location:
+        annotation = model.model_fields[part].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return list(model.model_fields)

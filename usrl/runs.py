@@ -1,0 +1,286 @@
+"""The run folder: what training writes and everything else opens.
+
+A run holds ``recipe.yaml`` (resolved), ``weights.safetensors`` (best by validation),
+``checkpoint.safetensors`` (the latest state of training), ``log.jsonl`` (one row per evaluation),
+``split.tsv`` and ``versions.json``. Every file is replaced atomically and none is ever unpickled, so a
+killed training leaves a folder that opens, and a hostile one cannot run code.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from usrl.errors import UserError
+from usrl.recipes import Recipe, dump_recipe, load_recipe
+
+_RECORDED_PACKAGES = (
+    "usrl",
+    "torch",
+    "stable-baselines3",
+    "gymnasium",
+    "monai",
+    "numpy",
+    "opencv-python-headless",
+)
+_OPTIMIZER = "optimizer."
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder with a resolved recipe and the weights that training found.
+
+    Attributes:
+        path: The folder.
+        recipe: The resolved recipe.
+    """
+
+    path: Path
+    recipe: Recipe
+
+    @property
+    def weights_path(self) -> Path:
+        """The best weights by validation."""
+        return self.path / "weights.safetensors"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The latest state of training."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def log_path(self) -> Path:
+        """One JSON row per evaluation: step, seconds and validation figures."""
+        return self.path / "log.jsonl"
+
+    @property
+    def split_path(self) -> Path:
+        """The split that the run was trained on."""
+        return self.path / "split.tsv"
+
+    def append_log(self, row: Mapping[str, float]) -> None:
+        """Add one row of figures to the log."""
+        with self.log_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(row)) + "\n")
+
+    def read_log(self) -> list[dict[str, float]]:
+        """Return the rows of the log; empty where nothing was logged.
+
+        Raises:
+            UserError: If a line other than the last is not JSON. The last may have been cut by a kill.
+        """
+        if not self.log_path.exists():
+            return []
+        lines = self.log_path.read_text(encoding="utf-8").splitlines()
+        rows = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                if number < len(lines):
+                    raise UserError(f"{self.log_path}: line {number} is not JSON; remove it") from None
+        return rows
+
+    def truncate_log(self, step: float) -> None:
+        """Drop rows after ``step``, so that a resumed training writes each of them once."""
+        kept = [row for row in self.read_log() if row["step"] <= step]
+        write_atomically(self.log_path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+
+
+def create_run(path: Path | str, recipe: Recipe, *, resume: bool = False) -> Run:
+    """Make the folder of a new run, or open the folder of one that is to go on.
+
+    Args:
+        path: Folder to write; made if absent.
+        recipe: The resolved recipe.
+        resume: Continue the run that is there; its recipe must equal ``recipe``.
+
+    Raises:
+        UserError: If the folder cannot be written, holds anything while not resuming, or holds another
+            recipe while resuming.
+    """
+    path = Path(path)
+    if resume and (path / "recipe.yaml").exists():
+        run = Run(path, load_recipe(path))
+        if run.recipe != recipe:
+            raise UserError(
+                f"{path} was trained from another recipe; resume it with that one, or choose another --out"
+            )
+        return run
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(
+            f"{path} already holds something; choose another --out, or --resume to continue a run"
+        )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_atomically(path / "recipe.yaml", dump_recipe(recipe).encode())
+        write_atomically(path / "versions.json", json.dumps(_versions(), indent=2).encode())
+    except OSError as error:
+        raise UserError(f"{path}: cannot write here ({error.strerror}); choose another --out") from None
+    return Run(path, recipe)
+
+
+def open_run(path: Path | str) -> Run:
+    """Open a run, or an agent folder that ships weights, for use.
+
+    Raises:
+        UserError: If the folder, its recipe or its weights are missing.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise UserError(f"{path}: no such run; train one with `usrl train RECIPE --out {path}`")
+    run = Run(path, load_recipe(path))
+    if not run.weights_path.is_file():
+        raise UserError(f"{run.weights_path} is missing; train the run again or resume it with `--resume`")
+    return run
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file by new content in one step: a reader or a kill sees the old or the new, whole."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any] | None = None) -> None:
+    """Write tensors as safetensors, with JSON facts in the header, atomically."""
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_atomically(path, save(plain, metadata={"facts": json.dumps(dict(facts or {}))}))
+
+
+def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote.
+
+    Returns:
+        The tensors by name, and the facts.
+
+    Raises:
+        UserError: If the file is missing, truncated or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, facts
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; train the run again") from None
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{path}: truncated or not a safetensors file ({error}); train the run again"
+        ) from None
+
+
+def load_weights(path: Path, module: nn.Module) -> None:
+    """Load a weight file into a module of the architecture it was written from.
+
+    Raises:
+        UserError: If the file is unusable, or its names or shapes are not the module's.
+    """
+    tensors, _ = load_tensors(path)
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if wanted != found:
+        name = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
+        raise UserError(
+            f"{path}: weights of another architecture: {name!r} is {found.get(name, 'absent')} in the file "
+            f"and {wanted.get(name, 'absent')} in the network of recipe.yaml; restore the one or the other"
+        )
+    module.load_state_dict(tensors)
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Return the state of an optimizer as tensors for `save_tensors`, named ``optimizer.<parameter>.<key>``.
+
+    Learning rate and other settings are not state: they come from the recipe and the step.
+    """
+    return {
+        f"{_OPTIMIZER}{index}.{key}": torch.as_tensor(value)
+        for index, entries in optimizer.state_dict()["state"].items()
+        for key, value in entries.items()
+        if value is not None
+    }
+
+
+def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Restore what `optimizer_tensors` returned; other names are left alone.
+
+    Args:
+        optimizer: Over the same parameters in the same order, which already hold their restored values.
+        tensors: A checkpoint's tensors.
+
+    Raises:
+        UserError: If the state belongs to another number of parameters or to other shapes.
+    """
+    parameters = [value for group in optimizer.param_groups for value in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if not name.startswith(_OPTIMIZER):
+            continue
+        index, key = name.removeprefix(_OPTIMIZER).split(".", 1)
+        if int(index) >= len(parameters) or tensor.shape not in ((), parameters[int(index)].shape):
+            raise UserError(
+                f"checkpoint: {name!r} fits no parameter of this recipe's network; train it again"
+            )
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def select_device(name: str) -> torch.device:
+    """Return the device of a ``--device`` argument: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        UserError: If the name is not a device, or that device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device must be auto, cpu, cuda or cuda:N, got {name!r}") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"--device {name}: {torch.cuda.device_count()} CUDA devices here; use --device auto or cpu"
+        )
+    return device
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    versions |= {name: _version(name) for name in _RECORDED_PACKAGES}
+    # The commit of the sources that ran, where they are a checkout; a wheel has its version only, even
+    # where its environment lies inside somebody's repository.
+    root = Path(__file__).resolve().parents[1]
+    command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return versions
+    lines = found.stdout.split("\n")
+    is_checkout = found.returncode == 0 and Path(lines[0]) == root
+    return versions | ({"commit": lines[1]} if is_checkout else {})
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
