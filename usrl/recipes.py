@@ -7,7 +7,7 @@ recipe by path, apply ``--set key=value`` and write the resolved recipe into a r
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,6 +23,9 @@ class Strict(BaseModel):
     """A part of a recipe: unknown keys and wrong types are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+StrictModel = TypeVar("StrictModel", bound=Strict)
 
 
 class DataRecipe(Strict):
@@ -160,7 +163,20 @@ def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
         raise UserError(
             f"{source}: kind must be 'agent' or 'network', got {kind!r}; {suggest(str(kind), _MODELS)}"
         )
-    model = _MODELS[kind]
+    return check(_MODELS[kind], tree, source)
+
+
+def check(model: type[StrictModel], tree: dict[str, Any], source: str) -> StrictModel:
+    """Return a mapping as a checked model.
+
+    Args:
+        model: A subclass of `Strict`.
+        tree: Keys and values.
+        source: Name of the file or call for messages.
+
+    Raises:
+        UserError: If a key is unknown or a value is wrong; one line each.
+    """
     try:
         return model.model_validate(tree)
     except ValidationError as error:
