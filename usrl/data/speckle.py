@@ -36,7 +36,8 @@ class PointSpread:
     def lateral_width(self, rows: int) -> FloatArray:
         """Return the lateral standard deviation of every row, px, float32, shape (rows,)."""
         depth = np.linspace(0.0, 1.0, rows, dtype=np.float32)
-        return np.sqrt(self.lateral_px**2 + (self.divergence * (depth - self.focus)) ** 2)
+        width = np.sqrt(self.lateral_px**2 + (self.divergence * (depth - self.focus)) ** 2)
+        return np.asarray(width, np.float32)
 
 
 def speckle(

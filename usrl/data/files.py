@@ -1,0 +1,137 @@
+"""Reading images and masks from files that users bring."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from usrl.data.sample import BoolMask, GrayImage
+from usrl.errors import UserError
+
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".gif"}
+)
+"""Files with these suffixes, in any case, are taken for images; others in a folder are ignored."""
+
+
+def read_gray(path: Path | str) -> GrayImage:
+    """Read an image file as 8-bit gray.
+
+    Gray, RGB, palette and 1-bit images are converted to luminance (ITU-R 601); alpha is dropped, so that
+    the pixels below it count. Images of more than 8 bits (16-bit, 32-bit integer, float) are scaled
+    linearly so that 0 stays 0 and their largest value becomes 255.
+
+    Args:
+        path: File in any format that Pillow reads.
+
+    Returns:
+        Gray image, uint8, shape (H, W).
+
+    Raises:
+        UserError: If the file is absent, is no image, is damaged, holds several frames, has negative or
+            non-finite values, or is too large to be decoded safely.
+    """
+    path = Path(path)
+    with _opened(path) as image:
+        if image.mode.startswith(("I", "F")):
+            return _scale_to_gray(path, np.asarray(image))
+        return _luminance(image)
+
+
+def read_mask(path: Path | str) -> BoolMask:
+    """Read a mask file: foreground is where the luminance exceeds 127, whatever the alpha.
+
+    Masks of more than 8 bits are foreground where they exceed half of their largest value.
+
+    Args:
+        path: File in any format that Pillow reads: 1-bit, gray, palette, RGB or RGBA.
+
+    Returns:
+        Mask, bool, shape (H, W).
+
+    Raises:
+        UserError: As ``read_gray``.
+    """
+    return read_gray(path) > 127
+
+
+def read_size(path: Path | str) -> tuple[int, int]:
+    """Return (H, W) of an image file in px, from its header alone.
+
+    Args:
+        path: File in any format that Pillow reads.
+
+    Returns:
+        Height and width, px.
+
+    Raises:
+        UserError: If the file is absent, is no image, or holds several frames.
+    """
+    with _opened(Path(path)) as image:
+        return image.height, image.width
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the image files of a folder by name, hidden ones left out.
+
+    Args:
+        folder: An existing folder.
+
+    Returns:
+        Paths with one of ``IMAGE_SUFFIXES``, sorted.
+    """
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image, and turn all that can go wrong with it into a ``UserError``."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"{path}: {what}; give the path of an image file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                frames = getattr(image, "n_frames", 1)
+                if frames != 1:
+                    raise UserError(f"{path}: holds {frames} frames; save the one to use as a PNG of its own")
+                yield image
+    except UnidentifiedImageError as error:
+        raise UserError(f"{path}: is not an image that can be read; convert it to PNG") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(
+            f"{path}: has too many pixels to be decoded safely ({error}); crop or shrink it first"
+        ) from error
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"{path}: is damaged or cannot be read ({error}); download or export it again"
+        ) from error
+
+
+def _luminance(image: Image.Image) -> GrayImage:
+    """Return the luminance of an 8-bit image, alpha dropped."""
+    if image.mode in ("P", "PA", "RGBA", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"):
+        image = image.convert("RGB")
+    return np.array(image.convert("L"), np.uint8)
+
+
+def _scale_to_gray(path: Path, values: NDArray[np.generic]) -> GrayImage:
+    """Scale values of more than 8 bits linearly, their maximum to 255."""
+    numbers = values.astype(np.float64)
+    if not np.isfinite(numbers).all() or numbers.min() < 0:
+        raise UserError(
+            f"{path}: has negative or non-finite values; rescale it to 8-bit gray and save it as PNG"
+        )
+    top = numbers.max()
+    return np.asarray(np.rint(numbers * (255.0 / top if top > 0 else 0.0)), np.uint8)

@@ -1,0 +1,143 @@
+"""Synthetic B-mode breast images: the embedded default dataset.
+
+Origin: simulated here, in the field's usual model. A map of echo amplitude (skin, fat, gland, muscle, one
+lesion, cysts and fat lobules that distract) weights complex Gaussian scatterers, a depth-dependent
+point-spread function blurs them, the envelope is attenuated along each line (shadows, posterior
+enhancement), amplified, joined by receiver noise and compressed logarithmically.
+
+Licence: that of this package. Citation: none. Count: as many as asked for; image ``index`` of a seed is
+the same whatever the count. Spacing: 0.15 mm.
+
+Known-bad cases: none in the reference masks, which are exact. Contrast is drawn at random, hence a few
+lesions are close to invisible, as they are in the clinic.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from usrl.data.anatomy import draw_anatomy
+from usrl.data.sample import GrayImage, Sample
+from usrl.data.speckle import FloatArray, PointSpread, speckle
+from usrl.errors import UserError
+
+SPACING_MM = (0.15, 0.15)
+"""(row, column) pixel size, mm."""
+
+
+def load_phantom(count: int = 200, seed: int = 0, shape: tuple[int, int] = (256, 256)) -> list[Sample]:
+    """Simulate a dataset.
+
+    Args:
+        count: Number of images.
+        seed: Non-negative; together with the position it determines every image.
+        shape: (H, W) of the images, px, each at least 32.
+
+    Returns:
+        ``count`` samples with exactly one lesion each; every one is a group of its own.
+
+    Raises:
+        UserError: If an argument is out of range.
+    """
+    if count < 1:
+        raise UserError(f"count must be at least 1, got {count}; ask for one image or more")
+    return [make_phantom(seed, index, shape) for index in range(count)]
+
+
+def make_phantom(seed: int, index: int, shape: tuple[int, int] = (256, 256)) -> Sample:
+    """Simulate one image.
+
+    Args:
+        seed: Non-negative seed of the dataset.
+        index: Non-negative position in the dataset.
+        shape: (H, W) of the image, px, each at least 32.
+
+    Returns:
+        The sample ``phantom-<index>``; equal arguments give equal bytes.
+
+    Raises:
+        UserError: If an argument is out of range.
+    """
+    if min(seed, index) < 0 or min(shape) < 32:
+        raise UserError(
+            f"a phantom needs seed >= 0, index >= 0 and sides of at least 32 px, got seed {seed}, "
+            f"index {index} and shape {tuple(shape)}; mend the one that is out of range"
+        )
+    rng = np.random.default_rng([seed, index])
+    anatomy = draw_anatomy(rng, shape)
+    image = _acquire(rng, anatomy.echo_db, anatomy.loss_db)
+    name = f"phantom-{index:04d}"
+    return Sample(image, anatomy.lesion, SPACING_MM, name, group=name, source="phantom")
+
+
+def write_phantom(
+    out: Path, count: int = 200, seed: int = 0, shape: tuple[int, int] = (256, 256)
+) -> list[Path]:
+    """Write a synthetic dataset as PNG, in the layout that ``load_folder`` reads.
+
+    Args:
+        out: Folder to fill with ``images/NAME.png`` and ``masks/NAME.png``; made where absent.
+        count: Number of images.
+        seed: Seed of the dataset.
+        shape: (H, W) of the images, px.
+
+    Returns:
+        The images' paths.
+
+    Raises:
+        UserError: If the folder holds anything, or an argument is out of range.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: is not an empty folder; name a new one, so that nothing is overwritten")
+    samples = load_phantom(count, seed, shape)
+    return list(_write(out, samples))
+
+
+def _write(out: Path, samples: list[Sample]) -> Iterator[Path]:
+    """Write images and masks, and yield the images' paths."""
+    for folder in ("images", "masks"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    for sample in samples:
+        path = out / "images" / f"{sample.name}.png"
+        _write_png(path, sample.image)
+        _write_png(out / "masks" / f"{sample.name}.png", sample.target.astype(np.uint8) * np.uint8(255))
+        yield path
+
+
+def _write_png(path: Path, image: GrayImage) -> None:
+    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+
+
+def _acquire(rng: np.random.Generator, echo_db: FloatArray, loss_db: FloatArray) -> GrayImage:
+    """Return the scanner's view of a medium, uint8, shape (H, W)."""
+    rows, columns = echo_db.shape
+    spread = PointSpread(
+        axial_px=rng.uniform(0.7, 1.0),
+        lateral_px=rng.uniform(0.9, 1.4),
+        focus=rng.uniform(0.3, 0.6),
+        divergence=rng.uniform(1.0, 3.0),
+    )
+    amplitude = _from_db(echo_db)
+    # Compounding: two looks with independent scatterers halve the speckle's variance.
+    looks = [speckle(rng, (rows, columns), amplitude, spread) for _ in range(2)]
+    envelope = (looks[0] + looks[1]) * np.float32(0.5) * _from_db(-loss_db)
+    noise_db = rng.uniform(-58, -48) + np.linspace(0, rng.uniform(4, 12), rows, dtype=np.float32)
+    noise = np.abs(rng.standard_normal((rows, columns), dtype=np.float32))
+    envelope += noise * _from_db(noise_db)[:, None]
+    return _compress(envelope, dynamic_range_db=rng.uniform(50, 60), brightest=rng.uniform(98.5, 99.8))
+
+
+def _compress(envelope: FloatArray, dynamic_range_db: float, brightest: float) -> GrayImage:
+    """Compress logarithmically, with the ``brightest`` percentile of the envelope as white."""
+    white = np.percentile(envelope[::3, ::3], brightest)
+    level_db = np.float32(20) * np.log10(envelope / np.float32(white) + np.float32(1e-6))
+    gray = 255 * (1 + level_db / np.float32(dynamic_range_db))
+    return np.asarray(np.clip(gray, 0, 255), np.uint8)
+
+
+def _from_db(level: FloatArray) -> FloatArray:
+    """Return amplitude for a level in dB."""
+    return np.asarray(np.exp(level * np.float32(np.log(10) / 20)), np.float32)
