@@ -1,6 +1,5 @@
 """Reading images and masks from files that users bring."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,9 +53,17 @@ def read_mask(path: Path | str) -> BoolMask:
         Mask, bool, shape (H, W).
 
     Raises:
-        UserError: As ``read_gray``.
+        UserError: As ``read_gray``, and if the mask is not zero and yet nowhere above 127: it holds class
+            numbers, most likely.
     """
-    return read_gray(path) > 127
+    gray = read_gray(path)
+    top = int(gray.max())
+    if 0 < top <= 127:
+        raise UserError(
+            f"{path}: its largest value is {top}, and foreground begins above 127; "
+            "multiply class numbers so that foreground is 255"
+        )
+    return gray > 127
 
 
 def read_size(path: Path | str) -> tuple[int, int]:
@@ -98,18 +105,14 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"{path}: {what}; give the path of an image file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                frames = getattr(image, "n_frames", 1)
-                if frames != 1:
-                    raise UserError(f"{path}: holds {frames} frames; save the one to use as a PNG of its own")
-                yield image
+        with Image.open(path) as image:
+            _check_header(path, image)
+            yield image
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: is not an image that can be read; convert it to PNG") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise UserError(
-            f"{path}: has too many pixels to be decoded safely ({error}); crop or shrink it first"
+            f"{path}: has too many pixels to be decoded safely; crop or shrink it first"
         ) from error
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
         if isinstance(error, UserError):
@@ -117,6 +120,16 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise UserError(
             f"{path}: is damaged or cannot be read ({error}); download or export it again"
         ) from error
+
+
+def _check_header(path: Path, image: Image.Image) -> None:
+    """Refuse what should not be decoded: several frames, or more pixels than Pillow deems safe."""
+    frames = getattr(image, "n_frames", 1)
+    if frames != 1:
+        raise UserError(f"{path}: holds {frames} frames; save the one to use as a PNG of its own")
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise UserError(f"{path}: has too many pixels to be decoded safely; crop or shrink it first")
 
 
 def _luminance(image: Image.Image) -> GrayImage:
