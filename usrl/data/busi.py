@@ -26,45 +26,37 @@ Known-bad cases:
 """
 
 import re
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
+from numpy.typing import NDArray
 
 from usrl.data.components import remove_specks
-from usrl.data.duplicates import average_hash, cluster_names, duplicate_pairs
-from usrl.data.files import list_images, read_gray, read_mask
+from usrl.data.duplicates import cluster_names, duplicate_pairs
+from usrl.data.files import list_images
+from usrl.data.pairs import Pair, raise_faults, read_pairs
 from usrl.data.reports import DataReport
-from usrl.data.sample import BoolMask, GrayImage, Sample
+from usrl.data.sample import Sample
 from usrl.errors import UserError
 
 CLASSES = ("benign", "malignant", "normal")
 MIN_LESION_PX = 10
-"""Mask components of fewer native px than this are strokes of the pen, not lesions."""
+"""Mask components of fewer native px than this are slips of the pen, not lesions."""
 
 _FOLDER = "Dataset_BUSI_with_GT"
 _MASK_STEM = re.compile(r"(?P<image>.+)_mask(_\d+)?")
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """An image file and its mask files."""
+class _Found:
+    """What a copy of BUSI holds, and what is wrong with it."""
 
-    label: str
-    image: Path
-    masks: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class _Case:
-    """What an entry holds."""
-
-    image: GrayImage
-    target: BoolMask
+    samples: list[Sample]
+    duplicates: NDArray[np.int64]  # (P, 2)
+    several_masks: int
     specks: int
+    faults: list[str]
 
 
 def load_busi(root: Path | str, show_progress: bool = False) -> list[Sample]:
@@ -80,18 +72,11 @@ def load_busi(root: Path | str, show_progress: bool = False) -> list[Sample]:
 
     Raises:
         UserError: If the folder is absent or empty, a mask is missing or of another size than its image,
-            a mask has no image, or a file is damaged; the message lists every fault found.
+            a mask has no image, or a file is damaged; the message lists the faults.
     """
-    entries, cases, faults = _read(_locate(Path(root)), show_progress)
-    if faults:
-        more = f"\n... and {len(faults) - 10} more" if len(faults) > 10 else ""
-        raise UserError("\n".join(faults[:10]) + more)
-    names = [entry.image.stem for entry in entries]
-    groups = cluster_names(names, _pairs(cases))
-    return [
-        Sample(case.image, case.target, None, name, group, f"busi/{entry.label}")
-        for entry, case, name, group in zip(entries, cases, names, groups, strict=True)
-    ]
+    found = _read(_locate(Path(root)), show_progress)
+    raise_faults(found.faults)
+    return found.samples
 
 
 def check_busi(root: Path | str, show_progress: bool = False) -> DataReport:
@@ -102,33 +87,33 @@ def check_busi(root: Path | str, show_progress: bool = False) -> DataReport:
         show_progress: Show a progress bar.
 
     Returns:
-        Counts per class, images of several masks, specks, near-duplicates and faults. Damaged images
-        are faults and take no part in the other numbers.
+        Counts per class, images of several masks, specks, near-duplicates and faults. Images with a
+        fault take no part in the other numbers.
 
     Raises:
         UserError: If the folder is absent or empty.
     """
     folder = _locate(Path(root))
-    entries, cases, faults = _read(folder, show_progress)
-    names = [entry.image.stem for entry in entries]
-    pairs = _pairs(cases)
-    groups = cluster_names(names, pairs)
-    linked = [(names[i], names[j]) for i, j in pairs]
-    crossing = [(names[i], names[j]) for i, j in pairs if entries[i].label != entries[j].label]
+    found = _read(folder, show_progress)
+    samples, faults = found.samples, found.faults
+    groups = [sample.group for sample in samples]
+    linked = [(samples[i], samples[j]) for i, j in found.duplicates]
+    crossing = [(first.name, second.name) for first, second in linked if first.source != second.source]
+    sources = [sample.source for sample in samples]
     return DataReport(
         name="busi",
         root=str(folder),
-        counts={f"busi/{label}": sum(entry.label == label for entry in entries) for label in CLASSES},
+        counts={f"busi/{label}": sources.count(f"busi/{label}") for label in CLASSES},
         groups=len(set(groups)),
         facts={
-            "images with several masks": sum(len(entry.masks) > 1 for entry in entries),
-            "images with an empty target": sum(not case.target.any() for case in cases),
-            f"specks removed (< {MIN_LESION_PX} px)": sum(case.specks for case in cases),
+            "images with several masks": found.several_masks,
+            "images with an empty target": sum(not sample.target.any() for sample in samples),
+            f"specks removed (< {MIN_LESION_PX} px)": found.specks,
             "near-duplicate pairs": len(linked),
             "near-duplicate pairs across classes": len(crossing),
-            "near-duplicate groups": sum(groups.count(group) > 1 for group in set(groups)),
+            "groups of near-duplicates": sum(groups.count(group) > 1 for group in set(groups)),
         },
-        duplicate_pairs=tuple(linked),
+        duplicate_pairs=tuple((first.name, second.name) for first, second in linked),
         cross_pairs=tuple(crossing),
         faults=tuple(faults),
     )
@@ -145,25 +130,33 @@ def _locate(root: Path) -> Path:
     return folder
 
 
-def _read(folder: Path, show_progress: bool) -> tuple[list[_Entry], list[_Case], list[str]]:
-    """Read every entry that can be read, and say what is wrong with the others."""
-    entries, faults = _list_entries(folder)
-    with ThreadPoolExecutor() as pool:  # decoding a PNG releases the interpreter
-        results: Iterable[_Case | UserError] = pool.map(_try_read, entries)
-        if show_progress:
-            results = track(results, description="Reading BUSI", total=len(entries))
-        outcomes = list(zip(entries, results, strict=True))
-    good = [(entry, case) for entry, case in outcomes if isinstance(case, _Case)]
-    faults += [str(error) for _, error in outcomes if isinstance(error, UserError)]
-    return [entry for entry, _ in good], [case for _, case in good], faults
+def _read(folder: Path, show_progress: bool) -> _Found:
+    """Read every image that can be read, and say what is wrong with the others."""
+    pairs, faults = _list_pairs(folder)
+    outcomes = read_pairs(pairs, "Reading BUSI", show_progress)
+    faults += [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]
+    samples: list[Sample] = []
+    specks = 0
+    for outcome in outcomes:
+        if isinstance(outcome, Sample):
+            target, removed = remove_specks(outcome.target, MIN_LESION_PX)
+            samples.append(replace(outcome, target=target))
+            specks += removed
+    duplicates = duplicate_pairs(sample.image for sample in samples)
+    groups = cluster_names([sample.name for sample in samples], duplicates)
+    samples = [replace(sample, group=group) for sample, group in zip(samples, groups, strict=True)]
+    several = sum(len(pair.masks) > 1 for pair in pairs)
+    return _Found(samples, duplicates, several, specks, faults)
 
 
-def _list_entries(folder: Path) -> tuple[list[_Entry], list[str]]:
+def _list_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
     """Match the images of all classes with their masks; return unmatched files as faults."""
-    entries: list[_Entry] = []
+    pairs: list[Pair] = []
     faults: list[str] = []
     for label in CLASSES:
         files = list_images(folder / label) if (folder / label).is_dir() else []
+        if not files:
+            faults.append(f"{folder / label}: holds no images; unpack Dataset_BUSI_with_GT.zip again")
         masks: dict[str, list[Path]] = {}
         for path in files:
             if match := _MASK_STEM.fullmatch(path.stem):
@@ -173,45 +166,13 @@ def _list_entries(folder: Path) -> tuple[list[_Entry], list[str]]:
             if own is None:
                 faults.append(f"{path}: has no mask {path.stem}_mask.png; restore it or remove the image")
             else:
-                entries.append(_Entry(label, path, tuple(own)))
+                pairs.append(Pair(path, tuple(own), f"busi/{label}"))
         for path in (path for orphans in masks.values() for path in orphans):
             faults.append(f"{path}: has no image; restore the image or remove the mask")
-    if not entries and not faults:
-        raise UserError(f"{folder}: holds no images; unpack Dataset_BUSI_with_GT.zip again")
-    return entries, faults
+    return pairs, faults
 
 
 def _number(path: Path) -> tuple[int, str]:
     """Sort ``benign (2)`` before ``benign (10)``."""
     digits = re.findall(r"\d+", path.stem)
     return (int(digits[-1]) if digits else 0), path.stem
-
-
-def _try_read(entry: _Entry) -> _Case | UserError:
-    """Return the case, or the error that reading it met."""
-    try:
-        image = read_gray(entry.image)
-        target = np.zeros(image.shape, np.bool_)
-        for path in entry.masks:
-            target |= _read_matching_mask(path, image.shape)
-    except UserError as error:
-        return error
-    clean, specks = remove_specks(target, MIN_LESION_PX)
-    return _Case(image, clean, specks)
-
-
-def _read_matching_mask(path: Path, shape: tuple[int, ...]) -> BoolMask:
-    """Return the mask; raise if its shape differs from its image's."""
-    mask = read_mask(path)
-    if mask.shape != shape:
-        raise UserError(
-            f"{path}: the mask is {mask.shape[1]} x {mask.shape[0]} px and its image "
-            f"{shape[1]} x {shape[0]} px; restore the original pair"
-        )
-    return mask
-
-
-def _pairs(cases: list[_Case]) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """Return the near-duplicate pairs among the images."""
-    hashes = [average_hash(case.image) for case in cases]
-    return duplicate_pairs(np.stack(hashes) if hashes else np.zeros((0, 256), np.uint8))

@@ -1,6 +1,6 @@
 """Near-duplicate images, found by average hash."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -32,18 +32,19 @@ def average_hash(image: GrayImage) -> NDArray[np.uint8]:
     return np.asarray(cells > cells.mean(), np.uint8).ravel()
 
 
-def duplicate_pairs(hashes: NDArray[np.uint8], max_distance: int = MAX_DISTANCE) -> NDArray[np.int64]:
-    """Return every pair of hashes within a Hamming distance.
+def duplicate_pairs(images: Iterable[GrayImage], max_distance: int = MAX_DISTANCE) -> NDArray[np.int64]:
+    """Return every pair of near-duplicate images.
 
     Args:
-        hashes: Bits, uint8 0 or 1, shape (M, 256).
-        max_distance: Largest number of differing bits.
+        images: Gray images, uint8, each of any shape (H, W).
+        max_distance: Largest Hamming distance of two near-duplicates' hashes, bits.
 
     Returns:
-        Pairs (i, j) with i < j, int64, shape (P, 2), sorted.
+        Positions (i, j) with i < j, int64, shape (P, 2), sorted.
     """
-    signs = hashes.astype(np.float32) * 2 - 1  # (M, 256)
-    least = signs.shape[1] - 2 * max_distance  # of the product: equal bits less differing bits
+    hashes = [average_hash(image) for image in images]
+    signs = np.array(hashes, np.float32).reshape(-1, HASH_SIDE**2) * 2 - 1  # (M, 256)
+    least = HASH_SIDE**2 - 2 * max_distance  # of the product: equal bits less differing bits
     found = [np.zeros((0, 2), np.int64)]
     for start in range(0, len(signs), _CHUNK):
         first, second = np.nonzero(signs[start : start + _CHUNK] @ signs.T >= least)

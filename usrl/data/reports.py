@@ -1,6 +1,10 @@
 """What a check of a dataset found."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+from usrl.data.duplicates import average_hash, duplicate_pairs
+from usrl.data.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -45,3 +49,33 @@ class DataReport:
         lines += [f"  FAULT {fault}" for fault in self.faults]
         lines.append("  " + ("no faults" if self.is_sound else f"{len(self.faults)} faults"))
         return lines
+
+
+def report_samples(name: str, root: str, samples: list[Sample], faults: Iterable[str] = ()) -> DataReport:
+    """Return the report that any dataset of samples can give.
+
+    Args:
+        name: Name of the dataset.
+        root: Where it was found.
+        samples: The samples that could be read.
+        faults: What is wrong with the others.
+
+    Returns:
+        The report; near-duplicate pairs inside one group are not counted, as splits keep them together.
+    """
+    found = duplicate_pairs(sample.image for sample in samples)
+    linked = [(samples[i], samples[j]) for i, j in found if samples[i].group != samples[j].group]
+    sources = sorted({sample.source for sample in samples})
+    return DataReport(
+        name=name,
+        root=root,
+        counts={source: sum(sample.source == source for sample in samples) for source in sources},
+        groups=len({sample.group for sample in samples}),
+        facts={
+            "images with an empty target": sum(not sample.target.any() for sample in samples),
+            "near-duplicate pairs in different groups": len(linked),
+        },
+        duplicate_pairs=tuple((first.name, second.name) for first, second in linked),
+        cross_pairs=tuple((a.name, b.name) for a, b in linked if a.source != b.source),
+        faults=tuple(faults),
+    )

@@ -1,0 +1,154 @@
+"""The datasets by name, and where they are looked for."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from usrl.data.busi import check_busi, load_busi
+from usrl.data.folder import check_folder, load_folder
+from usrl.data.phantom import load_phantom
+from usrl.data.reports import DataReport, report_samples
+from usrl.data.sample import Sample
+from usrl.data.splits import DEFAULT_FRACTIONS, split_samples
+from usrl.errors import UserError, suggest
+
+PHANTOM = "phantom"
+
+
+@dataclass(frozen=True)
+class _Files:
+    """How a dataset of files is loaded and checked: both take (root, show_progress)."""
+
+    load: Callable[[Path, bool], list[Sample]]
+    check: Callable[[Path, bool], DataReport]
+
+
+_FILES = {"busi": _Files(load_busi, check_busi), "folder": _Files(load_folder, check_folder)}
+DATASETS = (PHANTOM, *_FILES)
+"""Names that ``load_dataset`` knows."""
+
+
+def load_dataset(
+    name: str,
+    root: Path | str | None = None,
+    *,
+    count: int = 200,
+    seed: int = 0,
+    show_progress: bool = False,
+) -> list[Sample]:
+    """Load a dataset by name.
+
+    Args:
+        name: One of ``DATASETS``.
+        root: Folder of the dataset; ``$USRL_DATA/<name>`` if None. The phantom has none.
+        count: Number of phantom images; other datasets ignore it.
+        seed: Seed of the phantom; other datasets ignore it.
+        show_progress: Show a progress bar.
+
+    Returns:
+        The samples.
+
+    Raises:
+        UserError: If the name is unknown, no folder is found, or the dataset has faults.
+    """
+    _check_name(name)
+    if name == PHANTOM:
+        return load_phantom(count, seed)
+    return _FILES[name].load(find_root(name, root), show_progress)
+
+
+def load_split(
+    name: str,
+    root: Path | str | None,
+    split: str,
+    split_seed: int = 0,
+    *,
+    count: int = 200,
+    seed: int = 0,
+) -> list[Sample]:
+    """Load one part of a dataset's default split.
+
+    Args:
+        name: One of ``DATASETS``.
+        root: As ``load_dataset``.
+        split: ``"train"``, ``"val"``, ``"test"`` or ``"all"``.
+        split_seed: Seed of the split.
+        count: As ``load_dataset``.
+        seed: As ``load_dataset``.
+
+    Returns:
+        The samples of that part, in the dataset's order.
+
+    Raises:
+        UserError: If the part is unknown, or as ``load_dataset``.
+    """
+    known = (*DEFAULT_FRACTIONS, "all")
+    if split not in known:
+        raise UserError(f"unknown split {split!r}: {suggest(split, known)}")
+    samples = load_dataset(name, root, count=count, seed=seed)
+    if split == "all":
+        return samples
+    return [samples[index] for index in split_samples(samples, seed=split_seed)[split]]
+
+
+def check_dataset(
+    name: str,
+    root: Path | str | None = None,
+    *,
+    count: int = 200,
+    seed: int = 0,
+    show_progress: bool = False,
+) -> DataReport:
+    """Check a dataset by name.
+
+    Args:
+        name: One of ``DATASETS``.
+        root: As ``load_dataset``.
+        count: As ``load_dataset``.
+        seed: As ``load_dataset``.
+        show_progress: Show a progress bar.
+
+    Returns:
+        Counts, groups, duplicates and faults; ``lines()`` gives them as text.
+
+    Raises:
+        UserError: If the name is unknown or no folder is found.
+    """
+    _check_name(name)
+    if name == PHANTOM:
+        return report_samples(PHANTOM, "simulated", load_phantom(count, seed))
+    return _FILES[name].check(find_root(name, root), show_progress)
+
+
+def find_root(name: str, root: Path | str | None = None) -> Path:
+    """Return the folder of a dataset.
+
+    Args:
+        name: Name of the dataset.
+        root: The folder, or None for ``$USRL_DATA/<name>``.
+
+    Returns:
+        An existing folder.
+
+    Raises:
+        UserError: If none is given and ``USRL_DATA`` is not set, or it does not exist.
+    """
+    base = os.environ.get("USRL_DATA")
+    if root is None and not base:
+        raise UserError(
+            f"dataset {name!r} is read from a folder and none is given; pass --root DIR, "
+            f"or set USRL_DATA to the folder that holds {name}/"
+        )
+    folder = Path(root) if root is not None else Path(base or "") / name
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: no such folder; pass the folder of dataset {name!r} with --root DIR, "
+            f"or set USRL_DATA to the folder that holds {name}/"
+        )
+    return folder
+
+
+def _check_name(name: str) -> None:
+    if name not in DATASETS:
+        raise UserError(f"unknown dataset {name!r}: {suggest(name, DATASETS)}")

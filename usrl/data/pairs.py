@@ -1,0 +1,95 @@
+"""Images paired with their masks on disk."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from usrl.data.files import read_gray, read_mask
+from usrl.data.sample import Sample
+from usrl.errors import UserError
+
+MAX_LISTED = 10
+"""At most this many names or faults are spelt out in one message."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The files of one sample.
+
+    Attributes:
+        image: Image file.
+        masks: Mask files, to be united.
+        source: Dataset and class, as in ``Sample``.
+    """
+
+    image: Path
+    masks: tuple[Path, ...]
+    source: str
+
+
+def read_pairs(pairs: list[Pair], description: str, show_progress: bool) -> list[Sample | UserError]:
+    """Read samples from their files, several at once.
+
+    Args:
+        pairs: The files.
+        description: What the progress bar says.
+        show_progress: Show a progress bar.
+
+    Returns:
+        For every pair its sample, each a group of its own, or the error that reading it met.
+    """
+    with ThreadPoolExecutor() as pool:  # decoding a file releases the interpreter
+        outcomes: Iterable[Sample | UserError] = pool.map(_try_read, pairs)
+        if show_progress:
+            outcomes = track(outcomes, description=description, total=len(pairs))
+        return list(outcomes)
+
+
+def raise_faults(faults: list[str]) -> None:
+    """Raise a ``UserError`` that lists the faults, if there are any.
+
+    Args:
+        faults: Messages, each with its remedy.
+
+    Raises:
+        UserError: If the list is not empty.
+    """
+    if faults:
+        more = f"\n... and {len(faults) - MAX_LISTED} more" if len(faults) > MAX_LISTED else ""
+        raise UserError("\n".join(faults[:MAX_LISTED]) + more)
+
+
+def listed(names: list[str]) -> str:
+    """Return the first names in one line, and how many more there are.
+
+    Args:
+        names: Names to show.
+
+    Returns:
+        At most ``MAX_LISTED`` of them, separated by commas.
+    """
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(names[:MAX_LISTED]) + more
+
+
+def _try_read(pair: Pair) -> Sample | UserError:
+    """Return the sample, or the error that reading it met."""
+    try:
+        image = read_gray(pair.image)
+        target = np.zeros(image.shape, np.bool_)
+        for path in pair.masks:
+            mask = read_mask(path)
+            if mask.shape != image.shape:
+                raise UserError(
+                    f"{path}: the mask is {mask.shape[1]} x {mask.shape[0]} px and its image "
+                    f"{image.shape[1]} x {image.shape[0]} px; restore the original pair"
+                )
+            target |= mask
+    except UserError as error:
+        return error
+    name = pair.image.stem
+    return Sample(image, target, None, name, name, pair.source)

@@ -1,0 +1,152 @@
+"""Splits by group, stratified by source, the same for the same seed."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from usrl.data.sample import Sample
+from usrl.errors import UserError
+
+DEFAULT_FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.1, "test": 0.2})
+
+
+def split_samples(
+    samples: Sequence[Sample], fractions: Mapping[str, float] = DEFAULT_FRACTIONS, seed: int = 0
+) -> dict[str, list[int]]:
+    """Split samples so that no group is in two parts and each part has its share of every source.
+
+    The split depends on names, groups, sources and the seed, not on the order of the samples.
+
+    Args:
+        samples: The dataset.
+        fractions: Share of each part by name, positive, summing to 1.
+        seed: Non-negative.
+
+    Returns:
+        Ascending positions in ``samples`` by part; every sample is in exactly one.
+
+    Raises:
+        UserError: If the fractions do not sum to 1, or there are too few groups for every part.
+    """
+    shares = list(fractions.values())
+    if (
+        not shares
+        or not all(share > 0 for share in shares)
+        or not math.isclose(sum(shares), 1.0, abs_tol=1e-6)
+    ):
+        raise UserError(f"fractions must be positive and sum to 1, got {dict(fractions)}; mend them")
+    return dict(zip(fractions, _partition(samples, shares, seed), strict=True))
+
+
+def folds(samples: Sequence[Sample], k: int, seed: int = 0) -> list[list[int]]:
+    """Return k parts of about equal size for cross-validation, by the rules of ``split_samples``.
+
+    Args:
+        samples: The dataset.
+        k: Number of folds, at least 2.
+        seed: Non-negative.
+
+    Returns:
+        Ascending positions in ``samples`` that each fold holds out; every sample is in exactly one.
+
+    Raises:
+        UserError: If k is below 2 or there are fewer groups than folds.
+    """
+    if k < 2:
+        raise UserError(f"cross-validation needs at least 2 folds, got {k}; pass k=2 or more")
+    return _partition(samples, [1 / k] * k, seed)
+
+
+def write_split(path: Path | str, samples: Sequence[Sample], split: Mapping[str, Sequence[int]]) -> None:
+    """Write a split as text, one line ``part<TAB>name`` per sample.
+
+    Args:
+        path: File to write; its folder is made where absent.
+        samples: The dataset.
+        split: Positions in ``samples`` by part.
+    """
+    lines = [f"{part}\t{samples[index].name}\n" for part, indices in split.items() for index in indices]
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text("".join(lines), encoding="utf-8")
+
+
+def read_split(path: Path | str, samples: Sequence[Sample]) -> dict[str, list[int]]:
+    """Read a split that ``write_split`` wrote.
+
+    Args:
+        path: The file.
+        samples: The dataset that it splits.
+
+    Returns:
+        Ascending positions in ``samples`` by part.
+
+    Raises:
+        UserError: If the file is absent, a line is malformed, a sample is unknown, missing or named twice,
+            or a group is in two parts.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: does not exist; write it with write_split or name another file")
+    positions = {sample.name: index for index, sample in enumerate(samples)}
+    part_of: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        part, tab, name = line.partition("\t")
+        if not (part and tab and name):
+            raise UserError(f"{path}: line {number} must be 'part<TAB>name', got {line!r}; mend it")
+        if name not in positions or name in part_of:
+            what = "occurs twice" if name in part_of else "is not in the dataset"
+            raise UserError(f"{path}: line {number}: {name!r} {what}; write the split again")
+        part_of[name] = part
+    _check_split(path, samples, part_of)
+    parts = dict.fromkeys(part_of.values())
+    return {part: sorted(positions[n] for n, p in part_of.items() if p == part) for part in parts}
+
+
+def _check_split(path: Path, samples: Sequence[Sample], part_of: Mapping[str, str]) -> None:
+    """Raise where a sample is missing or a group straddles two parts."""
+    part_of_group: dict[str, str] = {}
+    for sample in samples:
+        part = part_of.get(sample.name)
+        if part is None:
+            raise UserError(f"{path}: {sample.name!r} is missing; write the split again for this dataset")
+        if part_of_group.setdefault(sample.group, part) != part:
+            raise UserError(
+                f"{path}: group {sample.group!r} is in {part_of_group[sample.group]!r} and in {part!r}; "
+                "put all of it in one part, or the parts leak into each other"
+            )
+
+
+def _partition(samples: Sequence[Sample], shares: Sequence[float], seed: int) -> list[list[int]]:
+    """Deal groups, the large ones first, each to the part that lacks most of its share."""
+    groups: dict[str, list[int]] = {}
+    for index, sample in enumerate(samples):
+        groups.setdefault(sample.group, []).append(index)
+    strata: dict[str, list[str]] = {}
+    for name in sorted(groups):
+        strata.setdefault(_stratum([samples[index].source for index in groups[name]]), []).append(name)
+    rng = np.random.default_rng(seed)
+    parts: list[list[int]] = [[] for _ in shares]
+    excess = np.zeros(len(shares))  # what earlier strata rounded each part up by
+    for stratum in sorted(strata):
+        names = [strata[stratum][i] for i in rng.permutation(len(strata[stratum]))]
+        names.sort(key=lambda name: -len(groups[name]))
+        lacking = np.array(shares) * sum(len(groups[name]) for name in names) - excess
+        for name in names:
+            part = int(lacking.argmax())
+            parts[part] += groups[name]
+            lacking[part] -= len(groups[name])
+        excess = -lacking
+    if not all(parts):
+        raise UserError(
+            f"{len(groups)} groups are too few for {len(shares)} parts of shares "
+            f"{[round(share, 3) for share in shares]}; add images or ask for fewer or more even parts"
+        )
+    return [sorted(part) for part in parts]
+
+
+def _stratum(sources: list[str]) -> str:
+    """Return the commonest source of a group; of equally common ones, the first by name."""
+    return max(sorted(set(sources)), key=sources.count)
