@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+
+from usrl.data.sample import Sample
+from usrl.errors import UserError
+from usrl.evaluation.prompts import bounding_box, check_prompt, jittered_boxes, parse_box
+
+KNOWN_BOX = (14.158862, 10.894764, 46.693863, 28.376317)
+
+
+def make_sample(target: np.ndarray, name: str = "case") -> Sample:
+    return Sample(np.zeros(target.shape, np.uint8), target, None, name, name, "test")
+
+
+@pytest.fixture
+def target():
+    mask = np.zeros((60, 80), bool)
+    mask[10:30, 20:50] = True
+    return mask
+
+
+def test_box_without_jitter_covers_the_area_of_the_outermost_pixels(target):
+    assert jittered_boxes(make_sample(target), jitter=0) == ((19.5, 9.5, 49.5, 29.5),)
+
+
+def test_every_side_moves_by_at_most_its_share_of_the_box(target):
+    boxes = np.array([jittered_boxes(make_sample(target, str(i)), 0.2)[0] for i in range(300)])
+    moves = np.abs(boxes - bounding_box(target)) / [30, 20, 30, 20]
+    assert moves.max() <= 0.2
+    assert (moves.max(axis=0) > 0.18).all()
+    assert np.abs(np.corrcoef((boxes - bounding_box(target)).T) - np.eye(4)).max() < 0.25
+
+
+def test_boxes_depend_on_seed_and_name_only(target):
+    boxes = jittered_boxes(make_sample(target), seed=1)
+    assert boxes == jittered_boxes(make_sample(target), seed=1)
+    assert boxes != jittered_boxes(make_sample(target), seed=2)
+    assert boxes != jittered_boxes(make_sample(target, "another"), seed=1)
+
+
+def test_boxes_of_a_name_stay_the_same_on_every_machine(target):
+    np.testing.assert_allclose(jittered_boxes(make_sample(target))[0], KNOWN_BOX, atol=1e-6)
+
+
+def test_each_lesion_has_a_box_and_specks_have_none(target):
+    target[40:50, 60:70] = True
+    target[55, 5] = True
+    assert len(jittered_boxes(make_sample(target))) == 2
+
+
+def test_a_target_of_specks_keeps_its_largest():
+    target = np.zeros((20, 20), bool)
+    target[3, 3] = target[10, 10:13] = True
+    assert jittered_boxes(make_sample(target), jitter=0) == ((9.0, 8.0, 13.0, 12.0),)
+
+
+def test_pixels_that_touch_by_a_corner_share_a_box():
+    target = np.zeros((20, 20), bool)
+    target[2:8, 2:8] = target[8:14, 8:14] = True
+    assert len(jittered_boxes(make_sample(target))) == 1
+
+
+def test_boxes_stay_inside_the_image_and_keep_an_area():
+    target = np.zeros((30, 30), bool)
+    target[:, :2] = True
+    for seed in range(50):
+        ((x0, y0, x1, y1),) = jittered_boxes(make_sample(target), 0.4, seed)
+        assert x0 >= -0.5
+        assert y0 >= -0.5
+        assert y1 <= 29.5
+        assert x1 - x0 >= 4
+
+
+def test_a_box_at_the_far_border_stays_inside():
+    target = np.zeros((30, 30), bool)
+    target[28:, 29:] = target[10:26, 29:] = True
+    for box in jittered_boxes(make_sample(target), 0.4):
+        assert check_prompt((box,), (30, 30)) == (box,)
+        assert box[2] <= 29.5
+
+
+def test_an_empty_target_has_no_box():
+    with pytest.raises(UserError, match="case: a box needs a lesion"):
+        jittered_boxes(make_sample(np.zeros((9, 9), bool)))
+
+
+def test_a_jitter_that_could_turn_a_box_over_is_refused(target):
+    with pytest.raises(UserError, match=r"jitter must be in \[0, 0.5\), got 0.5"):
+        jittered_boxes(make_sample(target), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        (None, "got none; give --box"),
+        ((), "got none; give --box"),
+        (((10, 10, 10, 20),), "box 10,10,10,20 has no area"),
+        (((10, 20, 30, 10),), "x1 must exceed x0 and y1 must exceed y0"),
+        (((10, 10, 90, 20),), "box 10,10,90,20 leaves the image, which is 80 x 60"),
+        (((-3, 10, 30, 20),), "leaves the image"),
+        (((1, 1, float("nan"), 2),), "not finite"),
+    ],
+)
+def test_a_wrong_prompt_is_refused_by_what_is_wrong(prompt, message):
+    with pytest.raises(UserError, match=message):
+        check_prompt(prompt, (60, 80))
+
+
+def test_a_box_around_the_whole_image_is_accepted_in_either_convention():
+    prompt = ((-0.5, -0.5, 79.5, 59.5), (0, 0, 80, 60))
+    assert check_prompt(prompt, (60, 80)) == prompt
+
+
+def test_box_is_read_from_text():
+    assert parse_box("40,60.5, 180,170") == (40.0, 60.5, 180.0, 170.0)
+
+
+@pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "a,b,c,d", "1 2 3 4"])
+def test_text_that_is_no_box_is_refused(text):
+    with pytest.raises(UserError, match="a box is x0,y0,x1,y1"):
+        parse_box(text)

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import torch
+from monai.metrics import compute_dice, compute_iou
+
+from usrl.errors import UserError
+from usrl.metrics.overlap import (
+    Counts,
+    accuracy,
+    count_pixels,
+    dice,
+    f1,
+    iou,
+    precision,
+    sensitivity,
+    specificity,
+)
+
+EMPTY = np.zeros((4, 5), bool)
+FULL = np.ones((4, 5), bool)
+PRED, TARGET = EMPTY.copy(), EMPTY.copy()
+# Of 20 pixels pred covers 6 and target 4, and they share 3: TP 3, FP 3, FN 1, TN 13.
+PRED[1:3, 0:3] = True
+TARGET[1, 0:2] = TARGET[2, 0] = TARGET[0, 4] = True
+KNOWN = {
+    dice: 6 / 10,
+    f1: 6 / 10,
+    iou: 3 / 7,
+    sensitivity: 3 / 4,
+    precision: 3 / 6,
+    specificity: 13 / 16,
+    accuracy: 16 / 20,
+}
+
+
+def test_counts_are_those_counted_by_hand():
+    assert count_pixels(PRED, TARGET) == Counts(tp=3, fp=3, fn=1, tn=13)
+
+
+@pytest.mark.parametrize(("metric", "value"), KNOWN.items(), ids=lambda item: getattr(item, "__name__", ""))
+def test_metric_has_the_value_computed_by_hand(metric, value):
+    assert metric(PRED, TARGET) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("metric", KNOWN)
+def test_equal_masks_agree_perfectly(metric):
+    assert metric(PRED, PRED) == 1.0
+
+
+@pytest.mark.parametrize("metric", KNOWN)
+def test_two_empty_masks_agree_perfectly(metric):
+    assert metric(EMPTY, EMPTY) == 1.0
+
+
+@pytest.mark.parametrize("metric", [dice, f1, iou, sensitivity, precision])
+@pytest.mark.parametrize("pair", [(EMPTY, PRED), (PRED, EMPTY)], ids=["empty pred", "empty target"])
+def test_one_empty_mask_scores_zero(metric, pair):
+    assert metric(*pair) == 0.0
+
+
+def test_specificity_without_background_is_one():
+    assert specificity(PRED, FULL) == 1.0
+
+
+@pytest.mark.parametrize("metric", [dice, iou, accuracy])
+def test_overlap_is_symmetric(metric):
+    assert metric(PRED, TARGET) == metric(TARGET, PRED)
+
+
+@pytest.mark.parametrize("metric", KNOWN)
+def test_other_shapes_are_refused_with_both_shapes(metric):
+    with pytest.raises(UserError, match=r"\(4, 5\) and \(4, 6\)"):
+        metric(EMPTY, np.zeros((4, 6), bool))
+
+
+def test_a_mask_that_is_not_bool_is_refused():
+    with pytest.raises(UserError, match=r"target must be a bool mask of shape \(H, W\), got uint8"):
+        dice(EMPTY, EMPTY.astype(np.uint8))
+
+
+def test_dice_and_iou_agree_with_monai():
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        pred, target = rng.random((2, 20, 30)) < 0.4
+        tensors = [torch.from_numpy(mask)[None, None].float() for mask in (pred, target)]
+        assert dice(pred, target) == pytest.approx(compute_dice(*tensors).item())
+        assert iou(pred, target) == pytest.approx(compute_iou(*tensors).item())

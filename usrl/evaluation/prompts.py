@@ -1,0 +1,132 @@
+"""Boxes as prompts: drawn from a reference, checked, and read from text.
+
+Pixel centres lie at integer coordinates. A component that covers the columns a to b fills the interval
+from a - 0.5 to b + 0.5, and that is its box: the ellipse inscribed in it touches the outer sides of the
+component's outermost pixels. The image is the interval from -0.5 to W - 0.5 by -0.5 to H - 0.5.
+"""
+
+import hashlib
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from usrl.data.components import split_components
+from usrl.data.sample import BoolMask, Box, Prompt, Sample
+from usrl.errors import UserError
+
+MIN_COMPONENT_PX = 16
+"""Smaller components of a target are stray marks, not lesions that a reader would box."""
+MIN_SIDE_PX = 4.0
+"""No box gets narrower than this."""
+
+
+def jittered_boxes(sample: Sample, jitter: float = 0.2, seed: int = 0) -> Prompt:
+    """Return the boxes that a hurried reader might draw around each lesion of a sample.
+
+    The bounding box of every 8-connected component of the native target with at least 16 px is taken
+    (the largest component where all are smaller), in raster order. Each side moves on its own by a
+    uniform share of the box's width (x) or height (y), then the box is clipped to the image and kept at
+    least 4 px wide and high. The draw depends on ``seed`` and ``sample.name`` only, so that every
+    prompted method gets the same boxes on every machine.
+
+    Args:
+        sample: The case; its target must not be empty.
+        jitter: Largest move of a side as a share of width or height, in [0, 0.5).
+        seed: Seed of the draw.
+
+    Raises:
+        UserError: If the target is empty or the jitter is out of range.
+    """
+    if not 0 <= jitter < 0.5:
+        raise UserError(
+            f"jitter must be in [0, 0.5), got {jitter}; 0.2 moves a side by up to a fifth of the box"
+        )
+    components = split_components(sample.target)
+    if not components:
+        raise UserError(f"{sample.name}: a box needs a lesion, and the target is empty; leave the image out")
+    sizes = [int(component.sum()) for component in components]
+    least = min(MIN_COMPONENT_PX, max(sizes))
+    digest = hashlib.sha256(f"{seed}/{sample.name}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+    return tuple(
+        _move_sides(bounding_box(component), rng.uniform(-jitter, jitter, 4), sample.target.shape)
+        for component, size in zip(components, sizes, strict=True)
+        if size >= least
+    )
+
+
+def bounding_box(mask: BoolMask) -> Box:
+    """Return the box of a mask's outermost pixels, including their whole area.
+
+    Args:
+        mask: Mask with at least one pixel, bool, shape (H, W).
+
+    Raises:
+        UserError: If the mask is empty.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        raise UserError("an empty mask has no bounding box; check mask.any() first")
+    return float(columns[0]) - 0.5, float(rows[0]) - 0.5, float(columns[-1]) + 0.5, float(rows[-1]) + 0.5
+
+
+def check_prompt(prompt: Prompt | None, shape: tuple[int, ...]) -> Prompt:
+    """Return a prompt that fits an image, or raise.
+
+    Boxes may reach from -0.5 to W and H: ends counted in pixel centres (up to W - 0.5) and in pixel
+    edges (up to W) are both accepted.
+
+    Args:
+        prompt: Boxes in native px; None where there are none.
+        shape: (H, W) of the image.
+
+    Raises:
+        UserError: If there is no box, or a box is not finite, has no area or leaves the image.
+    """
+    if not prompt:
+        raise UserError("a prompted method needs a box around each lesion, got none; give --box x0,y0,x1,y1")
+    height, width = shape[:2]
+    for box in prompt:
+        x0, y0, x1, y1 = box
+        text = f"box {','.join(f'{side:g}' for side in box)}"
+        if not all(map(math.isfinite, box)):
+            raise UserError(f"{text} is not finite; give four numbers x0,y0,x1,y1 in pixels")
+        if x1 <= x0 or y1 <= y0:
+            raise UserError(f"{text} has no area; x1 must exceed x0 and y1 must exceed y0")
+        if x0 < -0.5 or y0 < -0.5 or x1 > width or y1 > height:
+            raise UserError(
+                f"{text} leaves the image, which is {width} x {height}; give pixels of this image"
+            )
+    return prompt
+
+
+def parse_box(text: str) -> Box:
+    """Return the box that ``x0,y0,x1,y1`` says; whether it fits an image is for `check_prompt`.
+
+    Raises:
+        UserError: If the text is not four numbers.
+    """
+    try:
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"a box is x0,y0,x1,y1 in pixels, got {text!r}; for example 40,60,180,170") from None
+    return x0, y0, x1, y1
+
+
+def _move_sides(box: Box, shares: NDArray[np.float64], shape: tuple[int, ...]) -> Box:
+    x0, y0, x1, y1 = box
+    width, height = x1 - x0, y1 - y0
+    x0, x1 = _fit_side(x0 + shares[0] * width, x1 + shares[2] * width, shape[1])
+    y0, y1 = _fit_side(y0 + shares[1] * height, y1 + shares[3] * height, shape[0])
+    return x0, y0, x1, y1
+
+
+def _fit_side(low: float, high: float, length: int) -> tuple[float, float]:
+    """Return an interval inside [-0.5, length - 0.5], at least `MIN_SIDE_PX` long where that fits."""
+    low, high = max(low, -0.5), min(high, length - 0.5)
+    missing = min(MIN_SIDE_PX, length) - (high - low)
+    if missing > 0:
+        low = min(max(low - missing / 2, -0.5), length - 0.5 - (high - low + missing))
+        high = low + min(MIN_SIDE_PX, length)
+    return float(low), float(high)

@@ -1,0 +1,127 @@
+"""How sure a mean is, and whether two methods differ."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from usrl.errors import UserError
+
+
+class Interval(NamedTuple):
+    """A mean with the ends of its confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap_mean(
+    values: ArrayLike, groups: Sequence[str], *, seed: int = 0, resamples: int = 2000, level: float = 0.95
+) -> Interval:
+    """Return a mean with its percentile interval from a bootstrap over whole groups.
+
+    Images of one patient resemble each other, so that groups are drawn with replacement, not images.
+
+    Args:
+        values: One number per case, shape (n,).
+        groups: The group of each case, n names.
+        seed: Seed of the resampling.
+        resamples: Number of bootstrap samples.
+        level: Coverage of the interval.
+
+    Returns:
+        Mean over cases and the interval; a single group gives one of no width, as nothing can vary.
+
+    Raises:
+        UserError: If there are no values, or not one group for each.
+
+    Source:
+        Field and Welsh (2007), J R Stat Soc B 69(3):369-390, doi:10.1111/j.1467-9868.2007.00593.x.
+    """
+    sums, sizes = _sum_by_group(values, groups)
+    count = len(sums)
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(count, np.full(count, 1 / count), size=resamples)  # (resamples, groups)
+    means = (draws @ sums) / (draws @ sizes)
+    low, high = np.percentile(means, [50 * (1 - level), 50 * (1 + level)])
+    return Interval(float(sums.sum() / sizes.sum()), float(low), float(high))
+
+
+def mean_by_group(values: ArrayLike, groups: Sequence[str]) -> NDArray[np.float64]:
+    """Return the mean of each group, in the sorted order of group names; see `bootstrap_mean`."""
+    sums, sizes = _sum_by_group(values, groups)
+    return np.asarray(sums / sizes, np.float64)
+
+
+def paired_wilcoxon(first: ArrayLike, second: ArrayLike) -> float:
+    """Return the two-sided p-value of the Wilcoxon signed-rank test of paired values.
+
+    Pairs that are equal are kept as Pratt (1959) proposed; where every pair is equal the p-value is 1.
+
+    Args:
+        first: Scores of one method, shape (n,).
+        second: Scores of the other on the same units, shape (n,).
+
+    Raises:
+        UserError: If the lengths differ or there is no pair.
+
+    Source:
+        Wilcoxon (1945), Biometrics Bulletin 1(6):80-83, doi:10.2307/3001968, by scipy.stats.wilcoxon.
+    """
+    one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if one.shape != two.shape or one.size == 0:
+        raise UserError(
+            f"a paired test needs equally many values, at least one; got {one.size} and {two.size}"
+        )
+    if np.array_equal(one, two):
+        return 1.0
+    return float(stats.wilcoxon(one, two, zero_method="pratt").pvalue)
+
+
+def adjust_holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number by Holm's step-down method, in the order given.
+
+    Source:
+        Holm (1979), Scandinavian Journal of Statistics 6(2):65-70, jstor:4615733.
+    """
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p, kind="stable")
+    scaled = p[order] * np.arange(p.size, 0, -1)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return [float(value) for value in adjusted]
+
+
+def interquartile_mean(values: ArrayLike) -> float:
+    """Return the mean of the middle half: the lowest and highest quarters, rounded down, are left out.
+
+    Args:
+        values: One score per seed, shape (n,).
+
+    Raises:
+        UserError: If there are no values.
+
+    Source:
+        Agarwal et al. (2021), NeurIPS, arXiv:2108.13264, as the summary over seeds.
+    """
+    scores = np.sort(np.asarray(values, np.float64).ravel())
+    if scores.size == 0:
+        raise UserError("an interquartile mean needs at least one value, got none")
+    cut = scores.size // 4
+    return float(scores[cut : scores.size - cut].mean())
+
+
+def _sum_by_group(
+    values: ArrayLike, groups: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the sum and the number of values of each group, each of shape (groups,)."""
+    numbers = np.asarray(values, np.float64)
+    if numbers.shape != (len(groups),) or numbers.size == 0:
+        raise UserError(
+            f"values and groups must be equally many, at least one; got {numbers.shape} and {len(groups)}"
+        )
+    _, row = np.unique(np.asarray(groups), return_inverse=True)
+    return np.bincount(row, weights=numbers).astype(np.float64), np.bincount(row).astype(np.float64)

@@ -1,0 +1,168 @@
+"""Distances between the boundaries of two binary masks.
+
+The boundary of a mask is its pixels with at least one of four neighbours outside the mask; what lies
+beyond the image is outside. Distances are Euclidean, between pixel centres, in px, or in mm where a
+spacing is given.
+
+Rules: both masks empty is distance 0; exactly one empty is the diagonal of the image, in the unit.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from usrl.data.sample import BoolMask
+from usrl.errors import UserError
+from usrl.metrics.overlap import check_masks
+
+Distances = NDArray[np.float64]
+Spacing = tuple[float, float]
+
+
+class SurfaceScores(NamedTuple):
+    """All distances of one case; ``hd``, ``hd95`` and ``asd`` in px or mm, ``nsd`` in [0, 1]."""
+
+    hd: float
+    hd95: float
+    asd: float
+    nsd: float
+
+
+def find_boundary(mask: BoolMask) -> BoolMask:
+    """Return the boundary pixels of a mask, bool, shape (H, W); see the head of this module."""
+    return np.asarray(mask & ~ndimage.binary_erosion(mask), np.bool_)
+
+
+def surface_distances(
+    pred: BoolMask, target: BoolMask, spacing_mm: Spacing | None = None
+) -> tuple[Distances, Distances]:
+    """Return how far each boundary pixel of one mask is from the boundary of the other.
+
+    Args:
+        pred: Predicted mask, bool, shape (H, W).
+        target: Reference mask, bool, shape (H, W).
+        spacing_mm: (row, column) pixel size in mm; None measures in px.
+
+    Returns:
+        Distances from pred to target, shape (P,), and from target to pred, shape (T,), px or mm. Both
+        are ``[0]`` where both masks are empty and ``[diagonal]`` where exactly one is.
+
+    Raises:
+        UserError: If the shapes differ (the message gives both), or a spacing is not positive.
+    """
+    check_masks(pred, target)
+    sampling = _check_spacing(spacing_mm)
+    if not (pred.any() and target.any()):
+        value = np.hypot(*np.multiply(pred.shape, sampling)) if pred.any() or target.any() else 0.0
+        return np.array([value]), np.array([value])
+    # Both boundaries lie in the bounding box of the union, hence so does every nearest neighbour.
+    crop = ndimage.find_objects((pred | target).astype(np.int8))[0]
+    pred_edge, target_edge = find_boundary(pred[crop]), find_boundary(target[crop])
+    to_target = ndimage.distance_transform_edt(~target_edge, sampling=sampling)
+    to_pred = ndimage.distance_transform_edt(~pred_edge, sampling=sampling)
+    return to_target[pred_edge], to_pred[target_edge]
+
+
+def measure_surface(
+    pred: BoolMask, target: BoolMask, tolerance: float, spacing_mm: Spacing | None = None
+) -> SurfaceScores:
+    """Return all surface scores of one case from one pair of distance transforms.
+
+    Args:
+        pred: Predicted mask, bool, shape (H, W).
+        target: Reference mask, bool, shape (H, W).
+        tolerance: Of the normalised surface Dice, px or mm.
+        spacing_mm: (row, column) pixel size in mm; None measures in px.
+
+    Raises:
+        UserError: If the shapes differ, or a spacing is not positive.
+    """
+    there, back = surface_distances(pred, target, spacing_mm)
+    both = np.concatenate([there, back])
+    is_one_empty = bool(pred.any()) != bool(target.any())
+    return SurfaceScores(
+        hd=float(both.max()),
+        hd95=float(max(np.percentile(there, 95), np.percentile(back, 95))),
+        asd=float(both.mean()),
+        nsd=0.0 if is_one_empty else float((both <= tolerance).mean()),
+    )
+
+
+def hausdorff(pred: BoolMask, target: BoolMask, spacing_mm: Spacing | None = None) -> float:
+    """Return the Hausdorff distance: the farthest that either boundary is from the other, px or mm.
+
+    Args:
+        pred: Predicted mask, bool, shape (H, W).
+        target: Reference mask, bool, shape (H, W).
+        spacing_mm: (row, column) pixel size in mm; None measures in px.
+
+    Raises:
+        UserError: If the shapes differ, or a spacing is not positive.
+
+    Source:
+        Huttenlocher et al. (1993), IEEE TPAMI 15(9):850-863, doi:10.1109/34.232073.
+    """
+    return measure_surface(pred, target, 0.0, spacing_mm).hd
+
+
+def hd95(pred: BoolMask, target: BoolMask, spacing_mm: Spacing | None = None) -> float:
+    """Return the larger of the two directed 95th percentiles of boundary distance, px or mm.
+
+    Args:
+        pred: Predicted mask, bool, shape (H, W).
+        target: Reference mask, bool, shape (H, W).
+        spacing_mm: (row, column) pixel size in mm; None measures in px.
+
+    Raises:
+        UserError: If the shapes differ, or a spacing is not positive.
+    """
+    return measure_surface(pred, target, 0.0, spacing_mm).hd95
+
+
+def average_surface_distance(pred: BoolMask, target: BoolMask, spacing_mm: Spacing | None = None) -> float:
+    """Return the symmetric mean of boundary distances, over the pixels of both boundaries, px or mm.
+
+    Args:
+        pred: Predicted mask, bool, shape (H, W).
+        target: Reference mask, bool, shape (H, W).
+        spacing_mm: (row, column) pixel size in mm; None measures in px.
+
+    Raises:
+        UserError: If the shapes differ, or a spacing is not positive.
+    """
+    return measure_surface(pred, target, 0.0, spacing_mm).asd
+
+
+def normalised_surface_dice(
+    pred: BoolMask, target: BoolMask, tolerance: float, spacing_mm: Spacing | None = None
+) -> float:
+    """Return the share of both boundaries that lies within a tolerance of the other one.
+
+    Both masks empty is 1, exactly one empty 0.
+
+    Args:
+        pred: Predicted mask, bool, shape (H, W).
+        target: Reference mask, bool, shape (H, W).
+        tolerance: Accepted distance, px or mm.
+        spacing_mm: (row, column) pixel size in mm; None measures in px.
+
+    Raises:
+        UserError: If the shapes differ, or a spacing is not positive.
+
+    Source:
+        Nikolov et al. (2021), J Med Internet Res 23(7):e26151, doi:10.2196/26151; here on boundary
+        pixels, each counted once.
+    """
+    return measure_surface(pred, target, tolerance, spacing_mm).nsd
+
+
+def _check_spacing(spacing_mm: Spacing | None) -> Spacing:
+    if spacing_mm is None:
+        return (1.0, 1.0)
+    if not all(np.isfinite(side) and side > 0 for side in spacing_mm):
+        raise UserError(
+            f"spacing_mm must be two positive sizes (row, column), got {spacing_mm}; use None if unknown"
+        )
+    return spacing_mm
