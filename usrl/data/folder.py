@@ -1,16 +1,15 @@
 """A folder of images and masks of any kind.
 
-Origin, licence and citation are the owner's. Layout: ``images/NAME.EXT`` with ``masks/NAME.EXT``, matched by
-stem; the extensions may differ. An optional ``groups.csv`` with the header ``name,group`` gives each image its
-patient or exam, which splits keep together; without it, every image is a group of its own. Expected counts:
-one mask per image, one image per mask. Masks: foreground is where the luminance exceeds 127; several
+Origin, licence and citation are the owner's. Layout: ``images/NAME.EXT`` with ``masks/NAME.EXT``, matched
+by stem; the extensions may differ. An optional ``groups.csv`` with the header ``name,group`` gives each image
+its patient or exam, which splits keep together; without it, every image is a group of its own. Expected
+counts: one mask per image, one image per mask. Masks: foreground is where the luminance exceeds 127; several
 components are several lesions, an empty mask is an image without one. Pixel size is unknown.
 """
 
 import csv
 from dataclasses import replace
 from pathlib import Path
-
 
 from usrl.data.files import list_images
 from usrl.data.pairs import Pair, listed, raise_faults, read_pairs

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from usrl.data.duplicates import average_hash, duplicate_pairs
+from usrl.data.duplicates import duplicate_pairs
 from usrl.data.sample import Sample
 
 
