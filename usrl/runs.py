@@ -195,7 +195,11 @@ def load_weights(path: Path, module: nn.Module) -> None:
     Raises:
         UserError: If the file is unusable, or its names or shapes are not the module's.
     """
-    tensors, _ = load_tensors(path)
+    load_state(module, load_tensors(path)[0], path)
+
+
+def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Load tensors that were read from a file into a module; see `load_weights`."""
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     if wanted != found:
@@ -204,7 +208,7 @@ def load_weights(path: Path, module: nn.Module) -> None:
             f"{path}: weights of another architecture: {name!r} is {found.get(name, 'absent')} in the file "
             f"and {wanted.get(name, 'absent')} in the network of recipe.yaml; restore the one or the other"
         )
-    module.load_state_dict(tensors)
+    module.load_state_dict(dict(tensors))
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:

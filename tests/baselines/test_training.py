@@ -1,0 +1,181 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from usrl.baselines import training
+from usrl.baselines.training import NetworkSegmenter, fit_network, train_network
+from usrl.data.sample import Sample
+from usrl.errors import UserError
+from usrl.evaluation.segmenter import Segmenter
+from usrl.metrics.overlap import dice
+from usrl.recipes import AgentRecipe, DataRecipe, NetworkRecipe
+from usrl.runs import Run, create_run, load_tensors, open_run, save_tensors
+
+CPU = torch.device("cpu")
+RECIPE = NetworkRecipe(
+    kind="network",
+    data=DataRecipe(size=32),
+    channels=[8, 16, 32],
+    residual_units=1,
+    epochs=4,
+    batch_size=4,
+    learning_rate=1e-2,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Keep sums in one order, and threads from waiting for each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def _disk(index: int, has_lesion: bool = True) -> Sample:
+    """Return a bright disk in noise on an image that is not square."""
+    rng = np.random.default_rng(index)
+    rows, columns = np.mgrid[:40, :56]
+    centre = rng.uniform(14, 26), rng.uniform(16, 40)
+    target = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < rng.uniform(7, 11) ** 2
+    target &= has_lesion
+    image = (40 + 120 * target + rng.uniform(0, 40, target.shape)).astype(np.uint8)
+    return Sample(image, target, None, f"disk-{index}", str(index), "disks")
+
+
+@pytest.fixture(scope="module")
+def train() -> list[Sample]:
+    return [_disk(index, has_lesion=index % 6 != 5) for index in range(18)]
+
+
+@pytest.fixture(scope="module")
+def val() -> list[Sample]:
+    return [_disk(index, has_lesion=index != 100) for index in range(100, 105)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, train: list[Sample], val: list[Sample]) -> Run:
+    run = create_run(tmp_path_factory.mktemp("runs") / "tiny", RECIPE.model_copy(update={"epochs": 12}))
+    fit_network(run, train, val, CPU)
+    return run
+
+
+def test_network_learns_disks_and_finds_none_where_there_is_none(trained: Run) -> None:
+    segmenter = NetworkSegmenter(open_run(trained.path), CPU)
+    unseen = [_disk(index) for index in range(200, 206)]
+    assert np.mean([dice(segmenter.segment(s.image), s.target) for s in unseen]) > 0.9
+    assert not segmenter.segment(_disk(300, has_lesion=False).image).any()
+
+
+def test_segmenter_keeps_the_contract(trained: Run) -> None:
+    segmenter: Segmenter = NetworkSegmenter(trained, CPU)
+    image = _disk(201).image
+    mask = segmenter.segment(image, ((0.0, 0.0, 5.0, 5.0),))
+    assert (segmenter.name, segmenter.track) == ("tiny", "automatic")
+    assert mask.dtype == np.bool_
+    assert mask.shape == image.shape
+    probability = NetworkSegmenter(trained, CPU).probability(image)
+    assert probability.dtype == np.float32
+    assert 0 <= probability.min() < probability.max() <= 1
+    assert np.array_equal(probability > 0.5, mask)
+
+
+def test_kept_weights_are_those_of_the_best_epoch(trained: Run, val: list[Sample]) -> None:
+    rows = trained.read_log()
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    assert all({"seconds", "train_loss", "val_dice"} <= row.keys() for row in rows)
+    _, facts = load_tensors(trained.weights_path)
+    best = max(rows, key=lambda row: row["val_dice"])
+    assert facts == {"epoch": best["step"], "val_dice": best["val_dice"]}
+    segmenter = NetworkSegmenter(trained, CPU)
+    scores = [dice(segmenter.segment(s.image), s.target) for s in val if s.target.any()]
+    assert np.mean(scores) == pytest.approx(best["val_dice"], abs=1e-6)
+
+
+def test_training_writes_tensorboard_scalars(trained: Run) -> None:
+    assert [p for p in (trained.path / "tb").iterdir() if "tfevents" in p.name]
+
+
+def test_resumed_training_equals_an_uninterrupted_one(
+    tmp_path: Path, train: list[Sample], val: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut = (create_run(tmp_path / name, RECIPE) for name in ("whole", "cut"))
+    fit_network(whole, train, val, CPU)
+
+    one_epoch = training._train_epoch
+
+    def fail_in_third(state: training._State, *rest: object) -> float:
+        if state.epoch == 3:
+            raise KeyboardInterrupt
+        return one_epoch(state, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training, "_train_epoch", fail_in_third)
+    with pytest.raises(KeyboardInterrupt):
+        fit_network(cut, train, val, CPU)
+    monkeypatch.undo()
+    cut.append_log({"step": 3, "val_dice": 0.0})  # as if killed between log and checkpoint
+    fit_network(cut, train, val, CPU, resume=True)
+
+    expected, facts = load_tensors(whole.checkpoint_path)
+    found, found_facts = load_tensors(cut.checkpoint_path)
+    assert facts["epoch"] == found_facts["epoch"] == 4
+    assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, atol=1e-6, rtol=1e-5)
+    for key in ("step", "train_loss", "val_dice"):
+        assert [r[key] for r in cut.read_log()] == pytest.approx([r[key] for r in whole.read_log()])
+
+
+def test_resuming_a_finished_training_changes_nothing(
+    trained: Run, train: list[Sample], val: list[Sample]
+) -> None:
+    before = trained.weights_path.read_bytes(), trained.log_path.read_text()
+    fit_network(trained, train, val, CPU, resume=True)
+    assert (trained.weights_path.read_bytes(), trained.log_path.read_text()) == before
+
+
+def test_training_leaves_the_callers_random_state_alone(
+    tmp_path: Path, train: list[Sample], val: list[Sample]
+) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    fit_network(create_run(tmp_path / "run", RECIPE.model_copy(update={"epochs": 1})), train, val, CPU)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_phantom_is_trained_by_name_and_its_split_written(tmp_path: Path) -> None:
+    recipe = RECIPE.model_copy(update={"data": DataRecipe(size=32, count=20), "epochs": 1})
+    run = create_run(tmp_path / "run", recipe)
+    train_network(run, CPU)
+    parts = [line.split("\t")[0] for line in run.split_path.read_text().splitlines()]
+    assert (len(parts), parts.count("train")) == (20, 14)
+    assert run.weights_path.exists()
+
+
+def test_validation_without_lesion_is_refused(tmp_path: Path, train: list[Sample]) -> None:
+    with pytest.raises(UserError, match="no image with a lesion"):
+        fit_network(create_run(tmp_path / "run", RECIPE), train, [_disk(1, has_lesion=False)], CPU)
+
+
+def test_divergence_is_reported(tmp_path: Path, train: list[Sample], val: list[Sample]) -> None:
+    wild = RECIPE.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(UserError, match="diverged in epoch 1; choose a smaller learning_rate"):
+        fit_network(create_run(tmp_path / "run", wild), train, val, CPU)
+
+
+def test_agents_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="wanted a recipe of kind 'network', got 'agent'"):
+        train_network(create_run(tmp_path / "run", AgentRecipe()), CPU)
+
+
+def test_checkpoint_of_another_network_is_refused(
+    tmp_path: Path, train: list[Sample], val: list[Sample]
+) -> None:
+    run = create_run(tmp_path / "run", RECIPE)
+    save_tensors(run.checkpoint_path, {"model.a": torch.zeros(2)}, {"epoch": 1, "best": 0, "seconds": 1})
+    with pytest.raises(UserError, match="another architecture"):
+        fit_network(run, train, val, CPU, resume=True)

@@ -1,0 +1,292 @@
+"""Training a segmentation network, and using one."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.losses.dice import DiceCELoss
+from numpy.typing import NDArray
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.utils.tensorboard import SummaryWriter
+
+from usrl.baselines.networks import build_network
+from usrl.data.augment import Augmentation
+from usrl.data.bank import Bank
+from usrl.data.catalogue import load_dataset
+from usrl.data.letterbox import Letterbox
+from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample
+from usrl.data.splits import split_samples, write_split
+from usrl.errors import UserError
+from usrl.evaluation.segmenter import Track
+from usrl.metrics.overlap import dice
+from usrl.recipes import DataRecipe, NetworkRecipe
+from usrl.runs import (
+    Run,
+    load_optimizer,
+    load_state,
+    load_tensors,
+    load_weights,
+    optimizer_tensors,
+    save_tensors,
+)
+
+_MODEL = "model."
+_WARM_UP = 0.1
+
+
+class NetworkSegmenter:
+    """A trained network as a segmenter; its name is the run folder's."""
+
+    track: Track = "automatic"
+
+    def __init__(self, run: Run, device: torch.device) -> None:
+        """Load a network.
+
+        Args:
+            run: A run of a network recipe with weights.
+            device: Where the network computes.
+
+        Raises:
+            UserError: If the weights are unusable or of another architecture than the recipe's.
+        """
+        recipe = network_recipe(run)
+        self.name = run.path.resolve().name
+        self._size = recipe.data.size
+        self._device = device
+        network = build_network(recipe)
+        load_weights(run.weights_path, network)
+        self._network = network.to(device).eval()
+
+    def segment(self, image: GrayImage, prompt: Prompt | None = None) -> BoolMask:
+        """Return where the probability exceeds one half, bool, shape (H, W); the prompt is ignored."""
+        return self.probability(image) > 0.5
+
+    def probability(self, image: GrayImage) -> NDArray[np.float32]:
+        """Return the probability of lesion, float32, shape (H, W), of an image uint8, shape (H, W)."""
+        letterbox = Letterbox.fit((image.shape[0], image.shape[1]), self._size)
+        working = torch.from_numpy(letterbox.image(image))[None].to(self._device)  # (1, S, S)
+        return letterbox.to_native(_predict(self._network, working)[0])
+
+
+def train_network(run: Run, device: torch.device, *, resume: bool = False) -> None:
+    """Train the network of a run's recipe on its data set.
+
+    Args:
+        run: Folder to write; see `fit_network` for what.
+        device: Where to train.
+        resume: Go on from the run's checkpoint where there is one.
+
+    Raises:
+        UserError: If the recipe or its data set is unusable.
+    """
+    data = network_recipe(run).data
+    fit_network(run, *load_train_and_val(data, run.split_path), device, resume=resume)
+
+
+def fit_network(
+    run: Run, train: Sequence[Sample], val: Sequence[Sample], device: torch.device, *, resume: bool = False
+) -> None:
+    """Train a network and write weights, checkpoint, log and TensorBoard scalars into its run.
+
+    The weights are those of the epoch with the best mean Dice over the validation images that have a
+    lesion, at native resolution. An epoch's randomness depends on seed and epoch alone, so that a resumed
+    training repeats what an uninterrupted one does.
+
+    Args:
+        run: A run of a network recipe.
+        train: Images to train on, with and without lesion.
+        val: Images to choose the epoch by.
+        device: Where to train.
+        resume: Go on from the run's checkpoint where there is one.
+
+    Raises:
+        UserError: If there is nothing to validate on, the checkpoint is unusable or training diverges.
+    """
+    recipe = network_recipe(run)
+    bank = Bank.from_samples(train, recipe.data.size, by_component=False).to(device)
+    validation = _Validation(val, recipe.data.size, device)
+    state = _resume(run, device) if resume and run.checkpoint_path.exists() else _start(recipe, device)
+    run.truncate_log(state.epoch)
+    began = time.monotonic() - state.seconds
+    with _progress(recipe, bank, state.epoch) as tick, SummaryWriter(str(run.path / "tb")) as board:
+        while state.epoch < recipe.epochs:
+            state.epoch += 1
+            loss = _train_epoch(state, bank, recipe, tick)
+            score = validation.score(state.network)
+            state.seconds = time.monotonic() - began
+            row = {"seconds": round(state.seconds, 1), "train_loss": loss, "val_dice": score}
+            for name, value in row.items():
+                board.add_scalar(name, value, state.epoch)
+            _keep(run, state, score)
+            run.append_log({"step": state.epoch} | row)
+
+
+def load_train_and_val(data: DataRecipe, split_path: Path) -> tuple[list[Sample], list[Sample]]:
+    """Load a recipe's data set, write its split and return the parts that training may see."""
+    samples = load_dataset(data.name, data.root, count=data.count, seed=data.seed, show_progress=True)
+    split = split_samples(samples, seed=data.split_seed)
+    write_split(split_path, samples, split)
+    return [samples[index] for index in split["train"]], [samples[index] for index in split["val"]]
+
+
+def network_recipe(run: Run) -> NetworkRecipe:
+    """Return the recipe of a network's run.
+
+    Raises:
+        UserError: If the recipe is an agent's.
+    """
+    if not isinstance(run.recipe, NetworkRecipe):
+        raise UserError(f"{run.path}: wanted a recipe of kind 'network', got {run.recipe.kind!r}")
+    return run.recipe
+
+
+@dataclass
+class _State:
+    """What changes while training: the checkpoint holds all of it."""
+
+    network: nn.Module
+    optimizer: AdamW
+    epoch: int = 0
+    best: float = -1.0
+    seconds: float = 0.0
+
+
+def _start(recipe: NetworkRecipe, device: torch.device) -> _State:
+    with _seeded(recipe.seed, 0, device):
+        network = build_network(recipe).to(device)
+    optimizer = AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return _State(network, optimizer)
+
+
+def _resume(run: Run, device: torch.device) -> _State:
+    state = _start(network_recipe(run), device)
+    tensors, facts = load_tensors(run.checkpoint_path, device)
+    model = {name.removeprefix(_MODEL): t for name, t in tensors.items() if name.startswith(_MODEL)}
+    load_state(state.network, model, run.checkpoint_path)
+    load_optimizer(state.optimizer, tensors)
+    state.epoch, state.best, state.seconds = facts["epoch"], facts["best"], facts["seconds"]
+    return state
+
+
+def _keep(run: Run, state: _State, score: float) -> None:
+    """Write the checkpoint, and the weights where they are the best so far."""
+    model = state.network.state_dict()
+    if score > state.best:
+        state.best = score
+        save_tensors(run.weights_path, model, {"epoch": state.epoch, "val_dice": score})
+    facts = {"epoch": state.epoch, "best": state.best, "seconds": state.seconds}
+    tensors = {_MODEL + name: tensor for name, tensor in model.items()}
+    save_tensors(run.checkpoint_path, tensors | optimizer_tensors(state.optimizer), facts)
+
+
+def _train_epoch(state: _State, bank: Bank, recipe: NetworkRecipe, tick: "_Tick") -> float:
+    """Show the network every image once, changed at random; return the mean loss."""
+    device = bank.device
+    # Dice over the batch: an image without lesion has none of its own, yet its false positives count.
+    loss_of = DiceCELoss(sigmoid=True, batch=True)
+    rng = torch.Generator(device).manual_seed(_epoch_seed(recipe.seed, state.epoch))
+    batches = torch.randperm(len(bank), generator=rng, device=device).split(recipe.batch_size)
+    total = torch.zeros((), device=device)
+    state.network.train()
+    with _seeded(recipe.seed, state.epoch, device):
+        for step, rows in enumerate(batches):
+            progress = (state.epoch - 1 + step / len(batches)) / recipe.epochs
+            for group in state.optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * _rate(progress)
+            drawn = Augmentation.draw(recipe.augment, len(rows), rng)
+            images, masks = drawn.apply(bank.images[rows], bank.targets[rows])  # (B, S, S)
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                logits = state.network(images[:, None])  # (B, 1, S, S)
+            loss = loss_of(logits.float(), masks[:, None].float())
+            state.optimizer.zero_grad()
+            loss.backward()
+            state.optimizer.step()
+            total += loss.detach() * len(rows)
+            tick(len(rows), state.best)
+    mean = float(total) / len(bank)
+    if not math.isfinite(mean):
+        raise UserError(f"training diverged in epoch {state.epoch}; choose a smaller learning_rate")
+    return mean
+
+
+def _rate(progress: float) -> float:
+    """Return the factor of the learning rate: a linear rise, then half a cosine down to zero."""
+    if progress < _WARM_UP:
+        return 0.01 + 0.99 * progress / _WARM_UP
+    return 0.5 * (1 + math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP)))
+
+
+class _Validation:
+    """Mean Dice at native resolution over the images that have a lesion."""
+
+    def __init__(self, samples: Sequence[Sample], size: int, device: torch.device) -> None:
+        self._samples = [sample for sample in samples if sample.target.any()]
+        if not self._samples:
+            raise UserError("the validation split has no image with a lesion; use more images")
+        self._size = size
+        self._images = Bank.from_samples(self._samples, size, by_component=False).images.to(device)
+
+    def score(self, network: nn.Module) -> float:
+        """Return the mean Dice of a network."""
+        scores = []
+        for sample, probability in zip(self._samples, _predict(network, self._images), strict=True):
+            letterbox = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), self._size)
+            scores.append(dice(letterbox.to_native(probability) > 0.5, sample.target))
+        return float(np.mean(scores))
+
+
+def _predict(network: nn.Module, images: Tensor, batch_size: int = 32) -> NDArray[np.float32]:
+    """Return the probabilities of working images, float32, shape (M, S, S), from uint8, shape (M, S, S)."""
+    network.eval()
+    with torch.inference_mode():
+        parts = [network(part[:, None].float() / 255)[:, 0] for part in images.split(batch_size)]
+        probabilities: NDArray[np.float32] = torch.sigmoid(torch.cat(parts)).cpu().numpy()
+    return probabilities
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+@contextmanager
+def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators, which initialise layers and drop units, and restore them after."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(_epoch_seed(seed, epoch))
+        yield
+
+
+class _Rate(ProgressColumn):
+    """Images per second."""
+
+    def render(self, task: Task) -> Text:
+        """Return the text of the column."""
+        return Text(f"{task.finished_speed or task.speed or 0:.0f} images/s")
+
+
+class _Tick:
+    """Moves a progress bar by images."""
+
+    def __init__(self, progress: Progress, total: int, done: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task("training", total=total, completed=done, score="")
+
+    def __call__(self, images: int, best: float) -> None:
+        """Count images and show the best validation Dice."""
+        text = f"val Dice {best:.3f}" if best >= 0 else ""
+        self._progress.update(self._task, advance=images, score=text)
+
+
+@contextmanager
+def _progress(recipe: NetworkRecipe, bank: Bank, epoch: int) -> Iterator[_Tick]:
+    text, score = TextColumn("{task.description}"), TextColumn("{task.fields[score]}")
+    with Progress(text, BarColumn(), _Rate(), TimeRemainingColumn(), score) as progress:
+        yield _Tick(progress, recipe.epochs * len(bank), epoch * len(bank))
