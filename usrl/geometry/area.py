@@ -5,13 +5,20 @@ is that of P(x, y) dy, where P(x, y) is the mask summed along its row from the l
 P prepared once per mask, a few samples per edge give the overlap: no raster is made.
 """
 
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
 from usrl.geometry.polygon import neighbours
 
 SAMPLES_PER_EDGE = 4
-"""Midpoint samples of P on each edge; edges of a few pixels need no more (see tests)."""
+"""Midpoint samples of P on each edge; edges of a few pixels need no more (see the tests)."""
+SMOOTHING_PX = 0.4
+"""Blur that takes the stairs off a mask's outline before it is sampled, in pixels of the mask."""
+_FINE_SIDE = 512
 
 
 def signed_area(vertices: Tensor) -> Tensor:
@@ -21,51 +28,64 @@ def signed_area(vertices: Tensor) -> Tensor:
     return cross.sum(dim=1) / 2
 
 
-def row_sums(targets: Tensor) -> Tensor:
-    """Prepare masks for `overlap_area`.
+@dataclass(frozen=True)
+class RowSums:
+    """Masks prepared for `overlap_area`, on a finer grid and with their stairs smoothed.
 
-    Each cell packs four int16 numbers into one int64, so that one read serves a bilinear sample: the
-    row sum to the left of the pixel in this row and the next, and the pixel itself in both.
+    A polygon that follows a lesion perfectly cuts the corners of the mask's pixels and so would score
+    a few hundredths of Dice too low against the pixels themselves.
 
-    Args:
-        targets: bool, (M, S, S).
-
-    Returns:
-        int64, (M, S + 1, S): cell (r, c) describes rows r - 1 and r, with zeros outside.
+    Attributes:
+        sums: Fine pixels of the mask to the left of each place, int16, (M, F, F + 1).
+        area: Area of each mask in square pixels of the mask, float32, (M,).
+        factor: Fine pixels per pixel of the mask along a side.
     """
-    count, height, width = targets.shape
-    pixels = torch.zeros(count, height + 2, width, dtype=torch.int16, device=targets.device)
-    pixels[:, 1:-1] = targets
-    left = pixels.cumsum(dim=2).to(torch.int16) - pixels
-    cells = torch.stack([left[:, :-1], left[:, 1:], pixels[:, :-1], pixels[:, 1:]], dim=-1)
-    return cells.contiguous().view(torch.int64).squeeze(-1)
+
+    sums: Tensor
+    area: Tensor
+    factor: int
+
+    @classmethod
+    def of(cls, targets: Tensor) -> "RowSums":
+        """Prepare masks, bool, (M, S, S); F is the multiple of S up to 512, at least S."""
+        count, size, _ = targets.shape
+        factor = max(1, _FINE_SIDE // size)
+        fine = size * factor
+        sums = np.zeros((count, fine, fine + 1), np.int16)
+        for row, target in enumerate(targets.cpu().numpy()):
+            large = cv2.resize(target.astype(np.float32), (fine, fine), interpolation=cv2.INTER_LINEAR)
+            smooth = cv2.GaussianBlur(large, (0, 0), SMOOTHING_PX * factor)
+            np.cumsum(smooth > 0.5, axis=1, out=sums[row, :, 1:])
+        area = sums[:, :, -1].sum(axis=1, dtype=np.int64) / factor**2
+        return cls(
+            torch.from_numpy(sums).to(targets.device),
+            torch.from_numpy(area).float().to(targets.device),
+            factor,
+        )
 
 
-def overlap_area(vertices: Tensor, sums: Tensor, index: Tensor) -> Tensor:
+def overlap_area(vertices: Tensor, masks: RowSums, index: Tensor) -> Tensor:
     """Return the area of each polygon inside its mask.
 
     Args:
         vertices: (B, N, 2), simple, within the image.
-        sums: What `row_sums` made of the masks, (M, S + 1, S).
+        masks: The prepared masks.
         index: Mask of each polygon, int64, (B,).
 
     Returns:
         Square pixels, float32, (B,).
     """
-    _, rows, width = sums.shape
-    edge = neighbours(vertices, 1)[1] - vertices  # (B, N, 2)
+    _, height, width = masks.sums.shape
+    edge = (neighbours(vertices, 1)[1] - vertices) * masks.factor  # (B, N, 2)
+    start = (vertices + 0.5) * masks.factor  # in fine pixels, from the image's corner
     part = (torch.arange(SAMPLES_PER_EDGE, device=vertices.device) + 0.5) / SAMPLES_PER_EDGE  # (Q,)
-    x = torch.addcmul(vertices[..., :1], edge[..., :1], part) + 0.5  # (B, N, Q), from the pixel's left side
-    y = torch.addcmul(vertices[..., 1:], edge[..., 1:], part) + 1.0
-    x = x.clamp_(0, width - 1e-3)
-    y = y.clamp_(0, rows - 1e-3)
-    column, row = x.floor(), y.floor()
-    cell = (row * width + column).to(torch.int64) + index[:, None, None] * (rows * width)
-    packed = sums.view(-1)[cell]  # (B, N, Q)
-    left, right = packed.view(torch.int16).view(*packed.shape, 2, 2).float().unbind(dim=-2)  # (B, N, Q, 2)
-    along = torch.addcmul(left, right, (x - column)[..., None])  # (B, N, Q, 2): P in both rows
-    sample = torch.lerp(along[..., 0], along[..., 1], y - row)  # (B, N, Q)
-    return (sample.mean(dim=-1) * edge[..., 1]).sum(dim=1)
+    x = torch.addcmul(start[..., :1] + 0.5, edge[..., :1], part).clamp_(
+        0, width - 1
+    )  # (B, N, Q), rounded below
+    y = torch.addcmul(start[..., 1:], edge[..., 1:], part).clamp_(0, height - 1)
+    cell = y.to(torch.int64).mul_(width).add_(x.to(torch.int64))
+    sums = masks.sums.view(-1)[cell.add_(index[:, None, None] * (height * width))]  # (B, N, Q)
+    return (sums.sum(dim=-1) * edge[..., 1]).sum(dim=1) / (SAMPLES_PER_EDGE * masks.factor**2)
 
 
 def rasterise(vertices: Tensor, height: int, width: int) -> Tensor:
@@ -82,7 +102,7 @@ def rasterise(vertices: Tensor, height: int, width: int) -> Tensor:
     Returns:
         bool, (B, H, W).
     """
-    batch, count, _ = vertices.shape
+    batch = vertices.shape[0]
     x, y = vertices.unbind(dim=-1)  # (B, N)
     next_x, next_y = neighbours(vertices, 1)[1].unbind(dim=-1)
     rows = torch.arange(height, device=vertices.device, dtype=vertices.dtype)  # (H,)

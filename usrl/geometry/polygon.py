@@ -43,12 +43,12 @@ def outward_normals(vertices: Tensor, reach: int = 2) -> Tensor:
     before, after = neighbours(vertices, reach)
     chord = after - before  # (B, N, 2)
     normal = torch.stack([chord[..., 1], -chord[..., 0]], dim=-1)
-    return normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    return normal / torch.linalg.vector_norm(normal, dim=-1, keepdim=True).clamp_min(1e-6)
 
 
 def edge_lengths(vertices: Tensor) -> Tensor:
     """Return the length of the edge from each vertex to the next, (B, N), in pixels."""
-    return (neighbours(vertices, 1)[1] - vertices).norm(dim=-1)
+    return torch.linalg.vector_norm(neighbours(vertices, 1)[1] - vertices, dim=-1)
 
 
 def respace(vertices: Tensor) -> Tensor:

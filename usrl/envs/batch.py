@@ -1,0 +1,140 @@
+"""Episodes that run side by side: what the three faces share."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from usrl.data.bank import Bank
+from usrl.data.phantom import load_phantom
+from usrl.envs.rng import episode_keys, mix, uniform
+from usrl.envs.task import Task, merge_states, oracle_dice
+from usrl.errors import UserError
+from usrl.registry import build_task
+
+DEFAULT_PHANTOMS = 64
+"""Images of the bank of an environment that is made without one."""
+
+
+@lru_cache(maxsize=2)
+def default_bank(size: int = 128) -> Bank:
+    """Return the bank of synthetic phantoms that an environment made without a bank uses."""
+    return Bank.from_samples(load_phantom(DEFAULT_PHANTOMS), size)
+
+
+def make_task(
+    env_id: str, bank: Bank | None, device: torch.device | str, settings: Mapping[str, Any]
+) -> Task[Any]:
+    """Build the task of a face.
+
+    Args:
+        env_id: Registered id.
+        bank: Images and targets; the default phantoms if None.
+        device: Where the task runs.
+        settings: The environment's own arguments.
+
+    Raises:
+        UserError: If the id or a setting is unknown or wrong.
+    """
+    bank = default_bank() if bank is None else bank
+    return build_task(env_id, bank.to(device), dict(settings))
+
+
+class Batch:
+    """Episodes of one task, each with its own seed and restarted on its own.
+
+    The same seed gives the same sequence of episodes whatever the batch around it.
+
+    Attributes:
+        task: The task.
+        num_envs: Number B of environments.
+        state: State of all of them.
+        elapsed: Steps of each episode, int64, (B,). The state counts them too, on the device; faces
+            need the number on the host to truncate without waiting for the device.
+    """
+
+    def __init__(self, task: Task[Any], num_envs: int, with_oracle: bool) -> None:
+        """Hold a task; call `seed` and `begin` before anything else."""
+        if num_envs < 1:
+            raise UserError(f"num_envs must be at least 1, got {num_envs}")
+        self.task = task
+        self.num_envs = num_envs
+        self.elapsed = np.zeros(num_envs, np.int64)
+        self.state: Any = None
+        self._oracle_dice = np.zeros(num_envs, np.float32) if with_oracle else None
+        self._seeds = np.zeros(num_envs, np.int64)
+        self._episodes = np.zeros(num_envs, np.int64)
+
+    def seed(self, seeds: Sequence[int] | NDArray[np.int64]) -> None:
+        """Give each environment a seed and let its episodes count from the first."""
+        self._seeds = np.asarray(seeds, np.int64)
+        self._episodes = np.zeros(self.num_envs, np.int64)
+
+    def begin(self, rows: NDArray[np.int64], options: Mapping[str, Any] | None = None) -> None:
+        """Begin new episodes in some environments.
+
+        Args:
+            rows: Which environments, (R,).
+            options: ``index`` chooses the rows of the bank, one number or (R,); drawn otherwise.
+
+        Raises:
+            UserError: If an option is unknown or an index is not in the bank.
+        """
+        keys = episode_keys(torch.from_numpy(self._seeds[rows]), torch.from_numpy(self._episodes[rows]))
+        drawn = (uniform(keys, 1)[:, 0] * len(self.task.bank)).to(torch.int64)  # (R,)
+        index = self._chosen(options, len(rows)) if options else drawn
+        device = self.task.bank.device
+        fresh = self.task.reset(index.to(device), mix(keys).to(device))
+        whole = len(rows) == self.num_envs
+        self.state = fresh if whole else merge_states(self.state, torch.from_numpy(rows).to(device), fresh)
+        self.elapsed[rows] = 0
+        self._episodes[rows] += 1
+        if self._oracle_dice is not None:
+            self._oracle_dice[rows] = to_numpy(oracle_dice(self.task, fresh))
+
+    def step(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Apply actions (B, ...); return the rewards, float32 (B,).
+
+        Raises:
+            UserError: If the actions have another shape or are not finite.
+        """
+        wanted = (self.num_envs, *(self.task.action_space.shape or ()))
+        if actions.shape != wanted:
+            raise UserError(f"actions must have the shape {wanted}, got {actions.shape}")
+        if not np.isfinite(actions).all():
+            raise UserError("actions must be finite, got nan or inf; the policy has diverged")
+        self.state, reward = self.task.step(self.state, torch.from_numpy(actions).to(self.task.bank.device))
+        self.elapsed += 1
+        return to_numpy(reward)
+
+    def observe(self) -> NDArray[np.uint8]:
+        """Return the observations of all environments, uint8 (B, ...)."""
+        return to_numpy(self.task.observe(self.state))
+
+    def info(self) -> dict[str, NDArray[np.float32]]:
+        """Return the figures of all environments, each (B,)."""
+        figures = {"initial_dice": to_numpy(self.state.initial_dice), "dice": to_numpy(self.state.dice)}
+        return figures if self._oracle_dice is None else figures | {"oracle_dice": self._oracle_dice.copy()}
+
+    def render(self, row: int) -> NDArray[np.uint8]:
+        """Return a picture of one environment, uint8 (h, w, 3)."""
+        return self.task.render(self.state, row)
+
+    def _chosen(self, options: Mapping[str, Any], count: int) -> Tensor:
+        unknown = set(options) - {"index"}
+        if unknown:
+            raise UserError(f"unknown reset option {sorted(unknown)[0]!r}; the only one is 'index'")
+        index = np.broadcast_to(np.asarray(options["index"], np.int64), (count,))
+        if index.min() < 0 or index.max() >= len(self.task.bank):
+            raise UserError(f"index must be from 0 to {len(self.task.bank) - 1}, got {options['index']}")
+        return torch.from_numpy(index.copy())
+
+
+def to_numpy(tensor: Tensor) -> NDArray[Any]:
+    """Return a tensor of any device as an array."""
+    array: NDArray[Any] = tensor.cpu().numpy()
+    return array

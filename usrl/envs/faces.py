@@ -1,0 +1,194 @@
+"""The Gymnasium faces of a task: one environment, and a vector of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from usrl.data.bank import Bank
+from usrl.envs.batch import Batch, make_task
+from usrl.envs.rendering import Window
+from usrl.registry import find_row
+
+RENDER_FPS = 4
+
+Observation = NDArray[np.uint8]
+Action = NDArray[Any]
+
+
+class TaskEnv(gym.Env[Any, Any]):
+    """Any registered task as a Gymnasium environment; `gym.make` adds the time limit.
+
+    Args:
+        env_id: Registered id.
+        bank: Images and targets; 64 synthetic phantoms if None.
+        device: Where the task runs.
+        render_mode: None, ``"rgb_array"`` or ``"human"``.
+        oracle_info: Add ``oracle_dice``, the Dice that the teacher reaches from here within the step
+            limit, to the info of a reset. It costs as much as the episode.
+        settings: The environment's own arguments; see its page.
+
+    Raises:
+        UserError: If the id, the render mode or a setting is unknown or wrong.
+    """
+
+    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": RENDER_FPS}  # noqa: RUF012 - Gymnasium's
+
+    def __init__(
+        self,
+        env_id: str,
+        bank: Bank | None = None,
+        device: torch.device | str = "cpu",
+        render_mode: str | None = None,
+        oracle_info: bool = False,
+        **settings: Any,
+    ) -> None:
+        self.render_mode = render_mode
+        self._batch = Batch(make_task(env_id, bank, device, settings), 1, oracle_info)
+        self.observation_space = self._batch.task.observation_space
+        self.action_space = self._batch.task.action_space
+        self._window: Window | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode; ``options={"index": i}`` chooses the row of the bank."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self._batch.seed([seed])
+        elif self._batch.state is None:
+            self._batch.seed([int(self.np_random.integers(2**62))])
+        if self.spec is not None and self.spec.max_episode_steps:
+            self._batch.task.horizon = self.spec.max_episode_steps
+        self._batch.begin(np.zeros(1, np.int64), options)
+        self._show()
+        return self._batch.observe()[0], _first(self._batch.info())
+
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Apply an action; the episode never terminates of its own."""
+        reward = self._batch.step(np.asarray(action, self.action_space.dtype)[None])
+        self._show()
+        return self._batch.observe()[0], float(reward[0]), False, False, _first(self._batch.info())
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Return a picture, uint8 (h, w, 3), in mode ``rgb_array``; ``human`` shows it by itself."""
+        return self._batch.render(0) if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        if self._window is not None:
+            self._window.close()
+            self._window = None
+
+    def _show(self) -> None:
+        if self.render_mode == "human":
+            self._window = self._window or Window("usrl", RENDER_FPS)
+            self._window.show(self._batch.render(0))
+
+
+class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
+    """Any registered task as a Gymnasium vector environment that steps all episodes at once.
+
+    Environment i with seed s plays the episodes of a single environment with seed s + i. Episodes that
+    end restart in the same step: ``final_obs`` and ``final_info`` hold their last.
+
+    Args:
+        num_envs: Number B of environments.
+        env_id: Registered id.
+        max_episode_steps: Step limit; the registered one if None.
+        bank: Images and targets; 64 synthetic phantoms if None.
+        device: Where the task runs.
+        render_mode: None or ``"rgb_array"``.
+        oracle_info: See `TaskEnv`.
+        settings: The environment's own arguments; see its page.
+
+    Raises:
+        UserError: If the id or a setting is unknown or wrong.
+    """
+
+    metadata = {  # noqa: RUF012 - Gymnasium's
+        "render_modes": ["rgb_array"],
+        "render_fps": RENDER_FPS,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int,
+        env_id: str,
+        max_episode_steps: int | None = None,
+        bank: Bank | None = None,
+        device: torch.device | str = "cpu",
+        render_mode: str | None = None,
+        oracle_info: bool = False,
+        **settings: Any,
+    ) -> None:
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self._batch = Batch(make_task(env_id, bank, device, settings), num_envs, oracle_info)
+        self._batch.task.horizon = max_episode_steps or find_row(env_id).max_episode_steps
+        self.single_observation_space = self._batch.task.observation_space
+        self.single_action_space = self._batch.task.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def reset(
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin all episodes; ``options={"index": ...}`` chooses the rows of the bank."""
+        first = int(np.atleast_1d(seed)[0]) if seed is not None else None
+        super().reset(seed=first)
+        if seed is not None:
+            self._batch.seed(_spread(seed, self.num_envs))
+        elif self._batch.state is None:
+            self._batch.seed(self.np_random.integers(2**62, size=self.num_envs))
+        self._batch.begin(np.arange(self.num_envs), options)
+        return self._batch.observe(), _with_masks(self._batch.info())
+
+    def step(
+        self, actions: Action
+    ) -> tuple[Observation, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Apply actions (B, ...); restart the episodes that reach the step limit."""
+        reward = self._batch.step(np.asarray(actions, self.single_action_space.dtype))
+        observation, info = self._batch.observe(), _with_masks(self._batch.info())
+        truncated = self._batch.elapsed >= self._batch.task.horizon
+        if truncated.any():
+            final = np.full(self.num_envs, None, dtype=object)
+            rows = np.flatnonzero(truncated)
+            for row in rows:
+                final[row] = observation[row]
+            last = {key: value & truncated if key[0] == "_" else value for key, value in info.items()}
+            self._batch.begin(rows)
+            observation, info = self._batch.observe(), _with_masks(self._batch.info())
+            info |= {
+                "final_obs": final,
+                "_final_obs": truncated,
+                "final_info": last,
+                "_final_info": truncated,
+            }
+        return observation, reward, np.zeros(self.num_envs, bool), truncated, info
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """Return a picture of each environment in mode ``rgb_array``."""
+        if self.render_mode != "rgb_array":
+            return None
+        return tuple(self._batch.render(row) for row in range(self.num_envs))
+
+
+def _spread(seed: int | Sequence[int], count: int) -> NDArray[np.int64]:
+    """Return one seed per environment: consecutive ones from a number."""
+    return seed + np.arange(count) if isinstance(seed, int) else np.asarray(seed, np.int64)
+
+
+def _first(info: dict[str, NDArray[np.float32]]) -> dict[str, Any]:
+    return {name: float(values[0]) for name, values in info.items()}
+
+
+def _with_masks(info: dict[str, NDArray[np.float32]]) -> dict[str, Any]:
+    """Return vector info in Gymnasium's form: beside each array, which entries hold."""
+    return info | {f"_{name}": np.ones(len(values), bool) for name, values in info.items()}

@@ -1,0 +1,92 @@
+"""Pictures of an episode."""
+
+import cv2
+import matplotlib.pyplot as plt
+import numpy as np
+from numpy.typing import NDArray
+
+SIDE_PX = 512
+"""Side of a rendered frame."""
+# Okabe and Ito (2008): colours that colour-blind readers tell apart, as RGB.
+TARGET_COLOR = (0, 158, 115)
+PROPOSAL_COLOR = (230, 159, 0)
+CONTOUR_COLOR = (86, 180, 233)
+_LEGEND = (("target", TARGET_COLOR), ("proposal", PROPOSAL_COLOR), ("contour", CONTOUR_COLOR))
+_BAR_PX = 28
+_SHIFT_BITS = 4
+
+
+def draw_contour_step(
+    image: NDArray[np.uint8],
+    target: NDArray[np.bool_] | None,
+    proposal: NDArray[np.float32],
+    vertices: NDArray[np.float32],
+    caption: str,
+) -> NDArray[np.uint8]:
+    """Draw image, target, proposal and contour with a caption.
+
+    Args:
+        image: uint8, (S, S).
+        target: bool, (S, S); None where it is unknown.
+        proposal: (N, 2), pixels of the image.
+        vertices: (N, 2), pixels of the image.
+        caption: One line of text.
+
+    Returns:
+        RGB, uint8, (SIDE_PX + two bars, SIDE_PX, 3).
+    """
+    scale = SIDE_PX / image.shape[0]
+    frame = cv2.cvtColor(
+        cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB
+    )
+    if target is not None:
+        large = cv2.resize(target.astype(np.uint8), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_LINEAR_EXACT)
+        outlines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(frame, outlines, -1, TARGET_COLOR, 2, cv2.LINE_AA)
+    _draw_polygon(frame, proposal, scale, PROPOSAL_COLOR, 1)
+    _draw_polygon(frame, vertices, scale, CONTOUR_COLOR, 2)
+    return np.concatenate([_bar([(caption, (255, 255, 255))]), frame, _bar(list(_LEGEND))])
+
+
+def _draw_polygon(
+    frame: NDArray[np.uint8],
+    vertices: NDArray[np.float32],
+    scale: float,
+    color: tuple[int, int, int],
+    thickness: int,
+) -> None:
+    points = ((vertices + 0.5) * scale - 0.5) * 2**_SHIFT_BITS
+    cv2.polylines(frame, [points.round().astype(np.int32)], True, color, thickness, cv2.LINE_AA, _SHIFT_BITS)
+
+
+def _bar(texts: list[tuple[str, tuple[int, int, int]]]) -> NDArray[np.uint8]:
+    """Return a dark strip with coloured texts in columns, (_BAR_PX, SIDE_PX, 3)."""
+    bar = np.full((_BAR_PX, SIDE_PX, 3), 24, np.uint8)
+    for column, (text, color) in enumerate(texts):
+        place = (10 + column * SIDE_PX // 3, 19)
+        cv2.putText(bar, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
+    return bar
+
+
+class Window:
+    """A window for `render_mode="human"`, through whatever screen matplotlib finds."""
+
+    def __init__(self, title: str, frames_per_second: int) -> None:
+        """Open the window; frames are held long enough to be seen."""
+        self._pause_s = 1 / frames_per_second
+        self._figure, axes = plt.subplots(figsize=(6, 6.7), num=title, clear=True)
+        axes.set_axis_off()
+        self._figure.subplots_adjust(0, 0, 1, 1)
+        self._axes = axes
+
+    def show(self, frame: NDArray[np.uint8]) -> None:
+        """Show a frame, uint8 (h, w, 3)."""
+        if self._axes.images:
+            self._axes.images[0].set_data(frame)
+        else:
+            self._axes.imshow(frame)
+        plt.pause(self._pause_s)
+
+    def close(self) -> None:
+        """Close the window."""
+        plt.close(self._figure)

@@ -1,0 +1,83 @@
+"""The seam between environments and the faces that offer them.
+
+A task is a batched decision process over a bank: pure functions on a state of tensors that share a
+leading batch dimension and a device. It knows nothing of seeds, auto-reset, time limits or rendering;
+faces (`usrl.envs.faces`, `usrl.agents.vec_env`) do.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, TypeVar
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from usrl.data.bank import Bank
+
+
+@dataclass(frozen=True)
+class State:
+    """What every task's state holds; tasks add fields of their own, each a tensor (B, ...).
+
+    Attributes:
+        index: Row of the bank, int64, (B,).
+        elapsed: Steps since the reset, int64, (B,).
+        dice: Dice of the current mask and the target, float32, (B,).
+        initial_dice: Dice at the reset, float32, (B,).
+    """
+
+    index: Tensor
+    elapsed: Tensor
+    dice: Tensor
+    initial_dice: Tensor
+
+
+AnyState = TypeVar("AnyState", bound=State)
+
+
+class Task(Protocol[AnyState]):
+    """A batched decision process.
+
+    Attributes:
+        observation_space: Of one environment: a uint8 Box, channels first.
+        action_space: Of one environment.
+        bank: The images and targets.
+        horizon: Steps of an episode, for tasks that observe the time left; faces enforce it.
+    """
+
+    observation_space: gym.spaces.Box
+    action_space: gym.Space[Any]
+    bank: Bank
+    horizon: int
+
+    def reset(self, index: Tensor, keys: Tensor) -> AnyState:
+        """Begin episodes on rows of the bank, int64 (B,), with random keys, int64 (B,)."""
+
+    def step(self, state: AnyState, action: Tensor) -> tuple[AnyState, Tensor]:
+        """Apply actions (B, ...); return the new state and the rewards, float32 (B,)."""
+
+    def observe(self, state: AnyState) -> Tensor:
+        """Return observations, uint8 (B, *observation_space.shape)."""
+
+    def mask(self, state: AnyState) -> Tensor:
+        """Return the current masks, bool (B, S, S)."""
+
+    def oracle_action(self, state: AnyState) -> Tensor:
+        """Return the action of a teacher that sees the target, (B, ...)."""
+
+    def render(self, state: AnyState, row: int) -> NDArray[np.uint8]:
+        """Return a picture of one environment of the batch, uint8 (h, w, 3)."""
+
+
+def merge_states(state: AnyState, rows: Tensor, other: AnyState) -> AnyState:
+    """Return ``state`` with its rows, int64 (R,), replaced by those of ``other``, a batch of R."""
+    pairs = {f.name: (getattr(state, f.name), getattr(other, f.name)) for f in fields(state)}
+    return replace(state, **{name: old.index_copy(0, rows, new) for name, (old, new) in pairs.items()})
+
+
+def oracle_dice(task: Task[AnyState], state: AnyState) -> Tensor:
+    """Return the Dice that the teacher reaches within the step limit, float32, (B,)."""
+    for _ in range(task.horizon):
+        state, _ = task.step(state, task.oracle_action(state))
+    return state.dice

@@ -1,0 +1,93 @@
+"""The one table of environments: id, task, settings, step limit.
+
+Tasks stand here as import paths, so that `import usrl` registers everything and loads nothing.
+"""
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+
+from usrl.errors import UserError, suggest
+
+if TYPE_CHECKING:
+    from usrl.data.bank import Bank
+    from usrl.envs.task import Task
+
+
+@dataclass(frozen=True)
+class Row:
+    """A registered environment.
+
+    Attributes:
+        task: Import path of the task class, ``module:name``.
+        settings: Import path of its settings.
+        max_episode_steps: Step limit.
+        summary: One line for listings.
+    """
+
+    task: str
+    settings: str
+    max_episode_steps: int
+    summary: str
+
+
+REGISTRY = {
+    "usrl/ContourRefine-v0": Row(
+        task="usrl.envs.contour:ContourTask",
+        settings="usrl.envs.contour:ContourSettings",
+        max_episode_steps=10,
+        summary="Move the vertices of a closed contour until it fits the lesion",
+    ),
+}
+
+
+def register_environments() -> None:
+    """Register every row with Gymnasium."""
+    for env_id, row in REGISTRY.items():
+        gym.register(
+            id=env_id,
+            entry_point="usrl.envs.faces:TaskEnv",
+            vector_entry_point="usrl.envs.faces:TaskVectorEnv",
+            max_episode_steps=row.max_episode_steps,
+            kwargs={"env_id": env_id},
+        )
+
+
+def find_row(env_id: str) -> Row:
+    """Return the row of an environment.
+
+    Raises:
+        UserError: If no environment has this id; suggests one.
+    """
+    if env_id not in REGISTRY:
+        raise UserError(f"unknown environment {env_id!r}; {suggest(env_id, REGISTRY)}")
+    return REGISTRY[env_id]
+
+
+def build_task(
+    env_id: str, bank: "Bank", settings: dict[str, Any], horizon: int | None = None
+) -> "Task[Any]":
+    """Build the task of an environment over a bank.
+
+    Args:
+        env_id: Registered id.
+        bank: Images and targets, on the device that the task is to run on.
+        settings: Arguments that differ from the defaults.
+        horizon: Step limit; the registered one if None.
+
+    Raises:
+        UserError: If the id or a setting is unknown or wrong.
+    """
+    from usrl.recipes import check
+
+    row = find_row(env_id)
+    checked = check(_load(row.settings), settings, env_id)
+    task: Task[Any] = _load(row.task)(bank, checked, horizon or row.max_episode_steps)
+    return task
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
