@@ -41,14 +41,14 @@ def draw_anatomy(rng: np.random.Generator, shape: tuple[int, int]) -> Anatomy:
     """
     fat_end, gland_end = rng.uniform(0.12, 0.32), rng.uniform(0.58, 0.8)
     echo_db = _draw_layers(rng, shape, fat_end, gland_end)
-    loss = np.zeros(shape, np.float32)  # dB per px along the beam
+    loss = np.zeros(shape, np.float32, order="F")  # dB per px along the beam; summed by column
     malignant = bool(rng.random() < MALIGNANT_SHARE)
     blob = _place_lesion(rng, shape, (fat_end, gland_end), malignant)
     _draw_distractors(rng, echo_db, loss, blob)
     lesion = _draw_lesion(rng, echo_db, loss, blob, malignant)
     _draw_surface_shadows(rng, loss)
     width = max(1, min(shape) // 40)
-    loss_db = cv2.blur(np.cumsum(loss, axis=0, dtype=np.float32), (width, 1))
+    loss_db = cv2.blur(np.ascontiguousarray(np.cumsum(loss, axis=0)), (width, 1))
     return Anatomy(echo_db, np.asarray(loss_db, np.float32) + _residual_gain(rng, shape), lesion)
 
 
@@ -73,16 +73,18 @@ def _draw_layers(
     rows = shape[0]
     depth = np.linspace(0, 1, rows, dtype=np.float32)
     wall = rng.uniform(gland_end + 0.1, 1.15)
-    edges = np.array([0.0, 0.035, fat_end, gland_end, wall], np.float32)
-    levels = np.array([4, rng.uniform(-14, -7), 0, rng.uniform(-16, -8), -26], np.float32)
-    texture = np.array([1, 2, 3.5, 3, 3], np.float32)
-    septa = np.array([0, rng.uniform(6, 12), rng.uniform(3, 7), 3, 0], np.float32)
+    edges = np.array([0.0, 0.025, fat_end, gland_end, wall], np.float32)
+    levels = np.array([2, rng.uniform(-14, -7), 0, rng.uniform(-16, -8), -26], np.float32)
+    texture = np.array([1, 2, rng.uniform(2, 4.5), 3, 3], np.float32)
+    septa = np.array([0, rng.uniform(6, 12), rng.uniform(3, 8), 3, 0], np.float32)
     fibres = np.array([3, 2, rng.uniform(1, 6), rng.uniform(6, 13), 6], np.float32)
     weights = np.stack([_row_profile(depth, edges, values) for values in (levels, texture, septa, fibres)])
-    flat = weights[0][:, None] + weights[1][:, None] * _noise(rng, shape, (14, 8))
+    flat = weights[0][:, None] + weights[1][:, None] * (
+        _noise(rng, shape, (14, 8)) + np.float32(0.7) * _noise(rng, shape, (40, 24))
+    )
     flat += weights[2][:, None] * _strands(_noise(rng, shape, (9, 5)), 0.13)
     flat += weights[3][:, None] * _strands(_noise(rng, shape, (22, 3)), 0.3)
-    for edge, height in ((0.008, 8), (0.035, 7), (fat_end, 5), (gland_end, 8), (wall, 14)):
+    for edge, height in ((0.008, 8), (0.025, 6), (fat_end, 5), (gland_end, 8), (wall, 14)):
         flat += np.float32(height) * np.exp(-np.square((depth - np.float32(edge)) / 0.007))[:, None]
     return _bend(rng, flat, depth)
 
@@ -109,7 +111,7 @@ def _place_lesion(
 ) -> Blob:
     """Return the lesion's outline, wholly inside the image and centred in the gland."""
     rows, columns = shape
-    width = min(shape) * np.exp(rng.uniform(np.log(0.06), np.log(0.2)))
+    width = min(shape) * np.exp(rng.uniform(np.log(0.07), np.log(0.26)))
     height = width * (rng.uniform(0.7, 1.15) if malignant else rng.uniform(0.5, 0.85))
     tilt = rng.normal(0, 0.25)
     roughness = rng.uniform(0.08, 0.16) if malignant else rng.uniform(0.02, 0.07)
@@ -129,7 +131,7 @@ def _draw_lesion(
     level = (
         rng.uniform(-24, -11) if kind < 0.8 else rng.uniform(-10, -6) if kind < 0.93 else rng.uniform(5, 8)
     )
-    softness = rng.uniform(1.5, 4.0) if malignant else rng.uniform(0.6, 1.5)
+    softness = rng.uniform(2.0, 5.0) if malignant else rng.uniform(0.7, 2.0)
     patch = blob.paint(shape, softness)
     rim = patch.coverage * (1 - patch.coverage) * 4
     inner = _noise(rng, (rim.shape[0], rim.shape[1]), (5, 5)) * np.float32(rng.uniform(0.5, 2.5))

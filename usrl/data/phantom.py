@@ -65,7 +65,7 @@ def make_phantom(seed: int, index: int, shape: tuple[int, int] = (256, 256)) -> 
             f"a phantom needs seed >= 0, index >= 0 and sides of at least 32 px, got seed {seed}, "
             f"index {index} and shape {tuple(shape)}; mend the one that is out of range"
         )
-    rng = np.random.default_rng([seed, index])
+    rng = np.random.Generator(np.random.SFC64([seed, index]))
     anatomy = draw_anatomy(rng, shape)
     image = _acquire(rng, anatomy.echo_db, anatomy.loss_db)
     name = f"phantom-{index:04d}"
@@ -121,21 +121,19 @@ def _acquire(rng: np.random.Generator, echo_db: FloatArray, loss_db: FloatArray)
         divergence=rng.uniform(1.0, 3.0),
     )
     amplitude = _from_db(echo_db)
-    # Compounding: two looks with independent scatterers halve the speckle's variance.
-    looks = [speckle(rng, (rows, columns), amplitude, spread) for _ in range(2)]
-    envelope = (looks[0] + looks[1]) * np.float32(0.5) * _from_db(-loss_db)
+    envelope = speckle(rng, (rows, columns), amplitude, spread, looks=2) * _from_db(-loss_db)
     noise_db = rng.uniform(-58, -48) + np.linspace(0, rng.uniform(4, 12), rows, dtype=np.float32)
     noise = np.abs(rng.standard_normal((rows, columns), dtype=np.float32))
     envelope += noise * _from_db(noise_db)[:, None]
-    return _compress(envelope, dynamic_range_db=rng.uniform(50, 60), brightest=rng.uniform(98.5, 99.8))
+    return _compress(envelope, dynamic_range_db=rng.uniform(50, 60), gamma=rng.uniform(1.4, 2.4))
 
 
-def _compress(envelope: FloatArray, dynamic_range_db: float, brightest: float) -> GrayImage:
-    """Compress logarithmically, with the ``brightest`` percentile of the envelope as white."""
-    white = np.percentile(envelope[::3, ::3], brightest)
+def _compress(envelope: FloatArray, dynamic_range_db: float, gamma: float) -> GrayImage:
+    """Compress logarithmically, and map to gray by a power as scanners do."""
+    white = np.percentile(envelope[::3, ::3], 99.7)
     level_db = np.float32(20) * np.log10(envelope / np.float32(white) + np.float32(1e-6))
-    gray = 255 * (1 + level_db / np.float32(dynamic_range_db))
-    return np.asarray(np.clip(gray, 0, 255), np.uint8)
+    level = np.clip(1 + level_db / np.float32(dynamic_range_db), 0, 1)
+    return np.asarray(255 * level ** np.float32(gamma), np.uint8)
 
 
 def _from_db(level: FloatArray) -> FloatArray:

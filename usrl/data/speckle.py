@@ -45,6 +45,7 @@ def speckle(
     shape: tuple[int, int],
     amplitude: FloatArray | None = None,
     spread: PointSpread | None = None,
+    looks: int = 1,
 ) -> FloatArray:
     """Return the envelope of the echo from a random medium.
 
@@ -53,11 +54,15 @@ def speckle(
     every depth, so that where the amplitude is 1 the mean power is 1 and the envelope is Rayleigh
     distributed: mean / standard deviation is sqrt(pi / (4 - pi)) = 1.91.
 
+    Two looks are compounded as two views whose scatterers are uncorrelated (the same ones, moved by half
+    the image along the beam), which halves the variance and makes the ratio 2.70.
+
     Args:
         rng: Source of the scatterers.
         shape: (H, W) of the image, px.
         amplitude: Scattering amplitude, float32, shape (H, W); 1 everywhere if None.
         spread: Point-spread function; the default one if None.
+        looks: 1, or 2 for compounding.
 
     Returns:
         Envelope before compression, float32, shape (H, W), non-negative.
@@ -68,11 +73,16 @@ def speckle(
         30(3):156-163 (the statistics).
     """
     spread = spread or PointSpread()
-    echo = _scatterers(rng, shape)
-    if amplitude is not None:
-        echo *= np.pad(amplitude, ((0, 0), (0, echo.shape[1] - shape[1])), mode="reflect")
-    echo = _blur_axially(_blur_laterally(echo, spread.lateral_width(shape[0])), spread.axial_px)
-    return np.abs(echo[:, : shape[1]])
+    scatterers = _scatterers(rng, shape)
+    widths = spread.lateral_width(shape[0])
+    weights = np.ones(shape, np.float32) if amplitude is None else amplitude
+    weights = np.pad(weights, ((0, 0), (0, scatterers.shape[1] - shape[1])), mode="reflect")
+    envelope = np.zeros(shape, np.float32)
+    for look in range(looks):
+        view = np.roll(scatterers, look * shape[0] // looks, axis=0)
+        echo = _blur_axially(_blur_laterally(view * weights, widths), spread.axial_px)
+        envelope += np.abs(echo[:, : shape[1]])
+    return envelope / np.float32(looks)
 
 
 def _scatterers(rng: np.random.Generator, shape: tuple[int, int]) -> ComplexArray:
