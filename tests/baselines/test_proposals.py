@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from usrl.baselines import proposals
+from usrl.baselines.proposals import read_proposals, write_proposals
+from usrl.data.catalogue import load_split
+from usrl.data.sample import BoolMask, GrayImage, Sample
+from usrl.errors import UserError
+from usrl.recipes import DataRecipe, NetworkRecipe
+from usrl.runs import Run
+
+CPU = torch.device("cpu")
+RECIPE = NetworkRecipe(kind="network", data=DataRecipe(size=32, count=20), channels=[4, 8], epochs=1)
+
+
+class _Recorder:
+    """Stands in for training and network: it answers with a mask that tells which fold's network it is."""
+
+    seen: dict[str, set[str]]
+
+    def __init__(self, run: Run, device: torch.device) -> None:
+        self.number = int(run.path.name.split("-")[0]) - 1
+
+    def probability(self, image: GrayImage) -> np.ndarray:
+        """Two of three folds say yes everywhere, the third says no."""
+        return np.full(image.shape, 0.1 if self.number == 0 else 0.9, np.float32)
+
+    def segment(self, image: GrayImage) -> BoolMask:
+        mask = np.zeros(image.shape, np.bool_)
+        mask[self.number] = True
+        return mask
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[str]]:
+    """Return the names that each fold's training was given."""
+    given: dict[int, list[str]] = {}
+
+    def fit(run: Run, train: list[Sample], val: list[Sample], device: object, *, resume: bool) -> None:
+        given[int(run.path.name.split("-")[0]) - 1] = [sample.name for sample in train]
+
+    monkeypatch.setattr(proposals, "fit_network", fit)
+    monkeypatch.setattr(proposals, "NetworkSegmenter", _Recorder)
+    return given
+
+
+def test_each_training_image_gets_the_mask_of_the_network_that_did_not_see_it(
+    tmp_path: Path, seen: dict[int, list[str]]
+) -> None:
+    write_proposals(RECIPE, tmp_path / "out", 3, CPU)
+    train, val = (load_split("phantom", None, part, count=20) for part in ("train", "val"))
+    for sample, mask in zip(train, read_proposals(tmp_path / "out", train), strict=True):
+        fold = int(np.flatnonzero(mask.any(axis=1))[0])
+        assert sample.name not in seen[fold]
+        assert all(sample.name in names for other, names in seen.items() if other != fold)
+    assert all(mask.all() for mask in read_proposals(tmp_path / "out", val))
+    test = load_split("phantom", None, "test", count=20)
+    with pytest.raises(UserError, match=f"{test[0].name}.png is missing"):
+        read_proposals(tmp_path / "out", test)
+
+
+def test_proposals_are_trained_and_can_be_resumed(tmp_path: Path) -> None:
+    write_proposals(RECIPE, tmp_path / "out", 2, CPU)
+    train = load_split("phantom", None, "train", count=20)
+    before = read_proposals(tmp_path / "out", train)
+    with pytest.raises(UserError, match="already holds something"):
+        write_proposals(RECIPE, tmp_path / "out", 2, CPU)
+    write_proposals(RECIPE, tmp_path / "out", 2, CPU, resume=True)
+    assert all(map(np.array_equal, before, read_proposals(tmp_path / "out", train)))
+
+
+def test_proposal_of_another_size_is_refused(tmp_path: Path) -> None:
+    sample = load_split("phantom", None, "val", count=20)[0]
+    Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / f"{sample.name}.png")
+    with pytest.raises(UserError, match=r"is \(8, 9\) and its image"):
+        read_proposals(tmp_path, [sample])
+
+
+def test_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write here"):
+        write_proposals(RECIPE, tmp_path / "file" / "out", 2, CPU)
