@@ -1,0 +1,123 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sample_builders import disk, make_sample
+
+from usrl.data.bank import Bank
+from usrl.data.letterbox import Letterbox
+from usrl.errors import UserError
+
+
+def two_lesions(name="two"):
+    return make_sample(name, disk(centre=(10, 10), radius=6) | disk(centre=(28, 38), radius=7))
+
+
+def test_every_component_of_a_target_gives_a_row():
+    samples = [make_sample("one"), two_lesions()]
+    bank = Bank.from_samples(samples, size=64)
+    assert len(bank) == 3
+    assert bank.names == ("one", "two", "two")
+    assert bank.sample_index == (0, 1, 1)
+    assert bank.images.dtype == torch.uint8
+    assert bank.targets.dtype == torch.bool
+    assert bank.images.shape == bank.targets.shape == (3, 64, 64)
+    assert (bank.size, bank.device.type, bank.proposals) == (64, "cpu", None)
+    whole = Letterbox.fit((40, 50), 64).target(samples[1].target)
+    np.testing.assert_array_equal((bank.targets[1] | bank.targets[2]).numpy(), whole)
+    assert not (bank.targets[1] & bank.targets[2]).any()
+    assert torch.equal(bank.images[1], bank.images[2])
+
+
+def test_pixels_that_touch_at_a_corner_are_one_component():
+    target = np.zeros((40, 50), np.bool_)
+    target[5:10, 5:10] = target[10:15, 10:15] = True
+    assert len(Bank.from_samples([make_sample(target=target)], size=64)) == 1
+
+
+def test_a_sample_without_a_lesion_gives_a_row_only_by_sample():
+    samples = [make_sample("none", np.zeros((40, 50), np.bool_)), two_lesions()]
+    assert Bank.from_samples(samples, size=64).names == ("two", "two")
+    bank = Bank.from_samples(samples, size=64, by_component=False)
+    assert bank.names == ("none", "two")
+    assert not bank.targets[0].any()
+
+
+def test_components_too_small_for_the_working_image_are_left_out_with_a_warning():
+    target = disk()
+    target[2, 2] = True
+    with pytest.warns(
+        UserWarning, match=r"1 lesions left out: they are smaller than 4 px at size 50 \(one\)"
+    ):
+        bank = Bank.from_samples([make_sample(target=target)], size=50)
+    assert len(bank) == 1
+    assert bank.too_small == ("one",)
+
+
+def test_a_proposal_gives_the_component_that_overlaps_most():
+    proposal = disk(radius=6) | disk(centre=(20, 36), radius=3) | disk(centre=(5, 45), radius=4)
+    bank = Bank.from_samples([make_sample(target=disk(radius=12))], size=50, proposals=[proposal])
+    expected = Letterbox.fit((40, 50), 50).target(disk(radius=6))
+    np.testing.assert_array_equal(bank.proposals[0].numpy(), expected)
+
+
+def test_lesions_that_no_proposal_overlaps_are_dropped_and_named():
+    samples = [make_sample("one"), two_lesions()]
+    proposals = [np.zeros((40, 50), np.bool_), disk(centre=(28, 38), radius=5)]
+    with pytest.warns(
+        UserWarning, match=r"2 lesions left out: no proposal component overlaps them \(one, two\)"
+    ):
+        bank = Bank.from_samples(samples, size=64, proposals=proposals)
+    assert bank.names == ("two",)
+    assert bank.dropped == ("one", "two")
+    assert bank.proposals.shape == (1, 64, 64)
+    assert (bank.proposals[0] & bank.targets[0]).any()
+
+
+def test_by_sample_a_row_gets_the_whole_proposal():
+    proposal = disk(centre=(10, 10), radius=4) | disk(centre=(28, 38), radius=5)
+    bank = Bank.from_samples([two_lesions()], size=50, proposals=[proposal], by_component=False)
+    np.testing.assert_array_equal(bank.proposals[0].numpy(), Letterbox.fit((40, 50), 50).target(proposal))
+
+
+def test_nothing_is_warned_of_when_nothing_is_left_out():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Bank.from_samples([make_sample()], size=64, proposals=[disk()])
+
+
+@pytest.mark.parametrize("samples", [[], [make_sample("none", np.zeros((40, 50), np.bool_))]])
+def test_an_empty_bank_is_an_error_with_a_remedy(samples):
+    with pytest.raises(UserError, match=r"the bank has no rows.*pass samples with a non-empty target"):
+        Bank.from_samples(samples)
+
+
+def test_proposals_must_be_one_per_sample():
+    with pytest.raises(UserError, match="one proposal per sample is needed, got 2 for 1 samples"):
+        Bank.from_samples([make_sample()], proposals=[disk(), disk()])
+
+
+@pytest.mark.parametrize("proposal", [disk((50, 40)), disk().astype(np.float32)])
+def test_proposals_must_have_their_images_shape_and_be_bool(proposal):
+    with pytest.raises(UserError, match=r"one: its proposal must be bool of shape \(40, 50\)"):
+        Bank.from_samples([make_sample()], proposals=[proposal])
+
+
+def test_images_of_different_sizes_share_a_bank():
+    samples = [
+        make_sample("s", disk((20, 20), (10, 10), 5)),
+        make_sample("l", disk((300, 200), (150, 90), 50)),
+    ]
+    assert Bank.from_samples(samples, size=64).images.shape == (2, 64, 64)
+
+
+def test_to_moves_every_tensor():
+    bank = Bank.from_samples([make_sample()], size=64, proposals=[disk()]).to("meta")
+    assert {bank.device.type, bank.targets.device.type, bank.proposals.device.type} == {"meta"}
+    assert bank.names == ("one",)
+
+
+def test_progress_does_not_change_the_bank():
+    quiet, shown = (Bank.from_samples([two_lesions()], 64, show_progress=flag) for flag in (False, True))
+    assert torch.equal(quiet.targets, shown.targets)

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from sample_builders import disk, noise, truncate, write
+
+from usrl.data.folder import check_folder, load_folder
+from usrl.errors import UserError
+
+
+def test_images_and_masks_pair_by_stem_whatever_the_extension(folder_root):
+    (folder_root / "images" / "b.png").unlink()
+    write(folder_root / "images" / "b.tif", noise(5))
+    samples = load_folder(folder_root)
+    assert [(s.name, s.group, s.source) for s in samples] == [(n, n, "folder") for n in "abc"]
+    np.testing.assert_array_equal(samples[1].image, noise(5))
+    np.testing.assert_array_equal(samples[1].target, disk())
+
+
+def test_groups_are_read_from_groups_csv(folder_root):
+    (folder_root / "groups.csv").write_text("name,group\na,p1\nb,p2\nc,p1\n")
+    assert [sample.group for sample in load_folder(folder_root)] == ["p1", "p2", "p1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,group\na,p1\n", "header must be name,group"),
+        ("", "header must be name,group"),
+        ("name,group\na,p1\nb,p2\na,p3\n", "line 4 must give a new name"),
+        ("name,group\na,p1\nb\nc,p1\n", "line 3 must give a new name and its group"),
+        ("name,group\na,p1\nb,p2\n", "must name every image once and nothing else; see c"),
+        ("name,group\na,p1\nb,p2\nc,p2\nd,p2\n", "must name every image once and nothing else; see d"),
+    ],
+)
+def test_a_groups_csv_that_does_not_fit_is_refused(folder_root, text, message):
+    (folder_root / "groups.csv").write_text(text)
+    with pytest.raises(UserError, match=rf"groups\.csv: .*{message}"):
+        load_folder(folder_root)
+    assert any(message in fault for fault in check_folder(folder_root).faults)
+
+
+def test_unmatched_images_and_masks_are_listed(folder_root):
+    (folder_root / "masks" / "a.png").unlink()
+    (folder_root / "images" / "c.png").unlink()
+    with pytest.raises(UserError, match=r"(?s)images: no mask for a; .*masks: no image for c; "):
+        load_folder(folder_root)
+    report = check_folder(folder_root)
+    assert (len(report.faults), report.counts) == (2, {"folder": 1})
+
+
+def test_a_stem_that_occurs_twice_is_refused(folder_root):
+    write(folder_root / "images" / "a.bmp", noise(1))
+    with pytest.raises(UserError, match="the name 'a' occurs twice in its folder; rename or remove one"):
+        load_folder(folder_root)
+
+
+def test_a_mask_of_another_size_is_refused(folder_root):
+    write(folder_root / "masks" / "b.png", np.zeros((8, 9), np.uint8))
+    with pytest.raises(UserError, match=r"b\.png: the mask is 9 x 8 px and its image 50 x 40 px"):
+        load_folder(folder_root)
+
+
+def test_a_damaged_file_is_refused(folder_root):
+    truncate(folder_root / "images" / "b.png")
+    with pytest.raises(UserError, match=r"b\.png: is damaged"):
+        load_folder(folder_root)
+
+
+@pytest.mark.parametrize("folder", ["images", "masks"])
+def test_an_empty_or_absent_folder_is_refused(folder_root, folder):
+    for path in (folder_root / folder).iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match=rf"{folder}: holds no images; put PNG"):
+        load_folder(folder_root)
+    (folder_root / folder).rmdir()
+    with pytest.raises(
+        UserError, match=rf"{folder}: does not exist; a dataset folder holds images/ and masks/"
+    ):
+        check_folder(folder_root)
+
+
+def test_more_faults_than_a_message_holds_are_counted(tmp_path):
+    for index in range(13):
+        write(tmp_path / "images" / f"{index:02}.png", noise(index))
+        write(tmp_path / "masks" / f"{index:02}.png", np.zeros((3, 3), np.uint8))
+    with pytest.raises(UserError, match=r"(?s)00\.png.*09\.png.*and 3 more"):
+        load_folder(tmp_path)
+
+
+def test_duplicates_matter_only_between_groups(folder_root):
+    write(folder_root / "images" / "c.png", noise(ord("a")))
+    assert check_folder(folder_root).duplicate_pairs == (("a", "c"),)
+    (folder_root / "groups.csv").write_text("name,group\na,p1\nb,p2\nc,p1\n")
+    assert check_folder(folder_root).duplicate_pairs == ()

@@ -1,0 +1,130 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from sample_builders import make_sample
+
+from usrl.data.splits import folds, read_split, split_samples, write_split
+from usrl.errors import UserError
+
+
+def dataset(count=100, group_size=1, sources=("a", "b")):
+    return [
+        make_sample(
+            f"s{i:03}", group=f"g{i // group_size:03}", source=sources[(i // group_size) % len(sources)]
+        )
+        for i in range(count)
+    ]
+
+
+def every(split):
+    return sorted(index for part in split for index in part)
+
+
+def test_every_sample_is_in_exactly_one_part_of_the_right_size():
+    split = split_samples(dataset())
+    assert {part: len(indices) for part, indices in split.items()} == {"train": 70, "val": 10, "test": 20}
+    assert every(split.values()) == list(range(100))
+
+
+def test_groups_stay_together():
+    samples = dataset(120, group_size=4)
+    split = split_samples(samples, seed=3)
+    parts = [{samples[i].group for i in indices} for indices in split.values()]
+    assert sum(len(part) for part in parts) == len(set.union(*parts)) == 30
+
+
+def test_a_group_over_several_sources_stays_together():
+    samples = [make_sample(f"s{i}", group=f"g{i // 2}", source="ab"[i % 2]) for i in range(60)]
+    parts = [{samples[i].group for i in indices} for indices in split_samples(samples).values()]
+    assert sum(len(part) for part in parts) == 30
+
+
+def test_each_part_has_its_share_of_every_source():
+    samples = dataset(200, sources=("a", "a", "a", "b"))
+    for part, indices in split_samples(samples, seed=1).items():
+        counts = Counter(samples[i].source for i in indices)
+        assert abs(counts["a"] - 3 * counts["b"]) <= 3, part
+
+
+def test_many_small_sources_do_not_starve_a_part():
+    samples = [make_sample(f"s{i:03}", source=f"source{i // 3}") for i in range(90)]
+    sizes = {part: len(indices) for part, indices in split_samples(samples).items()}
+    assert sizes == pytest.approx({"train": 63, "val": 9, "test": 18}, abs=2)
+
+
+def test_the_same_seed_gives_the_same_split_in_any_order():
+    samples = dataset(50, group_size=2)
+    shuffled = [samples[i] for i in np.random.default_rng(0).permutation(50)]
+
+    def named(dataset_, seed):
+        return {p: {dataset_[i].name for i in idx} for p, idx in split_samples(dataset_, seed=seed).items()}
+
+    assert named(samples, 4) == named(shuffled, 4)
+    assert named(samples, 4) != named(samples, 5)
+
+
+def test_a_known_split_does_not_change_between_versions():
+    split = split_samples(dataset(10), {"train": 0.8, "test": 0.2}, seed=0)
+    assert split == {"train": [0, 1, 3, 4, 5, 6, 8, 9], "test": [2, 7]}
+
+
+@pytest.mark.parametrize("fractions", [{}, {"a": 0.5, "b": 0.4}, {"a": 1.2, "b": -0.2}, {"a": 1.0, "b": 0.0}])
+def test_fractions_that_are_not_shares_are_refused(fractions):
+    with pytest.raises(UserError, match="fractions must be positive and sum to 1"):
+        split_samples(dataset(10), fractions)
+
+
+def test_too_few_groups_for_the_parts_are_refused():
+    with pytest.raises(UserError, match="2 groups are too few for 3 parts"):
+        split_samples(dataset(10, group_size=5))
+    with pytest.raises(UserError, match="0 groups are too few"):
+        split_samples([])
+
+
+def test_folds_hold_out_every_sample_once():
+    samples = dataset(103, group_size=2)
+    parts = folds(samples, 5)
+    assert every(parts) == list(range(103))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 3
+    groups = [{samples[i].group for i in part} for part in parts]
+    assert sum(len(part) for part in groups) == len(set.union(*groups))
+
+
+def test_folds_need_two_parts_and_as_many_groups():
+    with pytest.raises(UserError, match="at least 2 folds, got 1"):
+        folds(dataset(10), 1)
+    with pytest.raises(UserError, match="2 groups are too few for 4 parts"):
+        folds(dataset(10, group_size=5), 4)
+
+
+def test_a_split_is_read_back_as_it_was_written(tmp_path):
+    samples = dataset(20)
+    split = split_samples(samples)
+    path = tmp_path / "splits" / "busi.txt"
+    write_split(path, samples, split)
+    assert path.read_text().splitlines()[0] == f"train\t{samples[split['train'][0]].name}"
+    assert read_split(path, samples) == split
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train s000\n", r"line 1 must be 'part<TAB>name', got 'train s000'"),
+        ("train\ts000\n\n", "line 2 must be"),
+        ("train\ts000\ntest\ts009\n", "line 2: 's009' is not in the dataset"),
+        ("train\ts000\ntest\ts000\n", "line 2: 's000' occurs twice"),
+        ("train\ts000\n", "'s001' is missing; write the split again"),
+        ("train\ts000\ntest\ts001\n", "group 'g000' is in 'train' and in 'test'; put all of it in one part"),
+    ],
+)
+def test_a_split_that_does_not_fit_is_refused(tmp_path, text, message):
+    path = tmp_path / "split.txt"
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"split\.txt: {message}"):
+        read_split(path, dataset(2, group_size=2))
+
+
+def test_an_absent_split_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"none\.txt: does not exist; write it with write_split"):
+        read_split(tmp_path / "none.txt", dataset(2))
