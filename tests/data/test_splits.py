@@ -53,6 +53,13 @@ def test_many_small_sources_do_not_starve_a_part():
     assert sizes == pytest.approx({"train": 63, "val": 9, "test": 18}, abs=2)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_large_groups_are_dealt_first_so_that_small_ones_even_the_parts_out(seed):
+    large = [make_sample(f"l{i}", group="large") for i in range(8)]
+    samples = large + [make_sample(f"s{i}") for i in range(8)]
+    assert [len(part) for part in folds(samples, 2, seed)] == [8, 8]
+
+
 def test_the_same_seed_gives_the_same_split_in_any_order():
     samples = dataset(50, group_size=2)
     shuffled = [samples[i] for i in np.random.default_rng(0).permutation(50)]
