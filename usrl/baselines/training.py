@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from monai.losses.dice import DiceCELoss
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 from torch import Tensor, nn
@@ -288,5 +289,6 @@ class _Tick:
 @contextmanager
 def _progress(recipe: NetworkRecipe, bank: Bank, epoch: int) -> Iterator[_Tick]:
     text, score = TextColumn("{task.description}"), TextColumn("{task.fields[score]}")
-    with Progress(text, BarColumn(), _Rate(), TimeRemainingColumn(), score) as progress:
+    columns = (text, BarColumn(), _Rate(), TimeRemainingColumn(), score)
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         yield _Tick(progress, recipe.epochs * len(bank), epoch * len(bank))

@@ -1,0 +1,260 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from usrl.baselines import training
+from usrl.baselines.networks import build_network
+from usrl.cli import app
+from usrl.recipes import DataRecipe, NetworkRecipe
+from usrl.registry import REGISTRY
+from usrl.runs import Run, create_run, save_tensors
+
+RECIPE = NetworkRecipe(kind="network", data=DataRecipe(size=32, count=20), channels=[4, 8], epochs=1)
+TINY = """
+kind: network
+data: {size: 32, count: 20}
+channels: [4, 8]
+residual_units: 0
+epochs: 1
+"""
+
+
+def _usrl(*arguments: object, status: int = 0) -> str:
+    """Run the command line; return what it printed, of an error the error alone."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    return " ".join((result.stderr if status else result.output).split())
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A run whose network has never been trained."""
+    run = create_run(tmp_path / "run", RECIPE)
+    save_tensors(run.weights_path, build_network(RECIPE).state_dict())
+    return run
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 60), np.uint8)).save(path)
+    return path
+
+
+def test_help_and_listing_need_no_torch() -> None:
+    script = (
+        "import sys; from typer.testing import CliRunner; from usrl.cli import app;"
+        "assert not any(CliRunner().invoke(app, [c]).exit_code for c in ('envs', '--help'));"
+        "assert not {'torch', 'monai', 'cv2', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_envs_lists_every_registered_environment() -> None:
+    text = _usrl("envs")
+    assert all(env_id in text and row.summary in text for env_id, row in REGISTRY.items())
+
+
+def test_phantom_is_written_and_checked_as_a_folder(tmp_path: Path) -> None:
+    assert f"wrote 6 images with masks to {tmp_path / 'p'}" in _usrl(
+        "data", "phantom", "--count", 6, "--out", tmp_path / "p"
+    )
+    assert "no faults" in _usrl("data", "check", "folder", "--root", tmp_path / "p")
+    next((tmp_path / "p" / "masks").iterdir()).unlink()
+    result = CliRunner().invoke(app, ["data", "check", "folder", "--root", str(tmp_path / "p")])
+    assert result.exit_code == 1
+    assert "FAULT" in result.output
+
+
+def test_train_evaluate_compare_and_segment_go_through(
+    tmp_path: Path, recipe: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "wrote runs/tiny/weights.safetensors" in _usrl("train", recipe, "--device", "cpu")
+    assert "already holds something" in _usrl("train", recipe, status=2)
+    _usrl("train", recipe, "--device", "cpu", "--resume")
+    data = ("--data", "phantom", "--count", 20, "--device", "cpu")
+    assert "wrote runs/tiny/evaluation-phantom-val/report.html" in _usrl(
+        "evaluate", "runs/tiny", *data, "--split", "val"
+    )
+    assert "wrote both/report.html" in _usrl("compare", "runs/tiny", "otsu", *data, "--out", "both")
+    results = json.loads(Path("both/results.json").read_text())
+    assert (results["dataset"], results["split"]) == ("phantom", "test")
+    assert [row["method"] for row in results["rows"]] == ["tiny", "otsu"]
+    assert "already holds something" in _usrl("compare", "otsu", *data, "--out", "both", status=2)
+    assert "wrote masks" in _usrl("segment", "runs/tiny", image, "--out", "masks")
+    assert len(list(Path("masks").iterdir())) == 3
+
+
+def test_test_images_that_a_run_was_trained_on_are_refused(tmp_path: Path, run: Run) -> None:
+    run.split_path.write_text("".join(f"train\tphantom-{i}\n" for i in range(300)))
+    data = ("--data", "phantom", "--count", 20, "--out", tmp_path / "out")
+    from usrl.data.catalogue import load_split
+
+    name = load_split("phantom", None, "test", count=20)[0].name
+    run.split_path.write_text(f"train\t{name}\n")
+    message = _usrl("compare", "otsu", run.path, *data, status=2)
+    assert f"was trained on 1 of these 4 test images, such as {name!r}" in message
+    _usrl("compare", "otsu", run.path, *data, "--split", "val")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epoch=3", "unknown key 'epoch'; did you mean 'epochs'"),
+        ("epochs=many", "epochs: Input should be a valid integer, got 'many'"),
+        ("data.name=bussi", "unknown dataset 'bussi': did you mean 'busi'"),
+        ("network=unett", "unknown name 'unett'; did you mean 'unet'"),
+        ("kind=networks", "kind must be 'agent' or 'network', got 'networks'"),
+        ("data.name=folder", "pass --root DIR"),
+        ("epochs", "--set wants key=value, got 'epochs'"),
+    ],
+)
+def test_train_explains_a_wrong_key(
+    tmp_path: Path, recipe: Path, override: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("USRL_DATA", raising=False)
+    assert message in _usrl("train", recipe, "--set", override, "--out", tmp_path / "r", status=2)
+
+
+def test_train_explains_a_missing_recipe_and_a_folder_it_cannot_write(tmp_path: Path, recipe: Path) -> None:
+    assert "cannot read the recipe" in _usrl("train", tmp_path / "none.yaml", status=2)
+    assert "cannot write here" in _usrl("train", recipe, "--out", recipe / "run", status=2)
+    (tmp_path / "photo.png").touch()
+    assert "already holds something" in _usrl("train", recipe, "--out", tmp_path, status=2)
+
+
+def test_resuming_with_another_recipe_is_refused(run: Run, recipe: Path) -> None:
+    assert "another recipe" in _usrl("train", recipe, "--out", run.path, "--resume", status=2)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="wants a machine without CUDA")
+def test_cuda_without_a_gpu_is_explained(recipe: Path, run: Run, image: Path, tmp_path: Path) -> None:
+    message = "--device cuda: 0 CUDA devices here; use --device auto or cpu"
+    out = ("--out", tmp_path / "out", "--device", "cuda")
+    assert message in _usrl("train", recipe, *out, status=2)
+    assert message in _usrl("segment", run.path, image, *out, status=2)
+    assert message in _usrl("compare", run.path, "--data", "phantom", *out, status=2)
+    assert message in _usrl("demo", *out, status=2)
+
+
+def test_interrupted_training_ends_with_130(
+    tmp_path: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train_network", interrupt)
+    assert "--resume" in _usrl("train", recipe, "--out", tmp_path / "r", status=130)
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def _widen(path: Path) -> None:
+    wider = RECIPE.model_copy(update={"channels": [8, 16]})
+    save_tensors(path, build_network(wider).state_dict())
+
+
+def _pickle(path: Path) -> None:
+    torch.save({"weight": torch.zeros(2)}, path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_remove, "weights.safetensors is missing; train the run again or resume it"),
+        (_truncate, "truncated or not a safetensors file"),
+        (_pickle, "truncated or not a safetensors file"),
+        (_widen, "weights of another architecture"),
+    ],
+)
+def test_unusable_weights_are_explained(
+    run: Run, image: Path, tmp_path: Path, spoil: object, message: str
+) -> None:
+    spoil(run.weights_path)  # type: ignore[operator]
+    out = ("--out", tmp_path / "out")
+    assert message in _usrl("segment", run.path, image, *out, status=2)
+    assert message in _usrl("evaluate", run.path, "--data", "phantom", *out, status=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--box", "0,0,500,20"), "leaves the image, which is 60 x 50"),
+        (("--box", "10,10,10,20"), "has no area"),
+        (("--box", "10,10,20"), "a box is x0,y0,x1,y1 in pixels, got '10,10,20'"),
+        ((), "needs a box"),
+    ],
+)
+def test_segment_explains_a_wrong_box(
+    image: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    assert message in _usrl("segment", "proposal", image, *arguments, "--out", tmp_path / "out", status=2)
+
+
+def test_segment_explains_wrong_images_and_runs(run: Run, image: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "out")
+    assert "does not exist" in _usrl("segment", run.path, tmp_path / "none.png", *out, status=2)
+    assert "not an image" in _usrl("segment", run.path, run.path / "recipe.yaml", *out, status=2)
+    assert "neither a method nor a run" in _usrl("segment", "ots", image, *out, status=2)
+    assert "no such run" in _usrl("segment", tmp_path / "none", image, *out, status=2)
+    other = tmp_path / "sub" / "image.png"
+    assert "several images are called 'image'" in _usrl("segment", run.path, image, other, *out, status=2)
+    written = ("--out", image / "out")
+    assert "image.png" in _usrl("segment", run.path, image, *written, status=2)
+
+
+def test_wrong_data_and_splits_are_explained(run: Run, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "out")
+    compare = ("compare", "otsu", "--data")
+    assert "unknown split 'tset': did you mean 'test'" in _usrl(
+        *compare, "phantom", "--split", "tset", *out, status=2
+    )
+    assert "unknown dataset 'bussi'" in _usrl(*compare, "bussi", *out, status=2)
+    assert "no such folder" in _usrl(*compare, "busi", "--root", tmp_path / "none", *out, status=2)
+    assert "unknown dataset 'bussi'" in _usrl("data", "check", "bussi", status=2)
+    assert "give the report's folder" in _usrl("evaluate", "otsu", "--data", "phantom", status=2)
+
+
+def test_phantom_is_not_written_over_anything(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "not an empty folder" in _usrl("data", "phantom", "--out", tmp_path, status=2)
+    assert "check path, permissions" in _usrl("data", "phantom", "--out", tmp_path / "file" / "p", status=2)
+
+
+def test_proposals_want_a_network(tmp_path: Path) -> None:
+    (tmp_path / "agent.yaml").write_text("kind: agent\n")
+    message = _usrl("proposals", tmp_path / "agent.yaml", "--out", tmp_path / "out", status=2)
+    assert "want a recipe of kind 'network', got 'agent'" in message
+
+
+def test_proposals_are_written(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert f"--set env.proposals={out}" in _usrl("proposals", recipe, "--folds", 2, "--out", out)
+    assert len(list(out.glob("*.png"))) == 16
+
+
+def test_demo_refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").touch()
+    assert "already holds something; choose another --out" in _usrl("demo", "--out", tmp_path, status=2)

@@ -1,0 +1,54 @@
+"""From simulated images to a comparison report, in minutes and without any file."""
+
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import torch
+import typer
+
+from usrl.agents.training import train_agent
+from usrl.baselines.training import train_network
+from usrl.data.catalogue import load_split
+from usrl.evaluation.compare import compare, make_empty_folder
+from usrl.evaluation.segmenter import open_segmenter
+from usrl.evaluation.tables import print_results
+from usrl.recipes import Recipe, load_recipe
+from usrl.runs import Run, create_run
+
+
+def run_demo(out: Path, device: torch.device) -> None:
+    """Train a U-Net and an agent on the phantom, compare them with classical methods and write a report.
+
+    Args:
+        out: New folder to write: the runs ``unet`` and ``agent``, and ``report``.
+        device: Where to train.
+
+    Raises:
+        UserError: If the folder holds something or cannot be written.
+    """
+    make_empty_folder(out)
+    typer.echo("1/3  A U-Net learns to find the lesion in simulated images.")
+    network = create_run(out / "unet", load_demo_recipe("unet"))
+    train_network(network, device)
+    typer.echo("2/3  An agent learns to move a contour, from a box around the lesion, until it fits.")
+    agent = create_run(out / "agent", load_demo_recipe("agent"))
+    train_agent(agent, device)
+    typer.echo("3/3  Both, and three classical methods, segment images that neither has seen.")
+    _compare(network, agent, out / "report", device)
+    typer.echo(f"wrote {out / 'report' / 'report.html'}; open it in a browser")
+
+
+def load_demo_recipe(name: str) -> Recipe:
+    """Return the demonstration's recipe ``agent`` or ``unet``."""
+    with as_file(files("usrl.demo") / f"{name}.yaml") as path:
+        return load_recipe(path)
+
+
+def _compare(network: Run, agent: Run, out: Path, device: torch.device) -> None:
+    methods = ["proposal", "otsu", "chan-vese", str(network.path), str(agent.path)]
+    methods.append(f"{network.path}+{agent.path}")
+    data = agent.recipe.data
+    samples = load_split(data.name, data.root, "test", data.split_seed, count=data.count, seed=data.seed)
+    segmenters = [open_segmenter(method, device) for method in methods]
+    curves = {run.path.name: run.read_log() for run in (network, agent)}
+    print_results(compare(segmenters, samples, out, dataset=data.name, split="test", curves=curves))
