@@ -34,6 +34,14 @@ def test_a_palette_image_is_read_by_its_colours(tmp_path):
     assert (read_gray(tmp_path / "a.png") == 40).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_palette_image_with_transparency_is_read_by_its_colours(tmp_path):
+    image = Image.new("P", (5, 4), 1)
+    image.putpalette([255, 255, 255, 40, 40, 40])
+    image.save(tmp_path / "a.png", transparency=b"\xff\x00")
+    assert (read_gray(tmp_path / "a.png") == 40).all()
+
+
 def test_a_one_bit_image_is_black_and_white(tmp_path):
     assert np.unique(read_gray(write(tmp_path / "a.png", LESION, "1"))).tolist() == [0, 255]
 

@@ -38,6 +38,12 @@ def test_a_groups_csv_that_does_not_fit_is_refused(folder_root, text, message):
     assert any(message in fault for fault in check_folder(folder_root).faults)
 
 
+def test_a_groups_csv_that_is_no_text_is_refused(folder_root):
+    (folder_root / "groups.csv").write_bytes(b"name,group\n\xff\xfe,1\n")
+    with pytest.raises(UserError, match=r"groups\.csv: cannot be read as CSV .*save it as UTF-8 text"):
+        load_folder(folder_root)
+
+
 def test_unmatched_images_and_masks_are_listed(folder_root):
     (folder_root / "masks" / "a.png").unlink()
     (folder_root / "images" / "c.png").unlink()

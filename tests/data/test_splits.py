@@ -132,6 +132,12 @@ def test_a_split_that_does_not_fit_is_refused(tmp_path, text, message):
         read_split(path, dataset(2, group_size=2))
 
 
+def test_a_split_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "split.txt").write_bytes(b"train\t\xff\n")
+    with pytest.raises(UserError, match=r"split\.txt: is not text .*write it with write_split"):
+        read_split(tmp_path / "split.txt", dataset(2))
+
+
 def test_an_absent_split_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"none\.txt: does not exist; write it with write_split"):
         read_split(tmp_path / "none.txt", dataset(2))

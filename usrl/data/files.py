@@ -134,7 +134,9 @@ def _check_header(path: Path, image: Image.Image) -> None:
 
 def _luminance(image: Image.Image) -> GrayImage:
     """Return the luminance of an 8-bit image, alpha dropped."""
-    if image.mode in ("P", "PA", "RGBA", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"):
+    if image.mode in ("P", "PA"):  # by way of RGBA, as a palette's own transparency is dropped with a warning
+        image = image.convert("RGBA")
+    if image.mode in ("RGBA", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"):
         image = image.convert("RGB")
     return np.array(image.convert("L"), np.uint8)
 

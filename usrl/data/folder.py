@@ -101,16 +101,25 @@ def _read_groups(path: Path, names: list[str]) -> dict[str, str]:
     """Return the group of every name, or nothing where the file is absent."""
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames is None or list(reader.fieldnames) != ["name", "group"]:
-            raise UserError(f"{path}: the header must be name,group, got {reader.fieldnames}; mend line 1")
-        rows = [(row["name"], row["group"]) for row in reader]
     groups: dict[str, str] = {}
-    for line, (name, group) in enumerate(rows, start=2):
+    for line, (name, group) in _read_rows(path):
         if not name or not group or name in groups:
             raise UserError(f"{path}: line {line} must give a new name and its group; mend it")
         groups[name] = group
     if unmatched := sorted(set(names) ^ groups.keys()):
         raise UserError(f"{path}: must name every image once and nothing else; see {listed(unmatched)}")
     return groups
+
+
+def _read_rows(path: Path) -> list[tuple[int, tuple[str | None, str | None]]]:
+    """Return line number, name and group of every row; raise where the file is no such table."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            header = list(reader.fieldnames or [])
+            rows = [(reader.line_num, (row.get("name"), row.get("group"))) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as CSV ({error}); save it as UTF-8 text") from error
+    if header != ["name", "group"]:
+        raise UserError(f"{path}: the header must be name,group, got {','.join(header)!r}; mend line 1")
+    return rows

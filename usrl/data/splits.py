@@ -92,7 +92,11 @@ def read_split(path: Path | str, samples: Sequence[Sample]) -> dict[str, list[in
         raise UserError(f"{path}: does not exist; write it with write_split or name another file")
     positions = {sample.name: index for index, sample in enumerate(samples)}
     part_of: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not text ({error}); write it with write_split") from error
+    for number, line in enumerate(lines, start=1):
         part, tab, name = line.partition("\t")
         if not (part and tab and name):
             raise UserError(f"{path}: line {number} must be 'part<TAB>name', got {line!r}; mend it")
