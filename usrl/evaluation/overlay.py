@@ -59,7 +59,7 @@ def overlay(
     size = (image.shape[1] * scale, image.shape[0] * scale)
     gray = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
     picture = np.repeat(gray[..., None], 3, axis=2)  # (H, W, 3)
-    width = max(1, round(max(size) / 360))
+    width = max(1, round(max(size) / 250))
     for x0, y0, x1, y1 in prompt or ():
         corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]])
         _draw(picture, [_enlarge(corners, scale)], STYLES["box"], width)
@@ -90,8 +90,8 @@ def _draw(picture: Picture, curves: Iterable[NDArray[np.float64]], style: Outlin
         for curve in curves
         for part in (_cut_dashes(curve, _DASH_PX * width) if style.is_dashed else [curve])
     ]
-    # A dark rim keeps the colour visible on bright tissue.
-    cv2.polylines(picture, lines, False, (0, 0, 0), width + 2, cv2.LINE_AA, _SHIFT)
+    if width > 1:  # a dark rim keeps the colour visible on bright tissue, and would drown a thin line
+        cv2.polylines(picture, lines, False, (0, 0, 0), width + 2, cv2.LINE_AA, _SHIFT)
     cv2.polylines(picture, lines, False, style.color, width, cv2.LINE_AA, _SHIFT)
 
 

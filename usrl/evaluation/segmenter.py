@@ -1,11 +1,16 @@
 """The seam of evaluation: anything that maps an image and a prompt to a mask."""
 
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from usrl.baselines.classical import CLASSICAL
 from usrl.data.sample import BoolMask, GrayImage, Prompt
+from usrl.errors import UserError, suggest
+from usrl.runs import open_run
 
 Track = Literal["prompted", "automatic"]
 
@@ -18,8 +23,13 @@ class Segmenter(Protocol):
         track: ``"prompted"`` needs boxes, ``"automatic"`` ignores them.
     """
 
-    name: str
-    track: Track
+    @property
+    def name(self) -> str:
+        """Row label in tables."""
+
+    @property
+    def track(self) -> Track:
+        """Block of the tables."""
 
     def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
         """Return the mask of one image.
@@ -51,3 +61,45 @@ class Refiner(Segmenter, Protocol):
         self, image: GrayImage, prompt: Prompt | None, target: BoolMask | None
     ) -> list[NDArray[np.uint8]]:
         """Return one picture per step of the refinement, uint8, shape (h, w, 3), proposal first."""
+
+
+def open_segmenter(spec: str, device: torch.device) -> Segmenter:
+    """Return the segmenter that a command line names.
+
+    Args:
+        spec: The name of a classical method (`usrl.baselines.classical.CLASSICAL`), the path of a run, or
+            ``FIRST+RUN``: an agent's run that starts from the masks of an automatic method or a network's
+            run instead of boxes.
+        device: Where networks and policies compute.
+
+    Raises:
+        UserError: If there is neither such a method nor such a run, or a chain does not fit together.
+    """
+    if spec in CLASSICAL:
+        return CLASSICAL[spec]()
+    if not Path(spec).exists() and "+" in spec:
+        first, _, second = spec.rpartition("+")
+        return _open_run(second, device, proposer=open_segmenter(first, device))
+    if not Path(spec).exists() and "/" not in spec:
+        raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, CLASSICAL)}")
+    return _open_run(spec, device)
+
+
+def _open_run(path: str, device: torch.device, proposer: Segmenter | None = None) -> Segmenter:
+    # Here and not above: both modules take the protocols from this one.
+    from usrl.agents.segmenter import ContourSegmenter
+    from usrl.baselines.training import NetworkSegmenter
+
+    run = open_run(path)
+    if proposer is None:
+        is_network = run.recipe.kind == "network"
+        return NetworkSegmenter(run, device) if is_network else ContourSegmenter(run, device)
+    if run.recipe.kind != "agent":
+        raise UserError(
+            f"{path} is a network's run; in FIRST+RUN the second must be an agent's, swap the two"
+        )
+    if proposer.track != "automatic":
+        raise UserError(
+            f"{proposer.name} needs boxes itself; an agent takes proposals from automatic methods"
+        )
+    return ContourSegmenter(run, device, proposer=proposer)

@@ -1,0 +1,207 @@
+"""Scoring several methods on the same images, by one function and at native resolution.
+
+Images without a lesion are kept apart: an automatic method has a share of false detections there and no
+Dice; a prompted method has no box to start from and is left out by definition.
+"""
+
+import csv
+import datetime
+import importlib.metadata
+import io
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample
+from usrl.errors import UserError
+from usrl.evaluation.progress import ImageProgress, show_progress
+from usrl.evaluation.prompts import jittered_boxes
+from usrl.evaluation.report import write_report
+from usrl.evaluation.scoring import NSD_TOLERANCE, score_case
+from usrl.evaluation.segmenter import Refiner, Segmenter
+from usrl.evaluation.summary import (
+    Case,
+    Comparison,
+    compare_pairs,
+    summarise_method,
+    summarise_negatives,
+)
+from usrl.metrics.overlap import dice
+from usrl.runs import write_atomically
+
+_PACKAGES = ("usrl", "torch", "monai", "numpy", "scipy", "scikit-image", "opencv-python-headless")
+
+
+def compare(
+    segmenters: Sequence[Segmenter],
+    samples: Sequence[Sample],
+    out: Path | str,
+    *,
+    dataset: str,
+    split: str,
+    seed: int = 0,
+    jitter: float = 0.2,
+    curves: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
+) -> dict[str, Any]:
+    """Score methods on samples and write the report.
+
+    Writes ``cases.csv`` (a row per case and method, images with a lesion), ``negatives.csv`` (a row per
+    lesion-free image and automatic method, if there are any), ``results.json`` and ``report.html``.
+
+    Args:
+        segmenters: Methods in the order of the tables; of equal names the later get a number.
+        samples: Images with their references; distances are in mm where every one has a spacing.
+        out: Folder to write; must be empty or absent.
+        dataset: Name of the data set, for the report.
+        split: Name of the split, for the report.
+        seed: Seed of boxes and bootstrap.
+        jitter: Of the boxes; see `usrl.evaluation.prompts.jittered_boxes`.
+        curves: Log rows with ``seconds`` and ``val_dice`` by method, drawn as learning curves.
+
+    Returns:
+        What ``results.json`` holds.
+
+    Raises:
+        UserError: If there is nothing to score, the folder holds files, or a method refuses an image.
+    """
+    lesions = [sample for sample in samples if sample.target.any()]
+    if not segmenters or not lesions:
+        raise UserError(
+            f"a comparison needs a method and an image with a lesion, got {len(segmenters)} methods and "
+            f"{len(lesions)} such images; choose another split"
+        )
+    methods, out = name_methods(segmenters), make_empty_folder(out)
+    prompts = {sample.name: jittered_boxes(sample, jitter, seed) for sample in lesions}
+    negatives = [sample for sample in samples if not sample.target.any()]
+    automatic = {name: method for name, method in methods.items() if method.track == "automatic"}
+    with show_progress(len(methods) * len(lesions) + len(automatic) * len(negatives)) as progress:
+        cases = _score_lesions(methods, lesions, prompts, progress)
+        negative_cases = _score_negatives(automatic, negatives, progress)
+    facts = {"dataset": dataset, "split": split, "seed": seed, "jitter": jitter}
+    results = facts | _describe(lesions) | _summarise(cases, negative_cases, seed)
+    write_atomically(out / "cases.csv", _format_csv(cases))
+    if negative_cases:
+        write_atomically(out / "negatives.csv", _format_csv(negative_cases))
+    write_atomically(out / "results.json", json.dumps(results, indent=2, allow_nan=False).encode())
+    named = {sample.name: sample for sample in lesions}
+    write_report(out / "report.html", Comparison(results, cases, methods, named, prompts, curves or {}))
+    return results
+
+
+def name_methods(segmenters: Sequence[Segmenter]) -> dict[str, Segmenter]:
+    """Return methods by name, in order; the second of a name is called ``name (2)`` and so on."""
+    methods: dict[str, Segmenter] = {}
+    for segmenter in segmenters:
+        name, count = segmenter.name, 1
+        while name in methods:
+            count += 1
+            name = f"{segmenter.name} ({count})"
+        methods[name] = segmenter
+    return methods
+
+
+def make_empty_folder(path: Path | str) -> Path:
+    """Return a new or empty folder.
+
+    Raises:
+        UserError: If there is something at the path, or it cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} already holds something; choose another --out")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot write here ({error.strerror}); choose another --out") from None
+    return path
+
+
+def _score_lesions(
+    methods: Mapping[str, Segmenter],
+    samples: Sequence[Sample],
+    prompts: Mapping[str, Prompt],
+    progress: ImageProgress,
+) -> list[Case]:
+    has_spacing = all(sample.spacing_mm is not None for sample in samples)
+    cases = []
+    for name, method in methods.items():
+        progress.start(name)
+        for sample in samples:
+            # Only a prompted method sees the boxes: they are drawn from the reference.
+            prompt = prompts[sample.name] if method.track == "prompted" else None
+            pred, seconds = _segment(name, method, sample, prompt)
+            scores = score_case(pred, sample.target, sample.spacing_mm if has_spacing else None)
+            labels = {"case": sample.name, "group": sample.group, "source": sample.source}
+            labels |= {"method": name, "track": method.track}
+            row = labels | {"missed": int(not pred.any())} | scores
+            if isinstance(method, Refiner):
+                row |= _score_refinement(method, sample.image, prompt, sample.target)
+            cases.append(row | {"seconds": seconds})
+            progress.advance()
+    return cases
+
+
+def _score_refinement(
+    agent: Refiner, image: GrayImage, prompt: Prompt | None, target: BoolMask
+) -> dict[str, float]:
+    return {
+        "initial_dice": dice(agent.propose(image, prompt), target),
+        "oracle_dice": dice(agent.oracle(image, prompt, target), target),
+    }
+
+
+def _score_negatives(
+    methods: Mapping[str, Segmenter], samples: Sequence[Sample], progress: ImageProgress
+) -> list[Case]:
+    cases = []
+    for name, method in methods.items():
+        progress.start(f"{name}, no lesion")
+        for sample in samples:
+            pred, seconds = _segment(name, method, sample, None)
+            row: Case = {"case": sample.name, "group": sample.group, "source": sample.source, "method": name}
+            row |= {"false_detection": int(pred.any()), "area_px": int(pred.sum()), "seconds": seconds}
+            cases.append(row)
+            progress.advance()
+    return cases
+
+
+def _segment(name: str, method: Segmenter, sample: Sample, prompt: Prompt | None) -> tuple[BoolMask, float]:
+    start = time.perf_counter()
+    pred = method.segment(sample.image, prompt)
+    seconds = time.perf_counter() - start
+    if pred.shape != sample.image.shape or pred.dtype != bool:
+        raise UserError(
+            f"{name} gave a mask of {pred.dtype} {pred.shape} for {sample.name}; "
+            f"a segmenter returns bool of the image's shape {sample.image.shape}"
+        )
+    return pred, seconds
+
+
+def _describe(samples: Sequence[Sample]) -> dict[str, Any]:
+    unit = "mm" if all(sample.spacing_mm is not None for sample in samples) else "px"
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "images": len(samples),
+        "groups": len({sample.group for sample in samples}),
+        "unit": unit,
+        "nsd_tolerance": NSD_TOLERANCE[unit],
+    }
+
+
+def _summarise(cases: Sequence[Case], negatives: Sequence[Case], seed: int) -> dict[str, Any]:
+    names = dict.fromkeys(case["method"] for case in cases)
+    rows = [summarise_method([case for case in cases if case["method"] == name], seed) for name in names]
+    return {"rows": rows, "tests": compare_pairs(cases), "negatives": summarise_negatives(negatives)}
+
+
+def _format_csv(rows: Sequence[Case]) -> bytes:
+    """Return rows as CSV with every column that any row has, in order of appearance."""
+    columns = dict.fromkeys(key for row in rows for key in row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()

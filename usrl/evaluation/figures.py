@@ -1,0 +1,114 @@
+"""Pictures of the report, as data that a page holds in itself."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from usrl.evaluation.overlay import Picture
+
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
+_MARKERS = "osD^vPX"
+
+
+def encode_picture(picture: Picture) -> str:
+    """Return a picture, uint8, shape (H, W, 3), as a WebP data URI."""
+    return _encode([picture], 0)
+
+
+def encode_film(frames: Sequence[Picture], duration_ms: int = 350, hold_ms: int = 1500) -> str:
+    """Return frames of one shape as an animated WebP data URI that holds its last frame, then repeats.
+
+    Args:
+        frames: Pictures, uint8, shape (H, W, 3), at least one; small ones are enlarged.
+        duration_ms: How long a frame stays.
+        hold_ms: How long the last one stays.
+    """
+    scale = max(1, round(384 / max(frames[0].shape[:2])))
+    large = [frame.repeat(scale, axis=0).repeat(scale, axis=1) for frame in frames]
+    return _encode(large, [duration_ms] * (len(frames) - 1) + [hold_ms])
+
+
+def plot_dice(scores: Mapping[str, Sequence[float]]) -> str:
+    """Return a plot of every case's Dice, one line of points and a box per method, as a data URI."""
+    figure, axes = _make_figure(1.1 + 0.5 * len(scores))
+    rng = np.random.default_rng(0)
+    names = list(scores)
+    for row, name in enumerate(names):
+        values = np.asarray(scores[name])
+        height = row + rng.uniform(-0.16, 0.16, values.size)
+        axes.scatter(values, height, s=14, alpha=0.45, color=_COLORS[row % len(_COLORS)], linewidths=0)
+    axes.boxplot(
+        [scores[name] for name in names],
+        orientation="horizontal",
+        positions=range(len(names)),
+        widths=0.5,
+        showfliers=False,
+        showmeans=True,
+        medianprops={"color": "#1c2733", "linewidth": 2},
+        meanprops={"marker": "D", "markerfacecolor": "white", "markeredgecolor": "#1c2733", "markersize": 5},
+        boxprops={"color": "#5b6875"},
+    )
+    axes.set_yticks(range(len(names)), [_shorten(name) for name in names])
+    axes.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="Dice")
+    return _save(figure)
+
+
+def plot_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """Return learning curves, validation Dice over minutes of training, as a data URI.
+
+    Args:
+        curves: By method, rows with ``seconds`` and ``val_dice``.
+    """
+    figure, axes = _make_figure(3.4)
+    for row, (name, points) in enumerate(curves.items()):
+        minutes = [point["seconds"] / 60 for point in points]
+        dice = [point["val_dice"] for point in points]
+        marker, color = _MARKERS[row % len(_MARKERS)], _COLORS[row % len(_COLORS)]
+        axes.plot(
+            minutes, dice, label=_shorten(name), color=color, marker=marker, markersize=4, linewidth=1.6
+        )
+    axes.set(xlabel="training time [min]", ylabel="validation Dice", ylim=(None, 1.0))
+    axes.set_xlim(left=0)
+    axes.legend(frameon=False, loc="lower right")
+    return _save(figure)
+
+
+def _make_figure(height: float) -> tuple[Figure, Axes]:
+    # No pyplot: its figures live until closed and it looks for a display.
+    figure = Figure(figsize=(9.0, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _shorten(name: str) -> str:
+    """Return a name that fits an axis, with nothing that matplotlib would take for mathematics."""
+    return (name if len(name) <= 28 else f"{name[:27]}…").replace("$", r"\$")
+
+
+def _save(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return _as_uri("png", buffer.getvalue())
+
+
+def _encode(pictures: Sequence[Picture], duration: int | list[int]) -> str:
+    first, *others = [Image.fromarray(picture) for picture in pictures]
+    buffer = io.BytesIO()
+    first.save(
+        buffer, "WEBP", save_all=bool(others), append_images=others, duration=duration, loop=0, quality=82
+    )
+    return _as_uri("webp", buffer.getvalue())
+
+
+def _as_uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

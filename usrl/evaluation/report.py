@@ -1,0 +1,183 @@
+"""The report: one HTML file that needs no network, no script and no other file.
+
+Every name that comes from a disk is escaped.
+"""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from usrl.evaluation.figures import plot_curves, plot_dice
+from usrl.evaluation.gallery import show_films, show_own_cases, show_shared_cases
+from usrl.evaluation.stylesheet import CSS
+from usrl.evaluation.summary import TRACKS, Comparison
+from usrl.evaluation.tables import Column, Row, find_best, format_cell, list_columns
+from usrl.runs import write_atomically
+
+
+def write_report(path: Path, comparison: Comparison) -> None:
+    """Write the report of a comparison.
+
+    Args:
+        path: The HTML file, replaced if there.
+        comparison: See `Comparison`.
+    """
+    title = f"Segmentation of {comparison.results['dataset']}, {comparison.results['split']}"
+    sections = (
+        _head, _tables, _tests, _distribution, show_shared_cases,
+        show_own_cases, _curves, show_films, _negatives, _notes,
+    )  # fmt: skip
+    body = "".join(section(comparison) for section in sections)
+    page = (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{CSS}</style></head>'
+        f"<body><h1>{escape(title)}</h1>{body}</body></html>\n"
+    )
+    write_atomically(path, page.encode())
+
+
+def _head(comparison: Comparison) -> str:
+    results = comparison.results
+    facts = {
+        "data set": results["dataset"],
+        "split": results["split"],
+        "images with lesion": results["images"],
+        "groups": results["groups"],
+        "methods": len(comparison.methods),
+        "date": results["date"].replace("T", " ").replace("+00:00", " UTC"),
+        "seed": results["seed"],
+        "box jitter": f"{results['jitter']:.0%}",
+    }
+    items = "".join(f"<div><dt>{key}</dt><dd>{escape(str(value))}</dd></div>" for key, value in facts.items())
+    return (
+        "<p class=soft>Every method is scored on the same images, at native resolution, by the same function."
+        f"</p><dl class=facts>{items}</dl>"
+    )
+
+
+def _tables(comparison: Comparison) -> str:
+    blurbs = {
+        "prompted": "Given a jittered bounding box of each lesion; all methods get the same boxes.",
+        "automatic": "Given the image alone. Not comparable with the prompted block.",
+    }
+    parts = ["<h2>Results</h2><p>Means over images; Dice with its 95% bootstrap interval over groups.</p>"]
+    for track in TRACKS:
+        rows = [row for row in comparison.results["rows"] if row["track"] == track]
+        if rows:
+            parts.append(f"<h3>{track.capitalize()}</h3><p class=soft>{blurbs[track]}</p>{_table(rows)}")
+    return "".join(parts)
+
+
+def _table(rows: list[Row]) -> str:
+    columns = list_columns(rows)
+    best = {column.key: find_best(rows, column) for column in columns}
+    body = (
+        [escape(row["method"]), *(_cell(row, column, best[column.key]) for column in columns)] for row in rows
+    )
+    return _format_table(["method", *(escape(column.title) for column in columns)], body)
+
+
+def _format_table(head: Sequence[str], body: Iterable[Sequence[str]], names: int = 1) -> str:
+    """Return a table of HTML cells; the first ``names`` columns are text, the others numbers."""
+
+    def row(cells: Sequence[str], tag: str) -> str:
+        kinds = ["text" if index < names else "number" for index in range(len(cells))]
+        return "".join(f"<{tag} class={kind}>{cell}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
+
+    rows = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in body)
+    return (
+        f"<div class=wide><table><thead><tr>{row(head, 'th')}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _cell(row: Row, column: Column, best: float | None) -> str:
+    value, *interval = format_cell(row, column).split(" ", 1)
+    is_best = best is not None and row.get(column.key) == best
+    text = f"<b>{escape(value)}</b>" if is_best else escape(value)
+    return text + "".join(f" <span class=interval>{escape(part)}</span>" for part in interval)
+
+
+def _tests(comparison: Comparison) -> str:
+    tests = comparison.results["tests"]
+    if not tests:
+        return ""
+    head = ("block", "first", "second", "first &minus; second", "p", "p (Holm)")
+    body = (
+        (
+            test["track"],
+            escape(test["first"]),
+            escape(test["second"]),
+            f"{test['difference']:+.3f}",
+            _p_value(test["p"]),
+            _p_value(test["p_holm"], is_final=True),
+        )
+        for test in tests
+    )
+    return (
+        "<h2>Paired tests</h2><p>Wilcoxon signed-rank tests of Dice on the means of groups, adjusted by "
+        f"Holm's method within the block; bold below 0.05.</p>{_format_table(head, body, names=3)}"
+    )
+
+
+def _p_value(p: float, is_final: bool = False) -> str:
+    text = "&lt; 0.001" if p < 0.001 else f"{p:.3f}"
+    return f"<b>{text}</b>" if is_final and p < 0.05 else text
+
+
+def _distribution(comparison: Comparison) -> str:
+    scores = {name: list(comparison.scores(name).values()) for name in comparison.methods}
+    return (
+        "<h2>Dice of every image</h2><p>A point is an image; boxes span the quartiles, the bar is the "
+        f'median, the diamond the mean.</p><img class=plot alt="Dice by method" src="{plot_dice(scores)}">'
+    )
+
+
+def _curves(comparison: Comparison) -> str:
+    curves = {
+        name: [row for row in rows if "seconds" in row and "val_dice" in row]
+        for name, rows in comparison.curves.items()
+    }
+    curves = {name: rows for name, rows in curves.items() if rows}
+    if not curves:
+        return ""
+    uri = plot_curves(curves)
+    return f'<h2>Learning curves</h2><img class=plot alt="Validation Dice over time" src="{uri}">'
+
+
+def _negatives(comparison: Comparison) -> str:
+    rows = comparison.results["negatives"]
+    if not rows:
+        return ""
+    head = ("method", "n", "false detections", "share")
+    body = (
+        (
+            escape(row["method"]),
+            str(row["n"]),
+            str(row["false_detections"]),
+            f"{row['false_detection_share']:.0%}",
+        )
+        for row in rows
+    )
+    return (
+        "<h2>Images without lesion</h2><p>Kept apart from the scores above: any mask here is a false "
+        "detection. Prompted methods are left out by definition, as there is nothing to draw a box around."
+        f"</p>{_format_table(head, body)}"
+    )
+
+
+def _notes(comparison: Comparison) -> str:
+    results = comparison.results
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    unit = results["unit"]
+    terms = {
+        "missed": "images where nothing was predicted: they count with Dice 0, and their distances are the "
+        "diagonal of the image.",
+        "Dice": "of pixels; the same number is known as F1, and sensitivity as recall.",
+        "HD, HD95, ASD": "largest, 95th-percentile and mean distance between the boundaries.",
+        "NSD": f"share of both boundaries within {results['nsd_tolerance']:g} {unit} of each other.",
+        "initial Dice": "of the proposal that an agent starts from.",
+        "worsened": "share of images where an agent ends below its proposal.",
+        "oracle Dice": "what the teacher, who sees the reference, reaches from the same proposal.",
+    }
+    items = "".join(f"<dt>{term}</dt><dd>{meaning}</dd>" for term, meaning in terms.items())
+    return f"<h2>Terms</h2><dl class=terms>{items}</dl><footer>{escape(versions)}</footer>"

@@ -1,0 +1,155 @@
+"""Segmenting image files without any reference: mask, overlay and measurements."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage.measure import perimeter_crofton
+
+from usrl.data.components import label_components
+from usrl.data.files import read_gray
+from usrl.data.sample import BoolMask, Prompt
+from usrl.errors import UserError
+from usrl.evaluation.overlay import overlay
+from usrl.evaluation.progress import show_progress
+from usrl.evaluation.segmenter import Refiner, Segmenter
+from usrl.runs import write_atomically
+
+Spacing = tuple[float, float]
+
+
+def segment_files(
+    segmenter: Segmenter,
+    paths: Sequence[Path | str],
+    prompt: Prompt | None,
+    out: Path | str,
+    spacing_mm: Spacing | None = None,
+) -> list[dict[str, Any]]:
+    """Segment several files with one prompt; see `segment_file`.
+
+    Raises:
+        UserError: If two files would be written to the same names, before any is written; or as
+            `segment_file`.
+    """
+    stems: dict[str, Path] = {}
+    for path in map(Path, paths):
+        other = stems.setdefault(path.stem.casefold(), path)
+        if other is not path:
+            raise UserError(f"{other} and {path} would be written to the same names; segment one at a time")
+        _check_free(path, Path(out))
+    results = []
+    with show_progress(len(paths)) as progress:
+        for path in paths:
+            progress.start(Path(path).name)
+            results.append(segment_file(segmenter, path, prompt, out, spacing_mm))
+            progress.advance()
+    return results
+
+
+def segment_file(
+    segmenter: Segmenter,
+    path: Path | str,
+    prompt: Prompt | None,
+    out: Path | str,
+    spacing_mm: Spacing | None = None,
+) -> dict[str, Any]:
+    """Segment one image file.
+
+    Writes ``<stem>_mask.png`` (native size, 0 and 255), ``<stem>_overlay.png`` and ``<stem>.json``.
+
+    Args:
+        segmenter: Any method.
+        path: Image file, as `usrl.data.files.read_gray` takes it.
+        prompt: Boxes in native px; None where there are none.
+        out: Folder to write, made if absent.
+        spacing_mm: (row, column) pixel size in mm; None where unknown.
+
+    Returns:
+        What the JSON holds: image, size, method, boxes, measurements (see `measure_mask`) and the names of
+        the files.
+
+    Raises:
+        UserError: If the image cannot be read, the prompt does not fit it, a file of that name is there
+            already, or the folder cannot be written.
+    """
+    path, out = Path(path), Path(out)
+    mask_path, overlay_path, json_path = _check_free(path, out)
+    image = read_gray(path)
+    mask = segmenter.segment(image, prompt)
+    masks = {"proposal": segmenter.propose(image, prompt)} if isinstance(segmenter, Refiner) else {}
+    boxes = prompt if segmenter.track == "prompted" else None
+    result = {
+        "image": path.name,
+        "width_px": image.shape[1],
+        "height_px": image.shape[0],
+        "method": segmenter.name,
+        "boxes": [list(box) for box in boxes or ()],
+        **measure_mask(mask, spacing_mm),
+        "mask": mask_path.name,
+        "overlay": overlay_path.name,
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(mask_path, _encode_png(mask.astype(np.uint8) * np.uint8(255)))
+        picture = overlay(image, masks | {"pred": mask}, boxes)
+        write_atomically(overlay_path, _encode_png(picture[..., ::-1]))
+        write_atomically(json_path, json.dumps(result, indent=2, allow_nan=False).encode())
+    except OSError as error:
+        raise UserError(f"{out}: cannot write here ({error.strerror}); choose another --out") from None
+    return result
+
+
+def measure_mask(mask: BoolMask, spacing_mm: Spacing | None = None) -> dict[str, Any]:
+    """Return the size of a mask.
+
+    The perimeter counts the outlines of all components and of holes.
+
+    Args:
+        mask: Mask, bool, shape (H, W).
+        spacing_mm: (row, column) pixel size in mm; None leaves millimetres out.
+
+    Returns:
+        ``components`` (8-connected), ``area_px``, ``perimeter_px``, and with a spacing ``spacing_mm``,
+        ``area_mm2`` and ``perimeter_mm``.
+
+    Raises:
+        UserError: If a spacing is not positive.
+
+    Source:
+        Crofton's formula with four directions, by skimage.measure.perimeter_crofton; pixels that are not
+        square are resampled first.
+    """
+    size = {
+        "components": len(label_components(mask)[1]) - 1,
+        "area_px": int(mask.sum()),
+        "perimeter_px": float(perimeter_crofton(mask, directions=4)),
+    }
+    if spacing_mm is None:
+        return size
+    if not all(np.isfinite(side) and side > 0 for side in spacing_mm):
+        raise UserError(f"spacing_mm must be two positive sizes (row, column), got {spacing_mm}")
+    finest = min(spacing_mm)
+    shape = [max(1, round(side * step / finest)) for side, step in zip(mask.shape, spacing_mm, strict=True)]
+    square = cv2.resize(mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    return size | {
+        "spacing_mm": list(spacing_mm),
+        "area_mm2": size["area_px"] * spacing_mm[0] * spacing_mm[1],
+        "perimeter_mm": float(perimeter_crofton(square, directions=4)) * finest,
+    }
+
+
+def _check_free(path: Path, out: Path) -> tuple[Path, Path, Path]:
+    """Return the paths of mask, overlay and JSON; nothing that exists is overwritten."""
+    names = (f"{path.stem}_mask.png", f"{path.stem}_overlay.png", f"{path.stem}.json")
+    for name in names:
+        if (out / name).exists():
+            raise UserError(f"{out / name} is there already; choose another --out, or move it away")
+    return out / names[0], out / names[1], out / names[2]
+
+
+def _encode_png(picture: NDArray[np.uint8]) -> bytes:
+    return bytes(cv2.imencode(".png", picture)[1])

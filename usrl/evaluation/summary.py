@@ -1,0 +1,123 @@
+"""From cases to what is said about methods: means with intervals, tests, false detections."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from usrl.data.sample import Prompt, Sample
+from usrl.evaluation.segmenter import Segmenter, Track
+from usrl.evaluation.statistics import adjust_holm, bootstrap_mean, mean_by_group, paired_wilcoxon
+
+Case = dict[str, Any]
+"""One method on one image: the row of ``cases.csv``."""
+TRACKS: tuple[Track, ...] = ("prompted", "automatic")
+NOT_AVERAGED = frozenset({"case", "group", "source", "method", "track", "missed", "seconds"})
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that a comparison knows: what a report is made from.
+
+    Attributes:
+        results: What ``results.json`` holds.
+        cases: A row per method and image with a lesion.
+        methods: By name; run again on the images that are shown.
+        samples: By name.
+        prompts: Boxes by name of the sample.
+        curves: Log rows with ``seconds`` and ``val_dice`` by method; may be empty.
+    """
+
+    results: Mapping[str, Any]
+    cases: Sequence[Case]
+    methods: Mapping[str, Segmenter]
+    samples: Mapping[str, Sample]
+    prompts: Mapping[str, Prompt]
+    curves: Mapping[str, Sequence[Mapping[str, float]]]
+
+    def scores(self, method: str) -> dict[str, float]:
+        """Return the Dice of a method by case."""
+        return {case["case"]: case["dice"] for case in self.cases if case["method"] == method}
+
+
+def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
+    """Return the row of one method.
+
+    Args:
+        cases: All cases of the method, at least one.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        Number of cases, misses (empty predictions), mean Dice with the ends of its 95% interval, the mean
+        of every other metric, median seconds per image and, for an agent, the mean Dice of proposals and
+        oracle and the share of cases whose Dice fell below the proposal's.
+    """
+    dice = bootstrap_mean([case["dice"] for case in cases], [case["group"] for case in cases], seed=seed)
+    averaged = [key for key in cases[0] if key not in NOT_AVERAGED and key != "dice"]
+    row = {
+        "method": cases[0]["method"],
+        "track": cases[0]["track"],
+        "n": len(cases),
+        "missed": sum(case["missed"] for case in cases),
+        "dice": dice.mean,
+        "dice_low": dice.low,
+        "dice_high": dice.high,
+    }
+    row |= {key: float(np.mean([case[key] for case in cases])) for key in averaged}
+    row["seconds_per_image"] = float(np.median([case["seconds"] for case in cases]))
+    if "initial_dice" in cases[0]:
+        row["worsened"] = float(np.mean([case["dice"] < case["initial_dice"] for case in cases]))
+    return row
+
+
+def compare_pairs(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Return paired tests of Dice between all methods of a block.
+
+    A Wilcoxon signed-rank test on the means of groups, as cases of one patient are not independent;
+    p-values are adjusted by Holm within the block.
+
+    Args:
+        cases: All cases of all methods; methods of a block share their images.
+
+    Returns:
+        One row per pair: block, methods, mean difference of Dice over groups, p-value before and after.
+    """
+    rows = []
+    for track in TRACKS:
+        by_method: dict[str, list[Case]] = {}
+        for case in cases:
+            if case["track"] == track:
+                by_method.setdefault(case["method"], []).append(case)
+        dice = {
+            method: mean_by_group([case["dice"] for case in own], [case["group"] for case in own])
+            for method, own in by_method.items()
+        }
+        pairs = list(combinations(dice, 2))
+        p_values = [paired_wilcoxon(dice[first], dice[second]) for first, second in pairs]
+        for (first, second), p, p_holm in zip(pairs, p_values, adjust_holm(p_values), strict=True):
+            difference = float(np.mean(dice[first] - dice[second]))
+            row = {"track": track, "first": first, "second": second, "difference": difference}
+            rows.append(row | {"groups": len(dice[first]), "p": p, "p_holm": p_holm})
+    return rows
+
+
+def summarise_negatives(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Return, per automatic method, the share of lesion-free images with a false detection.
+
+    Args:
+        cases: Rows of automatic methods on lesion-free images.
+    """
+    by_method: dict[str, list[Case]] = {}
+    for case in cases:
+        by_method.setdefault(case["method"], []).append(case)
+    return [
+        {
+            "method": method,
+            "n": len(own),
+            "false_detections": sum(case["false_detection"] for case in own),
+            "false_detection_share": float(np.mean([case["false_detection"] for case in own])),
+        }
+        for method, own in by_method.items()
+    ]

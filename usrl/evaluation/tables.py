@@ -1,0 +1,106 @@
+"""The table of results: its columns, and how it is printed."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from usrl.evaluation.summary import TRACKS
+
+Row = Mapping[str, Any]
+
+
+class Column(NamedTuple):
+    """A column of the table.
+
+    Attributes:
+        key: Of the row in ``results.json``.
+        title: Heading, with the unit.
+        digits: After the point; percents have their own sign.
+        best: +1 where more is better, -1 where less is, 0 where neither.
+    """
+
+    key: str
+    title: str
+    digits: int = 3
+    best: int = 1
+
+
+_BRIEF = {
+    "n": "n",
+    "missed": "missed",
+    "dice": "Dice [95%]",
+    "hd95_px": "HD95\n[px]",
+    "hd95_mm": "HD95\n[mm]",
+}
+_BRIEF |= {"initial_dice": "initial\nDice", "oracle_dice": "oracle\nDice", "worsened": "worse"}
+"""Columns that fit a terminal, and their headings there."""
+
+
+def list_columns(rows: list[Row]) -> list[Column]:
+    """Return the columns that any of the rows fills, in order."""
+    columns = [Column("n", "n", 0, 0), Column("missed", "missed", 0, -1), Column("dice", "Dice")]
+    columns += [Column("initial_dice", "initial Dice", 3, 0), Column("oracle_dice", "oracle Dice", 3, 0)]
+    columns += [Column("worsened", "worsened", 3, -1), Column("iou", "IoU")]
+    columns += [Column("sensitivity", "sens."), Column("precision", "prec."), Column("accuracy", "acc.")]
+    for unit in ("px", "mm"):
+        columns += [
+            Column(f"hd_{unit}", f"HD [{unit}]", 1, -1),
+            Column(f"hd95_{unit}", f"HD95 [{unit}]", 1, -1),
+        ]
+        columns += [Column(f"asd_{unit}", f"ASD [{unit}]", 2, -1)]
+    columns += [Column("nsd", "NSD"), Column("seconds_per_image", "s/image", 3, 0)]
+    return [column for column in columns if any(column.key in row for row in rows)]
+
+
+def format_cell(row: Row, column: Column) -> str:
+    """Return the text of a cell; Dice has its 95% interval, what does not apply is empty."""
+    if column.key not in row:
+        return ""
+    text = f"{row[column.key]:.{column.digits}f}"
+    if column.key == "dice":
+        return f"{text} [{row['dice_low']:.3f}, {row['dice_high']:.3f}]"
+    return f"{100 * row[column.key]:.0f}%" if column.key == "worsened" else text
+
+
+def find_best(rows: list[Row], column: Column) -> float | None:
+    """Return the best value of a column in a block, or None where that means nothing."""
+    values = [column.best * row[column.key] for row in rows if column.key in row]
+    return column.best * max(values) if column.best and len(values) > 1 else None
+
+
+def print_results(results: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print the rows of ``results.json`` as two blocks, prompted and automatic; the best are bold.
+
+    The columns are those that fit a terminal; ``results.json`` and the report have the others.
+
+    Args:
+        results: What `usrl.evaluation.compare.compare` returned.
+        console: Where to print; standard output if None.
+    """
+    console = console or Console()
+    for track in TRACKS:
+        rows = [row for row in results["rows"] if row["track"] == track]
+        if not rows:
+            continue
+        title = f"{track}: {results['dataset']}, {results['split']}"
+        table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("method", overflow="fold")
+        columns = [column for column in list_columns(rows) if column.key in _BRIEF]
+        for column in columns:
+            table.add_column(escape(_BRIEF[column.key]), justify="right", no_wrap=True)
+        best = {column.key: find_best(rows, column) for column in columns}
+        for row in rows:
+            cells = (_mark(escape(format_cell(row, c)), row.get(c.key), best[c.key]) for c in columns)
+            table.add_row(escape(row["method"]), *cells)
+        console.print(table)
+    for row in results["negatives"]:
+        found = f"{row['false_detections']} of {row['n']}"
+        console.print(f"{row['method']}: false detections in {found} images without lesion", markup=False)
+
+
+def _mark(text: str, value: float | None, best: float | None) -> str:
+    return f"[bold]{text}[/bold]" if best is not None and value == best else text
