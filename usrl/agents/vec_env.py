@@ -25,7 +25,7 @@ class TaskVecEnv(VecEnv):
         seed: Seed of environment 0.
     """
 
-    def __init__(self, task: Task[Any], num_envs: int, seed: int) -> None:
+    def __init__(self, task: Task[Any], num_envs: int, seed: int = 0) -> None:
         self.render_mode = "rgb_array"
         self._batch = Batch(task, num_envs, with_oracle=False)
         self._batch.seed(seed + np.arange(num_envs))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import cv2
 import gymnasium as gym
@@ -88,7 +88,7 @@ class ContourTask:
     Observation Space:
         | observation | space (uint8) | channels | unit |
         | --- | --- | --- | --- |
-        | `profile` | `Box(0, 255, (3, N, K))` | image, its blur, edge strength along the normals | gray level |
+        | `profile` | `Box(0, 255, (3, N, K))` | image, blur, edge strength along the normals | gray level |
         | `image` | `Box(0, 255, (3, S, S))` | image, current mask, time left from 255 to 0 | gray level |
 
         Profiles have K = `samples` places, one pixel apart, inside to outside, centred on the contour.
@@ -148,9 +148,11 @@ class ContourTask:
         self.horizon = horizon
         n, k, size = settings.vertices, settings.samples, bank.size
         fourier = settings.parametrization == "fourier"
-        self.action_space = gym.spaces.Box(-1.0, 1.0, (settings.coefficients if fourier else n,), np.float32)
+        self.action_space: gym.Space[Any] = gym.spaces.Box(
+            -1.0, 1.0, (settings.coefficients if fourier else n,), np.float32
+        )
         shape = (3, n, k) if settings.observation == "profile" else (3, size, size)
-        self.observation_space = gym.spaces.Box(0, 255, shape, np.uint8)
+        self.observation_space: gym.spaces.Box = gym.spaces.Box(0, 255, shape, np.uint8)
         self._targets = RowSums.of(bank.targets)
         self._offsets = torch.arange(k, device=bank.device) - (k - 1) / 2  # (K,)
         self._basis = _fourier_basis(settings.coefficients, n, bank.device) if fourier else None
@@ -238,8 +240,8 @@ class ContourTask:
         return draw_contour_step(
             self.bank.images[image].cpu().numpy(),
             self.bank.targets[image].cpu().numpy(),
-            state.proposal[row].cpu().numpy(),
-            state.vertices[row].cpu().numpy(),
+            state.proposal[row : row + 1].cpu().numpy(),
+            state.vertices[row : row + 1].cpu().numpy(),
             f"step {int(state.elapsed[row])}/{self.horizon}   Dice {float(state.dice[row]):.3f}"
             f"   start {float(state.initial_dice[row]):.3f}",
         )

@@ -28,8 +28,8 @@ def draw_contour_step(
     Args:
         image: uint8, (S, S).
         target: bool, (S, S); None where it is unknown.
-        proposal: (N, 2), pixels of the image.
-        vertices: (N, 2), pixels of the image.
+        proposal: Contours at the start, (B, N, 2), pixels of the image.
+        vertices: Contours now, (B, N, 2), pixels of the image.
         caption: One line of text.
 
     Returns:
@@ -43,12 +43,12 @@ def draw_contour_step(
         large = cv2.resize(target.astype(np.uint8), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_LINEAR_EXACT)
         outlines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(frame, outlines, -1, TARGET_COLOR, 2, cv2.LINE_AA)
-    _draw_polygon(frame, proposal, scale, PROPOSAL_COLOR, 1)
-    _draw_polygon(frame, vertices, scale, CONTOUR_COLOR, 2)
+    _draw_polygons(frame, proposal, scale, PROPOSAL_COLOR, 1)
+    _draw_polygons(frame, vertices, scale, CONTOUR_COLOR, 2)
     return np.concatenate([_bar([(caption, (255, 255, 255))]), frame, _bar(list(_LEGEND))])
 
 
-def _draw_polygon(
+def _draw_polygons(
     frame: NDArray[np.uint8],
     vertices: NDArray[np.float32],
     scale: float,
@@ -56,7 +56,9 @@ def _draw_polygon(
     thickness: int,
 ) -> None:
     points = ((vertices + 0.5) * scale - 0.5) * 2**_SHIFT_BITS
-    cv2.polylines(frame, [points.round().astype(np.int32)], True, color, thickness, cv2.LINE_AA, _SHIFT_BITS)
+    cv2.polylines(
+        frame, list(points.round().astype(np.int32)), True, color, thickness, cv2.LINE_AA, _SHIFT_BITS
+    )
 
 
 def _bar(texts: list[tuple[str, tuple[int, int, int]]]) -> NDArray[np.uint8]:

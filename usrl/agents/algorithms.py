@@ -1,0 +1,86 @@
+"""Algorithms and policies by the names that recipes use."""
+
+import importlib
+import inspect
+from typing import Any
+
+import stable_baselines3
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+
+from usrl.agents.policies import ContourPolicy
+from usrl.errors import UserError, suggest
+from usrl.recipes import AgentRecipe
+
+POLICIES: dict[str, type[BasePolicy]] = {"ContourPolicy": ContourPolicy}
+"""Our own policies; the others are those that an algorithm knows."""
+
+
+def find_algorithm(name: str) -> type[BaseAlgorithm]:
+    """Return the algorithm of a lower-case name: of Stable-Baselines3, or of sb3-contrib if installed.
+
+    Raises:
+        UserError: If there is none; suggests one.
+    """
+    known = _algorithms(stable_baselines3)
+    try:
+        known |= _algorithms(importlib.import_module("sb3_contrib"))
+    except ModuleNotFoundError:
+        pass
+    if name not in known:
+        raise UserError(
+            f"algorithm: unknown name {name!r}; {suggest(name, known)} (`pip install sb3-contrib` adds more)"
+        )
+    return known[name]
+
+
+def find_policy(name: str, algorithm: type[BaseAlgorithm]) -> type[BasePolicy]:
+    """Return the policy class of a name.
+
+    Raises:
+        UserError: If neither we nor the algorithm know it; suggests one.
+    """
+    known = POLICIES | algorithm.policy_aliases
+    if name not in known:
+        raise UserError(f"policy: {algorithm.__name__} has no {name!r}; {suggest(name, known)}")
+    return known[name]
+
+
+def check_hyperparameters(recipe: AgentRecipe, algorithm: type[BaseAlgorithm]) -> dict[str, Any]:
+    """Return the hyperparameters of a recipe as arguments of its algorithm.
+
+    Raises:
+        UserError: If the algorithm has no such argument, or the recipe sets it elsewhere.
+    """
+    ours = {"self", "policy", "env", "seed", "device", "policy_kwargs", "tensorboard_log", "verbose"}
+    known = set(inspect.signature(algorithm).parameters) - ours
+    for name in recipe.hyperparameters:
+        if name not in known:
+            raise UserError(f"hyperparameters: {recipe.algorithm} has no {name!r}; {suggest(name, known)}")
+    return dict(recipe.hyperparameters)
+
+
+def build_policy(
+    recipe: AgentRecipe, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+) -> BasePolicy:
+    """Build the policy of a recipe without an algorithm around it, to load weights into.
+
+    Raises:
+        UserError: If the algorithm, the policy or its arguments are unknown.
+    """
+    algorithm = find_algorithm(recipe.algorithm)
+    policy = find_policy(recipe.policy, algorithm)
+    try:
+        return policy(observation_space, action_space, lambda _: 0.0, **recipe.policy_kwargs)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise UserError(f"policy_kwargs: {recipe.policy} does not take these ({error})") from None
+
+
+def _algorithms(module: Any) -> dict[str, type[BaseAlgorithm]]:
+    found = vars(module).items()
+    return {name.lower(): value for name, value in found if _is_algorithm(value)}
+
+
+def _is_algorithm(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseAlgorithm) and bool(value.policy_aliases)

@@ -1,0 +1,146 @@
+"""Policies that share one head among the vertices of a contour."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor, nn
+
+from usrl.errors import UserError
+
+KERNEL = 5
+"""Vertices that one layer sees."""
+
+
+class ProfileExtractor(BaseFeaturesExtractor):
+    """Convolutions along a closed contour: what is seen at a vertex depends on it and its neighbours.
+
+    The channels and places of a vertex's profile are its input features; the convolutions are circular,
+    so that no vertex is the first, and dilated, so that three layers see a fifth of 64 vertices.
+
+    Args:
+        observation_space: uint8 Box (C, N, K).
+        width: Features of a vertex.
+        layers: Number of convolutions.
+    """
+
+    def __init__(self, observation_space: spaces.Box, width: int, layers: int) -> None:
+        channels, vertices, samples = observation_space.shape
+        super().__init__(observation_space, features_dim=width * vertices)
+        sizes = [channels * samples] + [width] * layers
+        self.convolutions = nn.Sequential()
+        for depth, (ins, outs) in enumerate(pairwise(sizes)):
+            dilation = 2**depth if depth else 1
+            padding = dilation * (KERNEL // 2)
+            self.convolutions.append(
+                nn.Conv1d(ins, outs, KERNEL, dilation=dilation, padding=padding, padding_mode="circular")
+            )
+            self.convolutions.append(nn.ReLU())
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Return features (B, width * N) of profiles (B, C, N, K) in [0, 1]."""
+        batch, _, vertices, _ = observations.shape
+        profiles = (observations - 0.5).transpose(2, 3).reshape(batch, -1, vertices)  # (B, C K, N)
+        return self.convolutions(profiles).flatten(1)
+
+
+class _VertexLatents(nn.Module):
+    """SB3's place for layers between features and heads: the critic pools over the contour."""
+
+    def __init__(self, width: int, vertices: int) -> None:
+        super().__init__()
+        self.width = width
+        self.latent_dim_pi = width * vertices
+        self.latent_dim_vf = 2 * width
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        return self.forward_actor(features), self.forward_critic(features)
+
+    def forward_actor(self, features: Tensor) -> Tensor:
+        return features
+
+    def forward_critic(self, features: Tensor) -> Tensor:
+        maps = features.unflatten(1, (self.width, -1))  # (B, width, N)
+        return torch.cat([maps.mean(dim=2), maps.amax(dim=2)], dim=1)
+
+
+class _VertexHead(nn.Module):
+    """One mean per vertex from that vertex's features, by weights that all share."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.head = nn.Conv1d(width, 1, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.head(features.unflatten(1, (self.width, -1)))[:, 0]  # (B, N)
+
+
+class ContourPolicy(ActorCriticPolicy):
+    """Actor and critic for profile observations and one action per vertex.
+
+    The actor is a circular convolutional network with one head for all vertices and one standard
+    deviation for all actions: what it learns at one place of the contour it knows at every other.
+
+    Args:
+        observation_space: uint8 Box (C, N, K), the profiles of a contour.
+        action_space: Box (N,), one move per vertex.
+        lr_schedule: Learning rate by remaining progress.
+        width: Features of a vertex.
+        layers: Number of convolutions.
+        log_std_init: Logarithm of the initial standard deviation, in units of an action.
+        settings: Further arguments of SB3's `ActorCriticPolicy`.
+
+    Raises:
+        UserError: If the spaces are not those of a contour.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        width: int = 64,
+        layers: int = 3,
+        log_std_init: float = -1.2,
+        **settings: Any,
+    ) -> None:
+        shape, actions = observation_space.shape or (), action_space.shape or ()
+        if not isinstance(action_space, spaces.Box) or len(shape) != 3 or actions != (shape[1],):
+            raise UserError(
+                "ContourPolicy wants profiles (C, N, K) and one action per vertex (N,), got observations "
+                f"{shape} and actions {actions}; use observation='profile' and parametrization='vertices', "
+                "or CnnPolicy"
+            )
+        self.width, self.vertices = width, shape[1]
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            log_std_init=log_std_init,
+            features_extractor_class=ProfileExtractor,
+            features_extractor_kwargs={"width": width, "layers": layers},
+            **settings,
+        )
+
+    def _build_mlp_extractor(self) -> None:
+        self.mlp_extractor = _VertexLatents(self.width, self.vertices)  # type: ignore[assignment]
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        """Build the heads, which SB3 would make dense: 64 vertices would cost 64 times the weights."""
+        self._build_mlp_extractor()
+        self.action_net = _VertexHead(self.width)
+        self.value_net = nn.Linear(2 * self.width, 1)
+        self.log_std = nn.Parameter(torch.full((1,), self.log_std_init))
+        gains = {self.features_extractor: np.sqrt(2), self.action_net: 0.01, self.value_net: 1.0}
+        for module, gain in gains.items():
+            for layer in module.modules():
+                if isinstance(layer, nn.Conv1d | nn.Linear):
+                    nn.init.orthogonal_(layer.weight, gain=float(gain))
+                    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]

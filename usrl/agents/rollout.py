@@ -1,0 +1,50 @@
+"""Playing a policy on a task without seeds, resets or rewards."""
+
+from typing import Any
+
+import torch
+from stable_baselines3.common.policies import BasePolicy
+from torch import Tensor
+
+from usrl.envs.batch import to_numpy
+from usrl.envs.rng import episode_keys
+from usrl.envs.task import AnyState, Task
+
+EVALUATION_SEED = 2**40
+"""Seed of the proposals that policies are evaluated from: one that no training reaches."""
+
+
+def play(task: Task[AnyState], policy: BasePolicy, state: AnyState) -> list[AnyState]:
+    """Return the states of an episode that follows a policy's most likely actions, the first included."""
+    states = [state]
+    for _ in range(task.horizon):
+        action, _ = policy.predict(to_numpy(task.observe(states[-1])), deterministic=True)
+        states.append(task.step(states[-1], torch.from_numpy(action).to(task.bank.device))[0])
+    return states
+
+
+def evaluation_state(task: Task[Any]) -> Any:
+    """Return the start of one episode per row of the bank, the same at every call."""
+    index = torch.arange(len(task.bank))
+    keys = episode_keys(torch.full_like(index, EVALUATION_SEED), index)
+    return task.reset(index.to(task.bank.device), keys.to(task.bank.device))
+
+
+def evaluate_policy(task: Task[Any], policy: BasePolicy) -> dict[str, float]:
+    """Return what a policy reaches on every row of the task's bank.
+
+    Returns:
+        ``initial_dice`` and ``dice``, means at working resolution, and ``worsened``, the share of rows
+        that end below their start.
+    """
+    states = play(task, policy, evaluation_state(task))
+    initial, final = states[-1].initial_dice, states[-1].dice
+    return {
+        "initial_dice": _mean(initial),
+        "dice": _mean(final),
+        "worsened": _mean((final < initial).float()),
+    }
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.mean())

@@ -1,0 +1,104 @@
+"""Training an agent with a Stable-Baselines3 algorithm, killable and resumable."""
+
+from collections.abc import Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import configure
+
+from usrl.agents.algorithms import check_hyperparameters, find_algorithm, find_policy
+from usrl.agents.callbacks import Progress, TrainingCallback
+from usrl.agents.vec_env import TaskVecEnv
+from usrl.baselines.proposals import read_proposals
+from usrl.baselines.training import load_train_and_val
+from usrl.data.bank import Bank
+from usrl.data.sample import Sample
+from usrl.envs.task import Task
+from usrl.errors import UserError
+from usrl.recipes import AgentRecipe
+from usrl.registry import build_task
+from usrl.runs import Run, load_optimizer, load_state, load_tensors
+
+
+def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None:
+    """Train the agent of a run's recipe and write weights, checkpoint, log and TensorBoard scalars.
+
+    The weights are those of the evaluation with the best mean Dice over the validation lesions.
+
+    Args:
+        run: A run of an agent's recipe.
+        device: Where environments and policy compute.
+        resume: Go on from the run's checkpoint where there is one.
+
+    Raises:
+        UserError: If the recipe, its data set or the checkpoint is unusable.
+    """
+    recipe = agent_recipe(run)
+    train, val = load_train_and_val(recipe.data, run.split_path)
+    venv = TaskVecEnv(_task(recipe, train, device), recipe.num_envs)
+    model = _build_model(recipe, venv, device)
+    model.set_logger(configure(str(run.path / "tb"), ["tensorboard"]))
+    progress = Progress()
+    if resume and run.checkpoint_path.exists():
+        progress = _restore(run, model)
+        venv.seed(recipe.seed + progress.step)
+    run.truncate_log(progress.step)
+    remaining = recipe.total_steps - progress.step
+    if remaining > 0:
+        callback = TrainingCallback(run, recipe, _task(recipe, val, device), progress)
+        model.learn(remaining, callback=callback, reset_num_timesteps=False)
+
+
+def agent_recipe(run: Run) -> AgentRecipe:
+    """Return the recipe of an agent's run.
+
+    Raises:
+        UserError: If the recipe is a network's.
+    """
+    if not isinstance(run.recipe, AgentRecipe):
+        raise UserError(f"{run.path}: wanted a recipe of kind 'agent', got {run.recipe.kind!r}")
+    return run.recipe
+
+
+def _task(recipe: AgentRecipe, samples: Sequence[Sample], device: torch.device) -> Task[Any]:
+    proposals = read_proposals(Path(recipe.env.proposals), samples) if recipe.env.proposals else None
+    bank = Bank.from_samples(samples, recipe.data.size, proposals).to(device)
+    return build_task(recipe.env.id, bank, dict(recipe.env.kwargs), recipe.env.max_episode_steps)
+
+
+def _build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> BaseAlgorithm:
+    algorithm = find_algorithm(recipe.algorithm)
+    hyperparameters = check_hyperparameters(recipe, algorithm)
+    try:
+        return algorithm(
+            find_policy(recipe.policy, algorithm),
+            venv,
+            seed=recipe.seed,
+            device=device,
+            policy_kwargs=dict(recipe.policy_kwargs),
+            **hyperparameters,
+        )
+    except (TypeError, AssertionError) as error:
+        raise UserError(
+            f"{recipe.algorithm} with {recipe.policy} cannot be built for {recipe.env.id}: {error}; "
+            "check algorithm, policy, policy_kwargs and hyperparameters"
+        ) from None
+
+
+def _restore(run: Run, model: BaseAlgorithm) -> Progress:
+    """Load a checkpoint into a model; return how far it had come."""
+    tensors, facts = load_tensors(run.checkpoint_path)
+    names, _ = model._get_torch_save_params()
+    for name in names:
+        part = {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
+        target = attrgetter(name)(model)
+        if isinstance(target, torch.nn.Module):
+            load_state(target, part, run.checkpoint_path)
+        else:
+            load_optimizer(target, part)
+    torch.set_rng_state(tensors["rng"])
+    model.num_timesteps = facts["step"]
+    return Progress(**facts)
