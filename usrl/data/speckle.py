@@ -74,13 +74,13 @@ def speckle(
     """
     spread = spread or PointSpread()
     scatterers = _scatterers(rng, shape)
-    widths = spread.lateral_width(shape[0])
+    transfer = _lateral_transfer(spread.lateral_width(shape[0]), scatterers.shape[1])
     weights = np.ones(shape, np.float32) if amplitude is None else amplitude
     weights = np.pad(weights, ((0, 0), (0, scatterers.shape[1] - shape[1])), mode="reflect")
     envelope = np.zeros(shape, np.float32)
     for look in range(looks):
         view = np.roll(scatterers, look * shape[0] // looks, axis=0)
-        echo = _blur_axially(_blur_laterally(view * weights, widths), spread.axial_px)
+        echo = _blur_axially(_blur_laterally(view * weights, transfer), spread.axial_px)
         envelope += np.abs(echo[:, : shape[1]])
     return envelope / np.float32(looks)
 
@@ -93,11 +93,17 @@ def _scatterers(rng: np.random.Generator, shape: tuple[int, int]) -> ComplexArra
     return noise.view(np.complex64)[..., 0]
 
 
-def _blur_laterally(echo: ComplexArray, sigma: FloatArray) -> ComplexArray:
-    """Convolve each row with a unit-energy Gaussian of its own width, by its spectrum."""
-    frequency = scipy.fft.fftfreq(echo.shape[1]).astype(np.float32)
-    transfer = np.exp(-2 * np.float32(np.pi) ** 2 * np.outer(sigma**2, frequency**2))  # (H, W)
-    transfer /= np.sqrt(np.mean(transfer**2, axis=1, keepdims=True))
+def _lateral_transfer(sigma: FloatArray, columns: int) -> FloatArray:
+    """Return the spectrum of each row's unit-energy Gaussian, float32, shape (H, columns)."""
+    frequency = np.abs(scipy.fft.fftfreq(columns)).astype(np.float32)
+    half = np.exp(-2 * np.float32(np.pi) ** 2 * np.outer(sigma**2, frequency[: columns // 2 + 1] ** 2))
+    transfer = np.concatenate([half, half[:, 1 : (columns + 1) // 2][:, ::-1]], axis=1)  # symmetric
+    transfer /= np.sqrt(np.mean(np.square(transfer), axis=1, keepdims=True))
+    return np.asarray(transfer, np.float32)
+
+
+def _blur_laterally(echo: ComplexArray, transfer: FloatArray) -> ComplexArray:
+    """Convolve each row with its own kernel, given by its spectrum."""
     spectrum = scipy.fft.fft(echo, axis=1, overwrite_x=True)
     spectrum *= transfer
     return np.asarray(scipy.fft.ifft(spectrum, axis=1, overwrite_x=True), np.complex64)
