@@ -97,8 +97,12 @@ def test_train_evaluate_compare_and_segment_go_through(
     assert (results["dataset"], results["split"]) == ("phantom", "test")
     assert [row["method"] for row in results["rows"]] == ["tiny", "otsu"]
     assert "already holds something" in _usrl("compare", "otsu", *data, "--out", "both", status=2)
-    assert "wrote masks" in _usrl("segment", "runs/tiny", image, "--out", "masks")
+    text = _usrl("segment", "runs/tiny", image, "--out", "masks", "--spacing-mm", "0.2,0.1")
+    assert "image.png: area_px" in text
+    assert "area_mm2" in text
+    assert text.endswith("wrote mask, overlay and JSON of 1 images to masks")
     assert len(list(Path("masks").iterdir())) == 3
+    assert "is there already" in _usrl("segment", "runs/tiny", image, "--out", "masks", status=2)
 
 
 def test_test_images_that_a_run_was_trained_on_are_refused(tmp_path: Path, run: Run) -> None:
@@ -220,7 +224,11 @@ def test_segment_explains_wrong_images_and_runs(run: Run, image: Path, tmp_path:
     assert "neither a method nor a run" in _usrl("segment", "ots", image, *out, status=2)
     assert "no such run" in _usrl("segment", tmp_path / "none", image, *out, status=2)
     other = tmp_path / "sub" / "image.png"
-    assert "several images are called 'image'" in _usrl("segment", run.path, image, other, *out, status=2)
+    assert "would be written to the same names" in _usrl("segment", run.path, image, other, *out, status=2)
+    assert "--spacing-mm wants ROW,COLUMN" in _usrl(
+        "segment", "otsu", image, "--spacing-mm", "0.1", *out, status=2
+    )
+    assert "two positive sizes" in _usrl("segment", "otsu", image, "--spacing-mm", "0,1", *out, status=2)
     written = ("--out", image / "out")
     assert "image.png" in _usrl("segment", run.path, image, *written, status=2)
 
@@ -240,7 +248,8 @@ def test_wrong_data_and_splits_are_explained(run: Run, tmp_path: Path) -> None:
 def test_phantom_is_not_written_over_anything(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "not an empty folder" in _usrl("data", "phantom", "--out", tmp_path, status=2)
-    assert "check path, permissions" in _usrl("data", "phantom", "--out", tmp_path / "file" / "p", status=2)
+    written = ("data", "phantom", "--count", 1, "--out", tmp_path / "file" / "p")
+    assert "check path, permissions" in _usrl(*written, status=2)
 
 
 def test_proposals_want_a_network(tmp_path: Path) -> None:

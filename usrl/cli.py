@@ -187,20 +187,24 @@ def segment(
     box: Annotated[
         list[str] | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A lesion's box in pixels; repeatable.")
     ] = None,
+    spacing_mm: Annotated[
+        str | None, typer.Option(metavar="ROW,COLUMN", help="Pixel size in mm; areas are in px without.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Segment images: a mask, an overlay and a JSON with area and perimeter for each."""
     from usrl.evaluation.prompts import parse_box
-    from usrl.evaluation.segment import segment_file
+    from usrl.evaluation.segmentation import segment_files
     from usrl.evaluation.segmenter import open_segmenter
     from usrl.runs import select_device
 
-    _refuse_equal_stems(images)
     prompt = tuple(parse_box(text) for text in box or ()) or None
+    spacing = _parse_spacing(spacing_mm) if spacing_mm else None
     segmenter = open_segmenter(run, select_device(device))
-    for image in images:
-        for path in segment_file(segmenter, image, prompt, out):
-            typer.echo(f"wrote {path}")
+    for row in segment_files(segmenter, images, prompt, out, spacing):
+        figures = [f"{key} {value:g}" for key, value in row.items() if key.startswith(("area", "perimeter"))]
+        typer.echo(f"{row['image']}: {', '.join(figures)}")
+    typer.echo(f"wrote mask, overlay and JSON of {len(images)} images to {out}")
 
 
 @app.command()
@@ -282,8 +286,9 @@ def _name_of(recipe: Path) -> str:
     return path.parent.name if path.name == "recipe.yaml" else path.stem
 
 
-def _refuse_equal_stems(images: Sequence[Path]) -> None:
-    stems = [image.stem for image in images]
-    for image in images:
-        if stems.count(image.stem) > 1:
-            raise UserError(f"{image}: several images are called {image.stem!r}; give each its own --out")
+def _parse_spacing(text: str) -> tuple[float, float]:
+    try:
+        row, column = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"--spacing-mm wants ROW,COLUMN in mm, got {text!r}; such as 0.1,0.1") from None
+    return row, column
