@@ -20,8 +20,8 @@ KERNEL = 5
 class ProfileExtractor(BaseFeaturesExtractor):
     """Convolutions along a closed contour: what is seen at a vertex depends on it and its neighbours.
 
-    The channels and places of a vertex's profile are its input features; the convolutions are circular,
-    so that no vertex is the first, and dilated, so that three layers see a fifth of 64 vertices.
+    The channels and places of a vertex's profile are its input features. The convolutions are circular,
+    so that no vertex is the first, and ever more dilated, so that a few layers see far.
 
     Args:
         observation_space: uint8 Box (C, N, K).
@@ -35,12 +35,11 @@ class ProfileExtractor(BaseFeaturesExtractor):
         sizes = [channels * samples] + [width] * layers
         self.convolutions = nn.Sequential()
         for depth, (ins, outs) in enumerate(pairwise(sizes)):
-            dilation = 2**depth if depth else 1
-            padding = dilation * (KERNEL // 2)
-            self.convolutions.append(
-                nn.Conv1d(ins, outs, KERNEL, dilation=dilation, padding=padding, padding_mode="circular")
-            )
-            self.convolutions.append(nn.ReLU())
+            # The first layer reads single profiles: it has most of the inputs, and would most of the cost.
+            kernel, dilation = (KERNEL, 2 ** (depth - 1)) if depth else (1, 1)
+            padding = dilation * (kernel // 2)
+            layer = nn.Conv1d(ins, outs, kernel, dilation=dilation, padding=padding, padding_mode="circular")
+            self.convolutions.extend([layer, nn.ReLU()])
 
     def forward(self, observations: Tensor) -> Tensor:
         """Return features (B, width * N) of profiles (B, C, N, K) in [0, 1]."""

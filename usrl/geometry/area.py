@@ -16,7 +16,7 @@ from usrl.geometry.polygon import neighbours
 
 SAMPLES_PER_EDGE = 4
 """Midpoint samples of P on each edge; edges of a few pixels need no more (see the tests)."""
-SMOOTHING_PX = 0.4
+SMOOTHING_PX = 0.7
 """Blur that takes the stairs off a mask's outline before it is sampled, in pixels of the mask."""
 _FINE_SIDE = 512
 
@@ -55,7 +55,8 @@ class RowSums:
         for row, target in enumerate(targets.cpu().numpy()):
             large = cv2.resize(target.astype(np.float32), (fine, fine), interpolation=cv2.INTER_LINEAR)
             smooth = cv2.GaussianBlur(large, (0, 0), SMOOTHING_PX * factor)
-            np.cumsum(smooth > 0.5, axis=1, out=sums[row, :, 1:])
+            inside = smooth > 0.5 if smooth.max() > 0.5 else large > 0.5  # a few pixels would blur away
+            np.cumsum(inside, axis=1, out=sums[row, :, 1:])
         area = sums[:, :, -1].sum(axis=1, dtype=np.int64) / factor**2
         return cls(
             torch.from_numpy(sums).to(targets.device),
