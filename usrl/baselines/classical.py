@@ -75,8 +75,8 @@ class OtsuThreshold:
         relative = smooth / (surroundings + _BLACK)
         threshold = threshold_otsu(relative)
         labels, areas = label_components(_open(relative <= threshold, _odd(self.opening_share * side)))
-        depth = threshold - ndimage.mean(relative, labels, np.arange(len(areas)))
-        weight = areas * np.nan_to_num(depth)
+        # Area times contrast is the sum of how far each pixel is below the threshold.
+        weight = np.bincount(labels.ravel(), weights=(threshold - relative).ravel(), minlength=len(areas))
         weight[np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))] = 0
         weight[0] = 0
         best = int(weight.argmax())
@@ -147,7 +147,8 @@ class ChanVeseInBox:
         crop = _slices(grown, image.shape)
         start = draw_ellipse(box, image.shape)[crop].astype(np.float32)
         scale = min(1.0, _WORKING_SIDE / max(start.shape))
-        size = (max(1, round(start.shape[1] * scale)), max(1, round(start.shape[0] * scale)))
+        # The level set needs a gradient, hence a few pixels even of the narrowest box.
+        size = (max(4, round(start.shape[1] * scale)), max(4, round(start.shape[0] * scale)))
         small = cv2.GaussianBlur(cv2.resize(image[crop], size, interpolation=cv2.INTER_AREA), (0, 0), 1.5)
         level_set = cv2.resize(start, size, interpolation=cv2.INTER_AREA) > 0.5
         level_set = morphological_chan_vese(

@@ -106,6 +106,8 @@ def show_films(comparison: Comparison) -> str:
             name = sorted(scores, key=scores.__getitem__, reverse=True)[len(scores) // 2]
             prompt = comparison.prompts[name] if segmenter.track == "prompted" else None
             frames = segmenter.film(comparison.samples[name].image, prompt, comparison.samples[name].target)
+            if not frames:  # an automatic proposal may have found nothing to refine
+                continue
             caption = f"<b>{escape(method)}</b>: {escape(name)}, its median case, {len(frames) - 1} steps"
             figures.append(_figure(encode_film(frames), caption, f"episode of {method}"))
     if not figures:

@@ -85,8 +85,9 @@ def _enlarge(points: NDArray[np.float64], scale: int) -> NDArray[np.float64]:
 
 
 def _draw(picture: Picture, curves: Iterable[NDArray[np.float64]], style: Outline, width: int) -> None:
+    last = np.array(picture.shape[1::-1]) - 1  # the outer side of a border pixel lies outside the picture
     lines = [
-        np.round(part * 2**_SHIFT).astype(np.int32)
+        np.round(np.clip(part, 0, last) * 2**_SHIFT).astype(np.int32)
         for curve in curves
         for part in (_cut_dashes(curve, _DASH_PX * width) if style.is_dashed else [curve])
     ]

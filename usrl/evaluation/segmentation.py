@@ -8,7 +8,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from skimage.measure import perimeter_crofton
 
 from usrl.data.components import label_components
 from usrl.data.files import read_gray
@@ -17,9 +16,9 @@ from usrl.errors import UserError
 from usrl.evaluation.overlay import overlay
 from usrl.evaluation.progress import show_progress
 from usrl.evaluation.segmenter import Refiner, Segmenter
+from usrl.metrics.size import measure_area, measure_perimeter
+from usrl.metrics.surface import Spacing
 from usrl.runs import write_atomically
-
-Spacing = tuple[float, float]
 
 
 def segment_files(
@@ -35,16 +34,16 @@ def segment_files(
         UserError: If two files would be written to the same names, before any is written; or as
             `segment_file`.
     """
+    files, results = [Path(path) for path in paths], []
     stems: dict[str, Path] = {}
-    for path in map(Path, paths):
+    for path in files:
         other = stems.setdefault(path.stem.casefold(), path)
         if other is not path:
             raise UserError(f"{other} and {path} would be written to the same names; segment one at a time")
         _check_free(path, Path(out))
-    results = []
-    with show_progress(len(paths)) as progress:
-        for path in paths:
-            progress.start(Path(path).name)
+    with show_progress(len(files)) as progress:
+        for path in files:
+            progress.start(path.name)
             results.append(segment_file(segmenter, path, prompt, out, spacing_mm))
             progress.advance()
     return results
@@ -106,39 +105,31 @@ def segment_file(
 def measure_mask(mask: BoolMask, spacing_mm: Spacing | None = None) -> dict[str, Any]:
     """Return the size of a mask.
 
-    The perimeter counts the outlines of all components and of holes.
-
     Args:
         mask: Mask, bool, shape (H, W).
         spacing_mm: (row, column) pixel size in mm; None leaves millimetres out.
 
     Returns:
-        ``components`` (8-connected), ``area_px``, ``perimeter_px``, and with a spacing ``spacing_mm``,
-        ``area_mm2`` and ``perimeter_mm``.
+        ``components`` (8-connected), ``area_px``, ``perimeter_px`` (of all outlines, holes included), and
+        with a spacing ``spacing_mm``, ``area_mm2`` and ``perimeter_mm``.
 
     Raises:
         UserError: If a spacing is not positive.
 
     Source:
-        Crofton's formula with four directions, by skimage.measure.perimeter_crofton; pixels that are not
-        square are resampled first.
+        See `usrl.metrics.size`.
     """
     size = {
         "components": len(label_components(mask)[1]) - 1,
-        "area_px": int(mask.sum()),
-        "perimeter_px": float(perimeter_crofton(mask, directions=4)),
+        "area_px": int(measure_area(mask)),
+        "perimeter_px": measure_perimeter(mask),
     }
     if spacing_mm is None:
         return size
-    if not all(np.isfinite(side) and side > 0 for side in spacing_mm):
-        raise UserError(f"spacing_mm must be two positive sizes (row, column), got {spacing_mm}")
-    finest = min(spacing_mm)
-    shape = [max(1, round(side * step / finest)) for side, step in zip(mask.shape, spacing_mm, strict=True)]
-    square = cv2.resize(mask.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
     return size | {
         "spacing_mm": list(spacing_mm),
-        "area_mm2": size["area_px"] * spacing_mm[0] * spacing_mm[1],
-        "perimeter_mm": float(perimeter_crofton(square, directions=4)) * finest,
+        "area_mm2": measure_area(mask, spacing_mm),
+        "perimeter_mm": measure_perimeter(mask, spacing_mm),
     }
 
 

@@ -53,7 +53,7 @@ def surface_distances(
         UserError: If the shapes differ (the message gives both), or a spacing is not positive.
     """
     check_masks(pred, target)
-    sampling = _check_spacing(spacing_mm)
+    sampling = check_spacing(spacing_mm)
     if not (pred.any() and target.any()):
         value = np.hypot(*np.multiply(pred.shape, sampling)) if pred.any() or target.any() else 0.0
         return np.array([value]), np.array([value])
@@ -158,7 +158,8 @@ def normalised_surface_dice(
     return measure_surface(pred, target, tolerance, spacing_mm).nsd
 
 
-def _check_spacing(spacing_mm: Spacing | None) -> Spacing:
+def check_spacing(spacing_mm: Spacing | None) -> Spacing:
+    """Return a pixel size, (1, 1) for None, or raise a `UserError` where it is not positive."""
     if spacing_mm is None:
         return (1.0, 1.0)
     if not all(np.isfinite(side) and side > 0 for side in spacing_mm):

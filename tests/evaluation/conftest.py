@@ -1,0 +1,72 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from skimage.draw import disk
+
+from usrl.baselines.classical import ProposalEllipse
+from usrl.data.sample import Sample
+from usrl.evaluation.overlay import overlay
+
+
+def make_sample(index: int, *, has_lesion: bool = True, spacing_mm=None, name: str | None = None) -> Sample:
+    rng = np.random.default_rng(index)
+    target = np.zeros((48, 64), bool)
+    if has_lesion:
+        target[disk(rng.uniform((16, 24), (32, 40)), rng.uniform(6, 10), shape=target.shape)] = True
+    image = np.where(target, 40, 140) + rng.integers(-20, 20, target.shape)
+    name = name or f"case {index}"
+    return Sample(image.astype(np.uint8), target, spacing_mm, name, f"patient {index // 2}", "toy")
+
+
+class Darkness:
+    """An automatic method that finds what is dark, and misses images that are told to it."""
+
+    track = "automatic"
+
+    def __init__(self, name: str = "darkness", misses: int = 0) -> None:
+        self.name, self._misses = name, misses
+
+    def segment(self, image, prompt):
+        assert prompt is None, "the boxes are drawn from the reference"
+        self._misses -= 1
+        return np.zeros(image.shape, bool) if self._misses >= 0 else image < 90
+
+
+class ShrinkingAgent:
+    """A prompted method that starts from the ellipse and peels it: a refiner."""
+
+    name = "agent"
+    track = "prompted"
+
+    def propose(self, image, prompt):
+        return ProposalEllipse().segment(image, prompt)
+
+    def segment(self, image, prompt):
+        return self.propose(image, prompt) & (ndimage.gaussian_filter(image.astype(float), 1) < 110)
+
+    def oracle(self, image, prompt, target):
+        return target.copy()
+
+    def film(self, image, prompt, target):
+        return [
+            overlay(image, {"pred": mask})
+            for mask in (self.propose(image, prompt), self.segment(image, prompt))
+        ]
+
+
+@pytest.fixture
+def toy():
+    """Tiny samples, and segmenters whose results can be foreseen."""
+    return SimpleNamespace(make_sample=make_sample, Darkness=Darkness, ShrinkingAgent=ShrinkingAgent)
+
+
+@pytest.fixture
+def samples():
+    return [make_sample(index) for index in range(6)]
+
+
+@pytest.fixture
+def methods():
+    return [ProposalEllipse(), ShrinkingAgent(), Darkness(misses=1)]

@@ -1,0 +1,179 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from usrl.baselines.classical import ProposalEllipse
+from usrl.errors import UserError
+from usrl.evaluation.compare import compare, name_methods
+from usrl.evaluation.prompts import jittered_boxes
+from usrl.metrics.overlap import dice
+
+ROW_KEYS = {"method", "track", "n", "missed", "dice", "dice_low", "dice_high", "iou", "sensitivity"} | {
+    *("precision", "specificity", "accuracy", "hd_px", "hd95_px", "asd_px", "nsd", "seconds_per_image")
+}
+AGENT_KEYS = {"initial_dice", "oracle_dice", "worsened"}
+
+
+def read_cases(path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def results(methods, samples, tmp_path):
+    return compare(methods, samples, tmp_path / "out", dataset="toy", split="test")
+
+
+@pytest.fixture
+def rows(results):
+    return {row["method"]: row for row in results["rows"]}
+
+
+def test_results_on_disk_are_those_returned(results, tmp_path):
+    assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
+    assert (results["dataset"], results["split"], results["unit"]) == ("toy", "test", "px")
+
+
+def test_rows_hold_exactly_the_documented_keys(rows):
+    assert set(rows["proposal"]) == set(rows["darkness"]) == ROW_KEYS
+    assert set(rows["agent"]) == ROW_KEYS | AGENT_KEYS
+
+
+def test_every_number_is_finite_and_dice_lies_in_its_interval(rows):
+    for row in rows.values():
+        assert all(np.isfinite(value) for value in row.values() if not isinstance(value, str))
+        assert 0 <= row["dice_low"] <= row["dice"] <= row["dice_high"] <= 1
+
+
+def test_cases_have_a_row_per_case_and_method(results, samples, tmp_path):
+    cases = read_cases(tmp_path / "out" / "cases.csv")
+    assert len(cases) == 3 * len(samples)
+    pairs = {(case["case"], case["method"]) for case in cases}
+    assert pairs == {(s.name, m) for s in samples for m in ("proposal", "agent", "darkness")}
+
+
+def test_means_are_those_of_the_cases(rows, tmp_path):
+    cases = read_cases(tmp_path / "out" / "cases.csv")
+    for name, row in rows.items():
+        own = [case for case in cases if case["method"] == name]
+        for key in ("dice", "hd95_px", "nsd"):
+            assert row[key] == pytest.approx(np.mean([float(case[key]) for case in own]))
+
+
+def test_an_empty_prediction_is_a_miss_with_dice_zero_and_the_diagonal(rows, tmp_path):
+    assert (rows["darkness"]["missed"], rows["proposal"]["missed"]) == (1, 0)
+    case = next(c for c in read_cases(tmp_path / "out" / "cases.csv") if c["missed"] == "1")
+    assert float(case["dice"]) == 0.0
+    assert float(case["hd_px"]) == float(case["asd_px"]) == pytest.approx(80.0)
+
+
+def test_proposal_row_is_the_dice_of_ellipses_in_the_same_boxes(rows, samples):
+    expected = [
+        dice(ProposalEllipse().segment(s.image, jittered_boxes(s, 0.2, 0)), s.target) for s in samples
+    ]
+    assert rows["proposal"]["dice"] == pytest.approx(np.mean(expected))
+    assert rows["agent"]["initial_dice"] == pytest.approx(np.mean(expected))
+
+
+def test_agent_row_counts_what_fell_below_its_proposal(rows, tmp_path):
+    cases = [c for c in read_cases(tmp_path / "out" / "cases.csv") if c["method"] == "agent"]
+    worse = [float(case["dice"]) < float(case["initial_dice"]) for case in cases]
+    assert rows["agent"]["worsened"] == pytest.approx(np.mean(worse))
+    assert rows["agent"]["oracle_dice"] == 1.0
+
+
+def test_an_agent_that_only_harms_has_worsened_every_case(toy, samples, tmp_path):
+    class Harm(toy.ShrinkingAgent):
+        def segment(self, image, prompt):
+            return np.zeros(image.shape, bool)
+
+    (row,) = compare([Harm()], samples, tmp_path / "out", dataset="toy", split="test")["rows"]
+    assert row["worsened"] == 1.0
+
+
+def test_methods_are_tested_against_their_own_block_only(results):
+    assert [(t["track"], t["first"], t["second"]) for t in results["tests"]] == [
+        ("prompted", "proposal", "agent")
+    ]
+    (test,) = results["tests"]
+    assert test["groups"] == 3
+    assert test["p_holm"] == test["p"]
+
+
+def test_distances_are_in_millimetres_where_every_sample_has_a_spacing(toy, tmp_path):
+    samples = [toy.make_sample(index, spacing_mm=(0.5, 0.5)) for index in range(3)]
+    results = compare([toy.Darkness()], samples, tmp_path / "mm", dataset="toy", split="test")
+    in_px = compare(
+        [toy.Darkness()],
+        [*samples, toy.make_sample(4)],
+        tmp_path / "px",
+        dataset="toy",
+        split="test",
+    )
+    assert results["unit"] == "mm"
+    assert "hd95_mm" in results["rows"][0]
+    assert in_px["unit"] == "px"
+    assert not any(key.endswith("_mm") for key in in_px["rows"][0])
+
+
+def test_images_without_lesion_are_kept_apart(toy, methods, samples, tmp_path):
+    blank = [toy.make_sample(index, has_lesion=False) for index in (10, 11)]
+    with_blank = compare(methods, [*samples, *blank], tmp_path / "out", dataset="toy", split="test")
+    assert {row["n"] for row in with_blank["rows"]} == {len(samples)}
+    (negative,) = with_blank["negatives"]
+    assert (negative["method"], negative["n"], negative["false_detections"]) == ("darkness", 2, 0)
+    assert len(read_cases(tmp_path / "out" / "cases.csv")) == 3 * len(samples)
+    assert len(read_cases(tmp_path / "out" / "negatives.csv")) == 2
+
+
+def test_a_mask_on_an_image_without_lesion_is_a_false_detection(toy, samples, tmp_path):
+    class Everywhere(toy.Darkness):
+        def segment(self, image, prompt):
+            return image >= 0
+
+    blank = toy.make_sample(10, has_lesion=False)
+    results = compare([Everywhere()], [*samples, blank], tmp_path / "out", dataset="toy", split="test")
+    assert results["negatives"][0]["false_detection_share"] == 1.0
+
+
+def test_two_runs_of_one_seed_agree(methods, samples, tmp_path):
+    first, second = (
+        compare([ProposalEllipse()], samples, tmp_path / name, dataset="toy", split="test", seed=seed)
+        for name, seed in (("a", 1), ("b", 1))
+    )
+    other = compare([ProposalEllipse()], samples, tmp_path / "c", dataset="toy", split="test", seed=2)
+    assert first["rows"][0]["dice_low"] == second["rows"][0]["dice_low"]
+    assert first["rows"][0]["dice"] != other["rows"][0]["dice"]
+
+
+def test_methods_of_one_name_are_numbered(toy):
+    assert list(name_methods([toy.Darkness(), toy.Darkness(), toy.Darkness("x")])) == [
+        "darkness",
+        "darkness (2)",
+        "x",
+    ]
+
+
+def test_a_folder_that_holds_something_is_refused_and_left_alone(methods, samples, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="already holds something; choose another --out"):
+        compare(methods, samples, tmp_path, dataset="toy", split="test")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_nothing_to_score_is_refused(toy, methods, samples, tmp_path):
+    blank = [toy.make_sample(0, has_lesion=False)]
+    for some_methods, some_samples in (([], samples), (methods, blank), (methods, [])):
+        with pytest.raises(UserError, match="needs a method and an image with a lesion"):
+            compare(some_methods, some_samples, tmp_path / "out", dataset="toy", split="test")
+
+
+def test_a_method_that_returns_another_shape_is_named(toy, samples, tmp_path):
+    class Wrong(toy.Darkness):
+        def segment(self, image, prompt):
+            return np.zeros((4, 4), bool)
+
+    with pytest.raises(UserError, match=r"darkness gave a mask of bool \(4, 4\) for case 0"):
+        compare([Wrong()], samples, tmp_path / "out", dataset="toy", split="test")

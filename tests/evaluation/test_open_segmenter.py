@@ -1,0 +1,82 @@
+import pytest
+import torch
+
+from usrl.baselines.classical import CLASSICAL
+from usrl.errors import UserError
+from usrl.evaluation.segmenter import open_segmenter
+from usrl.recipes import AgentRecipe, NetworkRecipe
+from usrl.runs import create_run
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def stand_ins(monkeypatch, tmp_path):
+    """Runs of both kinds, and classes that only record how they were made."""
+
+    class Network:
+        track = "automatic"
+
+        def __init__(self, run, device):
+            self.name, self.device = run.path.name, device
+
+    class Agent:
+        def __init__(self, run, device, proposer=None):
+            self.name, self.device, self.proposer = run.path.name, device, proposer
+            self.track = "prompted" if proposer is None else "automatic"
+
+    monkeypatch.setattr("usrl.baselines.training.NetworkSegmenter", Network)
+    monkeypatch.setattr("usrl.agents.segmenter.ContourSegmenter", Agent)
+    for name, recipe in (("net", NetworkRecipe(kind="network")), ("agent", AgentRecipe())):
+        create_run(tmp_path / name, recipe).weights_path.write_bytes(b"")
+    return Network, Agent
+
+
+@pytest.mark.parametrize("name", CLASSICAL)
+def test_classical_methods_open_by_name(name):
+    assert open_segmenter(name, CPU).name == name
+
+
+def test_runs_open_by_the_kind_of_their_recipe(stand_ins, tmp_path):
+    network, agent = (open_segmenter(str(tmp_path / name), CPU) for name in ("net", "agent"))
+    assert isinstance(network, stand_ins[0])
+    assert isinstance(agent, stand_ins[1])
+    assert agent.proposer is None
+
+
+def test_a_chain_gives_the_agent_a_proposer(stand_ins, tmp_path):
+    agent = open_segmenter(f"{tmp_path / 'net'}+{tmp_path / 'agent'}", CPU)
+    assert isinstance(agent, stand_ins[1])
+    assert isinstance(agent.proposer, stand_ins[0])
+    assert agent.track == "automatic"
+
+
+def test_an_automatic_classical_method_can_propose(stand_ins, tmp_path):
+    assert open_segmenter(f"otsu+{tmp_path / 'agent'}", CPU).proposer.name == "otsu"
+
+
+def test_a_folder_with_a_plus_in_its_name_is_a_run(stand_ins, tmp_path):
+    (tmp_path / "net").rename(tmp_path / "a+b")
+    assert open_segmenter(str(tmp_path / "a+b"), CPU).name == "a+b"
+
+
+def test_a_misspelt_method_gets_a_suggestion():
+    with pytest.raises(UserError, match="did you mean 'chan-vese'"):
+        open_segmenter("chan-vse", CPU)
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere: no such run"):
+        open_segmenter(str(tmp_path / "nowhere"), CPU)
+
+
+def test_a_chain_in_the_wrong_order_is_refused(stand_ins, tmp_path):
+    with pytest.raises(UserError, match="the second must be an agent's"):
+        open_segmenter(f"{tmp_path / 'net'}+{tmp_path / 'net'}", CPU)
+
+
+@pytest.mark.parametrize("first", ["agent", "otsu-box"])
+def test_a_method_that_needs_boxes_cannot_propose(stand_ins, tmp_path, first):
+    spec = first if first in CLASSICAL else str(tmp_path / first)
+    with pytest.raises(UserError, match="needs boxes itself"):
+        open_segmenter(f"{spec}+{tmp_path / 'agent'}", CPU)

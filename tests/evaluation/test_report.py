@@ -1,0 +1,114 @@
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from usrl.baselines.classical import ProposalEllipse
+from usrl.evaluation.compare import compare
+
+HOSTILE = '<script>alert("x")</script>&\'<img src=//evil>'
+CURVES = {
+    "darkness": [{"step": 1, "seconds": 5.0, "val_dice": 0.4}, {"step": 2, "seconds": 9.0, "val_dice": 0.6}]
+}
+VOID = {"meta", "img", "br"}
+
+
+class Outline(HTMLParser):
+    """Collects tags and attributes, and checks that tags close in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags, self.attributes, self.open = [], [], []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def write(tmp_path, methods, samples, **options) -> str:
+    compare(methods, samples, tmp_path / "out", dataset="toy", split="test", **options)
+    return (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def page(toy, tmp_path, methods, samples):
+    samples.append(toy.make_sample(9, has_lesion=False))
+    return write(tmp_path, methods, samples, curves=CURVES)
+
+
+def test_report_needs_no_network_and_no_script(page):
+    text = re.sub(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]+", "DATA", page)
+    outline = Outline(page)
+    assert "http" not in text
+    assert "url(" not in text
+    assert "script" not in outline.tags
+    assert "link" not in outline.tags
+    sources = [value for name, value in outline.attributes if name in ("src", "href")]
+    assert sources
+    assert all(source.startswith("data:image/") for source in sources)
+
+
+def test_report_is_well_formed(page):
+    assert Outline(page).open == []
+
+
+def test_report_shows_both_blocks_and_every_section(page):
+    for heading in ("Prompted", "Automatic", "Paired tests", "Learning curves", "Images without lesion"):
+        assert f">{heading}</h" in page
+    assert "An episode of each agent" in page
+
+
+def test_pictures_decode_and_the_episode_is_animated(page):
+    uris = re.findall(r"data:image/(\w+);base64,([A-Za-z0-9+/=]+)", page)
+    pictures = [Image.open(io.BytesIO(base64.b64decode(content))) for _, content in uris]
+    frames = [getattr(picture, "n_frames", 1) for picture in pictures]
+    assert frames.count(2) == 1
+    # A plot of Dice, learning curves, one film, and seven overlays for each of three methods.
+    assert len(pictures) == 1 + 1 + 1 + 7 * 3
+
+
+def test_sections_without_content_are_left_out(toy, tmp_path, samples):
+    page = write(tmp_path, [toy.Darkness()], samples)
+    for heading in (
+        "Paired tests",
+        "Learning curves",
+        "Images without lesion",
+        "An episode",
+        "Prompted</h3>",
+    ):
+        assert heading not in page
+
+
+def test_hostile_names_are_escaped(toy, tmp_path):
+    agent = toy.ShrinkingAgent()
+    agent.name = HOSTILE
+    samples = [toy.make_sample(index, name=f"{index}{HOSTILE}") for index in range(3)]
+    compare(
+        [agent, ProposalEllipse(), toy.Darkness(HOSTILE + "$^$")],
+        samples,
+        tmp_path / "out",
+        dataset=HOSTILE,
+        split=HOSTILE,
+        curves={HOSTILE: CURVES["darkness"]},
+    )
+    page = (tmp_path / "out" / "report.html").read_text()
+    outline = Outline(page)
+    assert outline.open == []
+    assert "script" not in outline.tags
+    assert not any("evil" in (value or "") for name, value in outline.attributes if name == "src")
+    assert "&lt;script&gt;" in page
+
+
+def test_a_single_image_makes_a_report(toy, tmp_path):
+    page = write(tmp_path, [ProposalEllipse()], [toy.make_sample(0)])
+    assert "best</b>: case 0" in page

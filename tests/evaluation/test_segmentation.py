@@ -1,0 +1,100 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from usrl.errors import UserError
+from usrl.evaluation.prompts import jittered_boxes
+from usrl.evaluation.segmentation import measure_mask, segment_file, segment_files
+
+
+@pytest.fixture
+def image_path(toy, tmp_path):
+    path = tmp_path / "scan.png"
+    cv2.imwrite(str(path), toy.make_sample(0).image)
+    return path
+
+
+def test_mask_overlay_and_measurements_are_written(toy, image_path, tmp_path):
+    result = segment_file(toy.Darkness(), image_path, None, tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "scan.json",
+        "scan_mask.png",
+        "scan_overlay.png",
+    ]
+    mask = cv2.imread(str(tmp_path / "out" / "scan_mask.png"), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (48, 64)
+    assert set(np.unique(mask)) == {0, 255}
+    assert json.loads((tmp_path / "out" / "scan.json").read_text()) == result
+    assert result["area_px"] == (mask > 0).sum() == (toy.make_sample(0).image < 90).sum()
+    assert (result["image"], result["method"], result["boxes"]) == ("scan.png", "darkness", [])
+    assert (result["width_px"], result["height_px"]) == (64, 48)
+    assert cv2.imread(str(tmp_path / "out" / "scan_overlay.png")).shape == (48, 64, 3)
+
+
+def test_boxes_of_a_prompted_method_are_recorded(toy, image_path, tmp_path):
+    boxes = jittered_boxes(toy.make_sample(0))
+    result = segment_file(toy.ShrinkingAgent(), image_path, boxes, tmp_path / "out", spacing_mm=(0.1, 0.1))
+    assert result["boxes"] == [list(box) for box in boxes]
+    assert result["area_mm2"] == pytest.approx(result["area_px"] * 0.01)
+
+
+def test_millimetres_are_left_out_where_the_spacing_is_unknown(toy):
+    assert not any("mm" in key for key in measure_mask(toy.make_sample(0).target))
+
+
+def test_millimetres_follow_the_spacing():
+    size = measure_mask(np.ones((10, 20), bool), (0.5, 0.2))
+    assert (size["components"], size["area_px"], size["spacing_mm"]) == (1, 200, [0.5, 0.2])
+    assert size["area_mm2"] == pytest.approx(20.0)
+    assert 12 < size["perimeter_mm"] < 18
+
+
+def test_an_empty_mask_has_no_size():
+    assert measure_mask(np.zeros((9, 9), bool)) == {"components": 0, "area_px": 0, "perimeter_px": 0.0}
+
+
+def test_components_are_counted():
+    mask = np.zeros((20, 20), bool)
+    mask[2:5, 2:5] = mask[10:14, 10:14] = True
+    assert measure_mask(mask)["components"] == 2
+
+
+def test_files_of_one_stem_are_refused_before_any_is_written(toy, image_path, tmp_path):
+    other = tmp_path / "more" / "Scan.bmp"
+    other.parent.mkdir()
+    cv2.imwrite(str(other), toy.make_sample(1).image)
+    with pytest.raises(UserError, match="would be written to the same names"):
+        segment_files(toy.Darkness(), [image_path, other], None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_files_are_segmented(toy, image_path, tmp_path):
+    cv2.imwrite(str(tmp_path / "b.png"), toy.make_sample(1).image)
+    results = segment_files(toy.Darkness(), [image_path, tmp_path / "b.png"], None, tmp_path / "out")
+    assert [result["image"] for result in results] == ["scan.png", "b.png"]
+
+
+def test_nothing_that_exists_is_overwritten(toy, image_path, tmp_path):
+    (tmp_path / "scan_mask.png").write_bytes(b"the reference")
+    with pytest.raises(UserError, match=r"scan_mask\.png is there already"):
+        segment_file(toy.Darkness(), image_path, None, tmp_path)
+    assert (tmp_path / "scan_mask.png").read_bytes() == b"the reference"
+
+
+def test_a_file_that_is_no_image_is_named(toy, tmp_path):
+    (tmp_path / "notes.png").write_text("no image")
+    with pytest.raises(UserError, match=r"notes\.png"):
+        segment_file(toy.Darkness(), tmp_path / "notes.png", None, tmp_path / "out")
+
+
+def test_a_prompted_method_without_box_says_how_to_give_one(toy, image_path, tmp_path):
+    with pytest.raises(UserError, match="give --box"):
+        segment_file(toy.ShrinkingAgent(), image_path, None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_spacing_that_is_not_positive_is_refused():
+    with pytest.raises(UserError, match="two positive sizes"):
+        measure_mask(np.ones((3, 3), bool), (0.0, 1.0))

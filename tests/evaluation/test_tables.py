@@ -1,0 +1,41 @@
+import io
+
+from rich.console import Console
+
+from usrl.evaluation.compare import compare
+from usrl.evaluation.tables import format_cell, list_columns, print_results
+
+
+def print_to_text(results, width: int = 80) -> str:
+    stream = io.StringIO()
+    print_results(results, Console(file=stream, width=width))
+    return stream.getvalue()
+
+
+def test_both_blocks_are_printed_with_figures_that_fit_a_terminal(methods, samples, tmp_path):
+    results = compare(methods, samples, tmp_path / "out", dataset="toy [x]", split="test")
+    text = print_to_text(results)
+    assert "prompted: toy [x], test" in text
+    assert "automatic: toy [x], test" in text
+    assert "…" not in text
+    for row in results["rows"]:
+        assert f"{row['dice']:.3f} [{row['dice_low']:.3f}, {row['dice_high']:.3f}]" in text
+
+
+def test_a_block_without_methods_is_left_out(toy, samples, tmp_path):
+    blank = toy.make_sample(9, has_lesion=False)
+    results = compare(
+        [toy.Darkness("[red]")], [*samples, blank], tmp_path / "out", dataset="toy", split="test"
+    )
+    text = print_to_text(results)
+    assert "prompted" not in text
+    assert "[red]: false detections in 0 of 1 images without lesion" in text
+
+
+def test_a_cell_that_does_not_apply_is_empty():
+    rows = [{"n": 3, "dice": 0.5, "dice_low": 0.4, "dice_high": 0.6}, {"n": 3, "worsened": 0.25}]
+    columns = {column.key: column for column in list_columns(rows)}
+    assert list(columns) == ["n", "dice", "worsened"]
+    assert format_cell(rows[0], columns["worsened"]) == ""
+    assert format_cell(rows[1], columns["worsened"]) == "25%"
+    assert format_cell(rows[0], columns["dice"]) == "0.500 [0.400, 0.600]"
