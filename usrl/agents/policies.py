@@ -12,6 +12,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from usrl.errors import UserError
+from usrl.geometry.fourier import fourier_basis
 
 KERNEL = 5
 """Vertices that one layer sees."""
@@ -69,26 +70,35 @@ class _VertexLatents(nn.Module):
 
 
 class _VertexHead(nn.Module):
-    """One mean per vertex from that vertex's features, by weights that all share."""
+    """One move per vertex from that vertex's features, by weights that all share.
 
-    def __init__(self, width: int) -> None:
+    For actions that are Fourier coefficients the moves are projected on them.
+    """
+
+    projection: Tensor | None
+
+    def __init__(self, width: int, vertices: int, actions: int) -> None:
         super().__init__()
         self.width = width
         self.head = nn.Conv1d(width, 1, 1)
+        # Follows from the recipe: no part of the weights.
+        projection = None if actions == vertices else torch.linalg.pinv(fourier_basis(actions, vertices))
+        self.register_buffer("projection", projection, persistent=False)  # (N, C)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.head(features.unflatten(1, (self.width, -1)))[:, 0]  # (B, N)
+        moves = self.head(features.unflatten(1, (self.width, -1)))[:, 0]  # (B, N)
+        return moves if self.projection is None else moves @ self.projection
 
 
 class ContourPolicy(ActorCriticPolicy):
-    """Actor and critic for profile observations and one action per vertex.
+    """Actor and critic for profile observations and one action per vertex or Fourier coefficient.
 
     The actor is a circular convolutional network with one head for all vertices and one standard
     deviation for all actions: what it learns at one place of the contour it knows at every other.
 
     Args:
         observation_space: uint8 Box (C, N, K), the profiles of a contour.
-        action_space: Box (N,), one move per vertex.
+        action_space: Box (N,), one move per vertex, or Box (C,), Fourier coefficients of the moves.
         lr_schedule: Learning rate by remaining progress.
         width: Features of a vertex.
         layers: Number of convolutions.
@@ -110,13 +120,12 @@ class ContourPolicy(ActorCriticPolicy):
         **settings: Any,
     ) -> None:
         shape, actions = observation_space.shape or (), action_space.shape or ()
-        if not isinstance(action_space, spaces.Box) or len(shape) != 3 or actions != (shape[1],):
+        if not isinstance(action_space, spaces.Box) or len(shape) != 3 or actions[0] > shape[1]:
             raise UserError(
-                "ContourPolicy wants profiles (C, N, K) and one action per vertex (N,), got observations "
-                f"{shape} and actions {actions}; use observation='profile' and parametrization='vertices', "
-                "or CnnPolicy"
+                "ContourPolicy wants profiles (C, N, K) and a continuous action per vertex or Fourier "
+                f"coefficient, got observations {shape} and actions {action_space}; use CnnPolicy"
             )
-        self.width, self.vertices = width, shape[1]
+        self.width, self.vertices, self.actions = width, shape[1], actions[0]
         super().__init__(
             observation_space,
             action_space,
@@ -133,7 +142,7 @@ class ContourPolicy(ActorCriticPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         """Build the heads, which SB3 would make dense: 64 vertices would cost 64 times the weights."""
         self._build_mlp_extractor()
-        self.action_net = _VertexHead(self.width)
+        self.action_net = _VertexHead(self.width, self.vertices, self.actions)
         self.value_net = nn.Linear(2 * self.width, 1)
         self.log_std = nn.Parameter(torch.full((1,), self.log_std_init))
         gains = {self.features_extractor: np.sqrt(2), self.action_net: 0.01, self.value_net: 1.0}

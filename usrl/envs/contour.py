@@ -19,6 +19,7 @@ from usrl.envs.rng import uniform
 from usrl.envs.task import State
 from usrl.errors import UserError
 from usrl.geometry.area import RowSums, overlap_area, rasterise, signed_area
+from usrl.geometry.fourier import fourier_basis
 from usrl.geometry.polygon import (
     edge_lengths,
     ellipse_in_box,
@@ -155,7 +156,7 @@ class ContourTask:
         self.observation_space: gym.spaces.Box = gym.spaces.Box(0, 255, shape, np.uint8)
         self._targets = RowSums.of(bank.targets)
         self._offsets = torch.arange(k, device=bank.device) - (k - 1) / 2  # (K,)
-        self._basis = _fourier_basis(settings.coefficients, n, bank.device) if fourier else None
+        self._basis = fourier_basis(settings.coefficients, n, bank.device) if fourier else None
         self._smoothing = [_circular_gaussian(n, sigma, bank.device) for sigma in SMOOTHING_VERTICES]
 
     # Prepared on first use: an episode needs some of these only.
@@ -257,7 +258,7 @@ class ContourTask:
             sides = boxes + (2 * uniform(keys, 4) - 1) * settings.jitter * extent
             return ellipse_in_box(sides, settings.vertices)
         waves = 2 * uniform(keys, 7) - 1  # (B, 7), up to the third harmonic
-        basis = _fourier_basis(7, settings.vertices, index.device)
+        basis = fourier_basis(7, settings.vertices, index.device)
         radius = torch.sqrt(self._targets.area[index] / torch.pi)  # (B,)
         wave = (waves @ basis / 7) * (settings.jitter * radius)[:, None]  # (B, N)
         return self._move(self._outlines[index], wave)
@@ -329,15 +330,6 @@ def _worth_it(rows: Tensor) -> bool:
     costs more than to compute it always.
     """
     return rows.is_cuda or bool(rows.any())
-
-
-def _fourier_basis(count: int, vertices: int, device: torch.device) -> Tensor:
-    """Return 1, cos t, sin t, cos 2t, ... at the vertices, (count, N)."""
-    angle = torch.arange(vertices, device=device) * (2 * torch.pi / vertices)
-    order = (torch.arange(count, device=device) + 1) // 2  # 0, 1, 1, 2, 2, ...
-    phase = torch.where(torch.arange(count, device=device) % 2 == 0, -torch.pi / 2, 0.0)
-    phase[0] = 0.0
-    return torch.cos(order[:, None] * angle + phase[:, None])
 
 
 def _circular_gaussian(count: int, sigma: float, device: torch.device) -> Tensor:

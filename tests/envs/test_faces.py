@@ -1,0 +1,221 @@
+"""Every registered environment through every face."""
+
+import pickle
+import warnings
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.env_checker import check_env as check_sb3_env
+
+import usrl
+from usrl.agents.vec_env import TaskVecEnv
+from usrl.data.bank import Bank
+from usrl.errors import UserError
+from usrl.registry import REGISTRY, build_task
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")),
+]
+IDS = list(REGISTRY)
+
+
+def make(env_id: str, bank: Bank, **settings: Any) -> gym.Env[Any, Any]:
+    return gym.make(env_id, bank=bank, **settings)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_environments_pass_gymnasiums_checker_without_warnings(env_id: str, bank: Bank) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(make(env_id, bank, render_mode="rgb_array").unwrapped)
+
+
+@pytest.mark.parametrize("observation", ["profile", "image"])
+def test_contour_refinement_passes_sb3s_checker_without_warnings(observation: str, bank: Bank) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_sb3_env(make("usrl/ContourRefine-v0", bank, observation=observation))
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_environments_are_made_without_any_argument(env_id: str) -> None:
+    env = gym.make(env_id)
+    observation, info = env.reset(seed=0)
+    assert env.observation_space.contains(observation)
+    assert set(info) == {"initial_dice", "dice"}
+
+
+def rollout(env: gym.Env[Any, Any], seed: int, steps: int) -> list[tuple[Any, ...]]:
+    """Return what an environment gives under actions of its own seeded space."""
+    env.action_space.seed(0)
+    rows = [env.reset(seed=seed)]
+    for _ in range(steps):
+        step = env.step(env.action_space.sample())
+        rows.append(step)
+        if step[3]:
+            rows.append(env.reset())
+    return rows
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_two_environments_of_one_seed_agree_exactly(env_id: str, bank: Bank) -> None:
+    first, second = (rollout(make(env_id, bank), 7, 25) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert (one[0] == other[0]).all()
+        assert one[1:] == other[1:]
+    assert (rollout(make(env_id, bank), 8, 1)[0][0] != first[0][0]).any()
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_a_pickled_environment_goes_on_as_the_original(env_id: str, bank: Bank) -> None:
+    env = make(env_id, bank)
+    env.reset(seed=1)
+    action = env.action_space.sample()
+    copy = pickle.loads(pickle.dumps(env))
+    one, other = env.step(action), copy.step(action)
+    assert (one[0] == other[0]).all()
+    assert one[1:] == other[1:]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("env_id", IDS)
+def test_all_faces_play_the_same_episodes_from_the_same_seed(env_id: str, device: str, bank: Bank) -> None:
+    count, steps = 3, 23
+    singles = [make(env_id, bank) for _ in range(count)]
+    vector = gym.make_vec(env_id, num_envs=count, bank=bank, device=device)
+    sb3 = TaskVecEnv(build_task(env_id, bank.to(device), {}), count, seed=11)
+    seen = [env.reset(seed=11 + i)[0] for i, env in enumerate(singles)]
+    batches = [vector.reset(seed=11)[0], sb3.reset()]
+    vector.action_space.seed(0)
+    for _ in range(steps):
+        for batch in batches:
+            assert np.mean(np.stack(seen) != batch) < 2e-3  # a read may round to the next pixel
+        actions = vector.action_space.sample()
+        results = [env.step(action) for env, action in zip(singles, actions, strict=True)]
+        by_vector, by_sb3 = vector.step(actions), sb3.step(actions)
+        rewards = [result[1] for result in results]
+        assert by_vector[1] == pytest.approx(rewards, abs=1e-5)
+        assert by_sb3[1] == pytest.approx(rewards, abs=1e-5)
+        truncated = [result[3] for result in results]
+        assert by_vector[3].tolist() == by_sb3[2].tolist() == truncated
+        seen = [
+            env.reset()[0] if done else r[0] for env, r, done in zip(singles, results, truncated, strict=True)
+        ]
+        batches = [by_vector[0], by_sb3[0]]
+
+
+def test_a_vector_restarts_in_the_same_step_and_keeps_the_last_observation(bank: Bank) -> None:
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank, max_episode_steps=3)
+    assert vector.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    vector.reset(seed=0)
+    for step in range(1, 7):
+        observation, _, terminated, truncated, info = vector.step(vector.action_space.sample())
+        assert not terminated.any()
+        assert truncated.all() == truncated.any() == (step % 3 == 0)
+        assert ("final_obs" in info) == (step % 3 == 0)
+    assert info["_final_obs"].all()
+    assert (info["final_obs"][0] != observation[0]).any()
+    assert (info["final_info"]["initial_dice"] != info["initial_dice"]).any()
+    assert (info["dice"] == info["initial_dice"]).all()
+
+
+def test_environments_of_a_vector_restart_one_by_one(bank: Bank) -> None:
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank, max_episode_steps=4)
+    vector.reset(seed=0)
+    batch = vector.unwrapped._batch  # type: ignore[attr-defined]
+    batch.elapsed[1] = 2
+    truncated = [vector.step(np.zeros((2, 64), np.float32))[3].tolist() for _ in range(4)]
+    assert truncated == [[False, False], [False, True], [False, False], [True, False]]
+
+
+def test_sb3_gets_the_last_observation_and_figures_of_an_episode(bank: Bank) -> None:
+    venv = TaskVecEnv(build_task("usrl/ContourRefine-v0", bank, {}, horizon=2), 2)
+    venv.reset()
+    venv.step(np.zeros((2, 64), np.float32))
+    _, _, done, infos = venv.step(np.zeros((2, 64), np.float32))
+    assert done.all()
+    assert infos[0]["TimeLimit.truncated"] is True
+    assert infos[0]["terminal_observation"].shape == (3, 64, 40)
+    assert infos[0]["dice"] == infos[0]["initial_dice"]
+
+
+def test_max_episode_steps_sets_the_limit_and_the_time_left(bank: Bank) -> None:
+    env = gym.make("usrl/ContourRefine-v0", bank=bank, observation="image", max_episode_steps=2)
+    env.reset(seed=0)
+    observation, _, _, truncated, _ = env.step(np.zeros(64, np.float32))
+    assert not truncated
+    assert int(observation[2, 0, 0]) == 127
+    assert env.step(np.zeros(64, np.float32))[3]
+
+
+def test_reset_can_choose_the_row_of_the_bank(bank: Bank) -> None:
+    env = make("usrl/ContourRefine-v0", bank, observation="image")
+    observation, _ = env.reset(seed=0, options={"index": 4})
+    assert (observation[0] == bank.images[4].numpy()).all()
+    with pytest.raises(UserError, match="index must be from 0 to 5, got 6"):
+        env.reset(options={"index": 6})
+    with pytest.raises(UserError, match="unknown reset option 'row'"):
+        env.reset(options={"row": 1})
+
+
+def test_oracle_info_tells_what_the_teacher_reaches(bank: Bank) -> None:
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=4, bank=bank, oracle_info=True)
+    _, info = vector.reset(seed=0)
+    assert (info["oracle_dice"] > info["initial_dice"]).all()
+
+
+def test_rendering_draws_contour_and_target(bank: Bank) -> None:
+    env = make("usrl/ContourRefine-v0", bank, render_mode="rgb_array")
+    env.reset(seed=0)
+    before = env.render()
+    assert isinstance(before, np.ndarray)
+    assert before.dtype == np.uint8
+    for color in ((0, 158, 115), (86, 180, 233)):
+        assert (before == color).all(axis=2).any()
+    env.step(np.ones(64, np.float32))
+    assert (env.render() != before).any()
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank, render_mode="rgb_array")
+    vector.reset(seed=0)
+    frames = vector.render()
+    assert frames is not None
+    assert (frames[0] == before).all()
+
+
+def test_human_rendering_shows_every_step_and_closes(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.switch_backend("agg")
+    pauses: list[float] = []
+    monkeypatch.setattr(plt, "pause", pauses.append)
+    env = make("usrl/ContourRefine-v0", bank, render_mode="human")
+    env.reset(seed=0)
+    env.step(np.zeros(64, np.float32))
+    assert len(pauses) == 2
+    env.close()
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        (np.zeros((2, 63), np.float32), "shape .2, 64., got .2, 63."),
+        (np.full((2, 64), np.nan), "finite, got nan"),
+    ],
+)
+def test_unusable_actions_are_refused(bank: Bank, actions: np.ndarray, message: str) -> None:
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank)
+    vector.reset(seed=0)
+    with pytest.raises(UserError, match=message):
+        vector.step(actions)
+
+
+def test_the_step_limit_is_registered() -> None:
+    assert usrl.__version__
+    spec = gym.spec("usrl/ContourRefine-v0")
+    assert spec.max_episode_steps == 10
+    assert gym.envs.registration.EnvSpec.from_json(spec.to_json()) == spec

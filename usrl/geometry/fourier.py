@@ -1,0 +1,22 @@
+"""Smooth functions along a closed contour."""
+
+import torch
+from torch import Tensor
+
+
+def fourier_basis(count: int, vertices: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return 1, cos t, sin t, cos 2t, ... at evenly spaced vertices, t running once around.
+
+    Args:
+        count: Number of functions C.
+        vertices: Number of vertices N.
+        device: Where the result lies.
+
+    Returns:
+        float32, (C, N).
+    """
+    angle = torch.arange(vertices, device=device) * (2 * torch.pi / vertices)
+    place = torch.arange(count, device=device)
+    order = (place + 1) // 2  # 0, 1, 1, 2, 2, ...
+    phase = torch.where((place % 2 == 0) & (place > 0), -torch.pi / 2, 0.0)
+    return torch.cos(order[:, None] * angle + phase[:, None])
