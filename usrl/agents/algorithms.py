@@ -8,6 +8,7 @@ import stable_baselines3
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.utils import LinearSchedule
 
 from usrl.agents.policies import ContourPolicy
 from usrl.errors import UserError, suggest
@@ -50,6 +51,8 @@ def find_policy(name: str, algorithm: type[BaseAlgorithm]) -> type[BasePolicy]:
 def check_hyperparameters(recipe: AgentRecipe, algorithm: type[BaseAlgorithm]) -> dict[str, Any]:
     """Return the hyperparameters of a recipe as arguments of its algorithm.
 
+    A text ``lin_X`` is a schedule that falls linearly from X to zero, as in RL Baselines3 Zoo.
+
     Raises:
         UserError: If the algorithm has no such argument, or the recipe sets it elsewhere.
     """
@@ -58,7 +61,7 @@ def check_hyperparameters(recipe: AgentRecipe, algorithm: type[BaseAlgorithm]) -
     for name in recipe.hyperparameters:
         if name not in known:
             raise UserError(f"hyperparameters: {recipe.algorithm} has no {name!r}; {suggest(name, known)}")
-    return dict(recipe.hyperparameters)
+    return {name: _schedule(name, value) for name, value in recipe.hyperparameters.items()}
 
 
 def build_policy(
@@ -75,6 +78,15 @@ def build_policy(
         return policy(observation_space, action_space, lambda _: 0.0, **recipe.policy_kwargs)  # type: ignore[arg-type]
     except TypeError as error:
         raise UserError(f"policy_kwargs: {recipe.policy} does not take these ({error})") from None
+
+
+def _schedule(name: str, value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith("lin_"):
+        return value
+    try:
+        return LinearSchedule(float(value.removeprefix("lin_")), 0.0, 1.0)
+    except ValueError:
+        raise UserError(f"hyperparameters: {name} must be lin_NUMBER, got {value!r}") from None
 
 
 def _algorithms(module: Any) -> dict[str, type[BaseAlgorithm]]:

@@ -79,6 +79,7 @@ def compare(
     with show_progress(len(methods) * len(lesions) + len(automatic) * len(negatives)) as progress:
         cases = _score_lesions(methods, lesions, prompts, progress)
         negative_cases = _score_negatives(automatic, negatives, progress)
+        progress.start("scored")
     facts = {"dataset": dataset, "split": split, "seed": seed, "jitter": jitter}
     results = facts | _describe(lesions) | _summarise(cases, negative_cases, seed)
     write_atomically(out / "cases.csv", _format_csv(cases))
