@@ -193,7 +193,7 @@ def segment(
     device: Device = "auto",
 ) -> None:
     """Segment images: a mask, an overlay and a JSON with area and perimeter for each."""
-    from usrl.evaluation.prompts import parse_box
+    from usrl.data.prompts import parse_box
     from usrl.evaluation.segmentation import segment_files
     from usrl.evaluation.segmenter import open_segmenter
     from usrl.runs import select_device

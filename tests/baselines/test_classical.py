@@ -4,8 +4,8 @@ from scipy import ndimage
 from skimage.draw import ellipse
 
 from usrl.baselines.classical import CLASSICAL, ChanVeseInBox, OtsuInBox, OtsuThreshold, draw_ellipse
+from usrl.data.prompts import bounding_box
 from usrl.errors import UserError
-from usrl.evaluation.prompts import bounding_box
 from usrl.metrics.overlap import dice
 
 PROMPTED = ["otsu-box", "chan-vese", "proposal"]

@@ -146,7 +146,7 @@ def test_sb3_gets_the_last_observation_and_figures_of_an_episode(bank: Bank) -> 
 
 
 def test_max_episode_steps_sets_the_limit_and_the_time_left(bank: Bank) -> None:
-    env = gym.make("usrl/ContourRefine-v0", bank=bank, observation="image", max_episode_steps=2)
+    env = gym.make("usrl/ContourRefine-v0", bank=bank, observation="image", max_episode_steps=2, horizon=2)
     env.reset(seed=0)
     observation, _, _, truncated, _ = env.step(np.zeros(64, np.float32))
     assert not truncated

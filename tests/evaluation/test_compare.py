@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from usrl.baselines.classical import ProposalEllipse
+from usrl.data.prompts import jittered_boxes
 from usrl.errors import UserError
 from usrl.evaluation.compare import compare, name_methods
-from usrl.evaluation.prompts import jittered_boxes
 from usrl.metrics.overlap import dice
 
 ROW_KEYS = {"method", "track", "n", "missed", "dice", "dice_low", "dice_high", "iou", "sensitivity"} | {

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from usrl.data.prompts import jittered_boxes
 from usrl.errors import UserError
-from usrl.evaluation.prompts import jittered_boxes
 from usrl.evaluation.segmentation import measure_mask, segment_file, segment_files
 
 

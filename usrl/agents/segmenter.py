@@ -15,12 +15,11 @@ from usrl.agents.training import agent_recipe
 from usrl.data.bank import MIN_AREA_PX, Bank
 from usrl.data.components import best_overlap, split_components
 from usrl.data.letterbox import Letterbox
-from usrl.data.sample import BoolMask, GrayImage, Prompt
+from usrl.data.prompts import check_prompt
+from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
 from usrl.envs.contour import ContourState, ContourTask
 from usrl.envs.rendering import draw_contour_step
 from usrl.errors import UserError
-from usrl.evaluation.prompts import check_prompt
-from usrl.evaluation.segmenter import Track
 from usrl.geometry.area import rasterise
 from usrl.geometry.polygon import ellipse_in_box, polygon_of_mask
 from usrl.registry import build_task

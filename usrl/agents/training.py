@@ -13,8 +13,8 @@ from usrl.agents.algorithms import check_hyperparameters, find_algorithm, find_p
 from usrl.agents.callbacks import Progress, TrainingCallback
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.baselines.proposals import read_proposals
-from usrl.baselines.training import load_train_and_val
 from usrl.data.bank import Bank
+from usrl.data.catalogue import load_train_and_val
 from usrl.data.sample import Sample
 from usrl.envs.task import Task
 from usrl.errors import UserError

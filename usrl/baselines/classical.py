@@ -15,8 +15,8 @@ from skimage.filters import threshold_otsu
 from skimage.segmentation import morphological_chan_vese
 
 from usrl.data.components import label_components
+from usrl.data.prompts import check_prompt
 from usrl.data.sample import BoolMask, Box, GrayImage, Prompt
-from usrl.evaluation.prompts import check_prompt
 
 _WORKING_SIDE = 96
 """Chan-Vese runs on crops of at most this many pixels a side: it is slow, and speckle is no help to it."""

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from usrl.baselines.training import NetworkSegmenter, fit_network, load_train_and_val
+from usrl.baselines.training import NetworkSegmenter, fit_network
+from usrl.data.catalogue import load_train_and_val
 from usrl.data.files import read_mask
 from usrl.data.sample import BoolMask, Sample
 from usrl.data.splits import folds as make_folds

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,14 +20,12 @@ from torch.utils.tensorboard import SummaryWriter
 from usrl.baselines.networks import build_network
 from usrl.data.augment import Augmentation
 from usrl.data.bank import Bank
-from usrl.data.catalogue import load_dataset
+from usrl.data.catalogue import load_train_and_val
 from usrl.data.letterbox import Letterbox
-from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample
-from usrl.data.splits import split_samples, write_split
+from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError
-from usrl.evaluation.segmenter import Track
 from usrl.metrics.overlap import dice
-from usrl.recipes import DataRecipe, NetworkRecipe
+from usrl.recipes import NetworkRecipe
 from usrl.runs import (
     Run,
     load_optimizer,
@@ -128,14 +125,6 @@ def fit_network(
                 board.add_scalar(name, value, state.epoch)
             _keep(run, state, score)
             run.append_log({"step": state.epoch} | row)
-
-
-def load_train_and_val(data: DataRecipe, split_path: Path) -> tuple[list[Sample], list[Sample]]:
-    """Load a recipe's data set, write its split and return the parts that training may see."""
-    samples = load_dataset(data.name, data.root, count=data.count, seed=data.seed, show_progress=True)
-    split = split_samples(samples, seed=data.split_seed)
-    write_split(split_path, samples, split)
-    return [samples[index] for index in split["train"]], [samples[index] for index in split["val"]]
 
 
 def network_recipe(run: Run) -> NetworkRecipe:

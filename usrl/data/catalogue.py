@@ -10,8 +10,9 @@ from usrl.data.folder import check_folder, load_folder
 from usrl.data.phantom import load_phantom
 from usrl.data.reports import DataReport, report_samples
 from usrl.data.sample import Sample
-from usrl.data.splits import DEFAULT_FRACTIONS, split_samples
+from usrl.data.splits import DEFAULT_FRACTIONS, split_samples, write_split
 from usrl.errors import UserError, suggest
+from usrl.recipes import DataRecipe
 
 PHANTOM = "phantom"
 
@@ -90,6 +91,14 @@ def load_split(
     if split == "all":
         return samples
     return [samples[index] for index in split_samples(samples, seed=split_seed)[split]]
+
+
+def load_train_and_val(data: DataRecipe, split_path: Path) -> tuple[list[Sample], list[Sample]]:
+    """Load a recipe's data set, write its split and return the parts that training may see."""
+    samples = load_dataset(data.name, data.root, count=data.count, seed=data.seed, show_progress=True)
+    split = split_samples(samples, seed=data.split_seed)
+    write_split(split_path, samples, split)
+    return [samples[index] for index in split["train"]], [samples[index] for index in split["val"]]
 
 
 def check_dataset(

@@ -1,6 +1,7 @@
 """One image with its reference mask: what every dataset is a sequence of."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ Box = tuple[float, float, float, float]
 """(x0, y0, x1, y1) in pixels of the native image."""
 Prompt = tuple[Box, ...]
 """Bounding boxes, one per lesion component."""
+Track = Literal["prompted", "automatic"]
+"""Whether a method needs boxes or ignores them."""
 
 
 @dataclass(frozen=True)

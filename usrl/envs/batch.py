@@ -27,7 +27,11 @@ def default_bank(size: int = 128) -> Bank:
 
 
 def make_task(
-    env_id: str, bank: Bank | None, device: torch.device | str, settings: Mapping[str, Any]
+    env_id: str,
+    bank: Bank | None,
+    device: torch.device | str,
+    settings: Mapping[str, Any],
+    horizon: int | None,
 ) -> Task[Any]:
     """Build the task of a face.
 
@@ -36,12 +40,13 @@ def make_task(
         bank: Images and targets; the default phantoms if None.
         device: Where the task runs.
         settings: The environment's own arguments.
+        horizon: Step limit; the registered one if None.
 
     Raises:
         UserError: If the id or a setting is unknown or wrong.
     """
     bank = default_bank() if bank is None else bank
-    return build_task(env_id, bank.to(device), dict(settings))
+    return build_task(env_id, bank.to(device), dict(settings), horizon)
 
 
 class Batch:

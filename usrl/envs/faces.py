@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from usrl.data.bank import Bank
 from usrl.envs.batch import Batch, make_task
 from usrl.envs.rendering import Window
-from usrl.registry import find_row
 
 RENDER_FPS = 4
 
@@ -29,6 +28,8 @@ class TaskEnv(gym.Env[Any, Any]):
         bank: Images and targets; 64 synthetic phantoms if None.
         device: Where the task runs.
         render_mode: None, ``"rgb_array"`` or ``"human"``.
+        horizon: Steps that the time left is counted down from; the registered limit if None. Gymnasium
+            keeps ``max_episode_steps`` to itself: who changes it passes the same number here.
         oracle_info: Add ``oracle_dice``, the Dice that the teacher reaches from here within the step
             limit, to the info of a reset. It costs as much as the episode.
         settings: The environment's own arguments; see its page.
@@ -45,11 +46,12 @@ class TaskEnv(gym.Env[Any, Any]):
         bank: Bank | None = None,
         device: torch.device | str = "cpu",
         render_mode: str | None = None,
+        horizon: int | None = None,
         oracle_info: bool = False,
         **settings: Any,
     ) -> None:
         self.render_mode = render_mode
-        self._batch = Batch(make_task(env_id, bank, device, settings), 1, oracle_info)
+        self._batch = Batch(make_task(env_id, bank, device, settings, horizon), 1, oracle_info)
         self.observation_space = self._batch.task.observation_space
         self.action_space = self._batch.task.action_space
         self._window: Window | None = None
@@ -63,8 +65,6 @@ class TaskEnv(gym.Env[Any, Any]):
             self._batch.seed([seed])
         elif self._batch.state is None:
             self._batch.seed([int(self.np_random.integers(2**62))])
-        if self.spec is not None and self.spec.max_episode_steps:
-            self._batch.task.horizon = self.spec.max_episode_steps
         self._batch.begin(np.zeros(1, np.int64), options)
         self._show()
         return self._batch.observe()[0], _first(self._batch.info())
@@ -130,8 +130,9 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     ) -> None:
         self.num_envs = num_envs
         self.render_mode = render_mode
-        self._batch = Batch(make_task(env_id, bank, device, settings), num_envs, oracle_info)
-        self._batch.task.horizon = max_episode_steps or find_row(env_id).max_episode_steps
+        self._batch = Batch(
+            make_task(env_id, bank, device, settings, max_episode_steps), num_envs, oracle_info
+        )
         self.single_observation_space = self._batch.task.observation_space
         self.single_action_space = self._batch.task.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample
 from usrl.errors import UserError
 from usrl.evaluation.progress import ImageProgress, show_progress
-from usrl.evaluation.prompts import jittered_boxes
 from usrl.evaluation.report import write_report
 from usrl.evaluation.scoring import NSD_TOLERANCE, score_case
 from usrl.evaluation.segmenter import Refiner, Segmenter
@@ -57,7 +57,7 @@ def compare(
         dataset: Name of the data set, for the report.
         split: Name of the split, for the report.
         seed: Seed of boxes and bootstrap.
-        jitter: Of the boxes; see `usrl.evaluation.prompts.jittered_boxes`.
+        jitter: Of the boxes; see `usrl.data.prompts.jittered_boxes`.
         curves: Log rows with ``seconds`` and ``val_dice`` by method, drawn as learning curves.
 
     Returns:

@@ -5,10 +5,10 @@ from html import escape
 
 import numpy as np
 
+from usrl.data.prompts import bounding_box
 from usrl.data.sample import BoolMask, GrayImage, Prompt
 from usrl.evaluation.figures import encode_film, encode_picture
 from usrl.evaluation.overlay import STYLES, Picture, fit_scale, overlay
-from usrl.evaluation.prompts import bounding_box
 from usrl.evaluation.segmenter import Refiner
 from usrl.evaluation.summary import Comparison
 from usrl.metrics.overlap import dice

@@ -1,18 +1,16 @@
 """The seam of evaluation: anything that maps an image and a prompt to a mask."""
 
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from usrl.baselines.classical import CLASSICAL
-from usrl.data.sample import BoolMask, GrayImage, Prompt
+from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
 from usrl.errors import UserError, suggest
 from usrl.runs import open_run
-
-Track = Literal["prompted", "automatic"]
 
 
 class Segmenter(Protocol):

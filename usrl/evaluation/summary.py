@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from usrl.data.sample import Prompt, Sample
-from usrl.evaluation.segmenter import Segmenter, Track
+from usrl.data.sample import Prompt, Sample, Track
+from usrl.evaluation.segmenter import Segmenter
 from usrl.evaluation.statistics import adjust_holm, bootstrap_mean, mean_by_group, paired_wilcoxon
 
 Case = dict[str, Any]

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from usrl.data.prompts import bounding_box, check_prompt, jittered_boxes, parse_box
 from usrl.data.sample import Sample
 from usrl.errors import UserError
-from usrl.evaluation.prompts import bounding_box, check_prompt, jittered_boxes, parse_box
 
 KNOWN_BOX = (14.158862, 10.894764, 46.693863, 28.376317)
 

@@ -1,0 +1,80 @@
+"""The policy that shares its head among vertices, and names of algorithms."""
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import DQN, PPO
+
+from usrl.agents.algorithms import build_policy, check_hyperparameters, find_algorithm, find_policy
+from usrl.agents.policies import ContourPolicy
+from usrl.errors import UserError
+from usrl.recipes import AgentRecipe
+
+PROFILES = spaces.Box(0, 255, (3, 64, 40), np.uint8)
+
+
+def build(actions: int) -> ContourPolicy:
+    torch.manual_seed(0)
+    policy = ContourPolicy(PROFILES, spaces.Box(-1, 1, (actions,), np.float32), lambda _: 1e-3, width=16)
+    torch.nn.init.normal_(policy.action_net.head.weight)  # type: ignore[union-attr, arg-type]
+    return policy
+
+
+def test_turning_the_contour_turns_the_actions_and_keeps_the_value() -> None:
+    policy = build(64)
+    seen = torch.randint(0, 256, (2, 3, 64, 40), dtype=torch.uint8)
+    mean = policy.get_distribution(seen).mode()
+    turned = policy.get_distribution(seen.roll(9, dims=2)).mode()
+    assert torch.allclose(turned, mean.roll(9, dims=1), atol=1e-5)
+    assert float(mean.detach().std()) > 0.01
+    assert torch.allclose(policy.predict_values(seen), policy.predict_values(seen.roll(9, dims=2)), atol=1e-4)
+
+
+def test_fourier_actions_reproduce_smooth_moves() -> None:
+    from usrl.geometry.fourier import fourier_basis
+
+    projection = build(15).action_net.projection
+    moves = torch.tensor([[0.3, -0.2, 0.1] + [0.0] * 12]) @ fourier_basis(15, 64)
+    assert isinstance(projection, torch.Tensor)
+    assert torch.allclose((moves @ projection)[0, :3], torch.tensor([0.3, -0.2, 0.1]), atol=1e-5)
+
+
+def test_all_actions_share_one_standard_deviation() -> None:
+    assert build(64).log_std.shape == (1,)
+
+
+def test_spaces_that_are_no_contours_are_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"wants profiles .* got observations .3, 64, 40. and actions Discrete"
+    ):
+        ContourPolicy(PROFILES, spaces.Discrete(3), lambda _: 1e-3)
+
+
+def test_algorithms_are_found_by_lower_case_name() -> None:
+    assert find_algorithm("ppo") is PPO
+    assert find_algorithm("dqn") is DQN
+    with pytest.raises(UserError, match="unknown name 'pppo'; did you mean 'ppo'"):
+        find_algorithm("pppo")
+
+
+def test_an_unknown_policy_gets_a_suggestion() -> None:
+    assert find_policy("ContourPolicy", PPO) is ContourPolicy
+    with pytest.raises(UserError, match="PPO has no 'CnPolicy'; did you mean 'CnnPolicy'"):
+        find_policy("CnPolicy", PPO)
+
+
+def test_hyperparameters_are_checked_and_schedules_fall() -> None:
+    recipe = AgentRecipe(hyperparameters={"learning_rate": "lin_1e-3", "gamma": 0.5})
+    checked = check_hyperparameters(recipe, PPO)
+    assert checked["gamma"] == 0.5
+    assert [checked["learning_rate"](left) for left in (1.0, 0.5, 0.0)] == pytest.approx([1e-3, 5e-4, 0])
+    with pytest.raises(UserError, match="ppo has no 'n_step'; did you mean 'n_steps'"):
+        check_hyperparameters(AgentRecipe(hyperparameters={"n_step": 3}), PPO)
+    with pytest.raises(UserError, match="learning_rate must be lin_NUMBER, got 'lin_x'"):
+        check_hyperparameters(AgentRecipe(hyperparameters={"learning_rate": "lin_x"}), PPO)
+
+
+def test_unknown_policy_arguments_are_named() -> None:
+    with pytest.raises(UserError, match=r"policy_kwargs: ContourPolicy .*widht"):
+        build_policy(AgentRecipe(policy_kwargs={"widht": 3}), PROFILES, spaces.Box(-1, 1, (64,), np.float32))

@@ -1,0 +1,129 @@
+"""Training agents: what a run holds, resuming, and that something is learned."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from usrl.agents.training import train_agent
+from usrl.recipes import AgentRecipe, dump_recipe
+from usrl.runs import create_run, load_tensors
+
+CPU = torch.device("cpu")
+
+
+def test_a_run_holds_weights_checkpoint_log_split_and_scalars(recipe: AgentRecipe, out: Path) -> None:
+    run = create_run(out, recipe)
+    train_agent(run, CPU)
+    names = {path.name for path in out.iterdir()}
+    assert names >= {"recipe.yaml", "weights.safetensors", "checkpoint.safetensors", "log.jsonl", "split.tsv"}
+    assert list((out / "tb").iterdir())
+    rows = run.read_log()
+    assert [row["step"] for row in rows] == [0, 160, 320]
+    assert {"val_initial_dice", "val_dice", "val_worsened", "train_dice", "steps_per_second"} <= set(rows[-1])
+    _, facts = load_tensors(run.checkpoint_path)
+    assert facts["step"] == 320
+    assert facts["best"] == max(row["val_dice"] for row in rows)
+
+
+def test_two_trainings_of_one_seed_agree(recipe: AgentRecipe, tmp_path: Path) -> None:
+    runs = [create_run(tmp_path / name, recipe) for name in "ab"]
+    for run in runs:
+        train_agent(run, CPU)
+    one, other = (load_tensors(run.checkpoint_path)[0] for run in runs)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_resumed_run_continues_to_the_end_with_a_whole_log(recipe: AgentRecipe, out: Path) -> None:
+    train_agent(create_run(out, recipe.model_copy(update={"total_steps": 160})), CPU)
+    (out / "recipe.yaml").write_text(dump_recipe(recipe))
+    with (out / "log.jsonl").open("a") as log:
+        log.write(
+            json.dumps({"step": 240, "seconds": 1.0}) + "\n"
+        )  # logged after the checkpoint, then killed
+    run = create_run(out, recipe, resume=True)
+    before = load_tensors(run.checkpoint_path)[0]
+    train_agent(run, CPU, resume=True)
+    assert [row["step"] for row in run.read_log()] == [0, 160, 320]
+    tensors, facts = load_tensors(run.checkpoint_path)
+    assert facts["step"] == 320
+    steps = [name for name in tensors if name.endswith(".step")]
+    assert steps
+    assert all(tensors[name] == 2 * before[name] for name in steps)  # the optimizer went on counting
+
+
+def test_kill_9_loses_at_most_one_checkpoint_interval(recipe: AgentRecipe, out: Path) -> None:
+    long = recipe.model_copy(update={"total_steps": 100_000})
+    recipe_file = out.with_suffix(".yaml")
+    recipe_file.write_text(dump_recipe(long))
+    program = str(Path(sys.executable).with_name("usrl"))
+    command = [program, "train", str(recipe_file), "--out", str(out), "--device", "cpu"]
+    training = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True
+    )
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and _logged_steps(out) < 480:
+        time.sleep(0.05)
+    training.send_signal(signal.SIGKILL)
+    training.wait()
+    reached = _logged_steps(out)
+    assert reached >= 480
+    run = create_run(out, long, resume=True)
+    step = load_tensors(run.checkpoint_path)[1]["step"]
+    assert step >= reached - long.checkpoint_every
+    done = step + 160
+    run = type(run)(out, long.model_copy(update={"total_steps": done}))
+    train_agent(run, CPU, resume=True)
+    assert run.read_log()[-1]["step"] == done
+
+
+def _logged_steps(out: Path) -> int:
+    log = out / "log.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    return int(json.loads(lines[-1])["step"]) if lines and lines[-1].endswith("}") else 0
+
+
+@pytest.mark.parametrize("algorithm", ["sac", "a2c"])
+def test_other_algorithms_train_and_resume(recipe: AgentRecipe, out: Path, algorithm: str) -> None:
+    hyperparameters = (
+        {"buffer_size": 200, "learning_starts": 64, "batch_size": 16} if algorithm == "sac" else {}
+    )
+    policy = "CnnPolicy" if algorithm == "sac" else "ContourPolicy"
+    other = recipe.model_copy(
+        update={
+            "algorithm": algorithm,
+            "hyperparameters": hyperparameters,
+            "policy": policy,
+            "policy_kwargs": recipe.policy_kwargs if algorithm == "a2c" else {},
+            "total_steps": 96,
+        }
+    )
+    train_agent(create_run(out, other), CPU)
+    longer = other.model_copy(update={"total_steps": 176})
+    (out / "recipe.yaml").write_text(dump_recipe(longer))
+    run = create_run(out, longer, resume=True)
+    train_agent(run, CPU, resume=True)
+    assert run.read_log()[-1]["step"] >= 176
+
+
+@pytest.mark.slow
+def test_ppo_learns_on_the_phantom(recipe: AgentRecipe, out: Path) -> None:
+    learning = recipe.model_copy(
+        update={
+            "num_envs": 32,
+            "total_steps": 30_720,
+            "evaluate_every": 10_240,
+            "hyperparameters": {"n_steps": 20, "batch_size": 128, "gamma": 0.5, "learning_rate": 1e-3},
+            "data": recipe.data.model_copy(update={"count": 100}),
+        }
+    )
+    run = create_run(out, learning)
+    train_agent(run, CPU)
+    rows = run.read_log()
+    assert max(row["val_dice"] for row in rows) > rows[0]["val_initial_dice"] + 0.05
