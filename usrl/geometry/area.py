@@ -112,7 +112,7 @@ def rasterise(vertices: Tensor, height: int, width: int) -> Tensor:
     slope = (next_x - x) / torch.where(next_y == y, 1.0, next_y - y)  # (B, N)
     crossing = x[..., None] + (rows - y[..., None]) * slope[..., None]  # (B, N, H)
     column = crossing.clamp(0, width).ceil().to(torch.int64)
-    marks = torch.zeros(batch, height, width + 1, dtype=torch.int8, device=vertices.device)
+    marks = torch.zeros(batch, height * (width + 1), dtype=torch.int8, device=vertices.device)
     place = torch.arange(height, device=vertices.device) * (width + 1) + column  # (B, N, H)
-    marks.view(batch, -1).scatter_add_(1, place.flatten(1), winding.flatten(1))
-    return marks.cumsum(dim=2)[..., :width] != 0
+    marks.scatter_add_(1, place.flatten(1), winding.flatten(1))
+    return marks.view(batch, height, width + 1).cumsum(dim=2)[..., :width] != 0
