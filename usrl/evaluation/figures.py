@@ -75,7 +75,7 @@ def plot_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
         )
     axes.set(xlabel="training time [min]", ylabel="validation Dice", ylim=(None, 1.0))
     axes.set_xlim(left=0)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="best")
     return _save(figure)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from skimage.measure import find_contours
 
 from usrl.data.sample import BoolMask, GrayImage, Prompt
+from usrl.envs.rendering import CONTOUR_COLOR, PROPOSAL_COLOR, TARGET_COLOR
 from usrl.errors import UserError
 
 Color = tuple[int, int, int]
@@ -29,12 +30,12 @@ class Outline(NamedTuple):
 
 
 STYLES: dict[str, Outline] = {
-    "target": Outline((86, 180, 233)),
-    "pred": Outline((230, 159, 0)),
-    "proposal": Outline((240, 228, 66), is_dashed=True),
+    "target": Outline(TARGET_COLOR),
+    "pred": Outline(CONTOUR_COLOR),
+    "proposal": Outline(PROPOSAL_COLOR, is_dashed=True),
     "box": Outline((255, 255, 255), is_dashed=True),
 }
-"""What each kind of outline looks like, in pictures and in legends."""
+"""What each kind of outline looks like, in pictures and in legends; colours are those of episodes."""
 _SHIFT = 4  # cv2 takes sub-pixel points as integers with this many fractional bits
 _DASH_PX = 7.0
 

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from usrl.agents.segmenter import ContourSegmenter
 from usrl.baselines.classical import CLASSICAL
+from usrl.baselines.training import NetworkSegmenter
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
 from usrl.errors import UserError, suggest
 from usrl.runs import open_run
@@ -84,10 +86,6 @@ def open_segmenter(spec: str, device: torch.device) -> Segmenter:
 
 
 def _open_run(path: str, device: torch.device, proposer: Segmenter | None = None) -> Segmenter:
-    # Here and not above: both modules take the protocols from this one.
-    from usrl.agents.segmenter import ContourSegmenter
-    from usrl.baselines.training import NetworkSegmenter
-
     run = open_run(path)
     if proposer is None:
         is_network = run.recipe.kind == "network"
