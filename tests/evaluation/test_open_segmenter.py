@@ -25,8 +25,8 @@ def stand_ins(monkeypatch, tmp_path):
             self.name, self.device, self.proposer = run.path.name, device, proposer
             self.track = "prompted" if proposer is None else "automatic"
 
-    monkeypatch.setattr("usrl.baselines.training.NetworkSegmenter", Network)
-    monkeypatch.setattr("usrl.agents.segmenter.ContourSegmenter", Agent)
+    monkeypatch.setattr("usrl.evaluation.segmenter.NetworkSegmenter", Network)
+    monkeypatch.setattr("usrl.evaluation.segmenter.ContourSegmenter", Agent)
     for name, recipe in (("net", NetworkRecipe(kind="network")), ("agent", AgentRecipe())):
         create_run(tmp_path / name, recipe).weights_path.write_bytes(b"")
     return Network, Agent
