@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from usrl.agents.training import train_agent
+from usrl.errors import UserError
 from usrl.recipes import AgentRecipe, dump_recipe
 from usrl.runs import create_run, load_tensors
 
@@ -87,6 +88,12 @@ def _logged_steps(out: Path) -> int:
     log = out / "log.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
     return int(json.loads(lines[-1])["step"]) if lines and lines[-1].endswith("}") else 0
+
+
+def test_a_rollout_longer_than_the_training_is_refused(recipe: AgentRecipe, out: Path) -> None:
+    hasty = recipe.model_copy(update={"hyperparameters": {}})
+    with pytest.raises(UserError, match=r"one rollout of 16384 steps .* exceeds total_steps 320"):
+        train_agent(create_run(out, hasty), CPU)
 
 
 @pytest.mark.parametrize("algorithm", ["sac", "a2c"])

@@ -73,7 +73,7 @@ def _build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) ->
     algorithm = find_algorithm(recipe.algorithm)
     hyperparameters = check_hyperparameters(recipe, algorithm)
     try:
-        return algorithm(
+        model = algorithm(
             find_policy(recipe.policy, algorithm),
             venv,
             seed=recipe.seed,
@@ -86,6 +86,14 @@ def _build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) ->
             f"{recipe.algorithm} with {recipe.policy} cannot be built for {recipe.env.id}: {error}; "
             "check algorithm, policy, policy_kwargs and hyperparameters"
         ) from None
+    # An on-policy algorithm would collect one rollout past the end and learn nothing before it.
+    rollout = getattr(model, "n_steps", 0) * recipe.num_envs
+    if rollout > recipe.total_steps:
+        raise UserError(
+            f"one rollout of {rollout} steps (n_steps {rollout // recipe.num_envs} x num_envs {recipe.num_envs}) "
+            f"exceeds total_steps {recipe.total_steps}; set hyperparameters.n_steps lower"
+        )
+    return model
 
 
 def _restore(run: Run, model: BaseAlgorithm) -> Progress:
