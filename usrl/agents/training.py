@@ -90,8 +90,8 @@ def _build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) ->
     rollout = getattr(model, "n_steps", 0) * recipe.num_envs
     if rollout > recipe.total_steps:
         raise UserError(
-            f"one rollout of {rollout} steps (n_steps {rollout // recipe.num_envs} x num_envs {recipe.num_envs}) "
-            f"exceeds total_steps {recipe.total_steps}; set hyperparameters.n_steps lower"
+            f"one rollout of {rollout} steps (n_steps x num_envs) exceeds total_steps {recipe.total_steps}; "
+            "set hyperparameters.n_steps or num_envs lower"
         )
     return model
 
