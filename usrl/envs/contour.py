@@ -283,7 +283,7 @@ class ContourTask:
             gentler = self._place(smoothing @ vertices, normals, displacement @ smoothing)
             moved = torch.where(unsettled[:, None, None], gentler, moved)
             unsettled = unsettled & ~is_simple(gentler)
-        still = unsettled | (displacement == 0).all(dim=1)
+        still = unsettled | ~displacement.any(dim=1)
         return torch.where(still[:, None, None], vertices, moved)
 
     def _place(self, vertices: Tensor, normals: Tensor, displacement: Tensor) -> Tensor:

@@ -67,6 +67,6 @@ def sample_profiles(
     x = torch.addcmul(start[..., :1], step[..., :1], offsets).clamp_(0, fine - 1)  # (B, N, K)
     y = torch.addcmul(start[..., 1:], step[..., 1:], offsets).clamp_(0, fine - 1)
     cell = y.to(torch.int64).mul_(fine).add_(x.to(torch.int64)).add_(index[:, None, None] * (fine * fine))
-    packed = atlas.view(-1)[cell]  # (B, N, K)
+    packed = atlas.view(-1).index_select(0, cell.view(-1)).view_as(cell)  # (B, N, K)
     channels = packed.view(torch.uint8).view(*packed.shape, 4)[..., :3]  # (B, N, K, 3)
     return channels.permute(0, 3, 1, 2).contiguous()
