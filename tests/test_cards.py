@@ -1,0 +1,94 @@
+"""The cards under envs/ say what the code does."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import usrl  # noqa: F401 - registers the environments
+from usrl.data.bank import Bank
+from usrl.data.catalogue import DATASETS
+from usrl.data.phantom import load_phantom
+from usrl.data.splits import DEFAULT_FRACTIONS
+from usrl.evaluation.scoring import score_case
+from usrl.recipes import DataRecipe, parse_yaml
+from usrl.registry import REGISTRY
+
+ENVS = Path(__file__).parents[1] / "envs"
+MAX_PICTURE_BYTES = 300_000
+FOLDERS = sorted(path for path in ENVS.iterdir() if path.is_dir())
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    path = folder / "card.yaml"
+    card: dict[str, Any] = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    return card
+
+
+@pytest.fixture(params=FOLDERS, ids=[folder.name for folder in FOLDERS])
+def folder(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
+@pytest.fixture
+def card(folder: Path) -> dict[str, Any]:
+    return read_card(folder)
+
+
+@pytest.fixture(scope="module")
+def bank() -> Bank:
+    return Bank.from_samples(load_phantom(2, shape=(96, 96)), 128)
+
+
+def test_every_registered_environment_has_one_card_and_every_card_is_registered() -> None:
+    assert sorted(read_card(path)["id"] for path in FOLDERS) == sorted(REGISTRY)
+
+
+def test_a_card_has_a_page_with_a_small_picture(folder: Path) -> None:
+    assert "episode.png" in (folder / "README.md").read_text(encoding="utf-8")
+    assert 0 < (folder / "episode.png").stat().st_size <= MAX_PICTURE_BYTES
+
+
+def test_a_card_gives_the_registered_step_limit(card: dict[str, Any]) -> None:
+    assert card["max_episode_steps"] == REGISTRY[card["id"]].max_episode_steps
+    assert card["max_episode_steps"] == gym.spec(card["id"]).max_episode_steps
+
+
+def test_a_card_gives_the_default_of_every_setting(card: dict[str, Any]) -> None:
+    module, _, name = REGISTRY[card["id"]].settings.partition(":")
+    assert card["defaults"] == getattr(importlib.import_module(module), name)().model_dump()
+
+
+@pytest.mark.parametrize("which", ["observation", "action"])
+def test_a_card_gives_the_spaces_of_the_made_environment(
+    card: dict[str, Any], which: str, bank: Bank
+) -> None:
+    space = getattr(gym.make(card["id"], bank=bank), f"{which}_space")
+    pinned = card[which]
+    wanted = gym.spaces.Box(pinned["low"], pinned["high"], tuple(pinned["shape"]), np.dtype(pinned["dtype"]))
+    assert space == wanted
+
+
+def test_a_card_pins_the_default_split(card: dict[str, Any]) -> None:
+    split = card["evaluation"]["split"]
+    assert split["fractions"] == dict(DEFAULT_FRACTIONS)
+    assert split["seed"] == DataRecipe().split_seed
+    assert card["evaluation"]["working_size_px"] == DataRecipe().size
+
+
+def test_a_card_names_known_data_sets(card: dict[str, Any]) -> None:
+    assert set(card["evaluation"]["datasets"]) <= set(DATASETS)
+
+
+def test_boxes_are_jittered_in_evaluation_as_in_episodes(card: dict[str, Any]) -> None:
+    assert card["evaluation"]["prompt"]["jitter"] == card["defaults"]["jitter"]
+
+
+def test_a_card_names_the_metrics_that_are_scored(card: dict[str, Any]) -> None:
+    mask = np.eye(8, dtype=bool)
+    scored = {column.removesuffix("_px") for column in score_case(mask, mask)}
+    assert set(card["evaluation"]["metrics"]) == scored
