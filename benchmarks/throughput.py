@@ -7,6 +7,7 @@ All measurements take turns in the same process, so that a busy machine slows th
 
 import argparse
 import json
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -176,8 +177,16 @@ def measure(
             while time.perf_counter() - began < seconds:
                 steps += play()
             rates[key].append(steps / (time.perf_counter() - began))
+    plain = np.array(rates["plain single", 1])
     return [
-        {"name": name, "device": device, "num_envs": count, "steps_per_second": round(float(np.median(rate)))}
+        {
+            "name": name,
+            "device": device,
+            "num_envs": count,
+            "steps_per_second": round(float(np.median(rate))),
+            # Within a round, what else the machine does weighs on both.
+            "times_plain": round(float(np.median(np.array(rate) / plain)), 3),
+        }
         for (name, count), rate in rates.items()
     ]
 
@@ -196,12 +205,16 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
     rows = measure(cases(arguments.device), arguments.rounds, arguments.seconds, arguments.device)
-    plain = rows[0]["steps_per_second"]
     hardware = torch.cuda.get_device_name() if arguments.device == "cuda" else platform.processor()
-    print(f"{hardware or platform.machine()}, torch {torch.__version__}, {arguments.threads} thread(s)")
+    print(
+        f"{hardware or platform.machine()}, {os.cpu_count()} CPUs, {arguments.threads} thread(s), "
+        f"torch {torch.__version__}, numpy {np.__version__}, OpenCV {cv2.__version__}"
+    )
     for row in rows:
-        rate = row["steps_per_second"]
-        print(f"{row['name']:<18} {row['num_envs']:>5} envs {rate:>9} steps/s {rate / plain:>7.2f} x plain")
+        print(
+            f"{row['name']:<18} {row['num_envs']:>5} envs {row['steps_per_second']:>9} steps/s "
+            f"{row['times_plain']:>7.2f} x plain"
+        )
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
 
