@@ -86,7 +86,7 @@ def overlap_area(vertices: Tensor, masks: RowSums, index: Tensor) -> Tensor:
     y = torch.addcmul(start[..., 1:], edge[..., 1:], part).clamp_(0, height - 1)
     cell = y.to(torch.int64).mul_(width).add_(x.to(torch.int64))
     cell += index[:, None, None] * (height * width)
-    # index_select reads a third faster than indexing.
+    # index_select, as indexing spends more on each read on a CPU.
     sums = masks.sums.view(-1).index_select(0, cell.view(-1)).view_as(cell)  # (B, N, Q)
     return (sums.sum(dim=-1) * edge[..., 1]).sum(dim=1) / (SAMPLES_PER_EDGE * masks.factor**2)
 
