@@ -89,7 +89,7 @@ class Batch:
         Raises:
             UserError: If an option is unknown or an index is not in the bank.
         """
-        keys = episode_keys(torch.from_numpy(self._seeds[rows]), torch.from_numpy(self._episodes[rows]))
+        keys = episode_keys(self._seeds[rows], self._episodes[rows])
         drawn = (uniform(keys, 1)[:, 0] * len(self.task.bank)).to(torch.int64)  # (R,)
         index = self._chosen(options, len(rows)) if options else drawn
         device = self.task.bank.device

@@ -12,29 +12,19 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from usrl.compiled import is_compiled_for
 from usrl.data.bank import Bank
 from usrl.envs.rendering import draw_contour_step
 from usrl.envs.rewards import SCORES, Fit
 from usrl.envs.rng import uniform
 from usrl.envs.task import State
 from usrl.errors import UserError
-from usrl.geometry.area import RowSums, overlap_area, rasterise, signed_area
+from usrl.geometry.area import RowSums, measure_dice, rasterise
 from usrl.geometry.fourier import fourier_basis
-from usrl.geometry.polygon import (
-    edge_lengths,
-    ellipse_in_box,
-    is_simple,
-    outward_normals,
-    polygon_of_mask,
-    respace,
-)
+from usrl.geometry.polygon import displace, ellipse_in_box, is_simple, polygon_of_mask
 from usrl.geometry.sampling import profile_atlas, sample_profiles
 from usrl.recipes import Strict
 
-MAX_EDGE_RATIO = 2.0
-"""A moved contour is respaced when its longest edge exceeds this many times the mean."""
-MIN_EDGE_RATIO = 0.3
-"""... or its shortest falls below this many times the mean."""
 SMOOTHING_VERTICES = (2.0, 4.0)
 """Standard deviations, in vertices, of the smoothing that is tried when a move would cross itself."""
 
@@ -195,7 +185,7 @@ class ContourTask:
             vertices: Simple polygons in positive orientation, (B, N, 2), pixels of the working image.
         """
         vertices = vertices.clamp(0, self.bank.size - 1)
-        dice = self._dice(vertices, index)
+        dice = measure_dice(vertices, self._targets, index)
         elapsed = torch.zeros_like(index)
         return ContourState(
             index, elapsed, dice, dice, vertices, vertices, self._score(vertices, index, dice)
@@ -204,7 +194,7 @@ class ContourTask:
     def step(self, state: ContourState, action: Tensor) -> tuple[ContourState, Tensor]:
         """Move the contours; see `Task.step`."""
         vertices = self._move(state.vertices, self._displacement(action))
-        dice = self._dice(vertices, state.index)
+        dice = measure_dice(vertices, self._targets, state.index)
         score = self._score(vertices, state.index, dice)
         moved = replace(state, vertices=vertices, dice=dice, score=score, elapsed=state.elapsed + 1)
         return moved, score - state.score
@@ -212,10 +202,7 @@ class ContourTask:
     def observe(self, state: ContourState) -> Tensor:
         """Return profiles or images; see `Task.observe`."""
         if self.settings.observation == "profile":
-            normals = outward_normals(state.vertices)
-            return sample_profiles(
-                self._atlas, state.index, state.vertices, normals, self._offsets, self.bank.size
-            )
+            return sample_profiles(self._atlas, state.index, state.vertices, self._offsets, self.bank.size)
         image = self.bank.images[state.index]  # (B, S, S)
         left = (255 * (1 - state.elapsed / self.horizon)).clamp(0, 255).to(torch.uint8)
         time = left[:, None, None].expand_as(image)
@@ -274,34 +261,18 @@ class ContourTask:
         Of several moves, from the one asked for to none at all, the first that keeps a contour simple
         is made.
         """
-        normals = outward_normals(vertices)
-        moved = self._place(vertices, normals, displacement)
-        unsettled = ~is_simple(moved)  # (B,)
+        limit = self.bank.size - 1
+        moved = displace(vertices, displacement, limit)
+        settled = is_simple(moved)  # (B,)
         for smoothing in self._smoothing:
-            if not _worth_it(unsettled):
-                break
-            gentler = self._place(smoothing @ vertices, normals, displacement @ smoothing)
-            moved = torch.where(unsettled[:, None, None], gentler, moved)
-            unsettled = unsettled & ~is_simple(gentler)
-        still = unsettled | ~displacement.any(dim=1)
-        return torch.where(still[:, None, None], vertices, moved)
-
-    def _place(self, vertices: Tensor, normals: Tensor, displacement: Tensor) -> Tensor:
-        """Return displaced contours within the image, respaced where their vertices have bunched."""
-        placed = torch.addcmul(vertices, normals, displacement[..., None]).clamp_(0, self.bank.size - 1)
-        lengths = edge_lengths(placed)  # (B, N)
-        mean = lengths.mean(dim=1)
-        longest, shortest = lengths.amax(dim=1), lengths.amin(dim=1)
-        uneven = (longest > MAX_EDGE_RATIO * mean) | (shortest < MIN_EDGE_RATIO * mean)  # (B,)
-        if not _worth_it(uneven):
-            return placed
-        return torch.where(uneven[:, None, None], respace(placed), placed)
-
-    def _dice(self, vertices: Tensor, index: Tensor) -> Tensor:
-        """Return the Dice of contours and targets without a raster, (B,)."""
-        overlap = overlap_area(vertices, self._targets, index)
-        total = signed_area(vertices) + self._targets.area[index]
-        return (2 * overlap / total.clamp_min(1e-6)).clamp(0, 1)
+            if _all_known(settled):
+                return moved
+            # The matrix stands on the right, so that the batch is one product and not B of them.
+            smooth = (vertices.mT @ smoothing).mT.contiguous()  # (B, N, 2)
+            gentler = displace(smooth, displacement @ smoothing, limit)
+            moved = torch.where(settled[:, None, None], moved, gentler)
+            settled = settled | is_simple(gentler)
+        return torch.where(settled[:, None, None], moved, vertices)
 
     def _score(self, vertices: Tensor, index: Tensor, dice: Tensor) -> Tensor:
         """Return what the reward is the change of, (B,)."""
@@ -323,13 +294,12 @@ class ContourTask:
         return torch.lerp(top, bottom, part[..., 1])
 
 
-def _worth_it(rows: Tensor) -> bool:
-    """Return whether a correction of some rows is to be computed.
+def _all_known(settled: Tensor) -> bool:
+    """Return whether nothing is left to try.
 
-    On a CPU it is skipped where no row needs it. On a GPU to ask would wait for the device, which
-    costs more than to compute it always.
+    A GPU is not asked: to wait for its answer costs more than to try in vain.
     """
-    return rows.is_cuda or bool(rows.any())
+    return is_compiled_for(settled) and bool(settled.all())
 
 
 def _circular_gaussian(count: int, sigma: float, device: torch.device) -> Tensor:
