@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from monai.networks.nets.attentionunet import AttentionUnet
 from monai.networks.nets.basic_unetplusplus import BasicUNetPlusPlus
 from monai.networks.nets.segresnet import SegResNet
@@ -36,7 +37,9 @@ def build_network(recipe: NetworkRecipe) -> nn.Module:
     if recipe.network not in _BUILDERS:
         raise UserError(f"network: unknown name {recipe.network!r}; {suggest(recipe.network, _BUILDERS)}")
     _check_size(recipe)
-    return _BUILDERS[recipe.network](recipe)
+    network = _BUILDERS[recipe.network](recipe)
+    # Convolutions are faster with the channels innermost, on a CPU and on a GPU.
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _build_unet(recipe: NetworkRecipe) -> nn.Module:

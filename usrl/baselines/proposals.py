@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from usrl.baselines.training import NetworkSegmenter, fit_network
+from usrl.baselines.segmenter import NetworkSegmenter
+from usrl.baselines.training import fit_network
 from usrl.data.catalogue import load_train_and_val
 from usrl.data.files import read_mask
 from usrl.data.sample import BoolMask, Sample

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from usrl.agents.segmenter import ContourSegmenter
 from usrl.baselines.classical import CLASSICAL
-from usrl.baselines.training import NetworkSegmenter
+from usrl.baselines.segmenter import NetworkSegmenter
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
 from usrl.errors import UserError, suggest
 from usrl.runs import open_run
