@@ -89,6 +89,8 @@ class NetworkRecipe(Strict):
     ``precision`` is that of the convolutions: bfloat16 is about twice as fast on GPUs and on CPUs with
     instructions for it, and slower on others. ``ema_decay`` is that of the running average of the weights,
     0 for none; ``flip_test`` averages the probabilities of an image and of its mirror image.
+    ``negatives`` tells whether images without a lesion are trained on: without them the network finds
+    something almost everywhere, and Dice is averaged over images instead of taken over the batch.
     """
 
     kind: Literal["network"]
@@ -105,6 +107,7 @@ class NetworkRecipe(Strict):
     precision: Literal["float32", "bfloat16"] = "float32"
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     flip_test: bool = True
+    negatives: bool = True
     seed: int = 0
 
 

@@ -120,6 +120,18 @@ def test_an_image_and_its_mirror_image_get_mirrored_probabilities(trained: Run) 
     np.testing.assert_allclose(segmenter.probability(image), mirrored, atol=1e-5)
 
 
+def test_images_without_lesion_are_left_out_where_the_recipe_says_so(
+    tmp_path: Path, train: list[Sample], val: list[Sample]
+) -> None:
+    recipe = RECIPE.model_copy(update={"negatives": False, "epochs": 1})
+    fit_network(create_run(tmp_path / "all", recipe), train, val, CPU)
+    lesions = [sample for sample in train if sample.target.any()]
+    fit_network(create_run(tmp_path / "lesions", recipe), lesions, val, CPU)
+    one, other = (load_tensors(tmp_path / name / "weights.safetensors")[0] for name in ("all", "lesions"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert len(lesions) < len(train)
+
+
 def test_training_in_bfloat16_learns_too(tmp_path: Path, train: list[Sample], val: list[Sample]) -> None:
     recipe = RECIPE.model_copy(update={"epochs": 12, "precision": "bfloat16"})
     run = create_run(tmp_path / "run", recipe)

@@ -75,7 +75,8 @@ def fit_network(
         UserError: If there is nothing to validate on, the checkpoint is unusable or training diverges.
     """
     recipe = network_recipe(run)
-    bank = Bank.from_samples(train, recipe.data.size, by_component=False).to(device)
+    shown = [sample for sample in train if recipe.negatives or sample.target.any()]
+    bank = Bank.from_samples(shown, recipe.data.size, by_component=False).to(device)
     validation = _Validation(val, recipe, device)
     state = _resume(run, device) if resume and run.checkpoint_path.exists() else _start(recipe, device)
     run.truncate_log(state.epoch)
@@ -148,8 +149,8 @@ def _keep(run: Run, state: _State, score: float) -> None:
 def _train_epoch(state: _State, bank: Bank, recipe: NetworkRecipe, tick: "_Tick") -> float:
     """Show the network every image once, changed at random; return the mean loss."""
     device = bank.device
-    # Dice over the batch: an image without lesion has none of its own, yet its false positives count.
-    loss_of = DiceCELoss(sigmoid=True, batch=True)
+    # An image without lesion has no Dice of its own; in that of the batch its false positives count.
+    loss_of = DiceCELoss(sigmoid=True, batch=recipe.negatives)
     rng = torch.Generator(device).manual_seed(_epoch_seed(recipe.seed, state.epoch))
     batches = torch.randperm(len(bank), generator=rng, device=device).split(recipe.batch_size)
     total = torch.zeros((), device=device)
