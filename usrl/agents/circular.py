@@ -52,4 +52,5 @@ class _CircularConvolution(torch.autograd.Function):
 
 def _pad(images: Tensor, width: int) -> Tensor:
     """Return images (..., N) with their ends repeated on the other side, (..., N + 2 * width)."""
-    return torch.cat([images[..., -width:], images, images[..., :width]], dim=-1)
+    start = images.shape[-1] - width
+    return torch.cat([images[..., start:], images, images[..., :width]], dim=-1)

@@ -91,10 +91,12 @@ class DevicePPO(PPO):
             raise UserError(f"ppo-device wants a TaskVecEnv as it is, got {type(env).__name__}; use ppo")
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
+        if self.use_sde:
+            self.policy.reset_noise(env.num_envs)
         callback.on_rollout_start()
         obs = torch.as_tensor(self._last_obs, device=self.device)
         for n_steps in range(n_rollout_steps):
-            if self._is_noise_due(n_steps):
+            if self.use_sde and self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0:
                 self.policy.reset_noise(env.num_envs)
             with torch.no_grad(), self._fast():
                 actions, values, log_probs = self.policy(obs)
@@ -117,11 +119,6 @@ class DevicePPO(PPO):
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
-
-    def _is_noise_due(self, step: int) -> bool:
-        """Return whether state-dependent exploration draws again before a step of a rollout."""
-        frequency = self.sde_sample_freq
-        return self.use_sde and (step == 0 or (frequency > 0 and step % frequency == 0))
 
     def _bounded(self, actions: Tensor) -> Tensor:
         """Return the actions that the environment is to play, (B, ...)."""
