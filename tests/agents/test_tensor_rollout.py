@@ -8,13 +8,14 @@ from stable_baselines3.common.buffers import RolloutBuffer
 
 from usrl.agents.tensor_rollout import TensorRollout, Transitions
 
+CPU = torch.device("cpu")
 SEEN, ACTION = spaces.Box(0, 255, (1, 2, 2), np.uint8), spaces.Box(-1, 1, (3,), np.float32)
 
 
 def fill(steps: int, envs: int, lam: float, gamma: float) -> tuple[TensorRollout, RolloutBuffer]:
     """Return the same random rollout, with episodes that end inside and at its end, in both buffers."""
     draw = np.random.default_rng(0)
-    ours = TensorRollout(steps, SEEN, ACTION, "cpu", lam, gamma, envs)
+    ours = TensorRollout(steps, SEEN, ACTION, CPU, lam, gamma, envs)
     theirs = RolloutBuffer(steps, SEEN, ACTION, "cpu", lam, gamma, envs)
     starts = draw.random((steps + 1, envs)) < 0.3
     starts[-1, 0], starts[-1, 1] = True, False
@@ -39,7 +40,7 @@ def test_advantages_and_returns_are_those_of_sb3(lam: float, gamma: float) -> No
 
 
 def test_advantages_by_hand() -> None:
-    rollout = TensorRollout(3, SEEN, ACTION, "cpu", gae_lambda=0.5, gamma=0.5, n_envs=1)
+    rollout = TensorRollout(3, SEEN, ACTION, CPU, gae_lambda=0.5, gamma=0.5, n_envs=1)
     for reward, value, begins in ((1.0, 2.0, True), (2.0, 4.0, False), (3.0, 8.0, True)):
         one = torch.tensor([reward])
         rollout.add(Transitions(one, one, torch.tensor([value]), one, one), np.array([begins]))

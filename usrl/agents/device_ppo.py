@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from usrl.agents.tensor_rollout import Minibatch, TensorRollout, Transitions
 from usrl.agents.vec_env import StepInfos, TaskVecEnv, TensorStep
+from usrl.envs.batch import send
 from usrl.errors import UserError
 
 _LOGGED = ("policy_gradient_loss", "value_loss", "entropy_loss", "clip_fraction", "approx_kl", "loss")
@@ -125,7 +126,7 @@ class DevicePPO(PPO):
         space = self.action_space
         if not isinstance(space, spaces.Box):
             return actions
-        low, high = (torch.from_numpy(bound).to(actions.device) for bound in (space.low, space.high))
+        low, high = (send(torch.from_numpy(bound), self.device) for bound in (space.low, space.high))
         if self.policy.squash_output:
             return low + 0.5 * (actions + 1) * (high - low)
         # A policy that has diverged is reported after the rollout; until then tasks get finite actions.
@@ -138,7 +139,8 @@ class DevicePPO(PPO):
             return rewards
         with torch.no_grad(), self._fast():
             values = self.policy.predict_values(step.last_observations.to(self.device)).flatten()
-        return rewards.index_add(0, torch.from_numpy(step.ended).to(self.device), values, alpha=self.gamma)
+        rows = send(torch.from_numpy(step.ended), self.device)
+        return rewards.index_add(0, rows, values, alpha=self.gamma)
 
     def train(self) -> None:
         """Update the policy from the rollout; see SB3's method."""

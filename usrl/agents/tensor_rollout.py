@@ -10,6 +10,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from usrl.envs.batch import send
+
 
 @dataclass(frozen=True)
 class Transitions:
@@ -72,7 +74,7 @@ class TensorRollout:
         buffer_size: int,
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
-        device: torch.device | str,
+        device: torch.device,
         gae_lambda: float,
         gamma: float,
         n_envs: int,
@@ -113,7 +115,7 @@ class TensorRollout:
         """
         self._starts[-1] = starts
         values, rewards = self.transitions.values, self.transitions.rewards
-        goes_on = torch.from_numpy(~self._starts[1:]).to(self.device).float()  # (T, B)
+        goes_on = send(torch.from_numpy(~self._starts[1:]), self.device).float()  # (T, B)
         following = torch.cat([values[1:], last_values[None]])
         surprise = rewards + self.gamma * following * goes_on - values  # (T, B)
         decay = self.gamma * self.gae_lambda * goes_on

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvStepReturn
 from torch import Tensor
 
-from usrl.envs.batch import Batch, check_finite, to_numpy
+from usrl.envs.batch import Batch, check_finite, send, to_numpy
 from usrl.envs.task import Task
 
 EPISODE_FIGURES = ("initial_dice", "dice")
@@ -128,7 +128,7 @@ class TaskVecEnv(VecEnv):
         rewards = batch.step_tensors(actions)
         observations = batch.observe_tensors()
         ended = np.flatnonzero(batch.elapsed >= batch.task.horizon)
-        rows = torch.from_numpy(ended).to(rewards.device)
+        rows = send(torch.from_numpy(ended), rewards.device)
         last = observations[rows]
         figures = {name: getattr(batch.state, name)[rows] for name in EPISODE_FIGURES}
         if len(ended):

@@ -93,9 +93,9 @@ class Batch:
         drawn = (uniform(keys, 1)[:, 0] * len(self.task.bank)).to(torch.int64)  # (R,)
         index = self._chosen(options, len(rows)) if options else drawn
         device = self.task.bank.device
-        fresh = self.task.reset(index.to(device), mix(keys).to(device))
+        fresh = self.task.reset(send(index, device), send(mix(keys), device))
         whole = len(rows) == self.num_envs
-        self.state = fresh if whole else merge_states(self.state, torch.from_numpy(rows).to(device), fresh)
+        self.state = fresh if whole else merge_states(self.state, send(torch.from_numpy(rows), device), fresh)
         self.elapsed[rows] = 0
         self._episodes[rows] += 1
         if self._oracle_dice is not None:
@@ -156,6 +156,14 @@ def check_finite(actions: NDArray[Any]) -> None:
     """Raise a `UserError` if an action is not finite."""
     if not np.isfinite(actions).all():
         raise UserError("actions must be finite, got nan or inf; the policy has diverged")
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a small tensor of the host on a device, without waiting for what the device has still to do.
+
+    Memory that is not pinned is copied aside before the call returns, so that it may change afterwards.
+    """
+    return tensor.to(device, non_blocking=True)
 
 
 def to_numpy(tensor: Tensor) -> NDArray[Any]:
