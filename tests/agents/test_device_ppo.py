@@ -121,7 +121,7 @@ def test_rollouts_of_one_seed_are_those_of_stock_ppo(make: Make, actions: str) -
     assert theirs.episode_starts.sum() > 2 * ENVS  # episodes did end inside
 
 
-FAST = {"learning_rate": 0.01}
+FAST = {"learning_rate": 0.003}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_hyperparameters_change_two_updates_as_in_stock_ppo(
     theirs, ours, _ = learn(stock, 2), learn(device, 2), learn(other, 2)
     assert set(ours) == set(theirs)
     for name in theirs:
-        assert ours[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-5), name
+        assert ours[name] == pytest.approx(theirs[name], rel=2e-3, abs=1e-4), name
     weights, changed = device.policy.state_dict(), other.policy.state_dict()
     for name, value in stock.policy.state_dict().items():
         assert weights[name].numpy() == pytest.approx(value.numpy(), abs=1e-4), name
