@@ -3,6 +3,7 @@
 All measurements take turns in the same process, so that a busy machine slows them alike: read the ratios.
 
     python benchmarks/throughput.py --json throughput.json
+    python benchmarks/throughput.py --only ppo
 """
 
 import argparse
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from usrl.agents.device_ppo import DevicePPO
 from usrl.agents.policies import ContourPolicy
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.data.bank import Bank
@@ -29,6 +31,8 @@ from usrl.envs.batch import default_bank
 from usrl.registry import build_task
 
 ENV_ID = "usrl/ContourRefine-v0"
+REFERENCES = ("plain single", "contour ppo")
+"""What the other rows are compared with."""
 HORIZON = 10
 VERTICES, SAMPLES, STEP_PX = 64, 40, 4.0
 
@@ -138,9 +142,13 @@ def _sb3(venv: Any, count: int) -> Callable[[], int]:
     return play
 
 
-def _ppo(bank: Bank, count: int, device: str) -> Callable[[], int]:
+def _ppo(
+    bank: Bank, count: int, device: str, algorithm: type[PPO] = PPO, **settings: Any
+) -> Callable[[], int]:
+    """Return what collects a rollout and learns from it, with the settings of agents/contour-ppo."""
     venv = TaskVecEnv(build_task(ENV_ID, bank.to(device), {}), count)
-    model = PPO(ContourPolicy, venv, n_steps=20, batch_size=256, n_epochs=4, gamma=0.5, device=device)
+    settings |= {"n_steps": 20, "batch_size": 256, "n_epochs": 4, "gamma": 0.5, "device": device}
+    model = algorithm(ContourPolicy, venv, policy_kwargs={"layers": 4}, **settings)
 
     def learn() -> int:
         model.learn(count * 20, reset_num_timesteps=False)
@@ -159,6 +167,8 @@ def cases(device: str) -> dict[tuple[str, int], Callable[[], int]]:
         ("contour single", 1): _single(gym.make(ENV_ID, bank=bank, device=device)),
         ("contour sb3", 16): _sb3(TaskVecEnv(build_task(ENV_ID, bank.to(device), {}), 16), 16),
         ("contour ppo", 64): _ppo(bank, 64, device),
+        ("contour ppo-device", 64): _ppo(bank, 64, device, DevicePPO, autocast=True),
+        ("contour ppo-device float32", 64): _ppo(bank, 64, device, DevicePPO, autocast=False),
     }
     counts = (1, 16, 64, 256) if device == "cpu" else (1, 16, 256, 4096)
     return found | {("contour vector", count): _vector(count, bank, device) for count in counts}
@@ -177,7 +187,7 @@ def measure(
             while time.perf_counter() - began < seconds:
                 steps += play()
             rates[key].append(steps / (time.perf_counter() - began))
-    plain = np.array(rates["plain single", 1])
+    plain, ppo = np.array(rates["plain single", 1]), np.array(rates["contour ppo", 64])
     return [
         {
             "name": name,
@@ -187,6 +197,7 @@ def measure(
             # Within a round, what else the machine does weighs on both.
             "times_plain": round(float(np.median(np.array(rate) / plain)), 3),
         }
+        | ({"times_ppo": round(float(np.median(np.array(rate) / ppo)), 3)} if "ppo" in name else {})
         for (name, count), rate in rates.items()
     ]
 
@@ -198,13 +209,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.6, help="per case and round")
     parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
+    parser.add_argument("--only", default="", help="rows whose name holds this, and the references")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: no CUDA device here; use --device cpu")
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
-    rows = measure(cases(arguments.device), arguments.rounds, arguments.seconds, arguments.device)
+    chosen = {
+        key: play
+        for key, play in cases(arguments.device).items()
+        if arguments.only in key[0] or key[0] in REFERENCES
+    }
+    rows = measure(chosen, arguments.rounds, arguments.seconds, arguments.device)
     hardware = torch.cuda.get_device_name() if arguments.device == "cuda" else platform.processor()
     print(
         f"{hardware or platform.machine()}, {os.cpu_count()} CPUs, {arguments.threads} thread(s), "
@@ -212,8 +229,9 @@ def main() -> None:
     )
     for row in rows:
         print(
-            f"{row['name']:<18} {row['num_envs']:>5} envs {row['steps_per_second']:>9} steps/s "
+            f"{row['name']:<26} {row['num_envs']:>5} envs {row['steps_per_second']:>9} steps/s "
             f"{row['times_plain']:>7.2f} x plain"
+            + (f" {row['times_ppo']:>6.2f} x stock ppo" if "times_ppo" in row else "")
         )
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
