@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvStepReturn
 
-from usrl.envs.batch import Batch
+from usrl.envs.batch import Batch, to_numpy
 from usrl.envs.task import Task
 
 EPISODE_FIGURES = ("initial_dice", "dice")
@@ -60,6 +60,10 @@ class TaskVecEnv(VecEnv):
             self._batch.begin(rows)
             observations = self._batch.observe()
         return observations, rewards, done, infos
+
+    def oracle_actions(self) -> NDArray[Any]:
+        """Return what the task's teacher would do in each environment, (B, ...)."""
+        return to_numpy(self._batch.task.oracle_action(self._batch.state))
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
         """Return a picture of each environment."""

@@ -18,6 +18,7 @@ from torch.optim import AdamW
 from torch.utils.tensorboard import SummaryWriter
 
 from usrl.baselines.networks import build_network
+from usrl.baselines.prompted import PromptedValidation, draw_inputs
 from usrl.data.augment import Augmentation
 from usrl.data.bank import Bank
 from usrl.data.catalogue import load_train_and_val
@@ -109,8 +110,12 @@ def fit_network(
         UserError: If there is nothing to validate on, the checkpoint is unusable or training diverges.
     """
     recipe = network_recipe(run)
-    bank = Bank.from_samples(train, recipe.data.size, by_component=False).to(device)
-    validation = _Validation(val, recipe.data.size, device)
+    is_prompted = recipe.prompt != "none"
+    # A box belongs to one lesion.
+    bank = Bank.from_samples(train, recipe.data.size, by_component=is_prompted).to(device)
+    validation = (
+        PromptedValidation(val, recipe, device) if is_prompted else _Validation(val, recipe.data.size, device)
+    )
     state = _resume(run, device) if resume and run.checkpoint_path.exists() else _start(recipe, device)
     run.truncate_log(state.epoch)
     began = time.monotonic() - state.seconds
@@ -193,8 +198,9 @@ def _train_epoch(state: _State, bank: Bank, recipe: NetworkRecipe, tick: "_Tick"
                 group["lr"] = recipe.learning_rate * _rate(progress)
             drawn = Augmentation.draw(recipe.augment, len(rows), rng)
             images, masks = drawn.apply(bank.images[rows], bank.targets[rows])  # (B, S, S)
+            inputs, masks = draw_inputs(recipe, images, masks, rng)  # (B, C, s, s), (B, s, s)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = state.network(images[:, None])  # (B, 1, S, S)
+                logits = state.network(inputs)  # (B, 1, s, s)
             loss = loss_of(logits.float(), masks[:, None].float())
             state.optimizer.zero_grad()
             loss.backward()
