@@ -49,7 +49,7 @@ def parts(num_envs: int, device: str) -> dict[str, Callable[[], Any]]:
         "geometry: move": lambda: displace(state.vertices, moves, bank.size - 1),
         "geometry: crossings": lambda: is_simple(state.vertices),
         "overlap": lambda: measure_dice(state.vertices, targets, index),
-        "sampling": lambda: sample_profiles(atlas, index, state.vertices, offsets, bank.size),
+        "sampling": lambda: sample_profiles(atlas, index, state.vertices, offsets, state.unit, bank.size),
         "copy to NumPy": lambda: to_numpy(observation),
         "reset, per step": lambda: task.reset(index, mix(keys)),
         "step and observe": whole,

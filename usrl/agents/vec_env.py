@@ -136,6 +136,10 @@ class TaskVecEnv(VecEnv):
             observations = batch.observe_tensors()
         return TensorStep(observations, rewards, ended, last, figures)
 
+    def oracle_actions(self) -> NDArray[Any]:
+        """Return what the task's teacher would do in each environment, (B, ...)."""
+        return to_numpy(self._batch.task.oracle_action(self._batch.state))
+
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
         """Return a picture of each environment."""
         return [self._batch.render(row) for row in range(self.num_envs)]

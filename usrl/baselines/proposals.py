@@ -36,8 +36,13 @@ def write_proposals(
         resume: Go on where an earlier call with the same arguments stopped.
 
     Raises:
-        UserError: If the folder holds something while not resuming, or the data cannot be split so.
+        UserError: If the network needs boxes, the folder holds something while not resuming, or the data
+            cannot be split so.
     """
+    if recipe.prompt != "none":
+        raise UserError(
+            f"prompt: proposals want an automatic network, got {recipe.prompt!r}; leave prompt out"
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not resume:
         raise UserError(f"{out} already holds something; choose another --out, or --resume to continue")
     runs = out / "folds"

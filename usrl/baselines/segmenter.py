@@ -58,7 +58,7 @@ def network_recipe(run: Run) -> NetworkRecipe:
 
 
 def predict(network: nn.Module, images: Tensor, recipe: NetworkRecipe) -> NDArray[np.float32]:
-    """Return probabilities as a recipe wants them: by its arithmetic, and over mirrored images too or not.
+    """Return the probabilities that an automatic network gives.
 
     Args:
         network: As `usrl.baselines.networks.build_network` returns it.
@@ -68,10 +68,29 @@ def predict(network: nn.Module, images: Tensor, recipe: NetworkRecipe) -> NDArra
     Returns:
         float32 in [0, 1], shape (M, S, S).
     """
-    network.eval()
-    with torch.inference_mode(), autocast(recipe, images.device):
-        parts = [_probability(network, part, recipe.flip_test) for part in images.split(32)]
+    parts = [infer(network, as_input(part.float() / 255), recipe)[:, 0] for part in images.split(32)]
     return np.asarray(torch.cat(parts).cpu().numpy(), np.float32)
+
+
+@torch.inference_mode()
+def infer(network: nn.Module, inputs: Tensor, recipe: NetworkRecipe) -> Tensor:
+    """Return probabilities as a recipe wants them: by its arithmetic, and over mirrored inputs too or not.
+
+    Args:
+        network: Of the recipe.
+        inputs: What it takes, float32, shape (B, C, S, S).
+        recipe: The network's.
+
+    Returns:
+        float32 in [0, 1], shape (B, 1, S, S).
+    """
+    network.eval()
+    with autocast(recipe, inputs.device):
+        probability = torch.sigmoid(network(inputs).float())
+        if recipe.flip_test:
+            mirrored = torch.sigmoid(network(inputs.flip(-1)).float()).flip(-1)
+            probability = (probability + mirrored) / 2
+    return probability
 
 
 def as_input(images: Tensor) -> Tensor:
@@ -82,12 +101,3 @@ def as_input(images: Tensor) -> Tensor:
 def autocast(recipe: NetworkRecipe, device: torch.device) -> torch.autocast:
     """Return the context in which a recipe's network computes."""
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
-
-
-def _probability(network: nn.Module, images: Tensor, flip: bool) -> Tensor:
-    gray = as_input(images.float() / 255)  # (B, 1, S, S)
-    probability = torch.sigmoid(network(gray).float())
-    if flip:
-        mirrored = torch.sigmoid(network(gray.flip(-1)).float()).flip(-1)
-        probability = (probability + mirrored) / 2
-    return probability[:, 0]

@@ -18,7 +18,8 @@ from torch.optim import AdamW
 from torch.utils.tensorboard import SummaryWriter
 
 from usrl.baselines.networks import build_network
-from usrl.baselines.segmenter import as_input, autocast, network_recipe, predict
+from usrl.baselines.prompted import PromptedValidation, draw_inputs
+from usrl.baselines.segmenter import autocast, network_recipe, predict
 from usrl.data.augment import Augmentation
 from usrl.data.bank import Bank
 from usrl.data.catalogue import load_train_and_val
@@ -76,8 +77,10 @@ def fit_network(
     """
     recipe = network_recipe(run)
     shown = [sample for sample in train if recipe.negatives or sample.target.any()]
-    bank = Bank.from_samples(shown, recipe.data.size, by_component=False).to(device)
-    validation = _Validation(val, recipe, device)
+    is_prompted = recipe.prompt != "none"
+    # A box belongs to one lesion.
+    bank = Bank.from_samples(shown, recipe.data.size, by_component=is_prompted).to(device)
+    validation = PromptedValidation(val, recipe, device) if is_prompted else _Validation(val, recipe, device)
     state = _resume(run, device) if resume and run.checkpoint_path.exists() else _start(recipe, device)
     run.truncate_log(state.epoch)
     began = time.monotonic() - state.seconds
@@ -162,8 +165,9 @@ def _train_epoch(state: _State, bank: Bank, recipe: NetworkRecipe, tick: "_Tick"
                 group["lr"] = recipe.learning_rate * _rate(progress)
             drawn = Augmentation.draw(recipe.augment, len(rows), rng)
             images, masks = drawn.apply(bank.images[rows], bank.targets[rows])  # (B, S, S)
+            inputs, masks = draw_inputs(recipe, images, masks, rng)  # (B, C, s, s), (B, s, s)
             with autocast(recipe, device):
-                logits = state.network(as_input(images))  # (B, 1, S, S)
+                logits = state.network(inputs)  # (B, 1, s, s)
             loss = loss_of(logits.float(), masks[:, None].float())
             state.optimizer.zero_grad()
             loss.backward()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from usrl.agents.segmenter import ContourSegmenter
 from usrl.baselines.classical import CLASSICAL
+from usrl.baselines.prompted import PromptedNetworkSegmenter
 from usrl.baselines.segmenter import NetworkSegmenter
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
 from usrl.errors import UserError, suggest
@@ -88,8 +89,9 @@ def open_segmenter(spec: str, device: torch.device) -> Segmenter:
 def _open_run(path: str, device: torch.device, proposer: Segmenter | None = None) -> Segmenter:
     run = open_run(path)
     if proposer is None:
-        is_network = run.recipe.kind == "network"
-        return NetworkSegmenter(run, device) if is_network else ContourSegmenter(run, device)
+        if run.recipe.kind == "agent":
+            return ContourSegmenter(run, device)
+        return (NetworkSegmenter if run.recipe.prompt == "none" else PromptedNetworkSegmenter)(run, device)
     if run.recipe.kind != "agent":
         raise UserError(
             f"{path} is a network's run; in FIRST+RUN the second must be an agent's, swap the two"

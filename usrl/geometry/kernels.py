@@ -182,6 +182,7 @@ def sample_profiles(
     index: NDArray[np.int64],
     vertices: NDArray[np.float32],
     offsets: NDArray[np.float32],
+    unit: NDArray[np.float32],
     scale: np.float32,
 ) -> NDArray[np.uint8]:
     """Return image profiles along the normals; see `usrl.geometry.sampling.sample_profiles`."""
@@ -196,7 +197,7 @@ def sample_profiles(
         image = atlas[index[b]].reshape(-1)
         for i in range(count):
             normal_x, normal_y = _normal(vertices[b], i)
-            step_x, step_y = normal_x * scale, normal_y * scale
+            step_x, step_y = normal_x * (unit[b, 0] * scale), normal_y * (unit[b, 0] * scale)
             start_x, start_y = (vertices[b, i, 0] + HALF) * scale, (vertices[b, i, 1] + HALF) * scale
             for k in range(places):
                 x = min(max(start_x + step_x * offsets[k], ZERO), last)

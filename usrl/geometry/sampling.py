@@ -48,14 +48,17 @@ def _channels(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     return cv2.resize(packed, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
 
 
-def sample_profiles(atlas: Tensor, index: Tensor, vertices: Tensor, offsets: Tensor, size: int) -> Tensor:
+def sample_profiles(
+    atlas: Tensor, index: Tensor, vertices: Tensor, offsets: Tensor, unit: Tensor, size: int
+) -> Tensor:
     """Return image profiles along the normals of contours.
 
     Args:
         atlas: What `profile_atlas` made of the images, (M, F, F).
         index: Image of each contour, int64, (B,).
         vertices: (B, N, 2), in pixels of the working image.
-        offsets: Places along the outward normal, in pixels, float32, (K,).
+        offsets: Places along the outward normal, in units, float32, (K,).
+        unit: Pixels of a unit, float32, (B, 1).
         size: Side S of the working image.
 
     Returns:
@@ -65,10 +68,10 @@ def sample_profiles(atlas: Tensor, index: Tensor, vertices: Tensor, offsets: Ten
     scale = fine / size
     if is_compiled_for(vertices):
         profiles = kernels.sample_profiles(
-            atlas.numpy(), index.numpy(), vertices.numpy(), offsets.numpy(), np.float32(scale)
+            atlas.numpy(), index.numpy(), vertices.numpy(), offsets.numpy(), unit.numpy(), np.float32(scale)
         )
         return torch.from_numpy(profiles)
-    step = outward_normals(vertices) * scale  # (B, N, 2)
+    step = outward_normals(vertices) * (unit[..., None] * scale)  # (B, N, 2)
     start = (vertices + 0.5) * scale
     x = torch.addcmul(start[..., :1], step[..., :1], offsets).clamp_(0, fine - 1)  # (B, N, K)
     y = torch.addcmul(start[..., 1:], step[..., 1:], offsets).clamp_(0, fine - 1)
