@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -105,13 +106,14 @@ class Batch:
         """Apply actions (B, ...); return the rewards, float32 (B,).
 
         Raises:
-            UserError: If the actions have another shape or are not finite.
+            UserError: If the actions have another shape, are not finite, or are no choice that there is.
         """
         wanted = (self.num_envs, *(self.task.action_space.shape or ()))
         if actions.shape != wanted:
             raise UserError(f"actions must have the shape {wanted}, got {actions.shape}")
         if not np.isfinite(actions).all():
             raise UserError("actions must be finite, got nan or inf; the policy has diverged")
+        _check_choices(actions, self.task.action_space)
         self.state, reward = self.task.step(self.state, torch.from_numpy(actions).to(self.task.bank.device))
         self.elapsed += 1
         return to_numpy(reward)
@@ -137,6 +139,14 @@ class Batch:
         if index.min() < 0 or index.max() >= len(self.task.bank):
             raise UserError(f"index must be from 0 to {len(self.task.bank) - 1}, got {options['index']}")
         return torch.from_numpy(index.copy())
+
+
+def _check_choices(actions: NDArray[Any], space: gym.Space[Any]) -> None:
+    """Raise where a discrete action is none of the space's."""
+    if isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete):
+        limit = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec
+        if (actions < 0).any() or (actions >= limit).any():
+            raise UserError(f"actions must be of {space}, got values from {actions.min()} to {actions.max()}")
 
 
 def to_numpy(tensor: Tensor) -> NDArray[Any]:
