@@ -164,11 +164,12 @@ def join_tiles(tiles: Tensor, grid: int) -> Tensor:
     return cut.reshape(-1, grid * side, grid * side // width).view(torch.uint8)
 
 
-def spread_tiles(values: Tensor, grid: int, side: int) -> Tensor:
-    """Return one value per tile (B, T) as squares (B, side, side), contiguous."""
-    tile = side // grid
-    rows = values.view(-1, grid, grid).repeat_interleave(tile, dim=2)  # (B, G, s)
-    return rows[:, :, None].expand(-1, -1, tile, -1).reshape(-1, side, side)
+def spread_tiles(values: Tensor, grid: int, out: Tensor) -> Tensor:
+    """Write one value per tile (B, T) to every pixel of squares (B, s, s), and return these."""
+    side = out.shape[-1]
+    rows = values.view(-1, grid, grid).repeat_interleave(side // grid, dim=2)  # (B, G, s)
+    out.unflatten(1, (grid, side // grid)).copy_(rows[:, :, None])
+    return out
 
 
 def _tabulate(
