@@ -45,7 +45,7 @@ REGISTRY = {
     ),
     "usrl/ThresholdSelect-v0": Row(
         task="usrl.envs.threshold:ThresholdTask",
-        settings="usrl.envs.threshold:ThresholdSettings",
+        settings="usrl.envs.threshold_cases:ThresholdSettings",
         max_episode_steps=10,
         summary="Set a threshold and an opening for every tile until the mask fits the lesion",
         segmenter="usrl.agents.threshold_segmenter:ThresholdSegmenter",

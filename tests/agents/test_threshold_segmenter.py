@@ -25,7 +25,8 @@ CPU = torch.device("cpu")
 def make_run(recipe: AgentRecipe, out: Path, **kwargs: Any) -> Run:
     """Return a run of a table that no training has filled: its agent keeps the first thresholds."""
     from usrl.agents.qlearning import TablePolicy
-    from usrl.envs.threshold import ThresholdSettings, ThresholdTask
+    from usrl.envs.threshold import ThresholdTask
+    from usrl.envs.threshold_cases import ThresholdSettings
 
     settings = {"grid": 1, "action": "raster", "observation": "features"} | kwargs
     env = EnvRecipe(id="usrl/ThresholdSelect-v0", kwargs=settings)

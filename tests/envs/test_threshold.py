@@ -63,7 +63,7 @@ def test_dice_is_that_of_the_shown_mask(bank: Bank, index: torch.Tensor, setting
     task = make(bank, margin=0.5, **settings)  # the region holds the whole target
     state = task.reset(index, index * 31)
     for step in range(4):
-        masks, targets = task.mask(state).numpy(), task.tables.targets[state.case].numpy()
+        masks, targets = task.mask(state).numpy(), task.cases.tables.targets[state.case].numpy()
         found = [dice(mask, target) for mask, target in zip(masks, targets, strict=True)]
         assert state.dice.numpy() == pytest.approx(found, abs=1e-6)
         state, _ = task.step(state, actions(task, len(index), step))
@@ -72,8 +72,8 @@ def test_dice_is_that_of_the_shown_mask(bank: Bank, index: torch.Tensor, setting
 def test_a_target_that_the_region_cuts_is_still_counted_whole(bank: Bank) -> None:
     narrow = make(bank, margin=0.0, jitter=0.45, support="rectangle")
     state = narrow.reset(torch.arange(6), torch.arange(6))
-    inside = narrow.tables.targets.flatten(1).sum(dim=1)
-    assert (narrow.tables.target_area > inside + 1).any()
+    inside = narrow.cases.tables.targets.flatten(1).sum(dim=1)
+    assert (narrow.cases.tables.target_area > inside + 1).any()
     assert (state.dice < 1).all()
 
 
@@ -125,11 +125,11 @@ def test_observations_hold_region_mask_and_thresholds(bank: Bank) -> None:
     task = make(bank)
     state, _ = task.step(task.reset(torch.tensor([2]), torch.tensor([1])), torch.tensor([[2, 1] + [1] * 6]))
     seen = task.observe(state)[0]
-    assert torch.equal(seen[0], task.tables.images[state.case[0]])
+    assert torch.equal(seen[0], task.cases.tables.images[state.case[0]])
     assert torch.equal(seen[1], task.mask(state)[0].to(torch.uint8) * 255)
     first, others = seen[2, :32, :32].unique(), seen[2, 32:].unique()
-    assert first.tolist() == [int(task.tables.levels[state.case[0], state.level[0, 0]])]
-    assert others.tolist() == [int(task.tables.levels[state.case[0], state.level[0, 1]])]
+    assert first.tolist() == [int(task.cases.tables.levels[state.case[0], state.level[0, 0]])]
+    assert others.tolist() == [int(task.cases.tables.levels[state.case[0], state.level[0, 1]])]
 
 
 def test_a_bright_object_is_a_dark_one_of_the_inverse_image(bank: Bank) -> None:
@@ -162,8 +162,8 @@ def test_more_tiles_raise_the_ceiling(bank: Bank) -> None:
     for grid in (1, 2, 4):
         task = make(bank, grid=grid, boxes=1)
         state = task.reset(row, row)
-        best = task.best[state.case]
-        ceilings.append(float(task._dice(state.case, best[..., 1], best[..., 0]).mean()))
+        best = task.cases.best[state.case]
+        ceilings.append(float(task.cases.dice(state.case, best[..., 1], best[..., 0]).mean()))
     assert ceilings[0] < ceilings[1] < ceilings[2]
 
 
@@ -171,13 +171,13 @@ def test_cleaned_tiles_are_the_oracles_too(bank: Bank, index: torch.Tensor) -> N
     task = make(bank, clean="largest+holes", thresholds=6, sizes=2, boxes=1)
     row = torch.arange(6)
     state = task.reset(row, row)
-    best = task.best
-    assert (task._dice(state.case, best[..., 1], best[..., 0]) >= state.dice).all()
+    best = task.cases.best
+    assert (task.cases.dice(state.case, best[..., 1], best[..., 0]) >= state.dice).all()
 
 
 def test_boxes_without_jitter_and_margin_are_the_targets_bounding_boxes(bank: Bank) -> None:
     task = make(bank, jitter=0.0, margin=0.0, boxes=1)
-    for region, target in zip(task.regions, bank.targets.numpy(), strict=True):
+    for region, target in zip(task.cases.regions, bank.targets.numpy(), strict=True):
         rows, columns = np.nonzero(target)
         wanted = columns.min() - 0.5, rows.min() - 0.5, columns.max() + 0.5, rows.max() + 0.5
         assert region.box == pytest.approx(wanted)
@@ -190,7 +190,7 @@ def test_a_constant_image_gives_the_whole_support_and_no_reward(bank: Bank) -> N
     after, reward = task.step(state, actions(task, 6, 0))
     assert (reward == 0).all()
     for mask, case in zip(task.mask(after).numpy(), after.case.tolist(), strict=True):
-        assert (mask == task.regions[case].support).all()
+        assert (mask == task.cases.regions[case].support).all()
 
 
 @pytest.mark.parametrize(

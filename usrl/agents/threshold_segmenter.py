@@ -17,7 +17,8 @@ from usrl.data.components import best_overlap, split_components
 from usrl.data.letterbox import Letterbox
 from usrl.data.prompts import bounding_box, check_prompt
 from usrl.data.sample import BoolMask, Box, GrayImage, Prompt, Track
-from usrl.envs.threshold import ThresholdSettings, ThresholdState, ThresholdTask
+from usrl.envs.threshold import ThresholdState, ThresholdTask
+from usrl.envs.threshold_cases import ThresholdSettings
 from usrl.errors import UserError
 from usrl.recipes import DataRecipe, check
 from usrl.registry import find_row
@@ -46,7 +47,7 @@ class _Scene:
         """Return the union of the regions' masks, bool, (H, W)."""
         shape = self.letterbox.native_shape
         united = np.zeros(shape, np.bool_)
-        for region, mask in zip(self.task.regions, self.task.mask(state).cpu().numpy(), strict=True):
+        for region, mask in zip(self.task.cases.regions, self.task.mask(state).cpu().numpy(), strict=True):
             corners = self.letterbox.points_to_native(np.reshape(region.box, (2, 2))).ravel()
             x0, y0, x1, y1 = (float(side) for side in corners)
             united |= place_mask(mask, (x0, y0, x1, y1), shape)
@@ -54,7 +55,7 @@ class _Scene:
 
     def best_mask(self) -> BoolMask:
         """Return the mask of the settings that fit the targets best, bool, (H, W)."""
-        best = self.task.best
+        best = self.task.cases.best
         return self.native_mask(replace(self.start(), level=best[..., 1], size=best[..., 0]))
 
 
