@@ -183,6 +183,17 @@ def test_boxes_without_jitter_and_margin_are_the_targets_bounding_boxes(bank: Ba
         assert region.box == pytest.approx(wanted)
 
 
+def test_regions_lie_around_network_proposals_where_asked(bank: Bank) -> None:
+    shifted = replace(bank, proposals=bank.targets.roll(7, dims=2))
+    task = make(shifted, roi="network", jitter=0.0, margin=0.0, boxes=1)
+    for region, proposal in zip(task.cases.regions, shifted.proposals.numpy(), strict=True):  # type: ignore[union-attr]
+        columns = np.flatnonzero(proposal.any(axis=0))
+        assert region.box[0] == pytest.approx(columns[0] - 0.5)
+        assert region.box[2] == pytest.approx(columns[-1] + 0.5)
+    with pytest.raises(UserError, match="needs a bank with proposals, got one without"):
+        make(replace(bank, proposals=None), roi="network")
+
+
 def test_a_constant_image_gives_the_whole_support_and_no_reward(bank: Bank) -> None:
     flat = replace(bank, images=torch.full_like(bank.images, 90))
     task = make(flat)

@@ -99,8 +99,7 @@ class _Lens:
 class ThresholdSegmenter:
     """Chooses thresholds in each box, in the whole image, or around another segmenter's findings.
 
-    An agent of `roi="box"` needs boxes, or a proposer whose components are boxed; one of `roi="image"`
-    needs neither.
+    An agent of `roi="image"` needs no boxes; any other needs them, or a proposer whose components are boxed.
 
     Args:
         run: A run of a threshold agent's recipe with weights.
@@ -116,7 +115,7 @@ class ThresholdSegmenter:
         recipe = agent_recipe(run)
         settings = check(ThresholdSettings, dict(recipe.env.kwargs), recipe.env.id)
         self._lens = _Lens(settings, recipe.env.max_episode_steps, recipe.data.size, device)
-        self._takes_boxes = settings.roi == "box"
+        self._takes_boxes = settings.roi != "image"
         if proposer is not None and not self._takes_boxes:
             raise UserError(f"{run.path} thresholds whole images and starts from no masks; name it alone")
         self._proposer = proposer

@@ -73,8 +73,9 @@ class ThresholdTask:
     Starting State:
         A row of the bank, uniformly at random. With `roi="box"` the region is the target's bounding box,
         each side moved by up to `jitter` times its extent, grown by `margin`; `boxes` such boxes are
-        prepared for every row, and one is drawn. With `roi="image"` it is the whole image. Every tile
-        starts at the threshold nearest to Otsu's of the region, without an opening.
+        prepared for every row, and one is drawn. `roi="network"` boxes the bank's proposal instead, and
+        `roi="image"` takes the whole image. Every tile starts at the threshold nearest to Otsu's of the
+        region, without an opening.
 
     Episode End:
         Truncation at the step limit, 10 by default. The episode never terminates: to stop on the
@@ -112,9 +113,8 @@ class ThresholdTask:
 
     References:
         Sahba, Tizhoosh, Salama (2008), A reinforcement agent for object segmentation in ultrasound
-        images, Expert Systems with Applications 35:772-780; the same
-        (2008), Application of reinforcement learning for segmentation of transrectal ultrasound images,
-        BMC Medical Imaging 8:8, doi:10.1186/1471-2342-8-8.
+        images, Expert Systems with Applications 35:772-780; the same (2008), Application of
+        reinforcement learning for segmentation of transrectal ultrasound images, BMC Medical Imaging 8:8, doi:10.1186/1471-2342-8-8.
     """
 
     def __init__(
@@ -126,10 +126,11 @@ class ThresholdTask:
             bank: Images and targets.
             settings: Of the environment.
             horizon: Step limit.
-            boxes: One per row of the bank, working px, instead of jittered ones; for `roi="box"`.
+            boxes: One per row of the bank, working px, instead of jittered ones; not for `roi="image"`.
 
         Raises:
-            UserError: If the tiles do not divide the region, or an opening is larger than a tile.
+            UserError: If the tiles do not divide the region, an opening is larger than a tile, or network
+                proposals are asked for and the bank has none.
         """
         self.bank = bank
         self.settings = settings

@@ -36,7 +36,7 @@ class ThresholdSettings(Strict):
     filter: FilterName = "median"
     filter_px: Annotated[int, Field(ge=3, le=31)] = 5
     polarity: Polarity = "dark"
-    roi: Literal["box", "image"] = "box"
+    roi: Literal["box", "network", "image"] = "box"
     support: Literal["ellipse", "rectangle"] = "ellipse"
     margin: Annotated[float, Field(ge=0, le=1)] = 0.1
     jitter: Annotated[float, Field(ge=0, le=0.45)] = 0.2
@@ -56,19 +56,25 @@ class ThresholdCases:
     Args:
         bank: Images and targets.
         settings: Of the environment.
-        boxes: One per row of the bank, working px, instead of jittered ones; for `roi="box"`.
+        boxes: One per row of the bank, working px, instead of jittered ones; not for `roi="image"`.
 
     Raises:
-        UserError: If the tiles do not divide the region, or an opening is larger than a tile.
+        UserError: If the tiles do not divide the region, an opening is larger than a tile, or the boxes of
+            network proposals are asked for and the bank has none.
     """
 
     def __init__(self, bank: Bank, settings: ThresholdSettings, boxes: Sequence[Box] | None) -> None:
         _check(settings)
+        if settings.roi == "network" and boxes is None and bank.proposals is None:
+            raise UserError(
+                "roi='network' needs a bank with proposals, got one without; "
+                "build it with Bank.from_samples(samples, proposals=masks)"
+            )
         self.settings = settings
         self.choices = Choices(
             settings.grid, settings.thresholds, settings.sizes, settings.polarity, settings.clean
         )
-        self.per_row = settings.boxes if settings.roi == "box" and boxes is None else 1
+        self.per_row = settings.boxes if settings.roi != "image" and boxes is None else 1
         self.tile = torch.arange(self.choices.tiles, device=bank.device)
         self._bank = bank
         self._boxes = boxes
@@ -78,7 +84,7 @@ class ThresholdCases:
         """The regions that episodes are played on, `boxes` of each row one after the other."""
         settings = self.settings
         images = self._bank.images.cpu().numpy()
-        ellipse = settings.support == "ellipse" and settings.roi == "box"
+        ellipse = settings.support == "ellipse" and settings.roi != "image"
         return [
             cut_region(images[case // self.per_row], box, settings.margin, settings.side, is_ellipse=ellipse)
             for case, box in enumerate(self._prompts())
@@ -167,7 +173,9 @@ class ThresholdCases:
             return [None] * len(self._bank)
         if self._boxes is not None:
             return list(self._boxes)
-        exact = [_bounding_box(target) for target in self._bank.targets.cpu().numpy()]
+        network = self._bank.proposals if self.settings.roi == "network" else None
+        masks = self._bank.targets if network is None else network
+        exact = [_bounding_box(mask) for mask in masks.cpu().numpy()]
         cases = torch.arange(len(exact) * self.per_row)
         shares = 2 * uniform(episode_keys(torch.full_like(cases, _BOX_SEED), cases), 4) - 1  # (C, 4)
         moves = (shares * self.settings.jitter).tolist()
@@ -191,11 +199,11 @@ def _check(settings: ThresholdSettings) -> None:
         raise UserError(f"filter_px must be odd, got {settings.filter_px}; take {settings.filter_px + 1}")
 
 
-def _bounding_box(target: BoolMask) -> Box:
-    """Return the box of a target; of an empty one, which agents meet at work, that of the image."""
-    if target.any():
-        return bounding_box(target)
-    return -0.5, -0.5, target.shape[1] - 0.5, target.shape[0] - 0.5
+def _bounding_box(mask: BoolMask) -> Box:
+    """Return the box of a mask; of an empty one, which agents meet at work, that of the image."""
+    if mask.any():
+        return bounding_box(mask)
+    return -0.5, -0.5, mask.shape[1] - 0.5, mask.shape[0] - 0.5
 
 
 def _move_sides(box: Box, moves: Sequence[float]) -> Box:
