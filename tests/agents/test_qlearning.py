@@ -85,6 +85,31 @@ def test_values_converge_to_those_of_the_bellman_equation() -> None:
     assert policy.values[0, 0] == pytest.approx(0.25, abs=0.02)
 
 
+class Cut(TaskVecEnv):
+    """Episodes of one step from place 0 to place 1, which the limit of steps ends."""
+
+    def __init__(self) -> None:
+        self.num_envs = 1
+
+    def reset(self) -> np.ndarray:
+        return np.zeros((1, 1), np.uint8)
+
+    def step(self, actions: np.ndarray):  # type: ignore[no-untyped-def, override]
+        info = {"terminal_observation": np.ones(1, np.uint8), "TimeLimit.truncated": True}
+        return self.reset(), np.zeros(1, np.float32), np.ones(1, bool), [info]
+
+
+def test_what_comes_after_the_limit_of_steps_counts() -> None:
+    space = gym.spaces.Box(np.zeros(1, np.uint8), np.array([1], np.uint8), dtype=np.uint8)
+    policy = TablePolicy(space, gym.spaces.Discrete(9))
+    policy.values[1] = 2.0
+    settings = QLearningSettings(learning_rate=0.5, gamma=0.5, epsilon_start=0.0, epsilon_end=0.0)
+    learner = _Learner(policy, settings, Cut())
+    for _ in range(30):
+        learner.step(np.random.default_rng(0), 0.0)
+    assert float(policy.values[0, 4]) == pytest.approx(1.0, abs=1e-3)
+
+
 def deceptive_bank() -> Bank:
     """Return dark lesions beside a bright layer, which Otsu's threshold separates instead of the lesion."""
     rng, rows, columns = np.random.default_rng(0), *np.ogrid[:64, :64]

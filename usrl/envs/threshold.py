@@ -114,7 +114,8 @@ class ThresholdTask:
     References:
         Sahba, Tizhoosh, Salama (2008), A reinforcement agent for object segmentation in ultrasound
         images, Expert Systems with Applications 35:772-780; the same (2008), Application of
-        reinforcement learning for segmentation of transrectal ultrasound images, BMC Medical Imaging 8:8, doi:10.1186/1471-2342-8-8.
+        reinforcement learning for segmentation of transrectal ultrasound images, BMC Medical Imaging 8:8,
+        doi:10.1186/1471-2342-8-8.
     """
 
     def __init__(
