@@ -88,9 +88,9 @@ class RandomWalkerInBox:
         # The walker needs seeds of both kinds, somewhere to walk, and gray levels that differ.
         if np.unique(seeds).size < 3 or crop.image.min() == crop.image.max():
             return crop.finish(crop.ellipse(), self.margin)
-        labels = random_walker(
-            crop.image.astype(np.float64) / 255, seeds, beta=self.beta, mode="cg_j", tol=1e-6
-        )
+        gray = crop.image.astype(np.float64) / 255
+        # Labels are compared, not probabilities: that these leave [0, 1] by a rounding is no news.
+        labels = random_walker(gray, seeds, beta=self.beta, mode="cg_j", tol=1e-6, prob_tol=0.1)
         return crop.finish(labels == _INSIDE, self.margin)
 
 
