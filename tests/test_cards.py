@@ -63,14 +63,17 @@ def test_a_card_gives_the_default_of_every_setting(card: dict[str, Any]) -> None
     assert card["defaults"] == getattr(importlib.import_module(module), name)().model_dump()
 
 
+def pinned_space(pinned: dict[str, Any]) -> gym.Space[Any]:
+    if "choices" in pinned:
+        return gym.spaces.MultiDiscrete(pinned["choices"], np.dtype(pinned["dtype"]).type)
+    return gym.spaces.Box(pinned["low"], pinned["high"], tuple(pinned["shape"]), np.dtype(pinned["dtype"]))
+
+
 @pytest.mark.parametrize("which", ["observation", "action"])
 def test_a_card_gives_the_spaces_of_the_made_environment(
     card: dict[str, Any], which: str, bank: Bank
 ) -> None:
-    space = getattr(gym.make(card["id"], bank=bank), f"{which}_space")
-    pinned = card[which]
-    wanted = gym.spaces.Box(pinned["low"], pinned["high"], tuple(pinned["shape"]), np.dtype(pinned["dtype"]))
-    assert space == wanted
+    assert getattr(gym.make(card["id"], bank=bank), f"{which}_space") == pinned_space(card[which])
 
 
 def test_a_card_pins_the_default_split(card: dict[str, Any]) -> None:

@@ -25,12 +25,14 @@ class Row:
         settings: Import path of its settings.
         max_episode_steps: Step limit.
         summary: One line for listings.
+        segmenter: Import path of what makes a trained agent's run a segmenter.
     """
 
     task: str
     settings: str
     max_episode_steps: int
     summary: str
+    segmenter: str
 
 
 REGISTRY = {
@@ -39,6 +41,14 @@ REGISTRY = {
         settings="usrl.envs.contour:ContourSettings",
         max_episode_steps=10,
         summary="Move the vertices of a closed contour until it fits the lesion",
+        segmenter="usrl.agents.segmenter:ContourSegmenter",
+    ),
+    "usrl/ThresholdSelect-v0": Row(
+        task="usrl.envs.threshold:ThresholdTask",
+        settings="usrl.envs.threshold_cases:ThresholdSettings",
+        max_episode_steps=10,
+        summary="Set a threshold and an opening for every tile until the mask fits the lesion",
+        segmenter="usrl.agents.threshold_segmenter:ThresholdSegmenter",
     ),
 }
 
@@ -83,11 +93,12 @@ def build_task(
     from usrl.recipes import check
 
     row = find_row(env_id)
-    checked = check(_load(row.settings), settings, env_id)
-    task: Task[Any] = _load(row.task)(bank, checked, horizon or row.max_episode_steps)
+    checked = check(load_object(row.settings), settings, env_id)
+    task: Task[Any] = load_object(row.task)(bank, checked, horizon or row.max_episode_steps)
     return task
 
 
-def _load(path: str) -> Any:
+def load_object(path: str) -> Any:
+    """Return what an import path ``module:name`` of the table names."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -3,12 +3,20 @@ import pytest
 from scipy import ndimage
 from skimage.draw import ellipse
 
-from usrl.baselines.classical import CLASSICAL, ChanVeseInBox, OtsuInBox, OtsuThreshold, draw_ellipse
+from usrl.baselines.classical import (
+    CLASSICAL,
+    ChanVeseInBox,
+    OtsuInBox,
+    OtsuThreshold,
+    RandomWalkerInBox,
+    WatershedInBox,
+    draw_ellipse,
+)
 from usrl.data.prompts import bounding_box
 from usrl.errors import UserError
 from usrl.metrics.overlap import dice
 
-PROMPTED = ["otsu-box", "chan-vese", "proposal"]
+PROMPTED = [name for name, method in CLASSICAL.items() if method().track == "prompted"]
 
 
 def make_scene(scale: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +35,20 @@ def test_table_names_are_the_segmenters_names(name):
     assert CLASSICAL[name]().name == name
 
 
-@pytest.mark.parametrize(("name", "least"), [("otsu", 0.85), ("otsu-box", 0.85), ("chan-vese", 0.9)])
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("otsu", 0.85),
+        ("otsu-box", 0.85),
+        ("multi-otsu", 0.85),
+        ("adaptive", 0.85),
+        ("chan-vese", 0.9),
+        ("geodesic", 0.85),
+        ("grabcut", 0.85),
+        ("random-walker", 0.85),
+        ("watershed", 0.85),
+    ],
+)
 @pytest.mark.parametrize("scale", [1, 3])
 def test_a_dark_lesion_is_found_at_any_resolution(name, least, scale):
     image, target = make_scene(scale)
@@ -40,7 +61,7 @@ def test_a_dark_lesion_is_found_at_any_resolution(name, least, scale):
     assert dice(mask, target) > least
 
 
-@pytest.mark.parametrize("segmenter", [OtsuInBox(), ChanVeseInBox()])
+@pytest.mark.parametrize("segmenter", [OtsuInBox(), ChanVeseInBox(), RandomWalkerInBox(), WatershedInBox()])
 def test_methods_improve_on_the_ellipse_that_they_start_from(segmenter):
     image, target = make_scene()
     x0, y0, x1, y1 = bounding_box(target)
@@ -61,11 +82,13 @@ def test_masks_of_several_boxes_are_united(name):
 @pytest.mark.parametrize("name", PROMPTED)
 def test_a_prompted_method_stays_near_its_box(name):
     image, _ = make_scene()
-    rows, columns = np.nonzero(CLASSICAL[name]().segment(image, ((40.0, 30.0, 90.0, 70.0),)))
-    assert rows.min() >= 30 - 4
-    assert rows.max() <= 70 + 4
-    assert columns.min() >= 40 - 5
-    assert columns.max() <= 90 + 5
+    method = CLASSICAL[name]()
+    margin = getattr(method, "margin", 0.1)
+    rows, columns = np.nonzero(method.segment(image, ((40.0, 30.0, 90.0, 70.0),)))
+    assert rows.min() >= 30 - 40 * margin
+    assert rows.max() <= 70 + 40 * margin
+    assert columns.min() >= 40 - 50 * margin
+    assert columns.max() <= 90 + 50 * margin
 
 
 @pytest.mark.parametrize("name", CLASSICAL)

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
+from usrl.agents.threshold_segmenter import ORACLES
 from usrl.baselines.classical import CLASSICAL
 from usrl.errors import UserError
 from usrl.evaluation.segmenter import open_segmenter
-from usrl.recipes import AgentRecipe, NetworkRecipe
+from usrl.recipes import AgentRecipe, EnvRecipe, NetworkRecipe
 from usrl.runs import create_run
 
 CPU = torch.device("cpu")
@@ -26,7 +27,7 @@ def stand_ins(monkeypatch, tmp_path):
             self.track = "prompted" if proposer is None else "automatic"
 
     monkeypatch.setattr("usrl.evaluation.segmenter.NetworkSegmenter", Network)
-    monkeypatch.setattr("usrl.evaluation.segmenter.ContourSegmenter", Agent)
+    monkeypatch.setattr("usrl.agents.segmenter.ContourSegmenter", Agent)
     for name, recipe in (("net", NetworkRecipe(kind="network")), ("agent", AgentRecipe())):
         create_run(tmp_path / name, recipe).weights_path.write_bytes(b"")
     return Network, Agent
@@ -42,6 +43,24 @@ def test_runs_open_by_the_kind_of_their_recipe(stand_ins, tmp_path):
     assert isinstance(network, stand_ins[0])
     assert isinstance(agent, stand_ins[1])
     assert agent.proposer is None
+
+
+def test_the_environment_of_an_agent_chooses_its_segmenter(stand_ins, monkeypatch, tmp_path):
+    class Thresholds:
+        def __init__(self, run, device, proposer=None):
+            self.name, self.proposer = run.path.name, proposer
+
+    monkeypatch.setattr("usrl.agents.threshold_segmenter.ThresholdSegmenter", Thresholds)
+    recipe = AgentRecipe(env=EnvRecipe(id="usrl/ThresholdSelect-v0"))
+    create_run(tmp_path / "levels", recipe).weights_path.write_bytes(b"")
+    assert isinstance(open_segmenter(str(tmp_path / "levels"), CPU), Thresholds)
+    assert isinstance(open_segmenter(str(tmp_path / "agent"), CPU), stand_ins[1])
+    assert open_segmenter(f"otsu+{tmp_path / 'levels'}", CPU).proposer.name == "otsu"
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_ceilings_open_by_name(name):
+    assert open_segmenter(name, CPU).name == name
 
 
 def test_a_chain_gives_the_agent_a_proposer(stand_ins, tmp_path):

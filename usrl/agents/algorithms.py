@@ -2,9 +2,11 @@
 
 import importlib
 import inspect
+from pathlib import Path
 from typing import Any
 
 import stable_baselines3
+import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
@@ -13,8 +15,11 @@ from stable_baselines3.common.utils import LinearSchedule
 from usrl.agents.cloning import Cloning
 from usrl.agents.device_ppo import DevicePPO
 from usrl.agents.policies import ContourPolicy
+from usrl.agents.qlearning import Q_LEARNING, TablePolicy
+from usrl.envs.task import Task
 from usrl.errors import UserError, suggest
 from usrl.recipes import AgentRecipe
+from usrl.runs import load_weights
 
 POLICIES: dict[str, type[BasePolicy]] = {"ContourPolicy": ContourPolicy}
 """Our own policies; the others are those that an algorithm knows."""
@@ -36,7 +41,8 @@ def find_algorithm(name: str) -> type[BaseAlgorithm]:
         pass
     if name not in known:
         raise UserError(
-            f"algorithm: unknown name {name!r}; {suggest(name, known)} (`pip install sb3-contrib` adds more)"
+            f"algorithm: unknown name {name!r}; {suggest(name, [*known, Q_LEARNING])} "
+            "(`pip install sb3-contrib` adds more)"
         )
     return known[name]
 
@@ -77,12 +83,32 @@ def build_policy(
     Raises:
         UserError: If the algorithm, the policy or its arguments are unknown.
     """
+    if recipe.algorithm == Q_LEARNING:
+        return TablePolicy(observation_space, action_space)
     algorithm = find_algorithm(recipe.algorithm)
     policy = find_policy(recipe.policy, algorithm)
     try:
         return policy(observation_space, action_space, lambda _: 0.0, **recipe.policy_kwargs)  # type: ignore[arg-type]
     except TypeError as error:
         raise UserError(f"policy_kwargs: {recipe.policy} does not take these ({error})") from None
+
+
+def load_policy(path: Path, recipe: AgentRecipe, task: Task[Any], device: torch.device) -> BasePolicy:
+    """Return the trained policy of a recipe, ready to act.
+
+    Args:
+        path: Weight file.
+        recipe: What was trained.
+        task: For its spaces.
+        device: Where the policy computes.
+
+    Raises:
+        UserError: As `build_policy`, or if the weights are unusable.
+    """
+    policy = build_policy(recipe, task.observation_space, task.action_space)
+    load_weights(path, policy)
+    policy.set_training_mode(False)
+    return policy.to(device)
 
 
 def _schedule(name: str, value: Any) -> Any:

@@ -55,7 +55,7 @@ class TrainingCallback(BaseCallback):
             self._next_evaluation += recipe.evaluate_every
             self._next_checkpoint += recipe.checkpoint_every
         self._episodes: dict[str, list[Tensor]] = {name: [] for name in EPISODE_FIGURES}
-        self._bar = _progress_bar()
+        self._bar = training_bar()
         self._bar_task = self._bar.add_task("training", total=recipe.total_steps, score="")
 
     def _on_training_start(self) -> None:
@@ -134,7 +134,8 @@ def _training_tensors(model: BaseAlgorithm) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _progress_bar() -> rich_progress.Progress:
+def training_bar() -> rich_progress.Progress:
+    """Return a progress bar of steps with the best validation Dice; tasks set the field ``score``."""
     return rich_progress.Progress(
         rich_progress.TextColumn("{task.description}"),
         rich_progress.BarColumn(),

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from usrl.agents.algorithms import build_policy
+from usrl.agents.algorithms import load_policy
 from usrl.agents.rollout import play
 from usrl.agents.training import agent_recipe
 from usrl.data.bank import MIN_AREA_PX, Bank
@@ -23,7 +23,7 @@ from usrl.errors import UserError
 from usrl.geometry.area import rasterise
 from usrl.geometry.polygon import ellipse_in_box, polygon_of_mask
 from usrl.registry import build_task
-from usrl.runs import Run, load_weights
+from usrl.runs import Run
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,7 @@ class ContourSegmenter:
         blank = np.zeros((self._recipe.data.size,) * 2, np.uint8)
         task = self._task(blank, [blank.astype(bool)])
         self._vertices = task.settings.vertices
-        policy = build_policy(self._recipe, task.observation_space, task.action_space)
-        load_weights(run.weights_path, policy)
-        self._policy = policy.to(device)
-        self._policy.set_training_mode(False)
+        self._policy = load_policy(run.weights_path, self._recipe, task, device)
 
     def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
         """Return the refined mask, bool, (H, W); see `usrl.evaluation.segmenter.Segmenter`."""

@@ -12,6 +12,7 @@ from stable_baselines3.common.logger import configure
 
 from usrl.agents.algorithms import check_hyperparameters, find_algorithm, find_policy
 from usrl.agents.callbacks import Progress, TrainingCallback
+from usrl.agents.qlearning import Q_LEARNING, train_table
 from usrl.agents.starting import ValueWarmup, load_start
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.baselines.proposals import read_proposals
@@ -28,6 +29,8 @@ from usrl.runs import Run, load_optimizer, load_state, load_tensors
 def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None:
     """Train the agent of a run's recipe and write weights, checkpoint, log and TensorBoard scalars.
 
+    The algorithm is one of Stable-Baselines3 or sb3-contrib, or `q-learning` (which writes no scalars).
+
     The weights are those of the evaluation with the best mean Dice over the validation lesions.
 
     Args:
@@ -40,6 +43,10 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
     """
     recipe = agent_recipe(run)
     train, val = load_train_and_val(recipe.data, run.split_path)
+    if recipe.algorithm == Q_LEARNING:  # a table gains nothing from a GPU
+        cpu = torch.device("cpu")
+        train_table(run, _task(recipe, train, cpu), _task(recipe, val, cpu), resume=resume)
+        return
     venv = TaskVecEnv(_task(recipe, train, device), recipe.num_envs)
     model = _build_model(recipe, venv, device)
     model.set_logger(configure(str(run.path / "tb"), ["tensorboard"]))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvStepReturn
 from torch import Tensor
 
-from usrl.envs.batch import Batch, check_finite, send, to_numpy
+from usrl.envs.batch import Batch, check_actions, send, to_numpy
 from usrl.envs.task import Task
 
 EPISODE_FIGURES = ("initial_dice", "dice")
@@ -110,7 +110,7 @@ class TaskVecEnv(VecEnv):
         Raises:
             UserError: If the actions have another shape or are not finite.
         """
-        check_finite(self._actions)
+        check_actions(self._actions, self.action_space)
         step = self.step_tensors(torch.from_numpy(self._actions))
         done = np.zeros(self.num_envs, bool)
         done[step.ended] = True

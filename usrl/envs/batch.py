@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -105,9 +106,9 @@ class Batch:
         """Apply actions (B, ...); return the rewards, float32 (B,).
 
         Raises:
-            UserError: If the actions have another shape or are not finite.
+            UserError: If the actions have another shape, are not finite, or are no choice that there is.
         """
-        check_finite(actions)
+        check_actions(actions, self.task.action_space)
         return to_numpy(self.step_tensors(torch.from_numpy(actions)))
 
     def step_tensors(self, actions: Tensor) -> Tensor:
@@ -152,10 +153,18 @@ class Batch:
         return torch.from_numpy(index.copy())
 
 
-def check_finite(actions: NDArray[Any]) -> None:
-    """Raise a `UserError` if an action is not finite."""
+def check_actions(actions: NDArray[Any], space: gym.Space[Any]) -> None:
+    """Check actions (B, ...) before they leave the host.
+
+    Raises:
+        UserError: If one is not finite, or a discrete one is none of the space's.
+    """
     if not np.isfinite(actions).all():
         raise UserError("actions must be finite, got nan or inf; the policy has diverged")
+    if isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete):
+        limit = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec
+        if (actions < 0).any() or (actions >= limit).any():
+            raise UserError(f"actions must be of {space}, got values from {actions.min()} to {actions.max()}")
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:

@@ -12,6 +12,8 @@ TARGET_COLOR = (0, 158, 115)
 PROPOSAL_COLOR = (230, 159, 0)
 CONTOUR_COLOR = (86, 180, 233)
 _LEGEND = (("target", TARGET_COLOR), ("proposal", PROPOSAL_COLOR), ("contour", CONTOUR_COLOR))
+_TEXT_COLOR = (255, 255, 255)
+_GRID_COLOR = (110, 110, 110)
 _BAR_PX = 28
 _SHIFT_BITS = 4
 
@@ -40,12 +42,59 @@ def draw_contour_step(
         cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB
     )
     if target is not None:
-        large = cv2.resize(target.astype(np.uint8), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_LINEAR_EXACT)
-        outlines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(frame, outlines, -1, TARGET_COLOR, 2, cv2.LINE_AA)
+        _draw_outlines(frame, target, TARGET_COLOR, 2)
     _draw_polygons(frame, proposal, scale, PROPOSAL_COLOR, 1)
     _draw_polygons(frame, vertices, scale, CONTOUR_COLOR, 2)
-    return np.concatenate([_bar([(caption, (255, 255, 255))]), frame, _bar(list(_LEGEND))])
+    return np.concatenate([_bar([(caption, _TEXT_COLOR)]), frame, _bar(list(_LEGEND))])
+
+
+def draw_mask_step(
+    image: NDArray[np.uint8],
+    target: NDArray[np.bool_] | None,
+    start: NDArray[np.bool_],
+    mask: NDArray[np.bool_],
+    levels: NDArray[np.uint8],
+    caption: str,
+) -> NDArray[np.uint8]:
+    """Draw image, target, first and current mask, and the threshold of each tile as a number.
+
+    Args:
+        image: uint8, (S, S).
+        target: bool, (S, S); None where it is unknown.
+        start: Mask at the start, bool, (S, S).
+        mask: Mask now, bool, (S, S).
+        levels: Threshold of each tile, gray level, (G, G).
+        caption: One line of text.
+
+    Returns:
+        RGB, uint8, (SIDE_PX + two bars, SIDE_PX, 3).
+    """
+    frame = cv2.cvtColor(
+        cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB
+    )
+    tile = SIDE_PX / len(levels)
+    for row, column in np.ndindex(levels.shape):
+        corner = (round(column * tile), round(row * tile))
+        far = (round((column + 1) * tile) - 1, round((row + 1) * tile) - 1)
+        cv2.rectangle(frame, corner, far, _GRID_COLOR, 1)
+        place = (corner[0] + 6, corner[1] + 18)
+        cv2.putText(
+            frame, str(levels[row, column]), place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, _TEXT_COLOR, 1, cv2.LINE_AA
+        )
+    if target is not None:
+        _draw_outlines(frame, target, TARGET_COLOR, 2)
+    _draw_outlines(frame, start, PROPOSAL_COLOR, 1)
+    _draw_outlines(frame, mask, CONTOUR_COLOR, 2)
+    legend = [("target", TARGET_COLOR), ("start", PROPOSAL_COLOR), ("mask", CONTOUR_COLOR)]
+    return np.concatenate([_bar([(caption, _TEXT_COLOR)]), frame, _bar(legend)])
+
+
+def _draw_outlines(
+    frame: NDArray[np.uint8], mask: NDArray[np.bool_], color: tuple[int, int, int], thickness: int
+) -> None:
+    large = cv2.resize(mask.astype(np.uint8), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_LINEAR_EXACT)
+    outlines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(frame, outlines, -1, color, thickness, cv2.LINE_AA)
 
 
 def _draw_polygons(

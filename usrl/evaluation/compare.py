@@ -20,7 +20,7 @@ from usrl.errors import UserError
 from usrl.evaluation.progress import ImageProgress, show_progress
 from usrl.evaluation.report import write_report
 from usrl.evaluation.scoring import NSD_TOLERANCE, score_case
-from usrl.evaluation.segmenter import Refiner, Segmenter
+from usrl.evaluation.segmenter import Refiner, Segmenter, predict
 from usrl.evaluation.summary import (
     Case,
     Comparison,
@@ -170,7 +170,7 @@ def _score_negatives(
 
 def _segment(name: str, method: Segmenter, sample: Sample, prompt: Prompt | None) -> tuple[BoolMask, float]:
     start = time.perf_counter()
-    pred = method.segment(sample.image, prompt)
+    pred = predict(method, sample, prompt)
     seconds = time.perf_counter() - start
     if pred.shape != sample.image.shape or pred.dtype != bool:
         raise UserError(

@@ -9,7 +9,7 @@ from usrl.data.prompts import bounding_box
 from usrl.data.sample import BoolMask, GrayImage, Prompt
 from usrl.evaluation.figures import encode_film, encode_picture
 from usrl.evaluation.overlay import STYLES, Picture, fit_scale, overlay
-from usrl.evaluation.segmenter import Refiner
+from usrl.evaluation.segmenter import Refiner, predict
 from usrl.evaluation.summary import Comparison
 from usrl.metrics.overlap import dice
 
@@ -55,7 +55,7 @@ def _case(comparison: Comparison, method: str, name: str, label: str) -> str:
     segmenter, sample = comparison.methods[method], comparison.samples[name]
     prompt = comparison.prompts[name] if segmenter.track == "prompted" else None
     masks = {"target": sample.target}
-    pred = segmenter.segment(sample.image, prompt)
+    pred = predict(segmenter, sample, prompt)
     text = f"Dice {dice(pred, sample.target):.3f}"
     if isinstance(segmenter, Refiner):
         masks["proposal"] = segmenter.propose(sample.image, prompt)

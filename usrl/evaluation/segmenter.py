@@ -7,13 +7,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from usrl.agents.segmenter import ContourSegmenter
+from usrl.agents.threshold_segmenter import ORACLES
 from usrl.baselines.classical import CLASSICAL
 from usrl.baselines.prompted import PromptedNetworkSegmenter
 from usrl.baselines.segmenter import NetworkSegmenter
-from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
+from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError, suggest
-from usrl.runs import open_run
+from usrl.recipes import NetworkRecipe
+from usrl.registry import find_row, load_object
+from usrl.runs import Run, open_run
 
 
 class Segmenter(Protocol):
@@ -64,13 +66,28 @@ class Refiner(Segmenter, Protocol):
         """Return one picture per step of the refinement, uint8, shape (h, w, 3), proposal first."""
 
 
+@runtime_checkable
+class Ceiling(Segmenter, Protocol):
+    """The best of a family of methods, chosen with the reference: what the family can reach."""
+
+    def reach(self, image: GrayImage, prompt: Prompt | None, target: BoolMask) -> BoolMask:
+        """Return the best mask, bool, shape (H, W)."""
+
+
+def predict(segmenter: Segmenter, sample: Sample, prompt: Prompt | None) -> BoolMask:
+    """Return a method's mask of a sample, bool, shape (H, W); of a ceiling, its best."""
+    if isinstance(segmenter, Ceiling):
+        return segmenter.reach(sample.image, prompt, sample.target)
+    return segmenter.segment(sample.image, prompt)
+
+
 def open_segmenter(spec: str, device: torch.device) -> Segmenter:
     """Return the segmenter that a command line names.
 
     Args:
-        spec: The name of a classical method (`usrl.baselines.classical.CLASSICAL`), the path of a run, or
-            ``FIRST+RUN``: an agent's run that starts from the masks of an automatic method or a network's
-            run instead of boxes.
+        spec: The name of a classical method (`usrl.baselines.classical.CLASSICAL`) or of a ceiling
+            (`usrl.agents.threshold_segmenter.ORACLES`), the path of a run, or ``FIRST+RUN``: an agent's
+            run that starts from the masks of an automatic method or a network's run instead of boxes.
         device: Where networks and policies compute.
 
     Raises:
@@ -78,11 +95,13 @@ def open_segmenter(spec: str, device: torch.device) -> Segmenter:
     """
     if spec in CLASSICAL:
         return CLASSICAL[spec]()
+    if spec in ORACLES:
+        return ORACLES[spec]
     if not Path(spec).exists() and "+" in spec:
         first, _, second = spec.rpartition("+")
         return _open_run(second, device, proposer=open_segmenter(first, device))
     if not Path(spec).exists() and "/" not in spec:
-        raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, CLASSICAL)}")
+        raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, [*CLASSICAL, *ORACLES])}")
     return _open_run(spec, device)
 
 
@@ -90,7 +109,7 @@ def _open_run(path: str, device: torch.device, proposer: Segmenter | None = None
     run = open_run(path)
     if proposer is None:
         if run.recipe.kind == "agent":
-            return ContourSegmenter(run, device)
+            return _open_agent(run, device, None)
         return (NetworkSegmenter if run.recipe.prompt == "none" else PromptedNetworkSegmenter)(run, device)
     if run.recipe.kind != "agent":
         raise UserError(
@@ -100,4 +119,11 @@ def _open_run(path: str, device: torch.device, proposer: Segmenter | None = None
         raise UserError(
             f"{proposer.name} needs boxes itself; an agent takes proposals from automatic methods"
         )
-    return ContourSegmenter(run, device, proposer=proposer)
+    return _open_agent(run, device, proposer)
+
+
+def _open_agent(run: Run, device: torch.device, proposer: Segmenter | None) -> Segmenter:
+    """Return the segmenter of an agent's run, which follows from its environment."""
+    assert not isinstance(run.recipe, NetworkRecipe)
+    segmenter: Segmenter = load_object(find_row(run.recipe.env.id).segmenter)(run, device, proposer=proposer)
+    return segmenter

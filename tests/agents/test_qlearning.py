@@ -1,0 +1,182 @@
+"""Q-learning with a table."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from usrl.agents.algorithms import build_policy, find_algorithm
+from usrl.agents.qlearning import QLearningSettings, TablePolicy, _Learner, train_table
+from usrl.agents.rollout import evaluate_policy
+from usrl.agents.training import train_agent
+from usrl.agents.vec_env import TaskVecEnv
+from usrl.data.bank import Bank
+from usrl.errors import UserError
+from usrl.recipes import AgentRecipe, EnvRecipe, dump_recipe
+from usrl.registry import build_task
+from usrl.runs import create_run, load_tensors
+
+CPU = torch.device("cpu")
+KWARGS: dict[str, Any] = {"grid": 1, "action": "raster", "observation": "features", "boxes": 1}
+
+
+@pytest.fixture
+def table(recipe: AgentRecipe) -> AgentRecipe:
+    """A short training of a table."""
+    env = EnvRecipe(id="usrl/ThresholdSelect-v0", kwargs=KWARGS)
+    changed = {"env": env, "algorithm": "q-learning", "policy": "TablePolicy", "policy_kwargs": {}}
+    return recipe.model_copy(update=changed | {"hyperparameters": {"gamma": 0.5}})
+
+
+def small_policy() -> TablePolicy:
+    observations = gym.spaces.Box(np.zeros(3, np.uint8), np.array([1, 4, 2], np.uint8), dtype=np.uint8)
+    return TablePolicy(observations, gym.spaces.Discrete(9))
+
+
+def test_every_observation_has_a_row_of_its_own() -> None:
+    policy = small_policy()
+    every = torch.cartesian_prod(torch.arange(2), torch.arange(5), torch.arange(3)).to(torch.uint8)
+    assert policy.rows(every).tolist() == list(range(30))
+    assert policy.values.shape == (30, 9)
+
+
+def test_a_state_that_was_never_met_changes_nothing() -> None:
+    action, _ = small_policy().predict(np.array([[1, 2, 0], [0, 0, 0]], np.uint8), deterministic=True)
+    assert action.tolist() == [4, 4]
+
+
+def test_the_policy_acts_by_the_highest_value() -> None:
+    policy = small_policy()
+    policy.values[7, 2] = 1.0
+    action, _ = policy.predict(np.array([[0, 2, 1]], np.uint8), deterministic=True)
+    assert action.tolist() == [2]
+
+
+class Chain(TaskVecEnv):
+    """Three places in a row; action 5 goes right and the last step is paid 1, every other goes left."""
+
+    def __init__(self) -> None:
+        self.num_envs = 4
+        self.place = np.zeros(4, np.int64)
+
+    def reset(self) -> np.ndarray:
+        return self.place[:, None].astype(np.uint8)
+
+    def step(self, actions: np.ndarray):  # type: ignore[no-untyped-def, override]
+        right = actions == 5
+        paid = (right & (self.place == 2)).astype(np.float32)
+        self.place = np.where(right, np.minimum(self.place + 1, 2), np.maximum(self.place - 1, 0))
+        return self.reset(), paid, np.zeros(4, bool), [{} for _ in range(4)]
+
+
+def test_values_converge_to_those_of_the_bellman_equation() -> None:
+    space = gym.spaces.Box(np.zeros(1, np.uint8), np.array([2], np.uint8), dtype=np.uint8)
+    policy = TablePolicy(space, gym.spaces.Discrete(9))
+    settings = QLearningSettings(learning_rate=0.5, gamma=0.5, epsilon_start=1.0, epsilon_end=1.0)
+    learner, rng = _Learner(policy, settings, Chain()), np.random.default_rng(0)
+    for _ in range(4000):
+        learner.step(rng, 0.0)
+    # At the end 1 / (1 - gamma) = 2; one and two steps before it half and a quarter of that.
+    assert policy.values[:, 5].tolist() == pytest.approx([0.5, 1.0, 2.0], abs=0.02)
+    assert policy.values[0, 0] == pytest.approx(0.25, abs=0.02)
+
+
+class Cut(TaskVecEnv):
+    """Episodes of one step from place 0 to place 1, which the limit of steps ends."""
+
+    def __init__(self) -> None:
+        self.num_envs = 1
+
+    def reset(self) -> np.ndarray:
+        return np.zeros((1, 1), np.uint8)
+
+    def step(self, actions: np.ndarray):  # type: ignore[no-untyped-def, override]
+        info = {"terminal_observation": np.ones(1, np.uint8), "TimeLimit.truncated": True}
+        return self.reset(), np.zeros(1, np.float32), np.ones(1, bool), [info]
+
+
+def test_what_comes_after_the_limit_of_steps_counts() -> None:
+    space = gym.spaces.Box(np.zeros(1, np.uint8), np.array([1], np.uint8), dtype=np.uint8)
+    policy = TablePolicy(space, gym.spaces.Discrete(9))
+    policy.values[1] = 2.0
+    settings = QLearningSettings(learning_rate=0.5, gamma=0.5, epsilon_start=0.0, epsilon_end=0.0)
+    learner = _Learner(policy, settings, Cut())
+    for _ in range(30):
+        learner.step(np.random.default_rng(0), 0.0)
+    assert float(policy.values[0, 4]) == pytest.approx(1.0, abs=1e-3)
+
+
+def deceptive_bank() -> Bank:
+    """Return dark lesions beside a bright layer, which Otsu's threshold separates instead of the lesion."""
+    rng, rows, columns = np.random.default_rng(0), *np.ogrid[:64, :64]
+    targets = [np.hypot(rows - 40, columns - x) < 10 for x in (24, 30, 36, 40)]
+    levels = [np.where(t, 60, np.where(rows < 32, 230, 90)) + rng.normal(0, 6, t.shape) for t in targets]
+    images = torch.from_numpy(np.stack(levels).clip(1, 255).astype(np.uint8))
+    return Bank(images, torch.from_numpy(np.stack(targets)), None, tuple("abcd"), (0, 1, 2, 3))
+
+
+def test_a_table_learns_and_its_run_opens(table: AgentRecipe, out: Path) -> None:
+    longer = table.model_copy(update={"total_steps": 8000, "evaluate_every": 2000, "num_envs": 32})
+    run = create_run(out, longer)
+    task = build_task(longer.env.id, deceptive_bank(), KWARGS | {"margin": 0.5, "support": "rectangle"})
+    train_table(run, task, task, resume=False)
+    rows = run.read_log()
+    assert [row["step"] for row in rows] == [0, 2016, 4032, 6048, 8000]
+    assert rows[0]["val_dice"] == rows[0]["val_initial_dice"]
+    policy = build_policy(longer, task.observation_space, task.action_space)
+    policy.load_state_dict(load_tensors(run.weights_path)[0])
+    reached = evaluate_policy(task, policy)
+    assert reached["initial_dice"] < 0.7
+    assert reached["dice"] > reached["initial_dice"] + 0.2
+
+
+def test_two_trainings_of_one_seed_agree(table: AgentRecipe, tmp_path: Path) -> None:
+    runs = [create_run(tmp_path / name, table) for name in "ab"]
+    for run in runs:
+        train_agent(run, CPU)
+    one, other = (load_tensors(run.checkpoint_path)[0]["values"] for run in runs)
+    assert torch.equal(one, other)
+    assert (one != small_policy().values[0, 0]).any()
+
+
+def test_a_resumed_table_goes_on_with_a_whole_log(table: AgentRecipe, out: Path) -> None:
+    train_agent(create_run(out, table.model_copy(update={"total_steps": 160})), CPU)
+    (out / "recipe.yaml").write_text(dump_recipe(table))
+    with (out / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"step": 240, "seconds": 1.0}) + "\n")
+    run = create_run(out, table, resume=True)
+    train_agent(run, CPU, resume=True)
+    assert [row["step"] for row in run.read_log()] == [0, 160, 320]
+    assert load_tensors(run.checkpoint_path)[1]["step"] == 320
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"policy": "CnnPolicy"}, "q-learning wants TablePolicy without arguments, got 'CnnPolicy'"),
+        ({"hyperparameters": {"gama": 0.5}}, "unknown key 'gama'; did you mean 'gamma'"),
+        (
+            {"env": EnvRecipe(id="usrl/ThresholdSelect-v0", kwargs={"observation": "features"})},
+            "wants a Discrete action, got MultiDiscrete",
+        ),
+        (
+            {"env": EnvRecipe(id="usrl/ThresholdSelect-v0", kwargs={"action": "raster"})},
+            "wants observations of at most 1000000 states",
+        ),
+        ({"env": EnvRecipe()}, "wants a Discrete action, got Box"),
+    ],
+)
+def test_recipes_that_no_table_fits_are_explained(
+    table: AgentRecipe, out: Path, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train_agent(create_run(out, table.model_copy(update=change)), CPU)
+
+
+def test_a_misspelt_algorithm_is_offered_the_table() -> None:
+    with pytest.raises(UserError, match="unknown name 'q-lerning'; did you mean 'q-learning'"):
+        find_algorithm("q-lerning")

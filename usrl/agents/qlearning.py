@@ -1,0 +1,175 @@
+"""Q-learning with a table, for observations and actions of few values: the agent of 2008.
+
+An offline stage fills the table from images with references; in use the table is read and needs none.
+"""
+
+import time
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from pydantic import Field
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
+from torch import Tensor
+
+from usrl.agents.callbacks import Progress, training_bar
+from usrl.agents.rollout import evaluate_policy
+from usrl.agents.vec_env import TaskVecEnv
+from usrl.envs.task import Task
+from usrl.errors import UserError
+from usrl.recipes import AgentRecipe, Strict, check
+from usrl.runs import Run, load_state, load_tensors, save_tensors
+
+Q_LEARNING = "q-learning"
+"""Name of the algorithm in recipes."""
+POLICY = "TablePolicy"
+MAX_STATES = 1_000_000
+_PREFERENCE = 1e-6
+"""Head start of the middle action, so that a state that was never met changes nothing."""
+
+
+class QLearningSettings(Strict):
+    """Hyperparameters: step size, discount, and exploration from the first step to the last."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    epsilon_start: Annotated[float, Field(ge=0, le=1)] = 1.0
+    epsilon_end: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+
+class TablePolicy(BasePolicy):
+    """A value for every state and action; acts by the highest.
+
+    Args:
+        observation_space: uint8 Box (F,) from 0 to a small number each.
+        action_space: Discrete.
+
+    Raises:
+        UserError: If the spaces are others, or have more than a million states.
+    """
+
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+        shape = observation_space.shape or ()
+        if not isinstance(action_space, spaces.Discrete) or not isinstance(observation_space, spaces.Box):
+            raise UserError(f"{Q_LEARNING} wants a Discrete action, got {action_space}; set action: raster")
+        radix = observation_space.high.astype(np.int64).ravel() + 1
+        if len(shape) != 1 or np.log(radix).sum() > np.log(MAX_STATES):
+            raise UserError(
+                f"{Q_LEARNING} wants observations of at most {MAX_STATES} states, got {observation_space}; "
+                "set observation: features"
+            )
+        super().__init__(observation_space, action_space)
+        place = np.concatenate([np.cumprod(radix[::-1])[-2::-1], [1]])
+        self.place: Tensor
+        self.values: Tensor
+        self.register_buffer("place", torch.from_numpy(place), persistent=False)
+        values = torch.zeros(int(radix.prod()), int(action_space.n))
+        values[:, action_space.n // 2] = _PREFERENCE
+        self.register_buffer("values", values)
+
+    def rows(self, observation: Tensor) -> Tensor:
+        """Return the states of observations (B, F) as rows of the table, int64, (B,)."""
+        return (observation.to(torch.int64) * self.place).sum(dim=1)
+
+    def _predict(self, observation: Tensor | dict[str, Tensor], deterministic: bool = False) -> Tensor:
+        assert isinstance(observation, Tensor)
+        return self.values[self.rows(observation)].argmax(dim=1)
+
+
+def train_table(run: Run, train: Task[Any], val: Task[Any], *, resume: bool) -> None:
+    """Fill the table of a run's recipe; writes weights, checkpoint and log as any agent's training.
+
+    Args:
+        run: A run of an agent's recipe.
+        train: Task over the training bank.
+        val: Task over the validation bank.
+        resume: Go on from the run's checkpoint where there is one.
+
+    Raises:
+        UserError: If the recipe or the checkpoint is unusable.
+    """
+    recipe = run.recipe
+    assert isinstance(recipe, AgentRecipe)
+    if recipe.policy != POLICY or recipe.policy_kwargs:
+        raise UserError(f"policy: {Q_LEARNING} wants {POLICY} without arguments, got {recipe.policy!r}")
+    settings = check(QLearningSettings, dict(recipe.hyperparameters), "hyperparameters")
+    policy, progress = TablePolicy(train.observation_space, train.action_space), Progress()
+    if resume and run.checkpoint_path.exists():
+        tensors, facts = load_tensors(run.checkpoint_path)
+        load_state(policy, tensors, run.checkpoint_path)
+        progress = Progress(**facts)
+    run.truncate_log(progress.step)
+    learner = _Learner(policy, settings, TaskVecEnv(train, recipe.num_envs, recipe.seed + progress.step))
+    keeper = _Keeper(run, recipe, policy, val, progress)
+    rng = np.random.default_rng([recipe.seed, progress.step])
+    with training_bar() as bar:
+        shown = bar.add_task("training", total=recipe.total_steps, completed=progress.step, score="")
+        keeper.visit()
+        while progress.step < recipe.total_steps:
+            learner.step(rng, progress.step / recipe.total_steps)
+            progress.step += recipe.num_envs
+            keeper.visit()
+            bar.update(shown, completed=progress.step, score=f"val Dice {progress.best:.3f}")
+
+
+class _Learner:
+    """Acts and updates the table."""
+
+    def __init__(self, policy: TablePolicy, settings: QLearningSettings, venv: TaskVecEnv) -> None:
+        self._policy, self._settings, self._venv = policy, settings, venv
+        self._rows = self._table_rows(venv.reset())
+
+    def step(self, rng: np.random.Generator, done_share: float) -> None:
+        """Take one step in every environment and learn from it."""
+        settings, values = self._settings, self._policy.values.numpy()
+        epsilon = settings.epsilon_start + done_share * (settings.epsilon_end - settings.epsilon_start)
+        actions = values[self._rows].argmax(axis=1)
+        explores = rng.random(len(actions)) < epsilon
+        actions[explores] = rng.integers(values.shape[1], size=int(explores.sum()))
+        seen, rewards, done, infos = self._venv.step(actions)
+        # The limit of steps is no end of the task: what comes after a last step counts too.
+        after = np.array(seen)
+        for env, info in enumerate(infos):
+            if done[env]:
+                after[env] = info["terminal_observation"]
+        wanted = rewards + settings.gamma * values[self._table_rows(after)].max(axis=1)
+        entry = self._rows * values.shape[1] + actions
+        error = wanted - values.ravel()[entry]
+        # Environments that met the same state and action share one update.
+        met = np.bincount(entry, minlength=values.size)
+        mean = np.bincount(entry, weights=error, minlength=values.size) / np.maximum(met, 1)
+        values += (settings.learning_rate * mean).reshape(values.shape).astype(values.dtype)
+        self._rows = self._table_rows(seen)
+
+    def _table_rows(self, observation: VecEnvObs) -> NDArray[np.int64]:
+        rows: NDArray[np.int64] = self._policy.rows(torch.from_numpy(np.asarray(observation))).numpy()
+        return rows
+
+
+class _Keeper:
+    """Evaluates, logs and saves at the recipe's intervals and at the end."""
+
+    def __init__(
+        self, run: Run, recipe: AgentRecipe, policy: TablePolicy, val: Task[Any], progress: Progress
+    ) -> None:
+        self._run, self._recipe, self._policy, self._val, self._progress = run, recipe, policy, val, progress
+        self._began = time.monotonic() - progress.seconds
+        self._due = progress.step + (recipe.evaluate_every if progress.step else 0)
+
+    def visit(self) -> None:
+        """Do what is due after the steps so far."""
+        progress = self._progress
+        if progress.step < min(self._due, self._recipe.total_steps):
+            return
+        self._due = progress.step + self._recipe.evaluate_every
+        figures = {f"val_{k}": v for k, v in evaluate_policy(self._val, self._policy).items()}
+        progress.seconds = time.monotonic() - self._began
+        if figures["val_dice"] > progress.best:
+            progress.best = figures["val_dice"]
+            save_tensors(self._run.weights_path, self._policy.state_dict())
+        self._run.append_log({"step": progress.step, "seconds": round(progress.seconds, 1)} | figures)
+        save_tensors(self._run.checkpoint_path, self._policy.state_dict(), asdict(progress))

@@ -1,0 +1,178 @@
+"""Thresholds, from scikit-image and OpenCV. All look for what is darker than its surroundings."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from scipy import ndimage
+from skimage.filters import threshold_multiotsu, threshold_otsu
+
+from usrl.baselines.classical.boxes import (
+    box_slices,
+    draw_ellipse,
+    keep_inside,
+    odd_length,
+    open_mask,
+    unite_boxes,
+)
+from usrl.data.components import label_components
+from usrl.data.sample import BoolMask, Box, GrayImage, Prompt
+from usrl.thresholding.regions import grow_box
+
+_BLACK = 8.0
+"""Gray levels added to the surroundings, so that noise in black areas is no contrast."""
+
+
+@dataclass(frozen=True)
+class OtsuThreshold:
+    """The most conspicuous dark region of the whole image.
+
+    The median-filtered image is divided by its surroundings (a wide Gaussian), as depth and gain change
+    what is dark, and cut by Otsu's threshold. The dark side is opened, so that bridges to shadows break,
+    and regions that touch the border of the image are dropped: shadows and the unlit surroundings of the
+    beam. Of the rest the one with the largest area times contrast is kept and its holes are filled. Where
+    nothing is left the mask is empty.
+
+    Attributes:
+        name: Row label.
+        track: Needs no box.
+        filter_share: Side of the median filter as a share of the image's shorter side.
+        surroundings_share: Standard deviation of the Gaussian, the same way.
+        opening_share: Diameter of the opening, the same way.
+
+    Source:
+        Otsu (1979), IEEE Trans Syst Man Cybern 9(1):62-66, doi:10.1109/TSMC.1979.4310076.
+    """
+
+    name: str = "otsu"
+    track: Literal["automatic"] = "automatic"
+    filter_share: float = 0.04
+    surroundings_share: float = 0.15
+    opening_share: float = 0.08
+
+    def segment(self, image: GrayImage, prompt: Prompt | None = None) -> BoolMask:
+        """Return the region, bool, shape (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
+        side = min(image.shape)
+        smooth = cv2.medianBlur(image, odd_length(self.filter_share * side)).astype(np.float32)
+        surroundings = cv2.GaussianBlur(smooth, (0, 0), max(self.surroundings_share * side, 1.0))
+        relative = smooth / (surroundings + _BLACK)
+        threshold = threshold_otsu(relative)
+        labels, areas = label_components(
+            open_mask(relative <= threshold, odd_length(self.opening_share * side))
+        )
+        # Area times contrast is the sum of how far each pixel is below the threshold.
+        weight = np.bincount(labels.ravel(), weights=(threshold - relative).ravel(), minlength=len(areas))
+        weight[np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))] = 0
+        weight[0] = 0
+        best = int(weight.argmax())
+        return np.asarray(ndimage.binary_fill_holes((labels == best) & (weight[best] > 0)), np.bool_)
+
+
+@dataclass(frozen=True)
+class OtsuInBox:
+    """The dark region of each box.
+
+    Otsu's threshold is taken from the median-filtered box; of its dark side, opened and cut to the
+    ellipse inscribed in the box grown by a tenth, the component that shares most with the box's ellipse
+    is kept and its holes are filled. A box of one gray level gives its ellipse.
+
+    Source:
+        Otsu (1979), IEEE Trans Syst Man Cybern 9(1):62-66, doi:10.1109/TSMC.1979.4310076.
+    """
+
+    name: str = "otsu-box"
+    track: Literal["prompted"] = "prompted"
+    filter_share: float = 0.1
+    opening_share: float = 0.1
+
+    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
+        """Return the regions, bool, shape (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
+        return unite_boxes(self._segment_box, image, prompt)
+
+    def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
+        side = min(box[2] - box[0], box[3] - box[1])
+        smooth = cv2.medianBlur(image, odd_length(self.filter_share * side))
+        dark = smooth <= threshold_otsu(smooth[box_slices(box, image.shape)])
+        dark &= draw_ellipse(grow_box(box, 0.1), image.shape)
+        return keep_inside(open_mask(dark, odd_length(self.opening_share * side)), box)
+
+
+@dataclass(frozen=True)
+class MultiOtsuInBox:
+    """The darker of three classes of gray in each box, by Otsu's criterion for several thresholds.
+
+    Filter, opening and choice of the component are those of `OtsuInBox`; so is the ellipse where a box
+    has fewer gray levels than classes.
+
+    Attributes:
+        name: Row label.
+        track: Needs boxes.
+        taken: How many of the three classes, from the darkest, are the object.
+        filter_share: Side of the median filter as a share of the box's shorter side.
+        opening_share: Diameter of the opening, the same way.
+
+    Source:
+        Liao, Chen, Chung (2001), J Inf Sci Eng 17(5):713-727.
+    """
+
+    name: str = "multi-otsu"
+    track: Literal["prompted"] = "prompted"
+    taken: int = 2
+    filter_share: float = 0.1
+    opening_share: float = 0.1
+
+    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
+        """Return the regions, bool, shape (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
+        return unite_boxes(self._segment_box, image, prompt)
+
+    def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
+        side = min(box[2] - box[0], box[3] - box[1])
+        smooth = cv2.medianBlur(image, odd_length(self.filter_share * side))
+        values = smooth[box_slices(box, image.shape)]
+        if np.unique(values).size < 3:
+            return draw_ellipse(box, image.shape)
+        dark = smooth <= threshold_multiotsu(values, classes=3)[self.taken - 1]
+        dark &= draw_ellipse(grow_box(box, 0.1), image.shape)
+        return keep_inside(open_mask(dark, odd_length(self.opening_share * side)), box)
+
+
+@dataclass(frozen=True)
+class AdaptiveInBox:
+    """What is darker than the Gaussian mean around it, in each box.
+
+    The neighbourhood is as large as the box, so that a lesion is compared with its surroundings. Filter,
+    opening and choice of the component are those of `OtsuInBox`.
+
+    Attributes:
+        name: Row label.
+        track: Needs boxes.
+        block_share: Side of the neighbourhood as a share of the box's longer side.
+        offset: Gray levels that a pixel must be darker than the mean.
+        filter_share: Side of the median filter as a share of the box's shorter side.
+        opening_share: Diameter of the opening, the same way.
+
+    Source:
+        `cv2.adaptiveThreshold`, OpenCV.
+    """
+
+    name: str = "adaptive"
+    track: Literal["prompted"] = "prompted"
+    block_share: float = 1.5
+    offset: float = 0.0
+    filter_share: float = 0.1
+    opening_share: float = 0.1
+
+    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
+        """Return the regions, bool, shape (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
+        return unite_boxes(self._segment_box, image, prompt)
+
+    def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
+        width, height = box[2] - box[0], box[3] - box[1]
+        smooth = cv2.medianBlur(image, odd_length(self.filter_share * min(width, height)))
+        block = odd_length(self.block_share * max(width, height))
+        found = cv2.adaptiveThreshold(
+            smooth, 1, cv2.ADAPTIVE_THRESH_GAUSSIAN_C, cv2.THRESH_BINARY_INV, block, self.offset
+        )
+        dark = (found > 0) & draw_ellipse(grow_box(box, 0.1), image.shape)
+        return keep_inside(open_mask(dark, odd_length(self.opening_share * min(width, height))), box)

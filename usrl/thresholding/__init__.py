@@ -1,0 +1,1 @@
+"""Thresholds and openings of image regions: masks, their exact scores, and the best of them."""

@@ -1,0 +1,122 @@
+"""The square that a box cuts out of an image, and the way of a mask back."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from usrl.data.sample import BoolMask, Box, GrayImage
+
+MIN_SIDE_PX = 2.0
+"""A region keeps at least this extent, however narrow its box or the image's content."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of an image, resampled to a square.
+
+    Attributes:
+        image: uint8, shape (s, s).
+        support: Where the object may lie, bool, shape (s, s).
+        box: What the square covers, in px of the image it was cut from.
+    """
+
+    image: GrayImage
+    support: BoolMask
+    box: Box
+
+    def cut_mask(self, mask: BoolMask) -> BoolMask:
+        """Return a mask (H, W) of the whole image as a mask (s, s) of the region."""
+        return _sample(mask.astype(np.float32), self.box, self.image.shape[0]) > 0.5
+
+    def area_outside(self, mask: BoolMask) -> float:
+        """Return how much of a mask (H, W) the region leaves out, in px of the region."""
+        x0, y0, x1, y1 = self.box
+        rows, columns = np.nonzero(mask)
+        inside = (columns > x0) & (columns < x1) & (rows > y0) & (rows < y1)
+        per_pixel = self.image.size / ((x1 - x0) * (y1 - y0))
+        return float((~inside).sum() * per_pixel)
+
+
+def cut_region(image: GrayImage, box: Box | None, margin: float, side: int, *, is_ellipse: bool) -> Region:
+    """Return the region of a box grown by a margin, or of the whole image.
+
+    It ends where the image does; outer rows and columns of zeros, such as a letterbox adds, count as
+    outside, because black would be taken for a dark object.
+
+    Args:
+        image: uint8, shape (H, W).
+        box: (x0, y0, x1, y1) in px; the whole image if None.
+        margin: Share of the box's size by which each side moves outwards.
+        side: Side s of the square, px.
+        is_ellipse: Restrict the support to the ellipse inscribed in the grown box.
+    """
+    content = _content_box(image)
+    grown = content if box is None else grow_box(box, margin)
+    kept = _intersect(grown, content)
+    support = np.ones((side, side), np.bool_)
+    if is_ellipse:
+        x, y = (_places(kept[axis], kept[axis + 2], side) for axis in (0, 1))
+        x0, y0, x1, y1 = grown
+        x, y = (2 * x - x0 - x1) / (x1 - x0), (2 * y - y0 - y1) / (y1 - y0)
+        support = x[None, :] ** 2 + y[:, None] ** 2 <= 1
+    step = max(kept[2] - kept[0], kept[3] - kept[1]) / side
+    # Bilinear reads skip pixels from two per step on.
+    smooth = cv2.GaussianBlur(image, (0, 0), step / 4) if step > 2 else image
+    x0, y0, x1, y1 = (int(end + 0.5) for end in content)
+    inner = smooth[y0:y1, x0:x1].astype(np.float32)  # or the border would mix with the black
+    square = _sample(inner, (kept[0] - x0, kept[1] - y0, kept[2] - x0, kept[3] - y0), side)
+    return Region(np.rint(square).astype(np.uint8), support, kept)
+
+
+def place_mask(mask: BoolMask, box: Box, shape: tuple[int, int]) -> BoolMask:
+    """Return a region's mask (s, s) as a mask of the image, bool, shape (H, W), empty outside the box."""
+    side = mask.shape[0]
+    x0, y0, x1, y1 = box
+    x = (np.arange(shape[1]) - x0) * (side / (x1 - x0)) - 0.5
+    y = (np.arange(shape[0]) - y0) * (side / (y1 - y0)) - 0.5
+    inside = ((x > -0.5) & (x < side - 0.5))[None, :] & ((y > -0.5) & (y < side - 0.5))[:, None]
+    return inside & (_remap(mask.astype(np.float32), x, y) > 0.5)
+
+
+def grow_box(box: Box, share: float) -> Box:
+    """Return a box with each side moved outwards by a share of its extent."""
+    x0, y0, x1, y1 = box
+    x, y = share * (x1 - x0), share * (y1 - y0)
+    return x0 - x, y0 - y, x1 + x, y1 + y
+
+
+def _sample(array: NDArray[np.float32], box: Box, side: int) -> NDArray[np.float32]:
+    return _remap(array, _places(box[0], box[2], side), _places(box[1], box[3], side))
+
+
+def _remap(
+    array: NDArray[np.float32], x: NDArray[np.floating], y: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Return an array read bilinearly at columns x and rows y, shape (len(y), len(x))."""
+    columns, rows = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
+    read = cv2.remap(array, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(read, np.float32)
+
+
+def _places(low: float, high: float, count: int) -> NDArray[np.floating]:
+    """Return the centres of equal parts of an interval."""
+    return low + (np.arange(count) + 0.5) * ((high - low) / count)
+
+
+def _content_box(image: GrayImage) -> Box:
+    rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
+    if not rows.size:
+        return -0.5, -0.5, image.shape[1] - 0.5, image.shape[0] - 0.5
+    return float(columns[0]) - 0.5, float(rows[0]) - 0.5, float(columns[-1]) + 0.5, float(rows[-1]) + 0.5
+
+
+def _intersect(box: Box, limits: Box) -> Box:
+    """Return the part of a box within limits, or a sliver at their nearest border where there is none."""
+    sides = []
+    for axis in (0, 1):
+        low, high = limits[axis], limits[axis + 2]
+        start = min(max(box[axis], low), max(low, high - MIN_SIDE_PX))
+        sides.append((start, min(max(box[axis + 2], start + MIN_SIDE_PX), max(high, start + 1))))
+    return sides[0][0], sides[1][0], sides[0][1], sides[1][1]
