@@ -51,8 +51,10 @@ class EnvRecipe(Strict):
 class AgentRecipe(Strict):
     """How an agent is trained.
 
-    ``algorithm`` is the lower-case name of a Stable-Baselines3 or sb3-contrib algorithm and
-    ``hyperparameters`` are arguments of its class; steps count single environments' steps.
+    ``algorithm`` is ``bc`` (`usrl.agents.cloning`) or the lower-case name of a Stable-Baselines3 or
+    sb3-contrib algorithm and ``hyperparameters`` are arguments of its class; steps count single
+    environments' steps. ``init_from`` is a run whose weights the policy starts from, and
+    ``value_warmup_steps`` how long from there only the value function learns.
     """
 
     kind: Literal["agent"] = "agent"
@@ -62,6 +64,8 @@ class AgentRecipe(Strict):
     policy: str = "ContourPolicy"
     policy_kwargs: dict[str, Scalar] = {}
     hyperparameters: dict[str, Scalar] = {}
+    init_from: str | None = None
+    value_warmup_steps: Annotated[int, Field(ge=0)] = 0
     num_envs: PositiveInt = 32
     total_steps: PositiveInt = 100_000
     evaluate_every: PositiveInt = 10_240
@@ -84,7 +88,18 @@ class AugmentRecipe(Strict):
 
 
 class NetworkRecipe(Strict):
-    """How a segmentation network is trained."""
+    """How a segmentation network is trained.
+
+    ``precision`` is that of the convolutions: bfloat16 is about twice as fast on GPUs and on CPUs with
+    instructions for it, and slower on others. ``ema_decay`` is that of the running average of the weights,
+    0 for none; ``flip_test`` averages the probabilities of an image and of its mirror image.
+    ``negatives`` tells whether images without a lesion are trained on: without them the network finds
+    something almost everywhere, and Dice is averaged over images instead of taken over the batch.
+    ``prompt`` is how the network is shown a box around each lesion, jittered by up to ``jitter`` of its
+    extent: ``none`` for an automatic network, ``box`` as a second channel, ``crop`` by cutting the image to
+    the box grown by ``crop_margin`` on each side and stretched to ``crop_size`` px
+    (`usrl.baselines.prompted`).
+    """
 
     kind: Literal["network"]
     data: DataRecipe = DataRecipe()
@@ -93,10 +108,18 @@ class NetworkRecipe(Strict):
     residual_units: Annotated[int, Field(ge=0)] = 2
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     augment: AugmentRecipe = AugmentRecipe()
+    prompt: Literal["none", "box", "crop"] = "none"
+    jitter: Annotated[float, Field(ge=0, le=0.45)] = 0.2
+    crop_size: PositiveInt = 96
+    crop_margin: Annotated[float, Field(ge=0)] = 0.4
     epochs: PositiveInt = 40
     batch_size: PositiveInt = 16
     learning_rate: PositiveFloat = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-5
+    precision: Literal["float32", "bfloat16"] = "float32"
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    flip_test: bool = True
+    negatives: bool = True
     seed: int = 0
 
 

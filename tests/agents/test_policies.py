@@ -7,7 +7,8 @@ from gymnasium import spaces
 from stable_baselines3 import DQN, PPO
 
 from usrl.agents.algorithms import build_policy, check_hyperparameters, find_algorithm, find_policy
-from usrl.agents.policies import ContourPolicy
+from usrl.agents.device_ppo import DevicePPO
+from usrl.agents.policies import ContourPolicy, ProfileExtractor
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe
 
@@ -44,6 +45,21 @@ def test_all_actions_share_one_standard_deviation() -> None:
     assert build(64).log_std.shape == (1,)
 
 
+def test_the_extractor_computes_what_its_layers_do_in_turn() -> None:
+    extractor = build(64).features_extractor
+    assert isinstance(extractor, ProfileExtractor)
+    seen = torch.randint(0, 256, (2, 3, 64, 40), dtype=torch.uint8)
+    profiles = (seen / 255 - 0.5).transpose(2, 3).reshape(2, 120, 64)
+    expected = extractor.convolutions(profiles)  # (B, width, N)
+    assert torch.allclose(extractor(seen), expected.transpose(1, 2).flatten(1), atol=1e-5)
+
+
+def test_layers_that_reach_around_the_contour_are_refused() -> None:
+    space = spaces.Box(0, 255, (3, 8, 40), np.uint8)
+    with pytest.raises(UserError, match="a contour of 8 vertices takes 4 layers, got 6; set fewer"):
+        ContourPolicy(space, spaces.Box(-1, 1, (8,), np.float32), lambda _: 1e-3, layers=6)
+
+
 def test_spaces_that_are_no_contours_are_refused() -> None:
     with pytest.raises(
         UserError, match=r"wants profiles .* got observations .3, 64, 40. and actions Discrete"
@@ -54,6 +70,7 @@ def test_spaces_that_are_no_contours_are_refused() -> None:
 def test_algorithms_are_found_by_lower_case_name() -> None:
     assert find_algorithm("ppo") is PPO
     assert find_algorithm("dqn") is DQN
+    assert find_algorithm("ppo-device") is DevicePPO
     with pytest.raises(UserError, match="unknown name 'pppo'; did you mean 'ppo'"):
         find_algorithm("pppo")
 
@@ -71,6 +88,7 @@ def test_hyperparameters_are_checked_and_schedules_fall() -> None:
     assert [checked["learning_rate"](left) for left in (1.0, 0.5, 0.0)] == pytest.approx([1e-3, 5e-4, 0])
     with pytest.raises(UserError, match="ppo has no 'n_step'; did you mean 'n_steps'"):
         check_hyperparameters(AgentRecipe(hyperparameters={"n_step": 3}), PPO)
+    assert check_hyperparameters(AgentRecipe(hyperparameters={"autocast": True}), DevicePPO)["autocast"]
     with pytest.raises(UserError, match="learning_rate must be lin_NUMBER, got 'lin_x'"):
         check_hyperparameters(AgentRecipe(hyperparameters={"learning_rate": "lin_x"}), PPO)
 

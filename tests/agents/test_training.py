@@ -96,6 +96,37 @@ def test_a_rollout_longer_than_the_training_is_refused(recipe: AgentRecipe, out:
         train_agent(create_run(out, hasty), CPU)
 
 
+def test_ppo_on_the_device_trains_evaluates_and_resumes_as_stock_ppo(
+    recipe: AgentRecipe, tmp_path: Path
+) -> None:
+    # One minibatch a rollout and no other draws: both algorithms play and learn the same for two rollouts.
+    settings = dict(recipe.hyperparameters) | {"batch_size": 80}
+    logs = []
+    for name, own in (("ppo", {}), ("ppo-device", {"autocast": False})):
+        changes = {"algorithm": name, "hyperparameters": settings | own, "total_steps": 80}
+        run = create_run(tmp_path / name, recipe.model_copy(update=changes))
+        train_agent(run, CPU)
+        longer = run.recipe.model_copy(update={"total_steps": 160})
+        (run.path / "recipe.yaml").write_text(dump_recipe(longer))
+        run = create_run(run.path, longer, resume=True)
+        train_agent(run, CPU, resume=True)
+        logs.append(run.read_log())
+    assert [row["step"] for row in logs[1]] == [0, 80, 160]
+    for theirs, ours in zip(logs[0][:2], logs[1][:2], strict=True):
+        for name in set(theirs) - {"seconds", "steps_per_second"}:
+            assert ours[name] == pytest.approx(theirs[name], abs=1e-4), name
+    assert set(logs[0][2]) == set(logs[1][2])
+
+
+def test_two_trainings_on_the_device_of_one_seed_agree(recipe: AgentRecipe, tmp_path: Path) -> None:
+    ours = recipe.model_copy(update={"algorithm": "ppo-device"})
+    runs = [create_run(tmp_path / name, ours) for name in "ab"]
+    for run in runs:
+        train_agent(run, CPU)
+    one, other = (load_tensors(run.checkpoint_path)[0] for run in runs)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 @pytest.mark.parametrize("algorithm", ["sac", "a2c"])
 def test_other_algorithms_train_and_resume(recipe: AgentRecipe, out: Path, algorithm: str) -> None:
     hyperparameters = (

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from usrl.baselines import training
-from usrl.baselines.training import NetworkSegmenter, fit_network, train_network
+from usrl.baselines.segmenter import NetworkSegmenter
+from usrl.baselines.training import fit_network, train_network
 from usrl.data.sample import Sample
 from usrl.errors import UserError
 from usrl.evaluation.segmenter import Segmenter
@@ -95,6 +96,50 @@ def test_kept_weights_are_those_of_the_best_epoch(trained: Run, val: list[Sample
     assert np.mean(scores) == pytest.approx(best["val_dice"], abs=1e-6)
 
 
+def test_kept_weights_are_the_average_of_the_steps(
+    tmp_path: Path, train: list[Sample], val: list[Sample]
+) -> None:
+    def kept_and_last(decay: float) -> tuple[torch.Tensor, torch.Tensor]:
+        recipe = RECIPE.model_copy(update={"epochs": 1, "ema_decay": decay})
+        run = create_run(tmp_path / str(decay), recipe)
+        fit_network(run, train, val, CPU)
+        name = next(name for name in load_tensors(run.weights_path)[0] if name.endswith("weight"))
+        return load_tensors(run.weights_path)[0][name], load_tensors(run.checkpoint_path)[0][
+            f"network/{name}"
+        ]
+
+    assert torch.equal(*kept_and_last(0.0))
+    mean, last = kept_and_last(0.99)
+    assert not torch.equal(mean, last)
+
+
+def test_an_image_and_its_mirror_image_get_mirrored_probabilities(trained: Run) -> None:
+    image = _disk(201).image[:, :40]  # square, so that the letterbox has no padding to round
+    segmenter = NetworkSegmenter(trained, CPU)
+    mirrored = segmenter.probability(np.ascontiguousarray(image[:, ::-1]))[:, ::-1]
+    np.testing.assert_allclose(segmenter.probability(image), mirrored, atol=1e-5)
+
+
+def test_images_without_lesion_are_left_out_where_the_recipe_says_so(
+    tmp_path: Path, train: list[Sample], val: list[Sample]
+) -> None:
+    recipe = RECIPE.model_copy(update={"negatives": False, "epochs": 1})
+    fit_network(create_run(tmp_path / "all", recipe), train, val, CPU)
+    lesions = [sample for sample in train if sample.target.any()]
+    fit_network(create_run(tmp_path / "lesions", recipe), lesions, val, CPU)
+    one, other = (load_tensors(tmp_path / name / "weights.safetensors")[0] for name in ("all", "lesions"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert len(lesions) < len(train)
+
+
+def test_training_in_bfloat16_learns_too(tmp_path: Path, train: list[Sample], val: list[Sample]) -> None:
+    recipe = RECIPE.model_copy(update={"epochs": 12, "precision": "bfloat16"})
+    run = create_run(tmp_path / "run", recipe)
+    fit_network(run, train, val, CPU)
+    assert max(row["val_dice"] for row in run.read_log()) > 0.9
+    assert all(t.dtype != torch.bfloat16 for t in load_tensors(run.weights_path)[0].values())
+
+
 def test_training_writes_tensorboard_scalars(trained: Run) -> None:
     assert [p for p in (trained.path / "tb").iterdir() if "tfevents" in p.name]
 
@@ -176,6 +221,6 @@ def test_checkpoint_of_another_network_is_refused(
     tmp_path: Path, train: list[Sample], val: list[Sample]
 ) -> None:
     run = create_run(tmp_path / "run", RECIPE)
-    save_tensors(run.checkpoint_path, {"model.a": torch.zeros(2)}, {"epoch": 1, "best": 0, "seconds": 1})
+    save_tensors(run.checkpoint_path, {"network/a": torch.zeros(2)}, {"epoch": 1, "best": 0, "seconds": 1})
     with pytest.raises(UserError, match="another architecture"):
         fit_network(run, train, val, CPU, resume=True)

@@ -1,3 +1,4 @@
+import pickle
 import warnings
 
 import numpy as np
@@ -121,3 +122,17 @@ def test_to_moves_every_tensor():
 def test_progress_does_not_change_the_bank():
     quiet, shown = (Bank.from_samples([two_lesions()], 64, show_progress=flag) for flag in (False, True))
     assert torch.equal(quiet.targets, shown.targets)
+
+
+def test_what_a_bank_prepares_is_made_once_and_not_pickled():
+    bank = Bank.from_samples([make_sample("a")], 32)
+    made = bank.prepare(_double)
+    assert bank.prepare(_double) is made
+    assert bank.to("cpu").prepare(_double) is made
+    copied = pickle.loads(pickle.dumps(bank))
+    assert copied.prepare(_double) is not made
+    assert torch.equal(copied.prepare(_double), made)
+
+
+def _double(bank):
+    return bank.images * 2

@@ -11,8 +11,9 @@ from usrl.data.phantom import load_phantom
 from usrl.envs.contour import ContourTask
 from usrl.envs.task import oracle_dice
 from usrl.errors import UserError
-from usrl.geometry.area import rasterise
-from usrl.geometry.polygon import is_simple
+from usrl.geometry.area import rasterise, signed_area
+from usrl.geometry.polygon import ellipse_in_box, is_simple
+from usrl.geometry.start import start_profiles
 from usrl.registry import build_task
 
 ENV_ID = "usrl/ContourRefine-v0"
@@ -189,7 +190,7 @@ def test_network_proposals_need_a_bank_that_has_them(bank: Bank) -> None:
         ({"vertexes": 64}, "unknown key 'vertexes'; did you mean 'vertices'"),
         ({"vertices": 64.5}, "vertices: .*integer.*64.5"),
         ({"vertices": 3}, "vertices: .*greater than or equal to 8"),
-        ({"observation": "profil"}, "observation: .*'profile' or 'image'"),
+        ({"observation": "profil"}, "observation: .*'profile', .* or 'image'"),
         ({"jitter": 0.6}, "jitter: .*0.45"),
         ({"step_px": 0.0}, "step_px: .*greater than 0"),
     ],
@@ -202,3 +203,41 @@ def test_wrong_settings_are_named(bank: Bank, settings: dict[str, Any], message:
 def test_an_unknown_environment_gets_a_suggestion(bank: Bank) -> None:
     with pytest.raises(UserError, match="did you mean 'usrl/ContourRefine-v0'"):
         build_task("usrl/ContourRefin-v0", bank, {})
+
+
+def test_under_the_proposals_scale_contours_of_all_sizes_move_alike(bank: Bank) -> None:
+    task = make(bank, scale="proposal", step_px=4.0)
+    middle = bank.size / 2
+    for radius in (0.1 * bank.size, 0.3 * bank.size):
+        box = torch.tensor([[middle - radius] * 2 + [middle + radius] * 2])
+        state = task.begin(torch.tensor([0]), ellipse_in_box(box, 64))
+        after, _ = task.step(state, torch.full((1, 64), 0.5))
+        moves = (after.vertices - state.vertices)[0].norm(dim=1)
+        assert moves.tolist() == pytest.approx([0.5 * 4 * radius / 20] * 64, rel=0.01)
+
+
+def test_the_teacher_counts_in_the_proposals_scale(bank: Bank, index: torch.Tensor) -> None:
+    pixels, scaled = make(bank), make(bank, scale="proposal")
+    state = pixels.reset(index, index * 31)
+    unit = torch.sqrt(signed_area(state.proposal) / torch.pi)[:, None] / 20
+    expected = (pixels.oracle_action(state) * 4.0).clamp(-4, 4)
+    small = expected.abs() < torch.minimum(4 * unit, torch.tensor(4.0)) - 1e-3
+    taught = scaled.oracle_action(scaled.reset(index, index * 31)) * 4 * unit
+    assert torch.allclose(taught[small], expected[small], atol=1e-4)
+    assert float(oracle_dice(scaled, state).mean()) > 0.95
+
+
+def test_profiles_with_the_start_remember_it(bank: Bank, index: torch.Tensor) -> None:
+    task, plain = make(bank, observation="profile+start"), make(bank)
+    state = task.reset(index, index * 31)
+    for step in range(2):
+        seen = task.observe(state)
+        assert seen.shape[1:] == task.observation_space.shape == (4, 64, 40)
+        assert torch.equal(seen[:, :3], plain.observe(state))
+        assert torch.equal(
+            seen[:, 3],
+            start_profiles(
+                state.vertices, state.proposal, torch.ones(len(index), 1), torch.arange(40) - 19.5
+            ),
+        )
+        state, _ = task.step(state, actions(task, len(index), step))

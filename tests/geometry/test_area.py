@@ -4,7 +4,7 @@ import pytest
 import torch
 from skimage.draw import polygon2mask
 
-from usrl.geometry.area import RowSums, overlap_area, rasterise, signed_area
+from usrl.geometry.area import RowSums, measure_dice, overlap_area, rasterise, signed_area
 from usrl.geometry.polygon import ellipse_in_box
 
 BLOB_COUNT = 12
@@ -58,8 +58,7 @@ def test_dice_without_a_raster_agrees_with_the_rastered_dice(
     targets = rasterise(blobs, 128, 128)
     prepared = RowSums.of(targets)
     moved = blobs + shift
-    overlap = overlap_area(moved, prepared, torch.arange(BLOB_COUNT))
-    dice = 2 * overlap / (signed_area(moved) + prepared.area)
+    dice = measure_dice(moved, prepared, torch.arange(BLOB_COUNT))
     masks = rasterise(moved, 128, 128)
     both = (masks & targets).flatten(1).sum(dim=1)
     expected = 2 * both / (masks.flatten(1).sum(dim=1) + targets.flatten(1).sum(dim=1))
@@ -77,5 +76,5 @@ def test_a_mask_of_one_pixel_keeps_an_area() -> None:
 def test_dice_varies_smoothly_with_moves_below_a_pixel(blobs: torch.Tensor) -> None:
     prepared = RowSums.of(rasterise(blobs, 128, 128))
     shifts = torch.linspace(0, 1, 21)
-    areas = [overlap_area(blobs[5:6] + 4 + shift, prepared, torch.tensor([5])) for shift in shifts]
-    assert (torch.cat(areas).diff() < 0).all()  # ever less overlap, at every twentieth of a pixel
+    dice = [measure_dice(blobs[5:6] + 4 + shift, prepared, torch.tensor([5])) for shift in shifts]
+    assert (torch.cat(dice).diff() < 0).all()  # ever less overlap, at every twentieth of a pixel

@@ -8,6 +8,7 @@ import torch
 
 from usrl.geometry.area import signed_area
 from usrl.geometry.polygon import (
+    displace,
     edge_lengths,
     ellipse_in_box,
     is_simple,
@@ -46,6 +47,26 @@ def test_respacing_makes_edges_equal_and_keeps_the_first_vertex() -> None:
 
 def test_respacing_an_even_polygon_changes_nothing() -> None:
     assert torch.allclose(respace(circle()), circle(), atol=1e-3)
+
+
+def test_a_circle_that_moves_outwards_everywhere_is_a_larger_circle() -> None:
+    moved = displace(circle(20.0), torch.full((1, 64), 3.0), limit=127)
+    assert torch.allclose(moved, circle(23.0), atol=1e-3)
+
+
+def test_a_contour_that_does_not_move_is_kept_to_the_bit_however_uneven() -> None:
+    angle = 2 * math.pi * (torch.arange(64) / 64) ** 2
+    crowded = 50 + 20 * torch.stack([angle.cos(), angle.sin()], dim=-1)[None]
+    still, nudged = torch.zeros(1, 64), torch.full((1, 64), 1e-3)
+    assert torch.equal(displace(crowded, still, limit=127), crowded)
+    lengths = edge_lengths(displace(crowded, nudged, limit=127))
+    assert float(lengths.std() / lengths.mean()) < 0.02  # bunched, and hence spaced again once it moves
+
+
+def test_a_contour_stays_within_the_image() -> None:
+    moved = displace(circle(40.0), torch.full((1, 64), 30.0), limit=99)
+    assert float(moved.min()) == 0
+    assert float(moved.max()) == 99
 
 
 def test_a_circle_is_simple_and_a_figure_of_eight_is_not() -> None:

@@ -12,6 +12,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import LinearSchedule
 
+from usrl.agents.cloning import Cloning
+from usrl.agents.device_ppo import DevicePPO
 from usrl.agents.policies import ContourPolicy
 from usrl.agents.qlearning import Q_LEARNING, TablePolicy
 from usrl.envs.task import Task
@@ -22,14 +24,17 @@ from usrl.runs import load_weights
 POLICIES: dict[str, type[BasePolicy]] = {"ContourPolicy": ContourPolicy}
 """Our own policies; the others are those that an algorithm knows."""
 
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"bc": Cloning, "ppo-device": DevicePPO}
+"""Our own algorithms, found beside those of Stable-Baselines3."""
+
 
 def find_algorithm(name: str) -> type[BaseAlgorithm]:
-    """Return the algorithm of a lower-case name: of Stable-Baselines3, or of sb3-contrib if installed.
+    """Return the algorithm of a lower-case name: ours, of Stable-Baselines3, or of sb3-contrib if installed.
 
     Raises:
         UserError: If there is none; suggests one.
     """
-    known = _algorithms(stable_baselines3)
+    known = ALGORITHMS | _algorithms(stable_baselines3)
     try:
         known |= _algorithms(importlib.import_module("sb3_contrib"))
     except ModuleNotFoundError:

@@ -1,18 +1,20 @@
 """What happens beside learning: evaluation, best weights, checkpoints, scalars, a progress bar."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from typing import Any
 
-import numpy as np
 import torch
 from rich import progress as rich_progress
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from torch import Tensor
 
 from usrl.agents.rollout import evaluate_policy
-from usrl.agents.vec_env import EPISODE_FIGURES
+from usrl.agents.vec_env import EPISODE_FIGURES, StepInfos
+from usrl.envs.batch import to_numpy
 from usrl.envs.task import Task
 from usrl.recipes import AgentRecipe
 from usrl.runs import Run, optimizer_tensors, save_tensors
@@ -52,7 +54,7 @@ class TrainingCallback(BaseCallback):
         if progress.step:
             self._next_evaluation += recipe.evaluate_every
             self._next_checkpoint += recipe.checkpoint_every
-        self._episodes: dict[str, list[float]] = {name: [] for name in EPISODE_FIGURES}
+        self._episodes: dict[str, list[Tensor]] = {name: [] for name in EPISODE_FIGURES}
         self._bar = training_bar()
         self._bar_task = self._bar.add_task("training", total=recipe.total_steps, score="")
 
@@ -69,12 +71,19 @@ class TrainingCallback(BaseCallback):
             self._checkpoint()
 
     def _on_step(self) -> bool:
-        for info in self.locals["infos"]:
-            if "terminal_observation" in info:
-                for name, values in self._episodes.items():
-                    values.append(info[name])
+        self._gather(self.locals["infos"])
         self._bar.update(self._bar_task, completed=self.num_timesteps)
         return True
+
+    def _gather(self, infos: Sequence[dict[str, Any]]) -> None:
+        """Keep the figures of the episodes that ended; those on a device stay there until they are logged."""
+        if isinstance(infos, StepInfos):
+            for name, figures in self._episodes.items():
+                figures.append(infos.step.figures[name])
+            return
+        ended = [info for info in infos if "terminal_observation" in info]
+        for name, figures in self._episodes.items():
+            figures.append(torch.tensor([info[name] for info in ended]))
 
     def _on_training_end(self) -> None:
         self._progress.step = self.num_timesteps
@@ -84,8 +93,10 @@ class TrainingCallback(BaseCallback):
 
     def _evaluate(self) -> None:
         figures = {f"val_{k}": v for k, v in evaluate_policy(self._validation, self.model.policy).items()}
-        if self._episodes["dice"]:
-            initial, final = (np.array(self._episodes[name]) for name in EPISODE_FIGURES)
+        initial, final = (
+            to_numpy(torch.cat(self._episodes[name] or [torch.zeros(0)])) for name in EPISODE_FIGURES
+        )
+        if len(final):
             figures |= {"train_initial_dice": float(initial.mean()), "train_dice": float(final.mean())}
             figures["train_worsened"] = float((final < initial).mean())
             self._episodes = {name: [] for name in EPISODE_FIGURES}

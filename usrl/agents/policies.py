@@ -10,7 +10,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from usrl.agents.circular import circular_convolution
 from usrl.errors import UserError
 from usrl.geometry.fourier import fourier_basis
 
@@ -28,25 +30,41 @@ class ProfileExtractor(BaseFeaturesExtractor):
         observation_space: uint8 Box (C, N, K).
         width: Features of a vertex.
         layers: Number of convolutions.
+
+    Raises:
+        UserError: If the last layer would reach around the contour more than once.
     """
 
     def __init__(self, observation_space: spaces.Box, width: int, layers: int) -> None:
         channels, vertices, samples = observation_space.shape
         super().__init__(observation_space, features_dim=width * vertices)
         sizes = [channels * samples] + [width] * layers
+        # Holds the weights; `forward` does with them what this would, in the layout that is faster.
         self.convolutions = nn.Sequential()
         for depth, (ins, outs) in enumerate(pairwise(sizes)):
             # The first layer reads single profiles: it has most of the inputs, and would most of the cost.
             kernel, dilation = (KERNEL, 2 ** (depth - 1)) if depth else (1, 1)
             padding = dilation * (kernel // 2)
+            if padding > vertices:
+                raise UserError(
+                    f"layers: a contour of {vertices} vertices takes {depth} layers, got {layers}; set fewer"
+                )
             layer = nn.Conv1d(ins, outs, kernel, dilation=dilation, padding=padding, padding_mode="circular")
             self.convolutions.extend([layer, nn.ReLU()])
 
     def forward(self, observations: Tensor) -> Tensor:
-        """Return features (B, width * N) of profiles (B, C, N, K) in [0, 1]."""
+        """Return features (B, N * width), vertex by vertex, of profiles (B, C, N, K) in gray levels."""
         batch, _, vertices, _ = observations.shape
-        profiles = (observations - 0.5).transpose(2, 3).reshape(batch, -1, vertices)  # (B, C K, N)
-        return self.convolutions(profiles).flatten(1)
+        first, *others = (layer for layer in self.convolutions if isinstance(layer, nn.Conv1d))
+        # Gray levels less 127.5 are exact in bfloat16; fractions of 255 would be rounded.
+        is_mixed = torch.is_autocast_enabled(observations.device.type)
+        dtype = torch.get_autocast_dtype(observations.device.type) if is_mixed else torch.float32
+        profiles = observations.transpose(1, 2).reshape(batch, vertices, -1).to(dtype) - 127.5  # (B, N, C K)
+        features = F.linear(profiles, first.weight.squeeze(2) / 255, first.bias).relu()  # (B, N, width)
+        for layer in others:
+            weight, bias = layer.weight.to(features.dtype), layer.bias.to(features.dtype)  # type: ignore[union-attr]
+            features = circular_convolution(features, weight, bias, layer.dilation[0]).relu()
+        return features.flatten(1)
 
 
 class _VertexLatents(nn.Module):
@@ -65,8 +83,8 @@ class _VertexLatents(nn.Module):
         return features
 
     def forward_critic(self, features: Tensor) -> Tensor:
-        maps = features.unflatten(1, (self.width, -1))  # (B, width, N)
-        return torch.cat([maps.mean(dim=2), maps.amax(dim=2)], dim=1)
+        maps = features.unflatten(1, (-1, self.width))  # (B, N, width)
+        return torch.cat([maps.mean(dim=1), maps.amax(dim=1)], dim=1)
 
 
 class _VertexHead(nn.Module):
@@ -86,7 +104,8 @@ class _VertexHead(nn.Module):
         self.register_buffer("projection", projection, persistent=False)  # (N, C)
 
     def forward(self, features: Tensor) -> Tensor:
-        moves = self.head(features.unflatten(1, (self.width, -1)))[:, 0]  # (B, N)
+        maps = features.unflatten(1, (-1, self.width))  # (B, N, width)
+        moves = F.linear(maps, self.head.weight.squeeze(2), self.head.bias).squeeze(2)  # (B, N)
         return moves if self.projection is None else moves @ self.projection
 
 
@@ -131,6 +150,7 @@ class ContourPolicy(ActorCriticPolicy):
             action_space,
             lr_schedule,
             log_std_init=log_std_init,
+            normalize_images=False,  # the extractor takes gray levels
             features_extractor_class=ProfileExtractor,
             features_extractor_kwargs={"width": width, "layers": layers},
             **settings,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
@@ -25,9 +26,9 @@ def play(task: Task[AnyState], policy: BasePolicy, state: AnyState) -> list[AnyS
 
 def evaluation_state(task: Task[Any]) -> Any:
     """Return the start of one episode per row of the bank, the same at every call."""
-    index = torch.arange(len(task.bank))
-    keys = episode_keys(torch.full_like(index, EVALUATION_SEED), index)
-    return task.reset(index.to(task.bank.device), keys.to(task.bank.device))
+    index = np.arange(len(task.bank))
+    keys = episode_keys(np.full_like(index, EVALUATION_SEED), index)
+    return task.reset(torch.from_numpy(index).to(task.bank.device), keys.to(task.bank.device))
 
 
 def evaluate_policy(task: Task[Any], policy: BasePolicy) -> dict[str, float]:

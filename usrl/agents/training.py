@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
 from usrl.agents.algorithms import check_hyperparameters, find_algorithm, find_policy
 from usrl.agents.callbacks import Progress, TrainingCallback
 from usrl.agents.qlearning import Q_LEARNING, train_table
+from usrl.agents.starting import ValueWarmup, load_start
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.baselines.proposals import read_proposals
 from usrl.data.bank import Bank
@@ -52,11 +54,15 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
     if resume and run.checkpoint_path.exists():
         progress = _restore(run, model)
         venv.seed(recipe.seed + progress.step)
+    elif recipe.init_from:
+        load_start(recipe, model.policy)
     run.truncate_log(progress.step)
     remaining = recipe.total_steps - progress.step
     if remaining > 0:
-        callback = TrainingCallback(run, recipe, _task(recipe, val, device), progress)
-        model.learn(remaining, callback=callback, reset_num_timesteps=False)
+        callbacks: list[BaseCallback] = [TrainingCallback(run, recipe, _task(recipe, val, device), progress)]
+        if recipe.value_warmup_steps:
+            callbacks.append(ValueWarmup(model.policy, recipe.value_warmup_steps))
+        model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
 
 
 def agent_recipe(run: Run) -> AgentRecipe:

@@ -1,17 +1,76 @@
 """The Stable-Baselines3 face of a task: SB3 cannot use Gymnasium's vector environments."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, overload
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvStepReturn
+from torch import Tensor
 
-from usrl.envs.batch import Batch
+from usrl.envs.batch import Batch, check_actions, send, to_numpy
 from usrl.envs.task import Task
 
 EPISODE_FIGURES = ("initial_dice", "dice")
 """What the info of an episode's last step holds, beside SB3's own keys."""
+
+
+@dataclass(frozen=True)
+class TensorStep:
+    """What a step of all environments gave, on the task's device but for what the host knows anyway.
+
+    Attributes:
+        observations: After restarts, uint8 (B, ...).
+        rewards: float32 (B,).
+        ended: Environments whose episode the step limit ended, int64 (R,), on the host.
+        last_observations: Of the episodes that ended, uint8 (R, ...).
+        figures: What `EPISODE_FIGURES` names, of the episodes that ended, float32 (R,) each.
+    """
+
+    observations: Tensor
+    rewards: Tensor
+    ended: NDArray[np.int64]
+    last_observations: Tensor
+    figures: dict[str, Tensor]
+
+
+class StepInfos(Sequence[dict[str, Any]]):
+    """The infos of a step as SB3's callbacks read them, fetched from the device when first read.
+
+    Attributes:
+        step: What they tell of.
+    """
+
+    def __init__(self, step: TensorStep) -> None:
+        self.step = step
+
+    @cached_property
+    def _rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = [{} for _ in range(len(self))]
+        if len(self.step.ended):
+            last = to_numpy(self.step.last_observations)
+            figures = {name: to_numpy(values).tolist() for name, values in self.step.figures.items()}
+            for place, row in enumerate(self.step.ended):
+                rows[row] = {name: values[place] for name, values in figures.items()}
+                rows[row] |= {"terminal_observation": last[place], "TimeLimit.truncated": True}
+        return rows
+
+    def __len__(self) -> int:
+        """Return the number of environments."""
+        return len(self.step.rewards)
+
+    @overload
+    def __getitem__(self, row: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, row: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        """Return the info of an environment: empty but in the step that ends an episode."""
+        return self._rows[row]
 
 
 class TaskVecEnv(VecEnv):
@@ -46,20 +105,40 @@ class TaskVecEnv(VecEnv):
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Apply the actions; restart the episodes that reach the step limit."""
-        rewards = self._batch.step(self._actions)
-        observations = self._batch.observe()
-        done = self._batch.elapsed >= self._batch.task.horizon
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        rows = np.flatnonzero(done)
-        if len(rows):
-            figures = self._batch.info()
-            for row in rows:
-                infos[row] = {name: float(figures[name][row]) for name in EPISODE_FIGURES}
-                infos[row] |= {"terminal_observation": observations[row], "TimeLimit.truncated": True}
-            self._batch.begin(rows)
-            observations = self._batch.observe()
-        return observations, rewards, done, infos
+        """Apply the actions; restart the episodes that reach the step limit.
+
+        Raises:
+            UserError: If the actions have another shape or are not finite.
+        """
+        check_actions(self._actions, self.action_space)
+        step = self.step_tensors(torch.from_numpy(self._actions))
+        done = np.zeros(self.num_envs, bool)
+        done[step.ended] = True
+        return to_numpy(step.observations), to_numpy(step.rewards), done, list(StepInfos(step))
+
+    def step_tensors(self, actions: Tensor) -> TensorStep:
+        """Apply finite actions (B, ...), and restart episodes, without waiting for the device.
+
+        That an episode ends follows from step counts that are kept on the host.
+
+        Raises:
+            UserError: If the actions have another shape.
+        """
+        batch = self._batch
+        rewards = batch.step_tensors(actions)
+        observations = batch.observe_tensors()
+        ended = np.flatnonzero(batch.elapsed >= batch.task.horizon)
+        rows = send(torch.from_numpy(ended), rewards.device)
+        last = observations[rows]
+        figures = {name: getattr(batch.state, name)[rows] for name in EPISODE_FIGURES}
+        if len(ended):
+            batch.begin(ended)
+            observations = batch.observe_tensors()
+        return TensorStep(observations, rewards, ended, last, figures)
+
+    def oracle_actions(self) -> NDArray[Any]:
+        """Return what the task's teacher would do in each environment, (B, ...)."""
+        return to_numpy(self._batch.task.oracle_action(self._batch.state))
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
         """Return a picture of each environment."""

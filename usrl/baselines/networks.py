@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from monai.networks.nets.attentionunet import AttentionUnet
 from monai.networks.nets.basic_unetplusplus import BasicUNetPlusPlus
 from monai.networks.nets.segresnet import SegResNet
@@ -15,7 +16,8 @@ from usrl.recipes import NetworkRecipe
 def build_network(recipe: NetworkRecipe) -> nn.Module:
     """Return the network of a recipe, untrained.
 
-    It maps images, float32 in [0, 1], shape (B, 1, S, S), to logits of the same shape.
+    It maps images, float32 in [0, 1], shape (B, 1, S, S), or (B, 2, S, S) where the second channel is a box,
+    to logits (B, 1, S, S).
 
     ==============  ==================================  ==============================
     Name            ``channels``                        ``residual_units``
@@ -36,13 +38,25 @@ def build_network(recipe: NetworkRecipe) -> nn.Module:
     if recipe.network not in _BUILDERS:
         raise UserError(f"network: unknown name {recipe.network!r}; {suggest(recipe.network, _BUILDERS)}")
     _check_size(recipe)
-    return _BUILDERS[recipe.network](recipe)
+    network = _BUILDERS[recipe.network](recipe)
+    # Convolutions are faster with the channels innermost, on a CPU and on a GPU.
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def input_channels(recipe: NetworkRecipe) -> int:
+    """Return the number of channels that a recipe's network is shown."""
+    return 2 if recipe.prompt == "box" else 1
+
+
+def input_size(recipe: NetworkRecipe) -> tuple[str, int]:
+    """Return the key and the side in pixels of what a recipe's network is shown."""
+    return ("crop_size", recipe.crop_size) if recipe.prompt == "crop" else ("data.size", recipe.data.size)
 
 
 def _build_unet(recipe: NetworkRecipe) -> nn.Module:
     network: nn.Module = UNet(
         spatial_dims=2,
-        in_channels=1,
+        in_channels=input_channels(recipe),
         out_channels=1,
         channels=recipe.channels,
         strides=[2] * (len(recipe.channels) - 1),
@@ -58,7 +72,7 @@ def _build_attention_unet(recipe: NetworkRecipe) -> nn.Module:
     _refuse_residual_units(recipe)
     network: nn.Module = AttentionUnet(
         spatial_dims=2,
-        in_channels=1,
+        in_channels=input_channels(recipe),
         out_channels=1,
         channels=recipe.channels,
         strides=[2] * (len(recipe.channels) - 1),
@@ -79,7 +93,7 @@ def _build_segresnet(recipe: NetworkRecipe) -> nn.Module:
     network: nn.Module = SegResNet(
         spatial_dims=2,
         init_filters=first,
-        in_channels=1,
+        in_channels=input_channels(recipe),
         out_channels=1,
         dropout_prob=recipe.dropout or None,
         blocks_down=(recipe.residual_units,) * len(recipe.channels),
@@ -107,7 +121,7 @@ def _build_unet_plus_plus(recipe: NetworkRecipe) -> nn.Module:
         raise UserError(f"channels: unet++ has five levels, got {recipe.channels}; give five numbers")
     network = BasicUNetPlusPlus(
         spatial_dims=2,
-        in_channels=1,
+        in_channels=input_channels(recipe),
         out_channels=1,
         features=[*recipe.channels, recipe.channels[0]],
         dropout=recipe.dropout,
@@ -124,10 +138,11 @@ def _refuse_residual_units(recipe: NetworkRecipe) -> None:
 
 def _check_size(recipe: NetworkRecipe) -> None:
     factor = 2 ** (len(recipe.channels) - 1)
-    if recipe.data.size % factor or recipe.data.size < 2 * factor:
+    key, size = input_size(recipe)
+    if size % factor or size < 2 * factor:
         raise UserError(
-            f"data.size: {len(recipe.channels)} levels want a multiple of {factor} from {2 * factor} px on, "
-            f"got {recipe.data.size}; change the size or the number of channels"
+            f"{key}: {len(recipe.channels)} levels want a multiple of {factor} from {2 * factor} px on, "
+            f"got {size}; change the size or the number of channels"
         )
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from usrl.baselines.training import NetworkSegmenter, fit_network
+from usrl.baselines.segmenter import NetworkSegmenter
+from usrl.baselines.training import fit_network
 from usrl.data.catalogue import load_train_and_val
 from usrl.data.files import read_mask
 from usrl.data.sample import BoolMask, Sample
@@ -35,8 +36,13 @@ def write_proposals(
         resume: Go on where an earlier call with the same arguments stopped.
 
     Raises:
-        UserError: If the folder holds something while not resuming, or the data cannot be split so.
+        UserError: If the network needs boxes, the folder holds something while not resuming, or the data
+            cannot be split so.
     """
+    if recipe.prompt != "none":
+        raise UserError(
+            f"prompt: proposals want an automatic network, got {recipe.prompt!r}; leave prompt out"
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not resume:
         raise UserError(f"{out} already holds something; choose another --out, or --resume to continue")
     runs = out / "folds"

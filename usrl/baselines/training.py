@@ -1,5 +1,6 @@
-"""Training a segmentation network, and using one."""
+"""Training a segmentation network."""
 
+import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -9,20 +10,21 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from monai.losses.dice import DiceCELoss
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW
 from torch.utils.tensorboard import SummaryWriter
 
 from usrl.baselines.networks import build_network
+from usrl.baselines.prompted import PromptedValidation, draw_inputs
+from usrl.baselines.segmenter import autocast, network_recipe, predict
 from usrl.data.augment import Augmentation
 from usrl.data.bank import Bank
 from usrl.data.catalogue import load_train_and_val
 from usrl.data.letterbox import Letterbox
-from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
+from usrl.data.sample import Sample
 from usrl.errors import UserError
 from usrl.metrics.overlap import dice
 from usrl.recipes import NetworkRecipe
@@ -31,47 +33,12 @@ from usrl.runs import (
     load_optimizer,
     load_state,
     load_tensors,
-    load_weights,
     optimizer_tensors,
     save_tensors,
 )
 
-_MODEL = "model."
+_PARTS = ("network", "average")
 _WARM_UP = 0.1
-
-
-class NetworkSegmenter:
-    """A trained network as a segmenter; its name is the run folder's."""
-
-    track: Track = "automatic"
-
-    def __init__(self, run: Run, device: torch.device) -> None:
-        """Load a network.
-
-        Args:
-            run: A run of a network recipe with weights.
-            device: Where the network computes.
-
-        Raises:
-            UserError: If the weights are unusable or of another architecture than the recipe's.
-        """
-        recipe = network_recipe(run)
-        self.name = run.path.resolve().name
-        self._size = recipe.data.size
-        self._device = device
-        network = build_network(recipe)
-        load_weights(run.weights_path, network)
-        self._network = network.to(device).eval()
-
-    def segment(self, image: GrayImage, prompt: Prompt | None = None) -> BoolMask:
-        """Return where the probability exceeds one half, bool, shape (H, W); the prompt is ignored."""
-        return self.probability(image) > 0.5
-
-    def probability(self, image: GrayImage) -> NDArray[np.float32]:
-        """Return the probability of lesion, float32, shape (H, W), of an image uint8, shape (H, W)."""
-        letterbox = Letterbox.fit((image.shape[0], image.shape[1]), self._size)
-        working = torch.from_numpy(letterbox.image(image))[None].to(self._device)  # (1, S, S)
-        return letterbox.to_native(_predict(self._network, working)[0])
 
 
 def train_network(run: Run, device: torch.device, *, resume: bool = False) -> None:
@@ -109,8 +76,11 @@ def fit_network(
         UserError: If there is nothing to validate on, the checkpoint is unusable or training diverges.
     """
     recipe = network_recipe(run)
-    bank = Bank.from_samples(train, recipe.data.size, by_component=False).to(device)
-    validation = _Validation(val, recipe.data.size, device)
+    shown = [sample for sample in train if recipe.negatives or sample.target.any()]
+    is_prompted = recipe.prompt != "none"
+    # A box belongs to one lesion.
+    bank = Bank.from_samples(shown, recipe.data.size, by_component=is_prompted).to(device)
+    validation = PromptedValidation(val, recipe, device) if is_prompted else _Validation(val, recipe, device)
     state = _resume(run, device) if resume and run.checkpoint_path.exists() else _start(recipe, device)
     run.truncate_log(state.epoch)
     began = time.monotonic() - state.seconds
@@ -118,7 +88,7 @@ def fit_network(
         while state.epoch < recipe.epochs:
             state.epoch += 1
             loss = _train_epoch(state, bank, recipe, tick)
-            score = validation.score(state.network)
+            score = validation.score(state.average)
             state.seconds = time.monotonic() - began
             row = {"seconds": round(state.seconds, 1), "train_loss": loss, "val_dice": score}
             for name, value in row.items():
@@ -127,22 +97,21 @@ def fit_network(
             run.append_log({"step": state.epoch} | row)
 
 
-def network_recipe(run: Run) -> NetworkRecipe:
-    """Return the recipe of a network's run.
-
-    Raises:
-        UserError: If the recipe is an agent's.
-    """
-    if not isinstance(run.recipe, NetworkRecipe):
-        raise UserError(f"{run.path}: wanted a recipe of kind 'network', got {run.recipe.kind!r}")
-    return run.recipe
-
-
 @dataclass
 class _State:
-    """What changes while training: the checkpoint holds all of it."""
+    """What changes while training: the checkpoint holds all of it.
+
+    Attributes:
+        network: What the optimiser changes.
+        average: Its running average, which is validated and kept: it moves less from step to step.
+        optimizer: Of the network.
+        epoch: Epochs begun.
+        best: Best validation Dice so far.
+        seconds: Wall time.
+    """
 
     network: nn.Module
+    average: nn.Module
     optimizer: AdamW
     epoch: int = 0
     best: float = -1.0
@@ -153,14 +122,15 @@ def _start(recipe: NetworkRecipe, device: torch.device) -> _State:
     with _seeded(recipe.seed, 0, device):
         network = build_network(recipe).to(device)
     optimizer = AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    return _State(network, optimizer)
+    return _State(network, copy.deepcopy(network), optimizer)
 
 
 def _resume(run: Run, device: torch.device) -> _State:
     state = _start(network_recipe(run), device)
     tensors, facts = load_tensors(run.checkpoint_path, device)
-    model = {name.removeprefix(_MODEL): t for name, t in tensors.items() if name.startswith(_MODEL)}
-    load_state(state.network, model, run.checkpoint_path)
+    for part in _PARTS:
+        own = {name.removeprefix(f"{part}/"): t for name, t in tensors.items() if name.startswith(f"{part}/")}
+        load_state(getattr(state, part), own, run.checkpoint_path)
     load_optimizer(state.optimizer, tensors)
     state.epoch, state.best, state.seconds = facts["epoch"], facts["best"], facts["seconds"]
     return state
@@ -168,20 +138,22 @@ def _resume(run: Run, device: torch.device) -> _State:
 
 def _keep(run: Run, state: _State, score: float) -> None:
     """Write the checkpoint, and the weights where they are the best so far."""
-    model = state.network.state_dict()
     if score > state.best:
         state.best = score
-        save_tensors(run.weights_path, model, {"epoch": state.epoch, "val_dice": score})
+        facts = {"epoch": state.epoch, "val_dice": score}
+        save_tensors(run.weights_path, state.average.state_dict(), facts)
     facts = {"epoch": state.epoch, "best": state.best, "seconds": state.seconds}
-    tensors = {_MODEL + name: tensor for name, tensor in model.items()}
-    save_tensors(run.checkpoint_path, tensors | optimizer_tensors(state.optimizer), facts)
+    tensors = optimizer_tensors(state.optimizer)
+    for part in _PARTS:
+        tensors |= {f"{part}/{name}": tensor for name, tensor in getattr(state, part).state_dict().items()}
+    save_tensors(run.checkpoint_path, tensors, facts)
 
 
 def _train_epoch(state: _State, bank: Bank, recipe: NetworkRecipe, tick: "_Tick") -> float:
     """Show the network every image once, changed at random; return the mean loss."""
     device = bank.device
-    # Dice over the batch: an image without lesion has none of its own, yet its false positives count.
-    loss_of = DiceCELoss(sigmoid=True, batch=True)
+    # An image without lesion has no Dice of its own; in that of the batch its false positives count.
+    loss_of = DiceCELoss(sigmoid=True, batch=recipe.negatives)
     rng = torch.Generator(device).manual_seed(_epoch_seed(recipe.seed, state.epoch))
     batches = torch.randperm(len(bank), generator=rng, device=device).split(recipe.batch_size)
     total = torch.zeros((), device=device)
@@ -193,18 +165,29 @@ def _train_epoch(state: _State, bank: Bank, recipe: NetworkRecipe, tick: "_Tick"
                 group["lr"] = recipe.learning_rate * _rate(progress)
             drawn = Augmentation.draw(recipe.augment, len(rows), rng)
             images, masks = drawn.apply(bank.images[rows], bank.targets[rows])  # (B, S, S)
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = state.network(images[:, None])  # (B, 1, S, S)
+            inputs, masks = draw_inputs(recipe, images, masks, rng)  # (B, C, s, s), (B, s, s)
+            with autocast(recipe, device):
+                logits = state.network(inputs)  # (B, 1, s, s)
             loss = loss_of(logits.float(), masks[:, None].float())
             state.optimizer.zero_grad()
             loss.backward()
             state.optimizer.step()
+            _update_average(state, recipe.ema_decay, (state.epoch - 1) * len(batches) + step)
             total += loss.detach() * len(rows)
             tick(len(rows), state.best)
     mean = float(total) / len(bank)
     if not math.isfinite(mean):
         raise UserError(f"training diverged in epoch {state.epoch}; choose a smaller learning_rate")
     return mean
+
+
+@torch.no_grad()
+def _update_average(state: _State, decay: float, step: int) -> None:
+    """Move the average a little towards the network: less and less at first, when all is still in motion."""
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    pairs = zip(state.average.state_dict().values(), state.network.state_dict().values(), strict=True)
+    for mean, value in pairs:
+        mean.lerp_(value, share) if mean.is_floating_point() else mean.copy_(value)
 
 
 def _rate(progress: float) -> float:
@@ -217,29 +200,22 @@ def _rate(progress: float) -> float:
 class _Validation:
     """Mean Dice at native resolution over the images that have a lesion."""
 
-    def __init__(self, samples: Sequence[Sample], size: int, device: torch.device) -> None:
+    def __init__(self, samples: Sequence[Sample], recipe: NetworkRecipe, device: torch.device) -> None:
         self._samples = [sample for sample in samples if sample.target.any()]
         if not self._samples:
             raise UserError("the validation split has no image with a lesion; use more images")
-        self._size = size
-        self._images = Bank.from_samples(self._samples, size, by_component=False).images.to(device)
+        self._recipe = recipe
+        bank = Bank.from_samples(self._samples, recipe.data.size, by_component=False)
+        self._images = bank.images.to(device)  # (M, S, S)
 
     def score(self, network: nn.Module) -> float:
         """Return the mean Dice of a network."""
         scores = []
-        for sample, probability in zip(self._samples, _predict(network, self._images), strict=True):
-            letterbox = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), self._size)
+        probabilities = predict(network, self._images, self._recipe)
+        for sample, probability in zip(self._samples, probabilities, strict=True):
+            letterbox = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), self._recipe.data.size)
             scores.append(dice(letterbox.to_native(probability) > 0.5, sample.target))
         return float(np.mean(scores))
-
-
-def _predict(network: nn.Module, images: Tensor, batch_size: int = 32) -> NDArray[np.float32]:
-    """Return the probabilities of working images, float32, shape (M, S, S), from uint8, shape (M, S, S)."""
-    network.eval()
-    with torch.inference_mode():
-        parts = [network(part[:, None].float() / 255)[:, 0] for part in images.split(batch_size)]
-        probabilities: NDArray[np.float32] = torch.sigmoid(torch.cat(parts)).cpu().numpy()
-    return probabilities
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

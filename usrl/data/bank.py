@@ -1,8 +1,9 @@
 """The images and targets of a split at working size, on one device."""
 
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from usrl.data.letterbox import Letterbox
 from usrl.data.sample import BoolMask, GrayImage, Sample
 from usrl.errors import UserError
 
+Table = TypeVar("Table")
 MIN_AREA_PX = 4
 """Target components of fewer working px than this hold no contour and give no row."""
 
@@ -39,6 +41,7 @@ class Bank:
     sample_index: tuple[int, ...]
     dropped: tuple[str, ...] = ()
     too_small: tuple[str, ...] = ()
+    _prepared: dict[Callable[["Bank"], Any], Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_samples(
@@ -92,18 +95,36 @@ class Bank:
         """Where the tensors are."""
         return self.images.device
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what was prepared out of a pickle: it is large, and made again where it is asked for."""
+        return self.__dict__ | {"_prepared": {}}
+
+    def prepare(self, make: Callable[["Bank"], Table]) -> Table:
+        """Return what a function makes of this bank, made once however many tasks ask for it.
+
+        Args:
+            make: A function of a module; the same one gets the same result again.
+        """
+        if make not in self._prepared:
+            self._prepared[make] = make(self)
+        table: Table = self._prepared[make]
+        return table
+
     def to(self, device: torch.device | str) -> "Bank":
-        """Return the bank with its tensors on a device.
+        """Return the bank with its tensors on a device: itself where they are there already.
 
         Args:
             device: Torch device.
-
-        Returns:
-            A bank that shares everything but the tensors.
         """
+        if self.images.to(device) is self.images:
+            return self
         proposals = None if self.proposals is None else self.proposals.to(device)
         return replace(
-            self, images=self.images.to(device), targets=self.targets.to(device), proposals=proposals
+            self,
+            images=self.images.to(device),
+            targets=self.targets.to(device),
+            proposals=proposals,
+            _prepared={},
         )
 
 

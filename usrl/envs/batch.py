@@ -90,37 +90,49 @@ class Batch:
         Raises:
             UserError: If an option is unknown or an index is not in the bank.
         """
-        keys = episode_keys(torch.from_numpy(self._seeds[rows]), torch.from_numpy(self._episodes[rows]))
+        keys = episode_keys(self._seeds[rows], self._episodes[rows])
         drawn = (uniform(keys, 1)[:, 0] * len(self.task.bank)).to(torch.int64)  # (R,)
         index = self._chosen(options, len(rows)) if options else drawn
         device = self.task.bank.device
-        fresh = self.task.reset(index.to(device), mix(keys).to(device))
+        fresh = self.task.reset(send(index, device), send(mix(keys), device))
         whole = len(rows) == self.num_envs
-        self.state = fresh if whole else merge_states(self.state, torch.from_numpy(rows).to(device), fresh)
+        self.state = fresh if whole else merge_states(self.state, send(torch.from_numpy(rows), device), fresh)
         self.elapsed[rows] = 0
         self._episodes[rows] += 1
         if self._oracle_dice is not None:
             self._oracle_dice[rows] = to_numpy(oracle_dice(self.task, fresh))
 
-    def step(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
+    def step(self, actions: NDArray[Any]) -> NDArray[np.float32]:
         """Apply actions (B, ...); return the rewards, float32 (B,).
 
         Raises:
             UserError: If the actions have another shape, are not finite, or are no choice that there is.
         """
+        check_actions(actions, self.task.action_space)
+        return to_numpy(self.step_tensors(torch.from_numpy(actions)))
+
+    def step_tensors(self, actions: Tensor) -> Tensor:
+        """Apply finite actions (B, ...) of any device; return the rewards, float32 (B,), on the task's.
+
+        Whether they are finite is not asked here: that would wait for the device in every step.
+
+        Raises:
+            UserError: If the actions have another shape.
+        """
         wanted = (self.num_envs, *(self.task.action_space.shape or ()))
-        if actions.shape != wanted:
-            raise UserError(f"actions must have the shape {wanted}, got {actions.shape}")
-        if not np.isfinite(actions).all():
-            raise UserError("actions must be finite, got nan or inf; the policy has diverged")
-        _check_choices(actions, self.task.action_space)
-        self.state, reward = self.task.step(self.state, torch.from_numpy(actions).to(self.task.bank.device))
+        if tuple(actions.shape) != wanted:
+            raise UserError(f"actions must have the shape {wanted}, got {tuple(actions.shape)}")
+        self.state, reward = self.task.step(self.state, actions.to(self.task.bank.device))
         self.elapsed += 1
-        return to_numpy(reward)
+        return reward
 
     def observe(self) -> NDArray[np.uint8]:
         """Return the observations of all environments, uint8 (B, ...)."""
-        return to_numpy(self.task.observe(self.state))
+        return to_numpy(self.observe_tensors())
+
+    def observe_tensors(self) -> Tensor:
+        """Return the observations of all environments, uint8 (B, ...), on the task's device."""
+        return self.task.observe(self.state)
 
     def info(self) -> dict[str, NDArray[np.float32]]:
         """Return the figures of all environments, each (B,)."""
@@ -141,12 +153,24 @@ class Batch:
         return torch.from_numpy(index.copy())
 
 
-def _check_choices(actions: NDArray[Any], space: gym.Space[Any]) -> None:
-    """Raise where a discrete action is none of the space's."""
+def check_actions(actions: NDArray[Any], space: gym.Space[Any]) -> None:
+    """Raise a `UserError` if an action is not finite, or no choice of a discrete space."""
+    if not np.isfinite(actions).all():
+        raise UserError("actions must be finite, got nan or inf; the policy has diverged")
+    if actions.shape[1:] != space.shape:  # told where the step is taken
+        return
     if isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete):
         limit = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec
         if (actions < 0).any() or (actions >= limit).any():
             raise UserError(f"actions must be of {space}, got values from {actions.min()} to {actions.max()}")
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a small tensor of the host on a device, without waiting for what the device has still to do.
+
+    Memory that is not pinned is copied aside before the call returns, so that it may change afterwards.
+    """
+    return tensor.to(device, non_blocking=True)
 
 
 def to_numpy(tensor: Tensor) -> NDArray[Any]:

@@ -12,29 +12,23 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from usrl.compiled import is_compiled_for
 from usrl.data.bank import Bank
 from usrl.envs.rendering import draw_contour_step
 from usrl.envs.rewards import SCORES, Fit
 from usrl.envs.rng import uniform
 from usrl.envs.task import State
 from usrl.errors import UserError
-from usrl.geometry.area import RowSums, overlap_area, rasterise, signed_area
+from usrl.geometry.area import RowSums, measure_dice, rasterise, signed_area
+from usrl.geometry.boxes import boxes_of_masks, move_sides
 from usrl.geometry.fourier import fourier_basis
-from usrl.geometry.polygon import (
-    edge_lengths,
-    ellipse_in_box,
-    is_simple,
-    outward_normals,
-    polygon_of_mask,
-    respace,
-)
+from usrl.geometry.polygon import displace, ellipse_in_box, is_simple, polygon_of_mask
 from usrl.geometry.sampling import profile_atlas, sample_profiles
+from usrl.geometry.start import start_profiles
 from usrl.recipes import Strict
 
-MAX_EDGE_RATIO = 2.0
-"""A moved contour is respaced when its longest edge exceeds this many times the mean."""
-MIN_EDGE_RATIO = 0.3
-"""... or its shortest falls below this many times the mean."""
+RADIUS_UNITS = 20
+"""Pixels that the equivalent radius of a proposal counts under ``scale="proposal"``."""
 SMOOTHING_VERTICES = (2.0, 4.0)
 """Standard deviations, in vertices, of the smoothing that is tried when a move would cross itself."""
 
@@ -45,7 +39,8 @@ class ContourSettings(Strict):
     vertices: Annotated[int, Field(ge=8, le=1024)] = 64
     samples: Annotated[int, Field(ge=36, le=256)] = 40
     step_px: Annotated[float, Field(gt=0)] = 4.0
-    observation: Literal["profile", "image"] = "profile"
+    scale: Literal["pixel", "proposal"] = "pixel"
+    observation: Literal["profile", "profile+start", "image"] = "profile"
     parametrization: Literal["vertices", "fourier"] = "vertices"
     coefficients: Annotated[int, Field(ge=1, le=64)] = 15
     reward: Literal["dice", "iou", "dice+boundary"] = "dice"
@@ -61,11 +56,13 @@ class ContourState(State):
         vertices: Current contours, float32, (B, N, 2), pixels of the working image.
         proposal: Contours at the reset, float32, (B, N, 2).
         score: What the reward is the change of, float32, (B,).
+        unit: What a pixel of moves and profiles is in working pixels, float32, (B, 1).
     """
 
     vertices: Tensor
     proposal: Tensor
     score: Tensor
+    unit: Tensor
 
 
 class ContourTask:
@@ -84,15 +81,19 @@ class ContourTask:
         | `fourier` | `Box(-1, 1, (coefficients,))` | of 1, cos t, sin t, cos 2t, ... | `step_px` pixels |
 
         t runs once around the contour. Moves are clipped to one step. The zero action leaves the
-        contour and its Dice exactly as they are.
+        contour and its Dice exactly as they are. Under `scale="proposal"` a pixel of `step_px` and of the
+        profiles is 1/20 of the equivalent radius of the proposal: contours of all sizes look and move alike.
 
     Observation Space:
         | observation | space (uint8) | channels | unit |
         | --- | --- | --- | --- |
         | `profile` | `Box(0, 255, (3, N, K))` | image, blur, edge strength along the normals | gray level |
+        | `profile+start` | `Box(0, 255, (4, N, K))` | these, and the distance from the proposal | see below |
         | `image` | `Box(0, 255, (3, S, S))` | image, current mask, time left from 255 to 0 | gray level |
 
         Profiles have K = `samples` places, one pixel apart, inside to outside, centred on the contour.
+        The distance from the proposal rises from 0 at K / 2 pixels within it to 255 at K / 2 outside: where
+        an episode began, which is where a reader put the box, is else forgotten with the first step.
 
     Rewards:
         The change of a score: `dice` (default), `iou`, or `dice+boundary` (Dice minus the mean
@@ -118,6 +119,7 @@ class ContourTask:
         | `vertices` | 64 | N | |
         | `samples` | 40 | K, places of a profile | |
         | `step_px` | 4.0 | longest move of a vertex in a step | working pixels |
+        | `scale` | `"pixel"` | see above | |
         | `observation` | `"profile"` | see above | |
         | `parametrization` | `"vertices"` | see above | |
         | `coefficients` | 15 | size of a `fourier` action | |
@@ -152,28 +154,28 @@ class ContourTask:
         self.action_space: gym.Space[Any] = gym.spaces.Box(
             -1.0, 1.0, (settings.coefficients if fourier else n,), np.float32
         )
-        shape = (3, n, k) if settings.observation == "profile" else (3, size, size)
+        shape = {"profile": (3, n, k), "profile+start": (4, n, k), "image": (3, size, size)}[
+            settings.observation
+        ]
         self.observation_space: gym.spaces.Box = gym.spaces.Box(0, 255, shape, np.uint8)
-        self._targets = RowSums.of(bank.targets)
+        self._targets = bank.prepare(_row_sums)
         self._offsets = torch.arange(k, device=bank.device) - (k - 1) / 2  # (K,)
         self._basis = fourier_basis(settings.coefficients, n, bank.device) if fourier else None
         self._smoothing = [_circular_gaussian(n, sigma, bank.device) for sigma in SMOOTHING_VERTICES]
 
-    # Prepared on first use: an episode needs some of these only.
+    # Prepared on first use: an episode needs some of these only. Tasks of one bank share them.
 
-    @cached_property
+    @property
     def _atlas(self) -> Tensor:
-        return profile_atlas(self.bank.images)  # (M, F, F)
+        return self.bank.prepare(_profile_atlas)  # (M, F, F)
 
-    @cached_property
+    @property
     def _signed_distance(self) -> Tensor:
-        """Distance from the target's boundary in pixels, negative inside, (M, S, S)."""
-        maps = np.stack([_signed_distance(target) for target in self.bank.targets.cpu().numpy()])
-        return torch.from_numpy(maps).to(self.bank.device)
+        return self.bank.prepare(_signed_distances)  # (M, S, S)
 
-    @cached_property
+    @property
     def _boxes(self) -> Tensor:
-        return _bounding_boxes(self.bank.targets)  # (M, 4)
+        return self.bank.prepare(_boxes)  # (M, 4)
 
     @cached_property
     def _outlines(self) -> Tensor:
@@ -195,27 +197,37 @@ class ContourTask:
             vertices: Simple polygons in positive orientation, (B, N, 2), pixels of the working image.
         """
         vertices = vertices.clamp(0, self.bank.size - 1)
-        dice = self._dice(vertices, index)
+        dice = measure_dice(vertices, self._targets, index)
         elapsed = torch.zeros_like(index)
         return ContourState(
-            index, elapsed, dice, dice, vertices, vertices, self._score(vertices, index, dice)
+            index,
+            elapsed,
+            dice,
+            dice,
+            vertices,
+            vertices,
+            self._score(vertices, index, dice),
+            self._unit(vertices),
         )
 
     def step(self, state: ContourState, action: Tensor) -> tuple[ContourState, Tensor]:
         """Move the contours; see `Task.step`."""
-        vertices = self._move(state.vertices, self._displacement(action))
-        dice = self._dice(vertices, state.index)
+        vertices = self._move(state.vertices, self._displacement(action) * state.unit)
+        dice = measure_dice(vertices, self._targets, state.index)
         score = self._score(vertices, state.index, dice)
         moved = replace(state, vertices=vertices, dice=dice, score=score, elapsed=state.elapsed + 1)
         return moved, score - state.score
 
     def observe(self, state: ContourState) -> Tensor:
         """Return profiles or images; see `Task.observe`."""
-        if self.settings.observation == "profile":
-            normals = outward_normals(state.vertices)
-            return sample_profiles(
-                self._atlas, state.index, state.vertices, normals, self._offsets, self.bank.size
+        if self.settings.observation != "image":
+            profiles = sample_profiles(
+                self._atlas, state.index, state.vertices, self._offsets, state.unit, self.bank.size
             )
+            if self.settings.observation == "profile":
+                return profiles
+            ramp = start_profiles(state.vertices, state.proposal, state.unit, self._offsets)
+            return torch.cat([profiles, ramp[:, None]], dim=1)
         image = self.bank.images[state.index]  # (B, S, S)
         left = (255 * (1 - state.elapsed / self.horizon)).clamp(0, 255).to(torch.uint8)
         time = left[:, None, None].expand_as(image)
@@ -230,7 +242,8 @@ class ContourTask:
 
         A `fourier` task gets the least-squares projection of that move.
         """
-        wanted = -self._distance(state.vertices, state.index) / self.settings.step_px  # (B, N)
+        step = self.settings.step_px * state.unit
+        wanted = -self._distance(state.vertices, state.index) / step  # (B, N)
         if self._basis is not None:
             wanted = wanted @ torch.linalg.pinv(self._basis)
         return wanted.clamp(-1, 1)
@@ -253,15 +266,18 @@ class ContourTask:
         if settings.proposal == "network":
             return self._outlines[index]
         if settings.proposal == "box":
-            boxes = self._boxes[index]  # (B, 4)
-            extent = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)  # (B, 4)
-            sides = boxes + (2 * uniform(keys, 4) - 1) * settings.jitter * extent
-            return ellipse_in_box(sides, settings.vertices)
+            shares = (2 * uniform(keys, 4) - 1) * settings.jitter  # (B, 4)
+            return ellipse_in_box(move_sides(self._boxes[index], shares), settings.vertices)
         waves = 2 * uniform(keys, 7) - 1  # (B, 7), up to the third harmonic
         basis = fourier_basis(7, settings.vertices, index.device)
         radius = torch.sqrt(self._targets.area[index] / torch.pi)  # (B,)
         wave = (waves @ basis / 7) * (settings.jitter * radius)[:, None]  # (B, N)
         return self._move(self._outlines[index], wave)
+
+    def _unit(self, proposal: Tensor) -> Tensor:
+        if self.settings.scale == "pixel":
+            return proposal.new_ones(len(proposal), 1)
+        return torch.sqrt(signed_area(proposal).clamp_min(1) / torch.pi)[:, None] / RADIUS_UNITS
 
     def _displacement(self, action: Tensor) -> Tensor:
         """Return the outward moves that actions ask for, (B, N), in pixels."""
@@ -274,34 +290,18 @@ class ContourTask:
         Of several moves, from the one asked for to none at all, the first that keeps a contour simple
         is made.
         """
-        normals = outward_normals(vertices)
-        moved = self._place(vertices, normals, displacement)
-        unsettled = ~is_simple(moved)  # (B,)
+        limit = self.bank.size - 1
+        moved = displace(vertices, displacement, limit)
+        settled = is_simple(moved)  # (B,)
         for smoothing in self._smoothing:
-            if not _worth_it(unsettled):
-                break
-            gentler = self._place(smoothing @ vertices, normals, displacement @ smoothing)
-            moved = torch.where(unsettled[:, None, None], gentler, moved)
-            unsettled = unsettled & ~is_simple(gentler)
-        still = unsettled | ~displacement.any(dim=1)
-        return torch.where(still[:, None, None], vertices, moved)
-
-    def _place(self, vertices: Tensor, normals: Tensor, displacement: Tensor) -> Tensor:
-        """Return displaced contours within the image, respaced where their vertices have bunched."""
-        placed = torch.addcmul(vertices, normals, displacement[..., None]).clamp_(0, self.bank.size - 1)
-        lengths = edge_lengths(placed)  # (B, N)
-        mean = lengths.mean(dim=1)
-        longest, shortest = lengths.amax(dim=1), lengths.amin(dim=1)
-        uneven = (longest > MAX_EDGE_RATIO * mean) | (shortest < MIN_EDGE_RATIO * mean)  # (B,)
-        if not _worth_it(uneven):
-            return placed
-        return torch.where(uneven[:, None, None], respace(placed), placed)
-
-    def _dice(self, vertices: Tensor, index: Tensor) -> Tensor:
-        """Return the Dice of contours and targets without a raster, (B,)."""
-        overlap = overlap_area(vertices, self._targets, index)
-        total = signed_area(vertices) + self._targets.area[index]
-        return (2 * overlap / total.clamp_min(1e-6)).clamp(0, 1)
+            if _all_known(settled):
+                return moved
+            # The matrix stands on the right, so that the batch is one product and not B of them.
+            smooth = (vertices.mT @ smoothing).mT.contiguous()  # (B, N, 2)
+            gentler = displace(smooth, displacement @ smoothing, limit)
+            moved = torch.where(settled[:, None, None], moved, gentler)
+            settled = settled | is_simple(gentler)
+        return torch.where(settled[:, None, None], moved, vertices)
 
     def _score(self, vertices: Tensor, index: Tensor, dice: Tensor) -> Tensor:
         """Return what the reward is the change of, (B,)."""
@@ -323,13 +323,12 @@ class ContourTask:
         return torch.lerp(top, bottom, part[..., 1])
 
 
-def _worth_it(rows: Tensor) -> bool:
-    """Return whether a correction of some rows is to be computed.
+def _all_known(settled: Tensor) -> bool:
+    """Return whether nothing is left to try.
 
-    On a CPU it is skipped where no row needs it. On a GPU to ask would wait for the device, which
-    costs more than to compute it always.
+    A GPU is not asked: to wait for its answer costs more than to try in vain.
     """
-    return rows.is_cuda or bool(rows.any())
+    return is_compiled_for(settled) and bool(settled.all())
 
 
 def _circular_gaussian(count: int, sigma: float, device: torch.device) -> Tensor:
@@ -338,6 +337,24 @@ def _circular_gaussian(count: int, sigma: float, device: torch.device) -> Tensor
     gap = (place[:, None] - place[None, :]).abs()
     weight = torch.exp(-0.5 * (torch.minimum(gap, count - gap) / sigma) ** 2)
     return weight / weight.sum(dim=1, keepdim=True)
+
+
+def _row_sums(bank: Bank) -> RowSums:
+    return RowSums.of(bank.targets)
+
+
+def _profile_atlas(bank: Bank) -> Tensor:
+    return profile_atlas(bank.images)
+
+
+def _boxes(bank: Bank) -> Tensor:
+    return boxes_of_masks(bank.targets)
+
+
+def _signed_distances(bank: Bank) -> Tensor:
+    """Return the distance from each target's boundary in pixels, negative inside, (M, S, S)."""
+    maps = np.stack([_signed_distance(target) for target in bank.targets.cpu().numpy()])
+    return torch.from_numpy(maps).to(bank.device)
 
 
 def _signed_distance(target: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -350,12 +367,3 @@ def _signed_distance(target: NDArray[np.bool_]) -> NDArray[np.float32]:
     )
     # Both count to the nearest pixel centre of the other side; the boundary lies half a pixel before it.
     return np.where(target, 0.5 - inside, outside - 0.5).astype(np.float32)
-
-
-def _bounding_boxes(targets: Tensor) -> Tensor:
-    """Return (x0, y0, x1, y1) around the pixels of each mask, borders included, float32, (M, 4)."""
-    columns, rows = targets.any(dim=1).int(), targets.any(dim=2).int()  # (M, S)
-    size = targets.shape[-1]
-    low = torch.stack([columns.argmax(dim=1), rows.argmax(dim=1)], dim=1)
-    high = torch.stack([columns.flip(1).argmax(dim=1), rows.flip(1).argmax(dim=1)], dim=1)
-    return torch.cat([low - 0.5, size - 0.5 - high], dim=1).float()

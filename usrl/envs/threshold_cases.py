@@ -176,8 +176,8 @@ class ThresholdCases:
         network = self._bank.proposals if self.settings.roi == "network" else None
         masks = self._bank.targets if network is None else network
         exact = [_bounding_box(mask) for mask in masks.cpu().numpy()]
-        cases = torch.arange(len(exact) * self.per_row)
-        shares = 2 * uniform(episode_keys(torch.full_like(cases, _BOX_SEED), cases), 4) - 1  # (C, 4)
+        cases = np.arange(len(exact) * self.per_row)
+        shares = 2 * uniform(episode_keys(np.full_like(cases, _BOX_SEED), cases), 4) - 1  # (C, 4)
         moves = (shares * self.settings.jitter).tolist()
         return [_move_sides(exact[case // self.per_row], move) for case, move in enumerate(moves)]
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from usrl.agents.threshold_segmenter import ORACLES
 from usrl.baselines.classical import CLASSICAL
-from usrl.baselines.training import NetworkSegmenter
+from usrl.baselines.prompted import PromptedNetworkSegmenter
+from usrl.baselines.segmenter import NetworkSegmenter
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError, suggest
 from usrl.recipes import NetworkRecipe
@@ -107,7 +108,9 @@ def open_segmenter(spec: str, device: torch.device) -> Segmenter:
 def _open_run(path: str, device: torch.device, proposer: Segmenter | None = None) -> Segmenter:
     run = open_run(path)
     if proposer is None:
-        return _open_agent(run, device, None) if run.recipe.kind == "agent" else NetworkSegmenter(run, device)
+        if run.recipe.kind == "agent":
+            return _open_agent(run, device, None)
+        return (NetworkSegmenter if run.recipe.prompt == "none" else PromptedNetworkSegmenter)(run, device)
     if run.recipe.kind != "agent":
         raise UserError(
             f"{path} is a network's run; in FIRST+RUN the second must be an agent's, swap the two"

@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 from skimage.measure import find_contours
 from torch import Tensor
 
+from usrl.compiled import is_compiled_for
+from usrl.geometry import kernels
+
+MAX_EDGE_RATIO = 2.0
+"""A moved contour is respaced when its longest edge exceeds this many times the mean."""
+MIN_EDGE_RATIO = 0.3
+"""... or its shortest falls below this many times the mean."""
+
 
 def neighbours(vertices: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     """Return the vertices ``reach`` places before and after each one.
@@ -27,20 +35,19 @@ def neighbours(vertices: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     return wrapped[:, : -2 * reach], wrapped[:, 2 * reach :]
 
 
-def outward_normals(vertices: Tensor, reach: int = 2) -> Tensor:
+def outward_normals(vertices: Tensor) -> Tensor:
     """Return unit normals that point out of the polygon.
 
-    The tangent is the chord between the neighbours at distance ``reach``: with 2, one displaced vertex
-    turns the normals beside it only a little.
+    The tangent is the chord between the second neighbours, so that one displaced vertex turns the normals
+    beside it only a little.
 
     Args:
         vertices: (B, N, 2).
-        reach: Distance of the neighbours that span the chord, in vertices.
 
     Returns:
         Unit vectors (B, N, 2); zero where the chord has no length.
     """
-    before, after = neighbours(vertices, reach)
+    before, after = neighbours(vertices, kernels.NORMAL_REACH)
     chord = after - before  # (B, N, 2)
     normal = torch.stack([chord[..., 1], -chord[..., 0]], dim=-1)
     return normal / torch.linalg.vector_norm(normal, dim=-1, keepdim=True).clamp_min(1e-6)
@@ -73,6 +80,34 @@ def respace(vertices: Tensor) -> Tensor:
     return torch.lerp(start, end, part[..., None])
 
 
+def displace(vertices: Tensor, displacement: Tensor, limit: float) -> Tensor:
+    """Return polygons whose vertices have moved along their outward normals.
+
+    A polygon whose vertices have bunched is spaced evenly again; one that does not move stays exactly as
+    it is.
+
+    Args:
+        vertices: (B, N, 2).
+        displacement: Outward moves in pixels, (B, N).
+        limit: Largest coordinate; the smallest is 0.
+
+    Returns:
+        Polygons (B, N, 2).
+    """
+    if is_compiled_for(vertices):
+        moved = kernels.displace(
+            vertices.numpy(), displacement.numpy(), np.float32(limit), MIN_EDGE_RATIO, MAX_EDGE_RATIO
+        )
+        return torch.from_numpy(moved)
+    normals = outward_normals(vertices)
+    placed = torch.addcmul(vertices, normals, displacement[..., None]).clamp_(0, limit)
+    lengths = edge_lengths(placed)  # (B, N)
+    mean = lengths.mean(dim=1)
+    uneven = (lengths.amax(dim=1) > MAX_EDGE_RATIO * mean) | (lengths.amin(dim=1) < MIN_EDGE_RATIO * mean)
+    placed = torch.where(uneven[:, None, None], respace(placed), placed)
+    return torch.where(displacement.any(dim=1)[:, None, None], placed, vertices)
+
+
 def is_simple(vertices: Tensor) -> Tensor:
     """Return whether no two edges of each polygon cross.
 
@@ -82,35 +117,27 @@ def is_simple(vertices: Tensor) -> Tensor:
     Returns:
         bool, (B,).
     """
-    if vertices.is_cuda:
-        return ~_has_crossing(vertices)
-    # Most contours are stars, which are simple and cheap to tell. A GPU would wait for the answer.
-    simple = is_star(vertices)
-    rest = (~simple).nonzero()[:, 0]
-    return simple.index_copy(0, rest, ~_has_crossing(vertices[rest])) if len(rest) else simple
-
-
-def is_star(vertices: Tensor) -> Tensor:
-    """Return whether each polygon winds once around its mean vertex, ever forward, bool, (B,)."""
-    x, y = (vertices - vertices.mean(dim=1, keepdim=True)).unbind(dim=-1)  # (B, N)
-    next_x, next_y = torch.cat([x[:, 1:], x[:, :1]], dim=1), torch.cat([y[:, 1:], y[:, :1]], dim=1)
-    is_forward = (x * next_y > y * next_x).all(dim=1)
-    turns = ((y < 0) & (next_y >= 0)).sum(dim=1)
-    return is_forward & (turns == 1)
+    if is_compiled_for(vertices):
+        return torch.from_numpy(kernels.is_simple(vertices.numpy()))
+    return ~_has_crossing(vertices)
 
 
 def _has_crossing(vertices: Tensor) -> Tensor:
     """Return whether some pair of edges crosses, bool, (B,).
 
     Two edges cross when each one's line separates the other's ends; the side of every vertex from
-    every line is one batched product.
+    every line is one batched product. Of edges on one line the rounding says anything, hence their boxes
+    must meet too.
     """
-    edge = neighbours(vertices, 1)[1] - vertices  # (B, N, 2)
+    following = neighbours(vertices, 1)[1]
+    edge = following - vertices  # (B, N, 2)
+    low, high = torch.minimum(vertices, following), torch.maximum(vertices, following)  # (B, N, 2)
+    meets = (low[:, :, None] <= high[:, None]).all(dim=-1)  # (B, edge, edge)
     across = torch.stack([-edge[..., 1], edge[..., 0]], dim=-1)  # (B, N, 2), normal to each edge
     offset = (across * vertices).sum(dim=-1, keepdim=True)  # (B, N, 1)
     side = torch.baddbmm(offset, across, vertices.transpose(1, 2), beta=-1) > 0  # (B, edge, vertex)
     separated = side ^ torch.cat([side[..., 1:], side[..., :1]], dim=-1)  # (B, edge, edge)
-    crossing = separated & separated.transpose(1, 2)
+    crossing = separated & separated.transpose(1, 2) & meets & meets.transpose(1, 2)
     return (crossing & _apart(vertices.shape[1], vertices.device)).flatten(1).any(dim=1)
 
 

@@ -10,6 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from usrl.compiled import is_compiled_for
+from usrl.geometry import kernels
+from usrl.geometry.polygon import outward_normals
+
 COARSE_SIGMA_PX = 2.0
 """Blur of the coarse channel, in pixels of the working image."""
 EDGE_SIGMA_PX = 1.0
@@ -45,16 +49,16 @@ def _channels(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
 
 
 def sample_profiles(
-    atlas: Tensor, index: Tensor, vertices: Tensor, normals: Tensor, offsets: Tensor, size: int
+    atlas: Tensor, index: Tensor, vertices: Tensor, offsets: Tensor, unit: Tensor, size: int
 ) -> Tensor:
-    """Return image profiles along normals.
+    """Return image profiles along the normals of contours.
 
     Args:
         atlas: What `profile_atlas` made of the images, (M, F, F).
         index: Image of each contour, int64, (B,).
         vertices: (B, N, 2), in pixels of the working image.
-        normals: Unit vectors, (B, N, 2).
-        offsets: Places along the normal, in pixels, (K,).
+        offsets: Places along the outward normal, in units, float32, (K,).
+        unit: Pixels of a unit, float32, (B, 1).
         size: Side S of the working image.
 
     Returns:
@@ -62,11 +66,16 @@ def sample_profiles(
     """
     fine = atlas.shape[-1]
     scale = fine / size
-    step = normals * scale  # (B, N, 2)
+    if is_compiled_for(vertices):
+        profiles = kernels.sample_profiles(
+            atlas.numpy(), index.numpy(), vertices.numpy(), offsets.numpy(), unit.numpy(), np.float32(scale)
+        )
+        return torch.from_numpy(profiles)
+    step = outward_normals(vertices) * (unit[..., None] * scale)  # (B, N, 2)
     start = (vertices + 0.5) * scale
     x = torch.addcmul(start[..., :1], step[..., :1], offsets).clamp_(0, fine - 1)  # (B, N, K)
     y = torch.addcmul(start[..., 1:], step[..., 1:], offsets).clamp_(0, fine - 1)
     cell = y.to(torch.int64).mul_(fine).add_(x.to(torch.int64)).add_(index[:, None, None] * (fine * fine))
-    packed = atlas.view(-1).index_select(0, cell.view(-1)).view_as(cell)  # (B, N, K)
+    packed = atlas.view(-1)[cell]  # (B, N, K)
     channels = packed.view(torch.uint8).view(*packed.shape, 4)[..., :3]  # (B, N, K, 3)
     return channels.permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,99 @@
+"""How environment steps per second grow with environments, vertices and the side of the image, as a plot.
+
+python benchmarks/growth.py --out growth.png --json growth.json
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+
+from usrl.agents.vec_env import TaskVecEnv
+from usrl.data.bank import Bank
+from usrl.data.phantom import load_phantom
+from usrl.registry import build_task
+
+ENV_ID = "usrl/ContourRefine-v0"
+AXES = {
+    "num_envs": [1, 4, 16, 64, 256, 1024, 4096, 16384],
+    "vertices": [16, 32, 64, 128, 256],
+    "size_px": [64, 128, 256, 512],
+}
+DEFAULTS = {"num_envs": 64, "vertices": 64, "size_px": 128}
+TITLES = {"num_envs": "environments", "vertices": "vertices", "size_px": "side of the image [px]"}
+
+
+def rate(num_envs: int, vertices: int, size_px: int, device: str, seconds: float) -> float:
+    """Return environment steps per second of episodes of random moves."""
+    bank = Bank.from_samples(load_phantom(16), size_px).to(device)
+    venv = TaskVecEnv(build_task(ENV_ID, bank, {"vertices": vertices}), num_envs)
+    venv.reset()
+    actions = (torch.rand(num_envs, vertices, generator=torch.Generator().manual_seed(0)) - 0.5).numpy()
+    venv.step(actions)
+    began, steps = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds or steps < 10 * num_envs:  # whole episodes, resets included
+        venv.step(actions)
+        steps += num_envs
+    return steps / (time.perf_counter() - began)
+
+
+def measure(device: str, seconds: float) -> list[dict[str, Any]]:
+    """Return a row per value of each axis, the others at their defaults."""
+    rows = []
+    for axis, values in AXES.items():
+        for value in values:
+            setting = DEFAULTS | {axis: value}
+            steps = rate(**setting, device=device, seconds=seconds)
+            print(f"{axis:<9} {value:>6} {steps:>10.0f} steps/s", flush=True)
+            rows.append(
+                {
+                    "name": f"contour vector by {axis}",
+                    "device": device,
+                    "axis": axis,
+                    **setting,
+                    "steps_per_second": round(steps),
+                }
+            )
+    return rows
+
+
+def plot(rows: list[dict[str, Any]], out: Path) -> None:
+    """Draw a panel per axis."""
+    figure, panels = plt.subplots(1, len(AXES), figsize=(11, 3.2), sharey=True, layout="constrained")
+    for panel, axis in zip(panels, AXES, strict=True):
+        own = [row for row in rows if row["axis"] == axis]
+        panel.loglog(
+            [row[axis] for row in own], [row["steps_per_second"] for row in own], "o-", color="#0072b2"
+        )
+        panel.set_xlabel(TITLES[axis])
+        panel.set_xticks(AXES[axis], [str(value) for value in AXES[axis]], rotation=45, fontsize=8)
+        panel.minorticks_off()
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("environment steps/s")
+    figure.savefig(out, dpi=110)
+
+
+def main() -> None:
+    """Measure, print, plot and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--seconds", type=float, default=1.0, help="per point, at least")
+    parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
+    parser.add_argument("--out", type=Path, required=True, help="PNG to write")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: no CUDA device here; use --device cpu")
+    torch.set_num_threads(arguments.threads)
+    rows = measure(arguments.device, arguments.seconds)
+    plot(rows, arguments.out)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Where the time of a contour step goes, on the CPU or on a GPU.
+
+    python benchmarks/step_profile.py --num-envs 64 --json step_profile.json
+
+Each part is timed alone on the states of random episodes, by the functions that the task calls; `rest` is
+what a whole step costs beyond them (bookkeeping, rewards, the other tensors of a state).
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from usrl.envs.batch import default_bank, to_numpy
+from usrl.envs.rng import mix
+from usrl.geometry.area import RowSums, measure_dice
+from usrl.geometry.polygon import displace, is_simple
+from usrl.geometry.sampling import profile_atlas, sample_profiles
+from usrl.registry import build_task
+
+ENV_ID = "usrl/ContourRefine-v0"
+
+
+def parts(num_envs: int, device: str) -> dict[str, Callable[[], Any]]:
+    """Return the parts of a step, and the whole, as calls on the same states."""
+    bank = default_bank().to(device)
+    task: Any = build_task(ENV_ID, bank, {})
+    keys = torch.arange(num_envs, device=device)
+    index = keys % len(bank)
+    state = task.reset(index, mix(keys))
+    generator = torch.Generator().manual_seed(0)
+    action = (torch.rand(num_envs, task.settings.vertices, generator=generator) - 0.5).to(device)
+    for _ in range(3):
+        state, _ = task.step(state, action)
+    moves = action * task.settings.step_px
+    targets, atlas = RowSums.of(bank.targets), profile_atlas(bank.images)
+    offsets = torch.arange(40, device=device) - 19.5
+    observation = task.observe(state)
+
+    def whole() -> None:
+        following, _ = task.step(state, action)
+        to_numpy(task.observe(following))
+
+    return {
+        "geometry: move": lambda: displace(state.vertices, moves, bank.size - 1),
+        "geometry: crossings": lambda: is_simple(state.vertices),
+        "overlap": lambda: measure_dice(state.vertices, targets, index),
+        "sampling": lambda: sample_profiles(atlas, index, state.vertices, offsets, state.unit, bank.size),
+        "copy to NumPy": lambda: to_numpy(observation),
+        "reset, per step": lambda: task.reset(index, mix(keys)),
+        "step and observe": whole,
+    }
+
+
+def measure(call: Callable[[], Any], device: str, seconds: float) -> float:
+    """Return the median time of a call in microseconds."""
+    times = []
+    call()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        _wait(device)
+        began = time.perf_counter()
+        call()
+        _wait(device)
+        times.append(time.perf_counter() - began)
+    return sorted(times)[len(times) // 2] * 1e6
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    """Measure every part, print a table and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--num-envs", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=1.0, help="per part")
+    parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: no CUDA device here; use --device cpu")
+    torch.set_num_threads(arguments.threads)
+    calls = parts(arguments.num_envs, arguments.device)
+    found = {name: measure(call, arguments.device, arguments.seconds) for name, call in calls.items()}
+    found["reset, per step"] /= 10  # an episode of ten steps has one
+    whole = found.pop("step and observe")
+    found["rest"] = whole + found["reset, per step"] - sum(found.values())
+    total = whole + found["reset, per step"]
+    print(
+        f"{arguments.device}, {arguments.num_envs} environments, {arguments.threads} thread(s): "
+        f"{total:.0f} us a step"
+    )
+    rows = []
+    for name, microseconds in found.items():
+        share = microseconds / total
+        per_env = microseconds / arguments.num_envs
+        print(f"{name:<22} {microseconds:>9.1f} us {share:>6.0%} {per_env:>8.2f} us an environment")
+        rows.append(
+            {
+                "name": name,
+                "device": arguments.device,
+                "num_envs": arguments.num_envs,
+                "microseconds": round(microseconds, 2),
+                "share": round(share, 4),
+            }
+        )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

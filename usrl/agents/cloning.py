@@ -1,0 +1,204 @@
+"""Cloning the teacher: a policy learns by regression what the task's teacher would do."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
+from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+from torch.nn import functional as F
+
+from usrl.agents.vec_env import TaskVecEnv
+from usrl.errors import UserError, suggest
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": F.mse_loss,
+    "huber": F.huber_loss,
+    "l1": F.l1_loss,
+}
+"""Between the policy's mean and the teacher's action, by name; Huber's turn lies at ``huber_delta``."""
+
+
+class Cloning(OnPolicyAlgorithm):
+    """Behaviour cloning and DAgger as an algorithm beside those of Stable-Baselines3.
+
+    Rollouts are those of PPO, but the buffer holds the teacher's action of every state instead of the
+    policy's, and the policy's mean is fitted to it. In each episode that starts, the teacher acts with
+    probability ``teacher_share`` and the policy, with its exploration noise, otherwise: 1 is behaviour
+    cloning on the teacher's states, a share that falls (``lin_1``) or is 0 is DAgger, which learns on the
+    states that the policy itself reaches. Unlike DAgger as published, old rollouts are not kept: new
+    ones cost less than the memory of profiles.
+
+    The critic learns the discounted return of who acts beside it, so that PPO can start from the weights.
+    The standard deviation of the policy is not trained: set ``log_std_init`` in ``policy_kwargs``.
+
+    Args:
+        policy: An actor-critic policy.
+        env: A `TaskVecEnv`, whose task has the teacher.
+        learning_rate: Step size of the optimizer, or its schedule by remaining progress.
+        n_steps: Steps of each environment between two updates.
+        batch_size: States of a gradient step.
+        n_epochs: How often an update sees each state.
+        teacher_share: Probability that an episode is the teacher's, or its schedule.
+        loss: One of `LOSSES`.
+        huber_delta: Where Huber's loss turns from square to linear, in actions.
+        gamma: Discount of the critic's return.
+        gae_lambda: 1 fits the critic to whole returns, less to ever shorter ones.
+        vf_coef: Weight of the critic's loss; 0 leaves the critic untrained.
+        max_grad_norm: Longest gradient.
+        policy_kwargs: Arguments of the policy.
+        seed: Seed.
+        device: Where the policy computes.
+
+    Raises:
+        UserError: If actions are not continuous, the environment has no teacher or the loss is unknown.
+
+    Source:
+        Ross, Gordon, Bagnell (2011), A reduction of imitation learning and structured prediction to no-regret
+        online learning, AISTATS.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": ActorCriticPolicy,
+        "CnnPolicy": ActorCriticCnnPolicy,
+    }
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: GymEnv,
+        learning_rate: float | Schedule = 1e-3,
+        n_steps: int = 10,
+        batch_size: int = 128,
+        n_epochs: int = 1,
+        teacher_share: float | Schedule = 1.0,
+        loss: str = "huber",
+        huber_delta: float = 0.5,
+        gamma: float = 0.9,
+        gae_lambda: float = 1.0,
+        vf_coef: float = 0.5,
+        max_grad_norm: float = 1.0,
+        policy_kwargs: dict[str, Any] | None = None,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+    ) -> None:
+        if loss not in LOSSES:
+            raise UserError(f"hyperparameters: loss: unknown name {loss!r}; {suggest(loss, LOSSES)}")
+        self.batch_size, self.n_epochs = batch_size, n_epochs
+        self.teacher_share = FloatSchedule(teacher_share)
+        self.loss, self.huber_delta = loss, huber_delta
+        super().__init__(
+            policy,
+            env,
+            learning_rate=learning_rate,
+            n_steps=n_steps,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            ent_coef=0.0,
+            vf_coef=vf_coef,
+            max_grad_norm=max_grad_norm,
+            use_sde=False,
+            sde_sample_freq=-1,
+            policy_kwargs=policy_kwargs,
+            seed=seed,
+            device=device,
+        )
+        if not isinstance(self.action_space, spaces.Box) or not isinstance(self.policy, ActorCriticPolicy):
+            raise UserError(
+                "bc wants an actor-critic policy with continuous actions, got "
+                f"{type(self.policy).__name__} and {self.action_space}; choose another policy or environment"
+            )
+        self._is_taught: NDArray[np.bool_] = np.zeros(self.n_envs, np.bool_)
+
+    def collect_rollouts(
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
+    ) -> bool:
+        """Fill the buffer with states of teacher and policy, each with the teacher's action."""
+        teacher = _teacher(env)
+        self.policy.set_training_mode(False)
+        rollout_buffer.reset()
+        callback.on_rollout_start()
+        for _ in range(n_rollout_steps):
+            observations: Any = self._last_obs
+            starts = self._last_episode_starts
+            assert starts is not None
+            taught = teacher.oracle_actions()
+            with torch.no_grad():
+                actions, values, log_probs = self.policy(obs_as_tensor(observations, self.device))
+            played = np.where(self._draw_taught(starts)[:, None], taught, actions.cpu().numpy())
+            new_obs, rewards, dones, infos = env.step(played.clip(-1, 1))
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            rewards = rewards + self.gamma * self._values_beyond(infos)
+            rollout_buffer.add(observations, taught, rewards, starts, values, log_probs)
+            self._last_obs = new_obs  # type: ignore[assignment]
+            self._last_episode_starts = dones
+        with torch.no_grad():
+            last = self.policy.predict_values(obs_as_tensor(new_obs, self.device))  # type: ignore[arg-type]
+        rollout_buffer.compute_returns_and_advantage(last_values=last, dones=dones)
+        callback.on_rollout_end()
+        return True
+
+    def train(self) -> None:
+        """Fit mean and critic to the rollout."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        losses: list[tuple[float, float]] = []
+        for _ in range(self.n_epochs):
+            for batch in self.rollout_buffer.get(self.batch_size):
+                mean = self.policy.get_distribution(batch.observations).mode()  # (B, A)
+                values = self.policy.predict_values(batch.observations).flatten()  # (B,)
+                action_loss = self._distance(mean, batch.actions)
+                value_loss = F.mse_loss(values, batch.returns)
+                self.policy.optimizer.zero_grad()
+                (action_loss + self.vf_coef * value_loss).backward()
+                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                self.policy.optimizer.step()
+                losses.append((float(action_loss.detach()), float(value_loss.detach())))
+        for name, value in zip(("action_loss", "value_loss"), np.mean(losses, axis=0), strict=True):
+            self.logger.record(f"train/{name}", float(value))
+        self.logger.record("train/teacher_share", self._share())
+
+    def _distance(self, mean: Tensor, taught: Tensor) -> Tensor:
+        if self.loss == "huber":
+            return F.huber_loss(mean, taught, delta=self.huber_delta)
+        return LOSSES[self.loss](mean, taught)
+
+    def _share(self) -> float:
+        return self.teacher_share(1 - self.num_timesteps / self._total_timesteps)
+
+    def _draw_taught(self, starts: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return whose episodes are the teacher's, (B,), drawn where an episode starts."""
+        drawn = torch.rand(len(starts)).numpy() < self._share()
+        self._is_taught = np.where(starts, drawn, self._is_taught)
+        return self._is_taught
+
+    def _values_beyond(self, infos: list[dict[str, Any]]) -> NDArray[np.float32]:
+        """Return what the critic expects after an episode that the step limit cut, else zero, (B,)."""
+        values = np.zeros(len(infos), np.float32)
+        rows = [row for row, info in enumerate(infos) if info.get("TimeLimit.truncated")]
+        if rows:
+            last = np.stack([infos[row]["terminal_observation"] for row in rows])
+            with torch.no_grad():
+                beyond = self.policy.predict_values(obs_as_tensor(last, self.device))
+            values[rows] = beyond.flatten().cpu().numpy()
+        return values
+
+
+def _teacher(env: VecEnv) -> TaskVecEnv:
+    if not isinstance(env, TaskVecEnv):
+        raise UserError(
+            f"bc learns from the teacher of a task, got a {type(env).__name__}; give a TaskVecEnv"
+        )
+    return env

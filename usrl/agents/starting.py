@@ -1,0 +1,82 @@
+"""Starting a training from the weights of another run: a clone that reinforcement learning goes on with."""
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from torch import nn
+
+from usrl.errors import UserError
+from usrl.recipes import AgentRecipe
+from usrl.runs import load_tensors, open_run
+
+
+def load_start(recipe: AgentRecipe, policy: BasePolicy) -> None:
+    """Load the weights of the run that a recipe's ``init_from`` names into its policy.
+
+    The standard deviation of the actions starts at ``policy_kwargs.log_std_init`` where the recipe has it:
+    cloning leaves it untrained, and what a clone was trained with may be too much noise for it.
+
+    Args:
+        recipe: A recipe with ``init_from``.
+        policy: The policy built from the recipe.
+
+    Raises:
+        UserError: If there is no such run of an agent, or its observations, actions or policy are others.
+    """
+    run = open_run(str(recipe.init_from))
+    if not isinstance(run.recipe, AgentRecipe):
+        raise UserError(f"init_from: wanted an agent's run, got {run.path}, a {run.recipe.kind}'s")
+    tensors, _ = load_tensors(run.weights_path)
+    wanted = {name: tuple(value.shape) for name, value in policy.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if wanted != found:
+        name = min(set(wanted.items()) ^ set(found.items()))[0]
+        raise UserError(
+            f"init_from: {run.path} holds another network: {name!r} is {found.get(name, 'absent')} there and "
+            f"{wanted.get(name, 'absent')} here; give both recipes the same policy, policy_kwargs and env"
+        )
+    policy.load_state_dict(tensors)
+    initial, log_std = recipe.policy_kwargs.get("log_std_init"), getattr(policy, "log_std", None)
+    if isinstance(initial, int | float) and isinstance(log_std, nn.Parameter):
+        with torch.no_grad():
+            log_std.fill_(initial)
+
+
+class ValueWarmup(BaseCallback):
+    """Lets only the value function learn for a number of steps, then all of the policy.
+
+    A policy that comes from elsewhere would be led astray by advantages from a value function that knows
+    nothing yet. Features that actor and critic share stand still with the actor.
+
+    Args:
+        policy: The policy in training.
+        steps: Environment steps, counted from the start of the training.
+
+    Raises:
+        UserError: If the policy has no value function apart from its actor.
+    """
+
+    def __init__(self, policy: BasePolicy, steps: int) -> None:
+        super().__init__()
+        if not isinstance(policy, ActorCriticPolicy):
+            raise UserError(
+                f"value_warmup_steps: {type(policy).__name__} has no value function of its own; leave it out"
+            )
+        self._steps = steps
+        self._frozen = actor_parameters(policy)
+
+    def _on_rollout_start(self) -> None:
+        for parameter in self._frozen:
+            parameter.requires_grad_(self.num_timesteps >= self._steps)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def actor_parameters(policy: ActorCriticPolicy) -> list[nn.Parameter]:
+    """Return all parameters that the actions depend on."""
+    critic = [policy.value_net, getattr(policy.mlp_extractor, "value_net", nn.Identity())]
+    if not policy.share_features_extractor:
+        critic.append(policy.vf_features_extractor)
+    apart = {id(parameter) for module in critic for parameter in module.parameters()}
+    return [parameter for parameter in policy.parameters() if id(parameter) not in apart]

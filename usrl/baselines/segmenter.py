@@ -1,0 +1,103 @@
+"""Using a trained segmentation network."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from usrl.baselines.networks import build_network
+from usrl.data.letterbox import Letterbox
+from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
+from usrl.errors import UserError
+from usrl.recipes import NetworkRecipe
+from usrl.runs import Run, load_weights
+
+
+class NetworkSegmenter:
+    """A trained network as a segmenter; its name is the run folder's."""
+
+    track: Track = "automatic"
+
+    def __init__(self, run: Run, device: torch.device) -> None:
+        """Load a network.
+
+        Args:
+            run: A run of a network recipe with weights.
+            device: Where the network computes.
+
+        Raises:
+            UserError: If the weights are unusable or of another architecture than the recipe's.
+        """
+        self._recipe = network_recipe(run)
+        self.name = run.path.resolve().name
+        self._device = device
+        network = build_network(self._recipe)
+        load_weights(run.weights_path, network)
+        self._network = network.to(device).eval()
+
+    def segment(self, image: GrayImage, prompt: Prompt | None = None) -> BoolMask:
+        """Return where the probability exceeds one half, bool, shape (H, W); the prompt is ignored."""
+        return self.probability(image) > 0.5
+
+    def probability(self, image: GrayImage) -> NDArray[np.float32]:
+        """Return the probability of lesion, float32, shape (H, W), of an image uint8, shape (H, W)."""
+        letterbox = Letterbox.fit((image.shape[0], image.shape[1]), self._recipe.data.size)
+        working = torch.from_numpy(letterbox.image(image))[None].to(self._device)  # (1, S, S)
+        return letterbox.to_native(predict(self._network, working, self._recipe)[0])
+
+
+def network_recipe(run: Run) -> NetworkRecipe:
+    """Return the recipe of a network's run.
+
+    Raises:
+        UserError: If the recipe is an agent's.
+    """
+    if not isinstance(run.recipe, NetworkRecipe):
+        raise UserError(f"{run.path}: wanted a recipe of kind 'network', got {run.recipe.kind!r}")
+    return run.recipe
+
+
+def predict(network: nn.Module, images: Tensor, recipe: NetworkRecipe) -> NDArray[np.float32]:
+    """Return the probabilities that an automatic network gives.
+
+    Args:
+        network: As `usrl.baselines.networks.build_network` returns it.
+        images: Working images, uint8, shape (M, S, S).
+        recipe: The network's.
+
+    Returns:
+        float32 in [0, 1], shape (M, S, S).
+    """
+    parts = [infer(network, as_input(part.float() / 255), recipe)[:, 0] for part in images.split(32)]
+    return np.asarray(torch.cat(parts).cpu().numpy(), np.float32)
+
+
+@torch.inference_mode()
+def infer(network: nn.Module, inputs: Tensor, recipe: NetworkRecipe) -> Tensor:
+    """Return probabilities as a recipe wants them: by its arithmetic, and over mirrored inputs too or not.
+
+    Args:
+        network: Of the recipe.
+        inputs: What it takes, float32, shape (B, C, S, S).
+        recipe: The network's.
+
+    Returns:
+        float32 in [0, 1], shape (B, 1, S, S).
+    """
+    network.eval()
+    with autocast(recipe, inputs.device):
+        probability = torch.sigmoid(network(inputs).float())
+        if recipe.flip_test:
+            mirrored = torch.sigmoid(network(inputs.flip(-1)).float()).flip(-1)
+            probability = (probability + mirrored) / 2
+    return probability
+
+
+def as_input(images: Tensor) -> Tensor:
+    """Return images, float32, shape (B, S, S), as a network takes them, (B, 1, S, S), channels innermost."""
+    return images[:, None].contiguous(memory_format=torch.channels_last)
+
+
+def autocast(recipe: NetworkRecipe, device: torch.device) -> torch.autocast:
+    """Return the context in which a recipe's network computes."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")

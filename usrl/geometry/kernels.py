@@ -1,0 +1,212 @@
+"""Contour geometry on the CPU: loops over contours, compiled.
+
+They do the arithmetic of the tensor formulas in `usrl.geometry.polygon`, `area` and `sampling` contour by
+contour, so that a contour's result does not depend on the batch around it.
+
+Vertices are float32 (B, N, 2); sums are kept in float64. Constants are float32, as Numba would widen the
+product of a Python number and a float32.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from usrl.compiled import compiled
+
+NORMAL_REACH = 2
+"""Distance of the neighbours whose chord a normal is perpendicular to, in vertices."""
+
+F32, I32, U32, U8 = np.float32, np.int32, np.uint32, np.uint8
+HALF, ZERO, TINY = F32(0.5), F32(0.0), F32(1e-6)
+
+
+@compiled
+def _normal(contour: NDArray[np.float32], i: int) -> tuple[np.float32, np.float32]:
+    """Return the outward unit normal (x, y) at vertex i of a contour (N, 2)."""
+    count = contour.shape[0]
+    after, before = (i + NORMAL_REACH) % count, (i - NORMAL_REACH) % count
+    x = contour[after, 1] - contour[before, 1]
+    y = contour[before, 0] - contour[after, 0]
+    length = max(math.sqrt(x * x + y * y), TINY)
+    return x / length, y / length
+
+
+@compiled
+def displace(
+    vertices: NDArray[np.float32],
+    displacement: NDArray[np.float32],
+    limit: np.float32,
+    shortest: float,
+    longest: float,
+) -> NDArray[np.float32]:
+    """Move vertices along their normals; see `usrl.geometry.polygon.displace`."""
+    batch, count, _ = vertices.shape
+    moved = np.empty_like(vertices)
+    lengths = np.empty(count, np.float64)
+    for b in range(batch):
+        if not displacement[b].any():
+            moved[b] = vertices[b]
+            continue
+        for i in range(count):
+            x, y = _normal(vertices[b], i)
+            moved[b, i, 0] = min(max(vertices[b, i, 0] + x * displacement[b, i], ZERO), limit)
+            moved[b, i, 1] = min(max(vertices[b, i, 1] + y * displacement[b, i], ZERO), limit)
+        for i in range(count):
+            j = i + 1 if i + 1 < count else 0
+            lengths[i] = math.hypot(moved[b, j, 0] - moved[b, i, 0], moved[b, j, 1] - moved[b, i, 1])
+        mean = lengths.mean()
+        if lengths.max() > longest * mean or lengths.min() < shortest * mean:
+            moved[b] = _respaced(moved[b], lengths)
+    return moved
+
+
+@compiled
+def _respaced(contour: NDArray[np.float32], lengths: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return a contour (N, 2) with vertices at equal arc length, vertex 0 kept, given its edges' lengths."""
+    count = contour.shape[0]
+    placed = np.empty_like(contour)
+    spacing = lengths.sum() / count
+    edge, start = 0, 0.0  # the edge that is walked along, and the arc length where it starts
+    for i in range(count):
+        while edge < count - 1 and start + lengths[edge] <= i * spacing:
+            start += lengths[edge]
+            edge += 1
+        part = (i * spacing - start) / max(lengths[edge], 1e-6)
+        following = edge + 1 if edge + 1 < count else 0
+        for axis in range(2):
+            low, high = contour[edge, axis], contour[following, axis]
+            placed[i, axis] = low + part * (high - low)
+    return placed
+
+
+@compiled
+def is_simple(vertices: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return whether no two edges of each polygon cross, (B,)."""
+    batch = vertices.shape[0]
+    simple = np.empty(batch, np.bool_)
+    for b in range(batch):
+        # Most contours are stars, which are simple and quickly told.
+        simple[b] = _is_star(vertices[b]) or not _has_crossing(vertices[b])
+    return simple
+
+
+@compiled
+def _is_star(contour: NDArray[np.float32]) -> bool:
+    """Return whether a contour (N, 2) winds once around its mean vertex, ever forward."""
+    count = contour.shape[0]
+    x0, y0 = contour[:, 0].mean(), contour[:, 1].mean()
+    turns = 0
+    for i in range(count):
+        j = i + 1 if i + 1 < count else 0
+        x, y = contour[i, 0] - x0, contour[i, 1] - y0
+        next_x, next_y = contour[j, 0] - x0, contour[j, 1] - y0
+        if x * next_y <= y * next_x:
+            return False
+        turns += y < 0 <= next_y
+    return turns == 1
+
+
+@compiled
+def _has_crossing(contour: NDArray[np.float32]) -> bool:
+    """Return whether some two edges of a contour (N, 2) that share no vertex cross."""
+    count = contour.shape[0]
+    low, high = np.empty((2, count), np.float32), np.empty((2, count), np.float32)
+    for i in range(count):
+        j = i + 1 if i + 1 < count else 0
+        for axis in range(2):
+            low[axis, i] = min(contour[i, axis], contour[j, axis])
+            high[axis, i] = max(contour[i, axis], contour[j, axis])
+    for i in range(count - 2):
+        for j in range(i + 2, count if i else count - 1):
+            # Few edges lie so near each other that their boxes meet: only they are looked at closely.
+            is_near = (low[0, i] <= high[0, j]) & (low[0, j] <= high[0, i])
+            is_near &= (low[1, i] <= high[1, j]) & (low[1, j] <= high[1, i])
+            if is_near and _crosses(contour, i, j) and _crosses(contour, j, i):
+                return True
+    return False
+
+
+@compiled
+def _crosses(contour: NDArray[np.float32], i: int, j: int) -> bool:
+    """Return whether the line through edge i separates the ends of edge j."""
+    count = contour.shape[0]
+    end_i, end_j = (i + 1) % count, (j + 1) % count
+    # In float64 the products of float32 are exact, and no crossing is missed for rounding.
+    x0, y0 = float(contour[i, 0]), float(contour[i, 1])
+    x, y = contour[end_i, 0] - x0, contour[end_i, 1] - y0
+    first = x * (contour[j, 1] - y0) - y * (contour[j, 0] - x0)
+    second = x * (contour[end_j, 1] - y0) - y * (contour[end_j, 0] - x0)
+    return (first > 0) != (second > 0)
+
+
+@compiled
+def measure_dice(
+    vertices: NDArray[np.float32],
+    sums: NDArray[np.int16],
+    areas: NDArray[np.float32],
+    index: NDArray[np.int64],
+    factor: int,
+    samples: int,
+) -> NDArray[np.float32]:
+    """Return the Dice of polygons and masks, (B,); see `usrl.geometry.area.measure_dice`."""
+    batch, count, _ = vertices.shape
+    _, height, width = sums.shape
+    dice = np.empty(batch, np.float32)
+    scale, bottom, right = F32(factor), F32(height - 1), F32(width - 1)
+    for b in range(batch):
+        overlap, area = 0.0, 0.0
+        for i in range(count):
+            j = i + 1 if i + 1 < count else 0
+            edge_x = (vertices[b, j, 0] - vertices[b, i, 0]) * scale
+            edge_y = (vertices[b, j, 1] - vertices[b, i, 1]) * scale
+            start_x, start_y = (vertices[b, i, 0] + HALF) * scale, (vertices[b, i, 1] + HALF) * scale
+            along = 0
+            for q in range(samples):
+                part = F32((q + 0.5) / samples)
+                x = min(max(start_x + HALF + edge_x * part, ZERO), right)
+                y = min(max(start_y + edge_y * part, ZERO), bottom)
+                along += sums[index[b], U32(y), U32(x)]
+            overlap += along * float(edge_y)
+            area += (
+                float(vertices[b, i, 0]) * vertices[b, j, 1] - float(vertices[b, i, 1]) * vertices[b, j, 0]
+            )
+        total = max(area / 2 + areas[index[b]], 1e-6)
+        dice[b] = min(max(2 * overlap / (samples * factor * factor * total), 0.0), 1.0)
+    return dice
+
+
+@compiled
+def sample_profiles(
+    atlas: NDArray[np.int32],
+    index: NDArray[np.int64],
+    vertices: NDArray[np.float32],
+    offsets: NDArray[np.float32],
+    unit: NDArray[np.float32],
+    scale: np.float32,
+) -> NDArray[np.uint8]:
+    """Return image profiles along the normals; see `usrl.geometry.sampling.sample_profiles`."""
+    batch, count, _ = vertices.shape
+    places = len(offsets)
+    profiles = np.empty((batch, 3, count, places), np.uint8)
+    side, last = U32(atlas.shape[1]), F32(atlas.shape[1] - 1)
+    # A profile is read in passes over short arrays: each becomes vector instructions. Unsigned indices
+    # spare the test for negative ones.
+    cells, packed = np.empty(places, np.uint32), np.empty(places, np.uint32)
+    for b in range(batch):
+        image = atlas[index[b]].reshape(-1)
+        for i in range(count):
+            normal_x, normal_y = _normal(vertices[b], i)
+            step_x, step_y = normal_x * (unit[b, 0] * scale), normal_y * (unit[b, 0] * scale)
+            start_x, start_y = (vertices[b, i, 0] + HALF) * scale, (vertices[b, i, 1] + HALF) * scale
+            for k in range(places):
+                x = min(max(start_x + step_x * offsets[k], ZERO), last)
+                y = min(max(start_y + step_y * offsets[k], ZERO), last)
+                cells[k] = U32(I32(y)) * side + U32(I32(x))
+            for k in range(places):
+                packed[k] = U32(image[cells[k]])
+            for channel in range(3):
+                shift = U32(8 * channel)
+                for k in range(places):
+                    profiles[b, channel, i, k] = U8(packed[k] >> shift)
+    return profiles
