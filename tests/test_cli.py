@@ -245,6 +245,12 @@ def test_wrong_data_and_splits_are_explained(run: Run, tmp_path: Path) -> None:
     assert "give the report's folder" in _usrl("evaluate", "otsu", "--data", "phantom", status=2)
 
 
+def test_a_missing_data_set_leaves_no_run_behind(recipe: Path, tmp_path: Path) -> None:
+    train = ("train", recipe, "--out", tmp_path / "new", "--set", "data.name=busi")
+    assert "no such folder" in _usrl(*train, "--set", f"data.root={tmp_path / 'none'}", status=2)
+    assert not (tmp_path / "new").exists()
+
+
 def test_phantom_is_not_written_over_anything(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "not an empty folder" in _usrl("data", "phantom", "--out", tmp_path, status=2)

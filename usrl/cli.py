@@ -106,9 +106,11 @@ def train(
     from usrl.recipes import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())  # a slip in the recipe is told before torch is imported
+    from usrl.data.catalogue import require_dataset
     from usrl.runs import create_run, select_device
 
     where = select_device(device)
+    require_dataset(loaded.data)  # before there is a folder that a second call would find taken
     run = create_run(out or Path("runs") / _name_of(recipe), loaded, resume=resume)
     if loaded.kind == "network":
         from usrl.baselines.training import train_network

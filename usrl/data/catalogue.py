@@ -158,6 +158,13 @@ def find_root(name: str, root: Path | str | None = None) -> Path:
     return folder
 
 
+def require_dataset(data: DataRecipe) -> None:
+    """Raise a `UserError` if the data set of a recipe is unknown or its folder is not there."""
+    _check_name(data.name)
+    if data.name != PHANTOM:
+        find_root(data.name, data.root)
+
+
 def _check_name(name: str) -> None:
     if name not in DATASETS:
         raise UserError(f"unknown dataset {name!r}: {suggest(name, DATASETS)}")

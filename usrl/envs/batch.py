@@ -154,7 +154,11 @@ class Batch:
 
 
 def check_actions(actions: NDArray[Any], space: gym.Space[Any]) -> None:
-    """Raise a `UserError` if an action is not finite, or no choice of a discrete space."""
+    """Check actions (B, ...) before they leave the host.
+
+    Raises:
+        UserError: If one is not finite, or a discrete one is none of the space's.
+    """
     if not np.isfinite(actions).all():
         raise UserError("actions must be finite, got nan or inf; the policy has diverged")
     if actions.shape[1:] != space.shape:  # told where the step is taken
