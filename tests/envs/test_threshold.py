@@ -239,6 +239,13 @@ def test_every_variant_passes_sb3s_checker_without_warnings(bank: Bank, settings
         check_sb3_env(gym.make(ENV_ID, bank=bank, **settings))
 
 
+def test_actions_of_another_shape_are_refused(bank: Bank) -> None:
+    vector = gym.make_vec(ENV_ID, num_envs=2, bank=bank)
+    vector.reset(seed=0)
+    with pytest.raises(UserError, match=r"shape .2, 8., got .2, 7."):
+        vector.step(np.ones((2, 7), np.int64))
+
+
 def test_rendering_draws_target_start_and_mask(bank: Bank) -> None:
     task = make(bank)
     state = task.reset(torch.arange(2), torch.arange(2))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from usrl.agents.callbacks import Progress, training_bar
 from usrl.agents.rollout import evaluate_policy
+from usrl.agents.starting import load_start
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.envs.task import Task
 from usrl.errors import UserError
@@ -96,12 +97,16 @@ def train_table(run: Run, train: Task[Any], val: Task[Any], *, resume: bool) -> 
     assert isinstance(recipe, AgentRecipe)
     if recipe.policy != POLICY or recipe.policy_kwargs:
         raise UserError(f"policy: {Q_LEARNING} wants {POLICY} without arguments, got {recipe.policy!r}")
+    if recipe.value_warmup_steps:
+        raise UserError(f"value_warmup_steps: {Q_LEARNING} has no value function of its own; leave it out")
     settings = check(QLearningSettings, dict(recipe.hyperparameters), "hyperparameters")
     policy, progress = TablePolicy(train.observation_space, train.action_space), Progress()
     if resume and run.checkpoint_path.exists():
         tensors, facts = load_tensors(run.checkpoint_path)
         load_state(policy, tensors, run.checkpoint_path)
         progress = Progress(**facts)
+    elif recipe.init_from:
+        load_start(recipe, policy)
     run.truncate_log(progress.step)
     learner = _Learner(policy, settings, TaskVecEnv(train, recipe.num_envs, recipe.seed + progress.step))
     keeper = _Keeper(run, recipe, policy, val, progress)

@@ -161,6 +161,8 @@ def check_actions(actions: NDArray[Any], space: gym.Space[Any]) -> None:
     """
     if not np.isfinite(actions).all():
         raise UserError("actions must be finite, got nan or inf; the policy has diverged")
+    if actions.shape[1:] != space.shape:  # told where the step is taken
+        return
     if isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete):
         limit = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec
         if (actions < 0).any() or (actions >= limit).any():
