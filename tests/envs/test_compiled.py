@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from usrl.data.bank import Bank
-from usrl.envs import contour, rng
+from usrl.envs import contour, rng, threshold
 from usrl.geometry import area, polygon, sampling
 from usrl.registry import build_task
 
@@ -14,7 +14,7 @@ ENV_ID = "usrl/ContourRefine-v0"
 
 
 def force_formulas(patch: pytest.MonkeyPatch) -> None:
-    for module in (contour, rng, area, polygon, sampling):
+    for module in (contour, rng, threshold, area, polygon, sampling):
         patch.setattr(module, "is_compiled_for", lambda tensor: False)
 
 
@@ -62,3 +62,18 @@ def test_loops_and_formulas_agree_on_which_polygons_are_simple(monkeypatch: pyte
     force_formulas(monkeypatch)
     assert torch.equal(polygon.is_simple(polygons), looped)
     assert 100 < int(looped.sum()) < 400
+
+
+@pytest.mark.parametrize("settings", [{}, {"polarity": "bright"}, {"grid": 1}, {"action": "raster"}])
+def test_loops_and_formulas_draw_the_same_thresholds(
+    bank: Bank, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task: Any = build_task("usrl/ThresholdSelect-v0", bank, settings)
+    index = torch.arange(32) % len(bank)
+    state = task.reset(index, rng.mix(index))
+    for _ in range(5):
+        state, _ = task.step(state, task.oracle_action(state))
+    drawn = task.observe(state)
+    assert 0 < float((drawn[:, 1] == 255).float().mean()) < 1
+    force_formulas(monkeypatch)
+    assert torch.equal(task.observe(state), drawn)

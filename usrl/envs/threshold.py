@@ -10,12 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from usrl.compiled import is_compiled_for
 from usrl.data.bank import Bank
 from usrl.data.sample import Box
 from usrl.envs.rendering import draw_mask_step
 from usrl.envs.rng import uniform
 from usrl.envs.task import State
 from usrl.envs.threshold_cases import ThresholdCases, ThresholdSettings
+from usrl.thresholding import kernels
 from usrl.thresholding.features import BINS
 from usrl.thresholding.tables import spread_tiles
 
@@ -179,13 +181,15 @@ class ThresholdTask:
         shape = (len(case), *self.observation_space.shape)
         seen = torch.empty(shape, dtype=torch.uint8, device=case.device)
         # Every channel is computed where it is to lie: copies are most of what an observation costs.
-        seen[:, 0] = self.cases.tables.images.index_select(0, case)
-        spread_tiles(self.cases.levels(case, state.level), grid, out=seen[:, 2])
-        if self.settings.clean == "none":
-            torch.le(self.cases.gray(case, state.size), seen[:, 2], out=seen[:, 1])
+        if is_compiled_for(case) and self.settings.clean == "none":
+            tables = (self.cases.tables.images, self.cases.tables.opened, self.cases.tables.levels)
+            parts = (*tables, case, state.level, state.size, seen)
+            kernels.draw_settings(*(part.numpy() for part in parts))
         else:
+            seen[:, 0] = self.cases.tables.images.index_select(0, case)
+            spread_tiles(self.cases.levels(case, state.level), grid, out=seen[:, 2])
             seen[:, 1] = self.mask(state)
-        seen[:, 1].neg_()  # 1 becomes 255
+            seen[:, 1].neg_()  # 1 becomes 255
         if self.settings.polarity == "bright":
             seen[:, 2] = 255 - seen[:, 2]
         if len(seen[0]) > 3:

@@ -1,0 +1,48 @@
+"""Drawing of threshold observations on the CPU: a loop over tiles, compiled; see `usrl.compiled`."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from usrl.compiled import compiled
+
+INSIDE, OUTSIDE = np.uint8(255), np.uint8(0)
+
+
+@compiled
+def draw_settings(
+    images: NDArray[np.uint8],
+    opened: NDArray[np.uint8],
+    levels: NDArray[np.uint8],
+    case: NDArray[np.int64],
+    level: NDArray[np.int64],
+    size: NDArray[np.int64],
+    seen: NDArray[np.uint8],
+) -> None:
+    """Write image, mask and threshold map of settings into the first three channels of observations.
+
+    Args:
+        images: Regions, uint8, (C, s, s).
+        opened: Tiles of the gray openings, uint8, (C, Z, T, h * h).
+        levels: Gray level of each threshold, uint8, (C, K).
+        case: Region of each environment, int64, (B,).
+        level: Threshold of each tile, int64, (B, T).
+        size: Opening of each tile, int64, (B, T).
+        seen: Where to write, uint8, (B, 3 or more, s, s): masks are 0 or 255.
+    """
+    batch, tiles = level.shape
+    side = seen.shape[2]
+    grid = int(np.sqrt(tiles))
+    width = side // grid
+    for b in range(batch):
+        seen[b, 0] = images[case[b]]
+        for tile in range(tiles):
+            top, left = tile // grid * width, tile % grid * width
+            limit = levels[case[b], level[b, tile]]
+            gray = opened[case[b], size[b, tile], tile]
+            for row in range(width):
+                # Slices and constants of one byte let the compiler take many pixels at once.
+                pixels = gray[row * width : (row + 1) * width]
+                mask = seen[b, 1, top + row, left : left + width]
+                for column in range(width):
+                    mask[column] = INSIDE if pixels[column] <= limit else OUTSIDE
+                seen[b, 2, top + row, left : left + width] = limit
