@@ -141,7 +141,7 @@ def proposals(
     if not isinstance(loaded, NetworkRecipe):
         raise UserError(f"{recipe}: proposals want a recipe of kind 'network', got {loaded.kind!r}")
     write_proposals(loaded, out, folds, select_device(device), resume=resume)
-    typer.echo(f"wrote {out}; train an agent on it with --set env.proposals={out}")
+    typer.echo(f"wrote {out}; train on it with --set env.proposals={out} --set env.kwargs.proposal=network")
 
 
 @app.command()

@@ -33,7 +33,8 @@ def make_run(recipe: AgentRecipe, out: Path, **kwargs: Any) -> Run:
     changed = {"env": env, "algorithm": "q-learning", "policy": "TablePolicy", "policy_kwargs": {}}
     run = create_run(out, recipe.model_copy(update=changed | {"hyperparameters": {}}))
     blank: Any = type("Blank", (), {"device": CPU})()
-    task = ThresholdTask(blank, ThresholdSettings(**settings), 10)
+    boxes = None if settings.get("roi") == "image" else [(0.0, 0.0, 1.0, 1.0)]
+    task = ThresholdTask(blank, ThresholdSettings(**settings), 10, boxes)
     save_tensors(run.weights_path, TablePolicy(task.observation_space, task.action_space).state_dict())
     return run
 
@@ -164,3 +165,13 @@ def test_a_comparison_scores_agents_with_their_oracle_and_ceilings(
     assert rows["run"]["oracle_dice"] == pytest.approx(rows["threshold-oracle"]["dice"], abs=1e-9)
     assert rows["threshold-oracle"]["dice"] < rows["threshold-oracle-tiles"]["dice"]
     assert "threshold-oracle" in (tmp_path / "report" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("roi", ["box", "network"])
+def test_an_agent_of_boxed_regions_takes_prompts_and_masks(
+    recipe: AgentRecipe, out: Path, sample: Sample, prompt: Prompt, roi: str
+) -> None:
+    run = make_run(recipe, out, roi=roi)
+    assert ThresholdSegmenter(run, CPU).segment(sample.image, prompt).any()
+    chained = ThresholdSegmenter(run, CPU, proposer=FixedMask(sample.target))
+    assert (chained.track, chained.segment(sample.image, None).any()) == ("automatic", True)

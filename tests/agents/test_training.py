@@ -165,3 +165,10 @@ def test_ppo_learns_on_the_phantom(recipe: AgentRecipe, out: Path) -> None:
     train_agent(run, CPU)
     rows = run.read_log()
     assert max(row["val_dice"] for row in rows) > rows[0]["val_initial_dice"] + 0.05
+
+
+def test_proposals_that_no_episode_would_start_from_are_refused(recipe: AgentRecipe, out: Path) -> None:
+    env = recipe.env.model_copy(update={"proposals": str(out)})
+    run = create_run(out, recipe.model_copy(update={"env": env}))
+    with pytest.raises(UserError, match="set env.kwargs.proposal=network"):
+        train_agent(run, torch.device("cpu"))

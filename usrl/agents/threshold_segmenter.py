@@ -122,7 +122,9 @@ class ThresholdSegmenter:
         own = run.path.resolve().name
         self.name = own if proposer is None else f"{proposer.name}+{own}"
         self.track: Track = "prompted" if self._takes_boxes and proposer is None else "automatic"
-        task = self._lens.open(np.zeros((8, 8), np.uint8), None).task
+        # The spaces depend on the recipe alone: a blank image and any box stand in for a bank.
+        boxes = [(-0.5, -0.5, 7.5, 7.5)] if self._takes_boxes else None
+        task = self._lens.open(np.zeros((8, 8), np.uint8), boxes).task
         self._policy = load_policy(run.weights_path, recipe, task, device)
 
     def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:

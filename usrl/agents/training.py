@@ -77,7 +77,14 @@ def agent_recipe(run: Run) -> AgentRecipe:
 
 
 def _task(recipe: AgentRecipe, samples: Sequence[Sample], device: torch.device) -> Task[Any]:
-    proposals = read_proposals(Path(recipe.env.proposals), samples) if recipe.env.proposals else None
+    proposals = None
+    if recipe.env.proposals:
+        if "network" not in (recipe.env.kwargs.get("proposal"), recipe.env.kwargs.get("roi")):
+            raise UserError(
+                "env.proposals is set and episodes do not start from them; set env.kwargs.proposal=network "
+                "for contours or env.kwargs.roi=network for thresholds, or leave env.proposals out"
+            )
+        proposals = read_proposals(Path(recipe.env.proposals), samples)
     bank = Bank.from_samples(samples, recipe.data.size, proposals).to(device)
     return build_task(recipe.env.id, bank, dict(recipe.env.kwargs), recipe.env.max_episode_steps)
 
