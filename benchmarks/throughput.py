@@ -77,7 +77,7 @@ def _sb3(venv: Any, count: int) -> Callable[[], int]:
 def _ppo(
     bank: Bank, count: int, device: str, algorithm: type[PPO] = PPO, **settings: Any
 ) -> Callable[[], int]:
-    """Return what collects a rollout and learns from it, with the settings of an earlier agents/contour-ppo."""
+    """Return what collects a rollout and learns from it: four layers, plain profiles."""
     venv = TaskVecEnv(build_task(ENV_ID, bank.to(device), {}), count)
     settings |= {"n_steps": 20, "batch_size": 256, "n_epochs": 4, "gamma": 0.5, "device": device}
     model = algorithm(ContourPolicy, venv, policy_kwargs={"layers": 4}, **settings)

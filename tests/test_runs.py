@@ -189,3 +189,10 @@ def test_device_names_are_checked() -> None:
         select_device("gpu!")
     with pytest.raises(UserError, match="CUDA devices here"):
         select_device("cuda:99")
+
+
+def test_a_folder_with_a_recipe_of_ones_own_is_not_overwritten(tmp_path: Path, recipe: Recipe) -> None:
+    (tmp_path / "recipe.yaml").write_text("kind: agent\n")
+    with pytest.raises(UserError, match="already holds something"):
+        create_run(tmp_path, recipe)
+    assert (tmp_path / "recipe.yaml").read_text() == "kind: agent\n"

@@ -119,7 +119,7 @@ def create_run(path: Path | str, recipe: Recipe, *, resume: bool = False) -> Run
                 f"{path} was trained from another recipe; resume it with that one, or choose another --out"
             )
         return run
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and not _is_unused(path):
         raise UserError(
             f"{path} already holds something; choose another --out, or --resume to continue a run"
         )
@@ -130,6 +130,14 @@ def create_run(path: Path | str, recipe: Recipe, *, resume: bool = False) -> Run
     except OSError as error:
         raise UserError(f"{path}: cannot write here ({error.strerror}); choose another --out") from None
     return Run(path, recipe)
+
+
+def _is_unused(path: Path) -> bool:
+    """Return whether a folder is empty, or holds only what a refused training leaves before it begins."""
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else {"a file"}
+    # versions.json tells it from a folder where somebody keeps a recipe of their own.
+    before_training = {"recipe.yaml", "versions.json", "split.tsv"}
+    return not names or ("versions.json" in names and names <= before_training)
 
 
 def open_run(path: Path | str) -> Run:

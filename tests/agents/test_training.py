@@ -1,5 +1,6 @@
 """Training agents: what a run holds, resuming, and that something is learned."""
 
+import itertools
 import json
 import os
 import signal
@@ -170,5 +171,36 @@ def test_ppo_learns_on_the_phantom(recipe: AgentRecipe, out: Path) -> None:
 def test_proposals_that_no_episode_would_start_from_are_refused(recipe: AgentRecipe, out: Path) -> None:
     env = recipe.env.model_copy(update={"proposals": str(out)})
     run = create_run(out, recipe.model_copy(update={"env": env}))
-    with pytest.raises(UserError, match="set env.kwargs.proposal=network"):
+    with pytest.raises(UserError, match=r"set env\.kwargs\.proposal=network"):
         train_agent(run, torch.device("cpu"))
+
+
+def test_contour_policy_refuses_images(recipe: AgentRecipe, out: Path) -> None:
+    env = recipe.env.model_copy(update={"kwargs": recipe.env.kwargs | {"observation": "image"}})
+    run = create_run(
+        out, recipe.model_copy(update={"env": env, "policy": "ContourPolicy", "policy_kwargs": {}})
+    )
+    with pytest.raises(UserError, match="set policy: CnnPolicy"):
+        train_agent(run, CPU)
+
+
+def test_a_refused_training_does_not_take_the_folder(recipe: AgentRecipe, out: Path) -> None:
+    wrong = recipe.model_copy(update={"hyperparameters": {"gama": 0.3}})
+    with pytest.raises(UserError, match="did you mean 'gamma'"):
+        train_agent(create_run(out, wrong), CPU)
+    run = create_run(out, recipe)
+    train_agent(run, CPU)
+    with pytest.raises(UserError, match="already holds something"):
+        create_run(out, recipe)
+
+
+def test_steps_per_second_is_steps_over_time_however_often_checkpoints_are_written(
+    recipe: AgentRecipe, out: Path
+) -> None:
+    run = create_run(out, recipe.model_copy(update={"checkpoint_every": 32}))
+    train_agent(run, CPU)
+    rows = run.read_log()
+    for before, after in itertools.pairwise(rows):
+        spent = after["seconds"] - before["seconds"]  # rounded to a tenth
+        steps = after["step"] - before["step"]
+        assert steps / (spent + 0.11) <= after["steps_per_second"] <= steps / max(spent - 0.11, 1e-3)

@@ -49,7 +49,8 @@ class TrainingCallback(BaseCallback):
         super().__init__()
         self._run, self._recipe, self._validation, self._progress = run, recipe, validation, progress
         self._began = time.monotonic() - progress.seconds
-        self._first_step = progress.step
+        # Step and seconds of the last row of the log: a checkpoint between two rows moves neither.
+        self._logged = (progress.step, progress.seconds)
         self._next_evaluation = self._next_checkpoint = progress.step
         if progress.step:
             self._next_evaluation += recipe.evaluate_every
@@ -107,10 +108,9 @@ class TrainingCallback(BaseCallback):
 
     def _log(self, figures: dict[str, float]) -> None:
         seconds = time.monotonic() - self._began
-        spent = seconds - self._progress.seconds
+        done, spent = self.num_timesteps - self._logged[0], seconds - self._logged[1]
+        self._logged = (self.num_timesteps, seconds)
         self._progress.seconds = seconds
-        done = self.num_timesteps - self._first_step
-        self._first_step = self.num_timesteps
         if done:
             figures["steps_per_second"] = done / max(spent, 1e-9)
         for name, value in figures.items():

@@ -92,6 +92,11 @@ def _task(recipe: AgentRecipe, samples: Sequence[Sample], device: torch.device) 
 def _build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> BaseAlgorithm:
     algorithm = find_algorithm(recipe.algorithm)
     hyperparameters = check_hyperparameters(recipe, algorithm)
+    if recipe.policy == "ContourPolicy" and recipe.env.kwargs.get("observation") == "image":
+        raise UserError(
+            "ContourPolicy sees profiles, got env.kwargs.observation=image, whose rows it would take for "
+            "vertices; set policy: CnnPolicy"
+        )
     try:
         model = algorithm(
             find_policy(recipe.policy, algorithm),
