@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from usrl.baselines import training
 from usrl.baselines.networks import build_network
-from usrl.cli import app
+from usrl.cli import _read_curves, app
 from usrl.recipes import DataRecipe, NetworkRecipe
 from usrl.registry import REGISTRY
 from usrl.runs import Run, create_run, save_tensors
@@ -115,6 +116,38 @@ def test_test_images_that_a_run_was_trained_on_are_refused(tmp_path: Path, run: 
     message = _usrl("compare", "otsu", run.path, *data, status=2)
     assert f"was trained on 1 of these 4 test images, such as {name!r}" in message
     _usrl("compare", "otsu", run.path, *data, "--split", "val")
+
+
+def test_images_of_another_folder_with_the_same_names_are_not_refused(tmp_path: Path) -> None:
+    for seed, place in enumerate(("a", "b")):
+        _usrl("data", "phantom", "--count", 20, "--seed", seed, "--out", tmp_path / place)
+    root = str(tmp_path / "a")
+    recipe = RECIPE.model_copy(
+        update={"data": RECIPE.data.model_copy(update={"name": "folder", "root": root})}
+    )
+    run = create_run(tmp_path / "run", recipe)
+    save_tensors(run.weights_path, build_network(recipe).state_dict())
+    run.split_path.write_text("".join(f"train\tphantom-{i:04d}\n" for i in range(20)))
+    data = ("compare", "otsu", run.path, "--data", "folder", "--root")
+    assert "was trained on" in _usrl(*data, tmp_path / "a", "--out", tmp_path / "one", status=2)
+    _usrl(*data, tmp_path / "b", "--out", tmp_path / "two")
+
+
+def test_a_folder_with_the_name_of_a_method_is_no_run(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "otsu").mkdir()
+    monkeypatch.chdir(tmp_path)
+    _usrl("compare", "otsu", run.path, "--data", "phantom", "--count", 20, "--out", tmp_path / "out")
+
+
+def test_learning_curves_of_runs_of_one_name_are_told_apart(run: Run, tmp_path: Path) -> None:
+    other = tmp_path / "elsewhere" / run.path.name
+    shutil.copytree(run.path, other)
+    for number, path in enumerate((run.path, other)):
+        (path / "log.jsonl").write_text(json.dumps({"step": number}) + "\n")
+    curves = _read_curves([run.path, other, run.path])
+    assert curves == {"run": [{"step": 0}], "run (2)": [{"step": 1}]}
 
 
 @pytest.mark.parametrize(

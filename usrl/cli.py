@@ -1,5 +1,6 @@
 """The command line. Heavy modules are imported inside the commands, so that help comes at once."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -236,7 +237,7 @@ def _report(
     if split == "test":
         for path in runs:
             _refuse_seen(path, data, samples)
-    curves = {path.name: _read_curve(path) for path in runs}
+    curves = _read_curves(runs)
     results = compare_segmenters(
         segmenters, samples, out, dataset=data.name, split=split, jitter=jitter, curves=curves
     )
@@ -253,23 +254,37 @@ def _data(name: str, root: Path | None, split_seed: int, count: int, seed: int) 
 
 def _run_folders(method: str) -> list[Path]:
     """Return the run folders that a method's text names: none, one, or those of a chain."""
+    from usrl.agents.threshold_segmenter import ORACLES
+    from usrl.baselines.classical import CLASSICAL
+
     parts = [method] if Path(method).exists() else method.split("+")
-    return [Path(part) for part in parts if Path(part).is_dir()]
+    # A folder may have the name of a method, such as the one that its masks were written to.
+    return [Path(part) for part in parts if Path(part).is_dir() and part not in CLASSICAL | ORACLES]
 
 
-def _read_curve(path: Path) -> list[dict[str, float]]:
+def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
+    """Return the logs of runs; those of one folder name are told apart as methods of one name are."""
     from usrl.runs import open_run
 
-    return open_run(path).read_log()
+    names: Counter[str] = Counter()
+    curves = {}
+    for path in dict.fromkeys(runs):
+        names[path.name] += 1
+        count = names[path.name]
+        curves[path.name if count == 1 else f"{path.name} ({count})"] = open_run(path).read_log()
+    return curves
 
 
 def _refuse_seen(path: Path, data: "DataRecipe", samples: "Sequence[Sample]") -> None:
     """Raise where test images are among those that a run was trained on, by its split.tsv."""
+    from usrl.data.catalogue import resolve_root
     from usrl.runs import open_run
 
     run = open_run(path)
     own = run.recipe.data
     is_same = own.name == data.name and (own.name != "phantom" or own.seed == data.seed)
+    # Folders of different places may use the same file names.
+    is_same &= own.name != "folder" or resolve_root(own) == resolve_root(data)
     if not is_same or not run.split_path.is_file():
         return
     lines = [line.split("\t") for line in run.split_path.read_text(encoding="utf-8").splitlines()]

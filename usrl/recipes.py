@@ -51,9 +51,9 @@ class EnvRecipe(Strict):
 class AgentRecipe(Strict):
     """How an agent is trained.
 
-    ``algorithm`` is ``bc`` (`usrl.agents.cloning`) or the lower-case name of a Stable-Baselines3 or
-    sb3-contrib algorithm and ``hyperparameters`` are arguments of its class; steps count single
-    environments' steps. ``init_from`` is a run whose weights the policy starts from, and
+    ``algorithm`` is ``bc``, ``ppo-device``, ``q-learning`` or the lower-case name of a Stable-Baselines3 or
+    sb3-contrib algorithm (`usrl.agents.algorithms`) and ``hyperparameters`` are arguments of its class;
+    steps count single environments' steps. ``init_from`` is a run whose weights the policy starts from, and
     ``value_warmup_steps`` how long from there only the value function learns.
     """
 

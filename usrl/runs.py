@@ -33,6 +33,7 @@ _RECORDED_PACKAGES = (
     "gymnasium",
     "monai",
     "numpy",
+    "numba",
     "opencv-python-headless",
 )
 _OPTIMIZER = "optimizer."

@@ -29,7 +29,7 @@ from usrl.runs import Run, load_optimizer, load_state, load_tensors
 def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None:
     """Train the agent of a run's recipe and write weights, checkpoint, log and TensorBoard scalars.
 
-    The algorithm is one of Stable-Baselines3 or sb3-contrib, or `q-learning` (which writes no scalars).
+    The algorithm is ours, one of Stable-Baselines3 or of sb3-contrib; `q-learning` writes no scalars.
 
     The weights are those of the evaluation with the best mean Dice over the validation lesions.
 

@@ -165,6 +165,11 @@ def require_dataset(data: DataRecipe) -> None:
         find_root(data.name, data.root)
 
 
+def resolve_root(data: DataRecipe) -> Path:
+    """Return the absolute folder of a recipe's data set, whether or not it is there."""
+    return Path(data.root or Path(os.environ.get("USRL_DATA", "")) / data.name).resolve()
+
+
 def _check_name(name: str) -> None:
     if name not in DATASETS:
         raise UserError(f"unknown dataset {name!r}: {suggest(name, DATASETS)}")

@@ -31,7 +31,18 @@ from usrl.evaluation.summary import (
 from usrl.metrics.overlap import dice
 from usrl.runs import write_atomically
 
-_PACKAGES = ("usrl", "torch", "monai", "numpy", "scipy", "scikit-image", "opencv-python-headless")
+_PACKAGES = (
+    "usrl",
+    "torch",
+    "stable-baselines3",
+    "gymnasium",
+    "monai",
+    "numpy",
+    "numba",
+    "scipy",
+    "scikit-image",
+    "opencv-python-headless",
+)
 
 
 def compare(
