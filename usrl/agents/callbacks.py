@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from rich import progress as rich_progress
+from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
@@ -43,6 +44,9 @@ class TrainingCallback(BaseCallback):
         recipe: How often.
         validation: Task over the validation bank.
         progress: Where the training begins.
+
+    Attributes:
+        bar: To enter as a context around the training, so that an error or an interrupt ends it too.
     """
 
     def __init__(self, run: Run, recipe: AgentRecipe, validation: Task[Any], progress: Progress) -> None:
@@ -56,11 +60,8 @@ class TrainingCallback(BaseCallback):
             self._next_evaluation += recipe.evaluate_every
             self._next_checkpoint += recipe.checkpoint_every
         self._episodes: dict[str, list[Tensor]] = {name: [] for name in EPISODE_FIGURES}
-        self._bar = training_bar()
-        self._bar_task = self._bar.add_task("training", total=recipe.total_steps, score="")
-
-    def _on_training_start(self) -> None:
-        self._bar.start()
+        self.bar = training_bar()
+        self._bar_task = self.bar.add_task("training", total=recipe.total_steps, score="")
 
     def _on_rollout_start(self) -> None:
         self._progress.step = self.num_timesteps
@@ -73,7 +74,7 @@ class TrainingCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         self._gather(self.locals["infos"])
-        self._bar.update(self._bar_task, completed=self.num_timesteps)
+        self.bar.update(self._bar_task, completed=self.num_timesteps)
         return True
 
     def _gather(self, infos: Sequence[dict[str, Any]]) -> None:
@@ -90,7 +91,6 @@ class TrainingCallback(BaseCallback):
         self._progress.step = self.num_timesteps
         self._evaluate()
         self._checkpoint()
-        self._bar.stop()
 
     def _evaluate(self) -> None:
         figures = {f"val_{k}": v for k, v in evaluate_policy(self._validation, self.model.policy).items()}
@@ -117,7 +117,7 @@ class TrainingCallback(BaseCallback):
             self.logger.record(f"usrl/{name}", value)
         self.logger.dump(self.num_timesteps)
         self._run.append_log({"step": self.num_timesteps, "seconds": round(seconds, 1)} | figures)
-        self._bar.update(self._bar_task, score=f"val Dice {self._progress.best:.3f}")
+        self.bar.update(self._bar_task, score=f"val Dice {self._progress.best:.3f}")
 
     def _checkpoint(self) -> None:
         self._progress.seconds = time.monotonic() - self._began
@@ -142,4 +142,5 @@ def training_bar() -> rich_progress.Progress:
         rich_progress.TextColumn("{task.completed}/{task.total} steps"),
         rich_progress.TimeRemainingColumn(),
         rich_progress.TextColumn("{task.fields[score]}"),
+        console=Console(stderr=True),
     )

@@ -59,10 +59,12 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
     run.truncate_log(progress.step)
     remaining = recipe.total_steps - progress.step
     if remaining > 0:
-        callbacks: list[BaseCallback] = [TrainingCallback(run, recipe, _task(recipe, val, device), progress)]
+        training = TrainingCallback(run, recipe, _task(recipe, val, device), progress)
+        callbacks: list[BaseCallback] = [training]
         if recipe.value_warmup_steps:
             callbacks.append(ValueWarmup(model.policy, recipe.value_warmup_steps))
-        model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
+        with training.bar:
+            model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
 
 
 def agent_recipe(run: Run) -> AgentRecipe:
