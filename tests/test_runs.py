@@ -18,6 +18,7 @@ from usrl.runs import (
     optimizer_tensors,
     save_tensors,
     select_device,
+    unique_state,
     write_atomically,
 )
 
@@ -196,3 +197,20 @@ def test_a_folder_with_a_recipe_of_ones_own_is_not_overwritten(tmp_path: Path, r
     with pytest.raises(UserError, match="already holds something"):
         create_run(tmp_path, recipe)
     assert (tmp_path / "recipe.yaml").read_text() == "kind: agent\n"
+
+
+def test_a_tensor_of_several_names_is_kept_once_and_found_under_all(tmp_path: Path) -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(3, 2)
+            self.second = self.first
+
+    module, other = Shared(), Shared()
+    assert list(unique_state(module)) == ["first.weight", "first.bias"]
+    save_tensors(tmp_path / "once", unique_state(module))
+    save_tensors(tmp_path / "twice", module.state_dict())
+    for name in ("once", "twice"):
+        nn.init.zeros_(other.first.weight)
+        load_weights(tmp_path / name, other)
+        assert torch.equal(other.second.weight, module.first.weight)

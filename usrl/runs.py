@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from usrl.errors import UserError
-from usrl.recipes import Recipe, dump_recipe, load_recipe
+from usrl.recipes import AgentRecipe, NetworkRecipe, Recipe, dump_recipe, load_recipe
+
+OneRecipe = TypeVar("OneRecipe", AgentRecipe, NetworkRecipe)
 
 _RECORDED_PACKAGES = (
     "usrl",
@@ -70,6 +72,17 @@ class Run:
     def split_path(self) -> Path:
         """The split that the run was trained on."""
         return self.path / "split.tsv"
+
+    def recipe_as(self, model: type[OneRecipe]) -> OneRecipe:
+        """Return the recipe where it is of one kind.
+
+        Raises:
+            UserError: If it is of the other.
+        """
+        if not isinstance(self.recipe, model):
+            (kind,) = get_args(model.model_fields["kind"].annotation)
+            raise UserError(f"{self.path}: wanted a recipe of kind {kind!r}, got {self.recipe.kind!r}")
+        return self.recipe
 
     def append_log(self, row: Mapping[str, float]) -> None:
         """Add one row of figures to the log."""
@@ -209,15 +222,27 @@ def load_weights(path: Path, module: nn.Module) -> None:
 
 def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load tensors that were read from a file into a module; see `load_weights`."""
-    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    wanted = {name: tuple(value.shape) for name, value in unique_state(module).items()}
+    aliases = module.state_dict().keys() - wanted.keys()
+    found = {name: tuple(value.shape) for name, value in tensors.items() if name not in aliases}
     if wanted != found:
         name = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
         raise UserError(
             f"{path}: weights of another architecture: {name!r} is {found.get(name, 'absent')} in the file "
             f"and {wanted.get(name, 'absent')} in the network of recipe.yaml; restore the one or the other"
         )
-    module.load_state_dict(dict(tensors))
+    module.load_state_dict(dict(tensors), strict=False)  # aliases follow their tensor
+
+
+def unique_state(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's state with each tensor once, under its first name.
+
+    Stable-Baselines3's policies have three names for features that actor and critic share.
+    """
+    named: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        named.setdefault(id(tensor), (name, tensor))
+    return dict(named.values())
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:

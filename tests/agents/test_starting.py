@@ -90,7 +90,7 @@ def test_actor_parameters_are_what_actions_depend_on(recipe: AgentRecipe) -> Non
 def test_a_run_of_another_architecture_is_refused(recipe: AgentRecipe, clone: Run, out: Path) -> None:
     wider = continued(recipe, clone, policy_kwargs={"width": 24, "layers": 2})
     with pytest.raises(
-        UserError, match=r"init_from: .*clone holds another network: 'action_net.head.weight'"
+        UserError, match=r"init_from: .*clone.*weights of another architecture: 'action_net.head.weight'"
     ):
         train_agent(create_run(out, wider), CPU)
 
@@ -102,7 +102,7 @@ def test_a_start_that_is_not_there_or_not_an_agents_is_refused(recipe: AgentReci
     network = create_run(tmp_path / "net", NetworkRecipe(kind="network"))
     save_tensors(network.weights_path, {"a": torch.zeros(1)})
     from_network = recipe.model_copy(update={"init_from": str(network.path)})
-    with pytest.raises(UserError, match=r"init_from: wanted an agent's run, got .*net, a network's"):
+    with pytest.raises(UserError, match=r"init_from: .*net: wanted a recipe of kind 'agent', got 'network'"):
         train_agent(create_run(tmp_path / "b", from_network), CPU)
 
 

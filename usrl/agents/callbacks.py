@@ -18,7 +18,7 @@ from usrl.agents.vec_env import EPISODE_FIGURES, StepInfos
 from usrl.envs.batch import to_numpy
 from usrl.envs.task import Task
 from usrl.recipes import AgentRecipe
-from usrl.runs import Run, optimizer_tensors, save_tensors
+from usrl.runs import Run, optimizer_tensors, save_tensors, unique_state
 
 
 @dataclass
@@ -103,7 +103,7 @@ class TrainingCallback(BaseCallback):
             self._episodes = {name: [] for name in EPISODE_FIGURES}
         if figures["val_dice"] > self._progress.best:
             self._progress.best = figures["val_dice"]
-            save_tensors(self._run.weights_path, self.model.policy.state_dict())
+            save_tensors(self._run.weights_path, unique_state(self.model.policy))
         self._log(figures)
 
     def _log(self, figures: dict[str, float]) -> None:
@@ -129,7 +129,7 @@ def _training_tensors(model: BaseAlgorithm) -> dict[str, torch.Tensor]:
     tensors = {"rng": torch.get_rng_state()}
     for name in model._get_torch_save_params()[0]:
         part = attrgetter(name)(model)
-        found = part.state_dict() if isinstance(part, torch.nn.Module) else optimizer_tensors(part)
+        found = unique_state(part) if isinstance(part, torch.nn.Module) else optimizer_tensors(part)
         tensors |= {f"{name}/{key}": value for key, value in found.items()}
     return tensors
 

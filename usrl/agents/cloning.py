@@ -129,8 +129,7 @@ class Cloning(OnPolicyAlgorithm):
         callback.on_rollout_start()
         for _ in range(n_rollout_steps):
             observations: Any = self._last_obs
-            starts = self._last_episode_starts
-            assert starts is not None
+            starts: Any = self._last_episode_starts
             taught = teacher.oracle_actions()
             with torch.no_grad():
                 actions, values, log_probs = self.policy(obs_as_tensor(observations, self.device))

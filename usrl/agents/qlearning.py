@@ -23,7 +23,7 @@ from usrl.agents.vec_env import TaskVecEnv
 from usrl.envs.task import Task
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe, Strict, check
-from usrl.runs import Run, load_state, load_tensors, save_tensors
+from usrl.runs import Run, load_state, load_tensors, save_tensors, unique_state
 
 Q_LEARNING = "q-learning"
 """Name of the algorithm in recipes."""
@@ -76,8 +76,7 @@ class TablePolicy(BasePolicy):
         """Return the states of observations (B, F) as rows of the table, int64, (B,)."""
         return (observation.to(torch.int64) * self.place).sum(dim=1)
 
-    def _predict(self, observation: Tensor | dict[str, Tensor], deterministic: bool = False) -> Tensor:
-        assert isinstance(observation, Tensor)
+    def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         return self.values[self.rows(observation)].argmax(dim=1)
 
 
@@ -93,8 +92,7 @@ def train_table(run: Run, train: Task[Any], val: Task[Any], *, resume: bool) -> 
     Raises:
         UserError: If the recipe or the checkpoint is unusable.
     """
-    recipe = run.recipe
-    assert isinstance(recipe, AgentRecipe)
+    recipe = run.recipe_as(AgentRecipe)
     if recipe.policy != POLICY or recipe.policy_kwargs:
         raise UserError(f"policy: {Q_LEARNING} wants {POLICY} without arguments, got {recipe.policy!r}")
     if recipe.value_warmup_steps:
@@ -175,6 +173,6 @@ class _Keeper:
         progress.seconds = time.monotonic() - self._began
         if figures["val_dice"] > progress.best:
             progress.best = figures["val_dice"]
-            save_tensors(self._run.weights_path, self._policy.state_dict())
+            save_tensors(self._run.weights_path, unique_state(self._policy))
         self._run.append_log({"step": progress.step, "seconds": round(progress.seconds, 1)} | figures)
-        save_tensors(self._run.checkpoint_path, self._policy.state_dict(), asdict(progress))
+        save_tensors(self._run.checkpoint_path, unique_state(self._policy), asdict(progress))

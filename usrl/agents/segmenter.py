@@ -11,7 +11,6 @@ from torch import Tensor
 
 from usrl.agents.algorithms import load_policy
 from usrl.agents.rollout import play
-from usrl.agents.training import agent_recipe
 from usrl.data.bank import MIN_AREA_PX, Bank
 from usrl.data.components import best_overlap, split_components
 from usrl.data.letterbox import Letterbox
@@ -22,6 +21,7 @@ from usrl.envs.rendering import draw_contour_step
 from usrl.errors import UserError
 from usrl.geometry.area import rasterise
 from usrl.geometry.polygon import ellipse_in_box, polygon_of_mask
+from usrl.recipes import AgentRecipe
 from usrl.registry import build_task
 from usrl.runs import Run
 
@@ -58,7 +58,7 @@ class ContourSegmenter:
     """
 
     def __init__(self, run: Run, device: torch.device, proposer: Any = None) -> None:
-        self._recipe = agent_recipe(run)
+        self._recipe = run.recipe_as(AgentRecipe)
         self._device = device
         self._proposer = proposer
         own = run.path.resolve().name

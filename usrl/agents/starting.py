@@ -7,7 +7,7 @@ from torch import nn
 
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe
-from usrl.runs import load_tensors, open_run
+from usrl.runs import load_weights, open_run
 
 
 def load_start(recipe: AgentRecipe, policy: BasePolicy) -> None:
@@ -24,18 +24,11 @@ def load_start(recipe: AgentRecipe, policy: BasePolicy) -> None:
         UserError: If there is no such run of an agent, or its observations, actions or policy are others.
     """
     run = open_run(str(recipe.init_from))
-    if not isinstance(run.recipe, AgentRecipe):
-        raise UserError(f"init_from: wanted an agent's run, got {run.path}, a {run.recipe.kind}'s")
-    tensors, _ = load_tensors(run.weights_path)
-    wanted = {name: tuple(value.shape) for name, value in policy.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    if wanted != found:
-        name = min(set(wanted.items()) ^ set(found.items()))[0]
-        raise UserError(
-            f"init_from: {run.path} holds another network: {name!r} is {found.get(name, 'absent')} there and "
-            f"{wanted.get(name, 'absent')} here; give both recipes the same policy, policy_kwargs and env"
-        )
-    policy.load_state_dict(tensors)
+    try:
+        run.recipe_as(AgentRecipe)
+        load_weights(run.weights_path, policy)
+    except UserError as error:
+        raise UserError(f"init_from: {error}; both recipes want the same policy and env") from None
     initial, log_std = recipe.policy_kwargs.get("log_std_init"), getattr(policy, "log_std", None)
     if isinstance(initial, int | float) and isinstance(log_std, nn.Parameter):
         with torch.no_grad():

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from usrl.agents.algorithms import load_policy
 from usrl.agents.rollout import play
-from usrl.agents.training import agent_recipe
 from usrl.baselines.classical import draw_ellipse
 from usrl.data.bank import Bank
 from usrl.data.components import best_overlap, split_components
@@ -20,7 +19,7 @@ from usrl.data.sample import BoolMask, Box, GrayImage, Prompt, Track
 from usrl.envs.threshold import ThresholdState, ThresholdTask
 from usrl.envs.threshold_cases import ThresholdSettings
 from usrl.errors import UserError
-from usrl.recipes import DataRecipe, check
+from usrl.recipes import AgentRecipe, DataRecipe, check
 from usrl.registry import find_row
 from usrl.runs import Run
 from usrl.thresholding.regions import place_mask
@@ -112,7 +111,7 @@ class ThresholdSegmenter:
     """
 
     def __init__(self, run: Run, device: torch.device, proposer: Any = None) -> None:
-        recipe = agent_recipe(run)
+        recipe = run.recipe_as(AgentRecipe)
         settings = check(ThresholdSettings, dict(recipe.env.kwargs), recipe.env.id)
         self._lens = _Lens(settings, recipe.env.max_episode_steps, recipe.data.size, device)
         self._takes_boxes = settings.roi != "image"

@@ -41,7 +41,7 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
     Raises:
         UserError: If the recipe, its data set or the checkpoint is unusable.
     """
-    recipe = agent_recipe(run)
+    recipe = run.recipe_as(AgentRecipe)
     train, val = load_train_and_val(recipe.data, run.split_path)
     if recipe.algorithm == Q_LEARNING:  # a table gains nothing from a GPU
         cpu = torch.device("cpu")
@@ -65,17 +65,6 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
             callbacks.append(ValueWarmup(model.policy, recipe.value_warmup_steps))
         with training.bar:
             model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
-
-
-def agent_recipe(run: Run) -> AgentRecipe:
-    """Return the recipe of an agent's run.
-
-    Raises:
-        UserError: If the recipe is a network's.
-    """
-    if not isinstance(run.recipe, AgentRecipe):
-        raise UserError(f"{run.path}: wanted a recipe of kind 'agent', got {run.recipe.kind!r}")
-    return run.recipe
 
 
 def _task(recipe: AgentRecipe, samples: Sequence[Sample], device: torch.device) -> Task[Any]:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from usrl.baselines.networks import build_network
 from usrl.data.letterbox import Letterbox
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
-from usrl.errors import UserError
 from usrl.recipes import NetworkRecipe
 from usrl.runs import Run, load_weights
 
@@ -28,7 +27,7 @@ class NetworkSegmenter:
         Raises:
             UserError: If the weights are unusable or of another architecture than the recipe's.
         """
-        self._recipe = network_recipe(run)
+        self._recipe = run.recipe_as(NetworkRecipe)
         self.name = run.path.resolve().name
         self._device = device
         network = build_network(self._recipe)
@@ -44,17 +43,6 @@ class NetworkSegmenter:
         letterbox = Letterbox.fit((image.shape[0], image.shape[1]), self._recipe.data.size)
         working = torch.from_numpy(letterbox.image(image))[None].to(self._device)  # (1, S, S)
         return letterbox.to_native(predict(self._network, working, self._recipe)[0])
-
-
-def network_recipe(run: Run) -> NetworkRecipe:
-    """Return the recipe of a network's run.
-
-    Raises:
-        UserError: If the recipe is an agent's.
-    """
-    if not isinstance(run.recipe, NetworkRecipe):
-        raise UserError(f"{run.path}: wanted a recipe of kind 'network', got {run.recipe.kind!r}")
-    return run.recipe
 
 
 def predict(network: nn.Module, images: Tensor, recipe: NetworkRecipe) -> NDArray[np.float32]:

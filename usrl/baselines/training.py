@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from usrl.baselines.networks import build_network
 from usrl.baselines.prompted import PromptedValidation, draw_inputs
-from usrl.baselines.segmenter import autocast, network_recipe, predict
+from usrl.baselines.segmenter import autocast, predict
 from usrl.data.augment import Augmentation
 from usrl.data.bank import Bank
 from usrl.data.catalogue import load_train_and_val
@@ -35,6 +35,7 @@ from usrl.runs import (
     load_tensors,
     optimizer_tensors,
     save_tensors,
+    unique_state,
 )
 
 _PARTS = ("network", "average")
@@ -52,7 +53,7 @@ def train_network(run: Run, device: torch.device, *, resume: bool = False) -> No
     Raises:
         UserError: If the recipe or its data set is unusable.
     """
-    data = network_recipe(run).data
+    data = run.recipe_as(NetworkRecipe).data
     fit_network(run, *load_train_and_val(data, run.split_path), device, resume=resume)
 
 
@@ -75,7 +76,7 @@ def fit_network(
     Raises:
         UserError: If there is nothing to validate on, the checkpoint is unusable or training diverges.
     """
-    recipe = network_recipe(run)
+    recipe = run.recipe_as(NetworkRecipe)
     shown = [sample for sample in train if recipe.negatives or sample.target.any()]
     is_prompted = recipe.prompt != "none"
     # A box belongs to one lesion.
@@ -126,7 +127,7 @@ def _start(recipe: NetworkRecipe, device: torch.device) -> _State:
 
 
 def _resume(run: Run, device: torch.device) -> _State:
-    state = _start(network_recipe(run), device)
+    state = _start(run.recipe_as(NetworkRecipe), device)
     tensors, facts = load_tensors(run.checkpoint_path, device)
     for part in _PARTS:
         own = {name.removeprefix(f"{part}/"): t for name, t in tensors.items() if name.startswith(f"{part}/")}
@@ -141,11 +142,11 @@ def _keep(run: Run, state: _State, score: float) -> None:
     if score > state.best:
         state.best = score
         facts = {"epoch": state.epoch, "val_dice": score}
-        save_tensors(run.weights_path, state.average.state_dict(), facts)
+        save_tensors(run.weights_path, unique_state(state.average), facts)
     facts = {"epoch": state.epoch, "best": state.best, "seconds": state.seconds}
     tensors = optimizer_tensors(state.optimizer)
     for part in _PARTS:
-        tensors |= {f"{part}/{name}": tensor for name, tensor in getattr(state, part).state_dict().items()}
+        tensors |= {f"{part}/{name}": tensor for name, tensor in unique_state(getattr(state, part)).items()}
     save_tensors(run.checkpoint_path, tensors, facts)
 
 

@@ -13,7 +13,7 @@ from usrl.baselines.prompted import PromptedNetworkSegmenter
 from usrl.baselines.segmenter import NetworkSegmenter
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError, suggest
-from usrl.recipes import NetworkRecipe
+from usrl.recipes import AgentRecipe
 from usrl.registry import find_row, load_object
 from usrl.runs import Run, open_run
 
@@ -124,6 +124,6 @@ def _open_run(path: str, device: torch.device, proposer: Segmenter | None = None
 
 def _open_agent(run: Run, device: torch.device, proposer: Segmenter | None) -> Segmenter:
     """Return the segmenter of an agent's run, which follows from its environment."""
-    assert not isinstance(run.recipe, NetworkRecipe)
-    segmenter: Segmenter = load_object(find_row(run.recipe.env.id).segmenter)(run, device, proposer=proposer)
+    row = find_row(run.recipe_as(AgentRecipe).env.id)
+    segmenter: Segmenter = load_object(row.segmenter)(run, device, proposer=proposer)
     return segmenter
