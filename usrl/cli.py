@@ -103,7 +103,7 @@ def train(
     device: Device = "auto",
     resume: Resume = False,
 ) -> None:
-    """Train the agent or the network of a recipe."""
+    """Train the agent, the network or the judge of a recipe."""
     from usrl.recipes import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())  # a slip in the recipe is told before torch is imported
@@ -117,6 +117,10 @@ def train(
         from usrl.baselines.training import train_network
 
         train_network(run, where, resume=resume)
+    elif loaded.kind == "judge":
+        from usrl.judging.training import train_judge
+
+        train_judge(run, where, resume=resume)
     else:
         from usrl.agents.training import train_agent
 

@@ -16,6 +16,7 @@ from usrl.errors import UserError, suggest
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 Scalar = bool | int | float | str | None
 
 
@@ -123,8 +124,37 @@ class NetworkRecipe(Strict):
     seed: int = 0
 
 
-Recipe = AgentRecipe | NetworkRecipe
-_MODELS: dict[str, type[AgentRecipe] | type[NetworkRecipe]] = {"agent": AgentRecipe, "network": NetworkRecipe}
+class JudgeRecipe(Strict):
+    """How a judge is trained, and how it chooses among the candidates of an image (`usrl.judging`).
+
+    ``proposals`` is a folder that `usrl proposals` wrote for the same data, and ``refiner`` the run of an
+    agent that is prompted by boxes, or null for candidates as they are. ``levels`` are the thresholds whose
+    components are candidates. An image's best candidate is taken where its expected Dice reaches
+    ``reject``, others beside it where theirs reaches ``accept``.
+    """
+
+    kind: Literal["judge"]
+    data: DataRecipe = DataRecipe()
+    proposals: str
+    refiner: str | None = None
+    levels: Annotated[list[Share], Field(min_length=1)] = [0.1, 0.2, 0.3, 0.5, 0.7, 0.9]
+    reject: Annotated[float, Field(ge=0, le=1)] = 0.0
+    accept: Annotated[float, Field(ge=0, le=1)] = 0.6
+    channels: Annotated[list[PositiveInt], Field(min_length=1)] = [16, 32, 64, 64]
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    epochs: PositiveInt = 12
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    learning_rate: PositiveFloat = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    seed: int = 0
+
+
+Recipe = AgentRecipe | NetworkRecipe | JudgeRecipe
+_MODELS: dict[str, type[AgentRecipe] | type[NetworkRecipe] | type[JudgeRecipe]] = {
+    "agent": AgentRecipe,
+    "network": NetworkRecipe,
+    "judge": JudgeRecipe,
+}
 
 
 class _Loader(yaml.SafeLoader):
@@ -184,7 +214,7 @@ def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
     kind = tree.get("kind", "agent")
     if kind not in _MODELS:
         raise UserError(
-            f"{source}: kind must be 'agent' or 'network', got {kind!r}; {suggest(str(kind), _MODELS)}"
+            f"{source}: kind must be one of {', '.join(_MODELS)}, got {kind!r}; {suggest(str(kind), _MODELS)}"
         )
     return check(_MODELS[kind], tree, source)
 

@@ -75,6 +75,13 @@ class ContourSegmenter:
         start = self._start(image, prompt)
         return self._native_mask(start, self._play(start)[-1].vertices) if start.masks else start.untouched
 
+    def segment_each(self, image: GrayImage, prompt: Prompt | None) -> list[BoolMask]:
+        """Return the refined mask of each box or component, bool, (H, W); see `segment`."""
+        start = self._start(image, prompt)
+        if not start.masks:
+            return []
+        return self._native_masks(start.letterbox, self._play(start)[-1].vertices)
+
     def propose(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
         """Return the mask that the refinement starts from, bool, (H, W)."""
         start = self._start(image, prompt)

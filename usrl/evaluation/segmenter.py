@@ -13,7 +13,8 @@ from usrl.baselines.prompted import PromptedNetworkSegmenter
 from usrl.baselines.segmenter import NetworkSegmenter
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError, suggest
-from usrl.recipes import AgentRecipe
+from usrl.judging.segmenter import JudgedSegmenter
+from usrl.recipes import AgentRecipe, JudgeRecipe, NetworkRecipe
 from usrl.registry import find_row, load_object
 from usrl.runs import Run, open_run
 
@@ -87,7 +88,8 @@ def open_segmenter(spec: str, device: torch.device) -> Segmenter:
     Args:
         spec: The name of a classical method (`usrl.baselines.classical.CLASSICAL`) or of a ceiling
             (`usrl.agents.threshold_segmenter.ORACLES`), the path of a run, or ``FIRST+RUN``: an agent's
-            run that starts from the masks of an automatic method or a network's run instead of boxes.
+            run that starts from the masks of an automatic method or a network's run instead of boxes, or
+            a judge's that chooses among what a network's probabilities may mean.
         device: Where networks and policies compute.
 
     Raises:
@@ -107,18 +109,19 @@ def open_segmenter(spec: str, device: torch.device) -> Segmenter:
 
 def _open_run(path: str, device: torch.device, proposer: Segmenter | None = None) -> Segmenter:
     run = open_run(path)
-    if proposer is None:
-        if run.recipe.kind == "agent":
-            return _open_agent(run, device, None)
+    if isinstance(run.recipe, NetworkRecipe):
+        if proposer is not None:
+            raise UserError(
+                f"{path} is a network's run; in FIRST+RUN the second must be an agent's or a judge's; "
+                "swap the two"
+            )
         return (NetworkSegmenter if run.recipe.prompt == "none" else PromptedNetworkSegmenter)(run, device)
-    if run.recipe.kind != "agent":
-        raise UserError(
-            f"{path} is a network's run; in FIRST+RUN the second must be an agent's, swap the two"
-        )
-    if proposer.track != "automatic":
+    if proposer is not None and proposer.track != "automatic":
         raise UserError(
             f"{proposer.name} needs boxes itself; an agent takes proposals from automatic methods"
         )
+    if isinstance(run.recipe, JudgeRecipe):
+        return JudgedSegmenter(run, device, proposer)
     return _open_agent(run, device, proposer)
 
 
