@@ -157,7 +157,7 @@ def test_learning_curves_of_runs_of_one_name_are_told_apart(run: Run, tmp_path: 
         ("epochs=many", "epochs: Input should be a valid integer, got 'many'"),
         ("data.name=bussi", "unknown dataset 'bussi': did you mean 'busi'"),
         ("network=unett", "unknown name 'unett'; did you mean 'unet'"),
-        ("kind=networks", "kind must be 'agent' or 'network', got 'networks'"),
+        ("kind=networks", "kind must be one of agent, network, judge, got 'networks'"),
         ("data.name=folder", "pass --root DIR"),
         ("epochs", "--set wants key=value, got 'epochs'"),
     ],
