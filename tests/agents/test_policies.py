@@ -15,17 +15,15 @@ from usrl.recipes import AgentRecipe
 PROFILES = spaces.Box(0, 255, (3, 64, 40), np.uint8)
 
 
-def build(actions: int, radial_layers: int = 0) -> ContourPolicy:
+def build(actions: int) -> ContourPolicy:
     torch.manual_seed(0)
-    moves = spaces.Box(-1, 1, (actions,), np.float32)
-    policy = ContourPolicy(PROFILES, moves, lambda _: 1e-3, width=16, radial_layers=radial_layers)
+    policy = ContourPolicy(PROFILES, spaces.Box(-1, 1, (actions,), np.float32), lambda _: 1e-3, width=16)
     torch.nn.init.normal_(policy.action_net.head.weight)  # type: ignore[union-attr, arg-type]
     return policy
 
 
-@pytest.mark.parametrize("radial_layers", [0, 2])
-def test_turning_the_contour_turns_the_actions_and_keeps_the_value(radial_layers: int) -> None:
-    policy = build(64, radial_layers)
+def test_turning_the_contour_turns_the_actions_and_keeps_the_value() -> None:
+    policy = build(64)
     seen = torch.randint(0, 256, (2, 3, 64, 40), dtype=torch.uint8)
     mean = policy.get_distribution(seen).mode()
     turned = policy.get_distribution(seen.roll(9, dims=2)).mode()
@@ -53,18 +51,6 @@ def test_the_extractor_computes_what_its_layers_do_in_turn() -> None:
     seen = torch.randint(0, 256, (2, 3, 64, 40), dtype=torch.uint8)
     profiles = (seen / 255 - 0.5).transpose(2, 3).reshape(2, 120, 64)
     expected = extractor.convolutions(profiles)  # (B, width, N)
-    assert torch.allclose(extractor(seen), expected.transpose(1, 2).flatten(1), atol=1e-5)
-
-
-def test_radial_layers_compute_what_circular_convolutions_over_the_maps_do() -> None:
-    extractor = build(64, radial_layers=2).features_extractor
-    assert isinstance(extractor, ProfileExtractor)
-    seen = torch.randint(0, 256, (2, 3, 64, 40), dtype=torch.uint8)
-    maps = seen / 255 - 0.5
-    for layer in extractor.radial:
-        maps = layer(torch.nn.functional.pad(maps, (0, 0, 2, 2), mode="circular")).relu()
-    assert maps.shape == (2, 32, 64, 10)
-    expected = extractor.convolutions(maps.transpose(2, 3).flatten(1, 2))  # (B, width, N)
     assert torch.allclose(extractor(seen), expected.transpose(1, 2).flatten(1), atol=1e-5)
 
 

@@ -17,8 +17,7 @@ from usrl.errors import UserError
 from usrl.geometry.fourier import fourier_basis
 
 KERNEL = 5
-"""Vertices that one layer sees, and places that a radial layer does."""
-_REACH = KERNEL // 2
+"""Vertices that one layer sees."""
 
 
 class ProfileExtractor(BaseFeaturesExtractor):
@@ -27,28 +26,18 @@ class ProfileExtractor(BaseFeaturesExtractor):
     The channels and places of a vertex's profile are its input features. The convolutions are circular,
     so that no vertex is the first, and ever more dilated, so that a few layers see far.
 
-    Radial layers, where there are any, come first: two-dimensional convolutions over vertices and places,
-    which look for the same at every distance from the contour, each with half the places of the one before.
-
     Args:
         observation_space: uint8 Box (C, N, K).
         width: Features of a vertex.
-        layers: Number of convolutions along the contour.
-        radial_layers: Number of two-dimensional convolutions before them.
+        layers: Number of convolutions.
 
     Raises:
         UserError: If the last layer would reach around the contour more than once.
     """
 
-    def __init__(
-        self, observation_space: spaces.Box, width: int, layers: int, radial_layers: int = 0
-    ) -> None:
+    def __init__(self, observation_space: spaces.Box, width: int, layers: int) -> None:
         channels, vertices, samples = observation_space.shape
         super().__init__(observation_space, features_dim=width * vertices)
-        self.radial = nn.ModuleList()
-        for outs in _radial_widths(radial_layers):
-            self.radial.append(nn.Conv2d(channels, outs, KERNEL, stride=(1, 2), padding=(0, KERNEL // 2)))
-            channels, samples = outs, (samples + 1) // 2
         sizes = [channels * samples] + [width] * layers
         # Holds the weights; `forward` does with them what this would, in the layout that is faster.
         self.convolutions = nn.Sequential()
@@ -65,33 +54,17 @@ class ProfileExtractor(BaseFeaturesExtractor):
 
     def forward(self, observations: Tensor) -> Tensor:
         """Return features (B, N * width), vertex by vertex, of profiles (B, C, N, K) in gray levels."""
+        batch, _, vertices, _ = observations.shape
         first, *others = (layer for layer in self.convolutions if isinstance(layer, nn.Conv1d))
         # Gray levels less 127.5 are exact in bfloat16; fractions of 255 would be rounded.
         is_mixed = torch.is_autocast_enabled(observations.device.type)
         dtype = torch.get_autocast_dtype(observations.device.type) if is_mixed else torch.float32
-        maps = observations.to(dtype) - 127.5  # (B, C, N, K)
-        gain = 1 / 255  # of the first layer's weights
-        for radial in (layer for layer in self.radial if isinstance(layer, nn.Conv2d)):
-            maps = _convolve_around(maps, radial, gain).relu()
-            gain = 1.0
-        profiles = maps.transpose(1, 2).flatten(2)  # (B, N, C K)
-        features = F.linear(profiles, first.weight.squeeze(2) * gain, first.bias).relu()  # (B, N, width)
+        profiles = observations.transpose(1, 2).reshape(batch, vertices, -1).to(dtype) - 127.5  # (B, N, C K)
+        features = F.linear(profiles, first.weight.squeeze(2) / 255, first.bias).relu()  # (B, N, width)
         for layer in others:
             weight, bias = layer.weight.to(features.dtype), layer.bias.to(features.dtype)  # type: ignore[union-attr]
             features = circular_convolution(features, weight, bias, layer.dilation[0]).relu()
         return features.flatten(1)
-
-
-def _convolve_around(maps: Tensor, layer: nn.Conv2d, gain: float) -> Tensor:
-    """Return what a layer gives of maps (B, C, N, K) that continue at the other end of N."""
-    around = torch.cat([maps[:, :, -_REACH:], maps, maps[:, :, :_REACH]], dim=2)
-    around = around.contiguous(memory_format=torch.channels_last)
-    return F.conv2d(around, layer.weight * gain, layer.bias, layer.stride, layer.padding)
-
-
-def _radial_widths(layers: int) -> list[int]:
-    """Return the channels of radial layers: wider as their maps shrink."""
-    return [min(16 * 2**depth, 32) for depth in range(layers)]
 
 
 class _VertexLatents(nn.Module):
@@ -147,8 +120,7 @@ class ContourPolicy(ActorCriticPolicy):
         action_space: Box (N,), one move per vertex, or Box (C,), Fourier coefficients of the moves.
         lr_schedule: Learning rate by remaining progress.
         width: Features of a vertex.
-        layers: Number of convolutions along the contour.
-        radial_layers: Number of convolutions over the places of profiles, and vertices, before them.
+        layers: Number of convolutions.
         log_std_init: Logarithm of the initial standard deviation, in units of an action.
         settings: Further arguments of SB3's `ActorCriticPolicy`.
 
@@ -163,7 +135,6 @@ class ContourPolicy(ActorCriticPolicy):
         lr_schedule: Schedule,
         width: int = 64,
         layers: int = 3,
-        radial_layers: int = 0,
         log_std_init: float = -1.2,
         **settings: Any,
     ) -> None:
@@ -181,7 +152,7 @@ class ContourPolicy(ActorCriticPolicy):
             log_std_init=log_std_init,
             normalize_images=False,  # the extractor takes gray levels
             features_extractor_class=ProfileExtractor,
-            features_extractor_kwargs={"width": width, "layers": layers, "radial_layers": radial_layers},
+            features_extractor_kwargs={"width": width, "layers": layers},
             **settings,
         )
 
@@ -197,7 +168,7 @@ class ContourPolicy(ActorCriticPolicy):
         gains = {self.features_extractor: np.sqrt(2), self.action_net: 0.01, self.value_net: 1.0}
         for module, gain in gains.items():
             for layer in module.modules():
-                if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
+                if isinstance(layer, nn.Conv1d | nn.Linear):
                     nn.init.orthogonal_(layer.weight, gain=float(gain))
                     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
