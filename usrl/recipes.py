@@ -129,8 +129,9 @@ class JudgeRecipe(Strict):
 
     ``proposals`` is a folder that `usrl proposals` wrote for the same data, and ``refiner`` the run of an
     agent that is prompted by boxes, or null for candidates as they are. ``levels`` are the thresholds whose
-    components are candidates. An image's best candidate is taken where its expected Dice reaches
-    ``reject``, others beside it where theirs reaches ``accept``.
+    components are candidates. The candidate of the highest expected Dice is taken where that reaches
+    ``reject``, others beside it where theirs reaches ``accept``; ``margin`` is how much more must be
+    expected of another candidate than of a component of the network's own mask to take it instead.
     """
 
     kind: Literal["judge"]
@@ -139,10 +140,11 @@ class JudgeRecipe(Strict):
     refiner: str | None = None
     levels: Annotated[list[Share], Field(min_length=1)] = [0.1, 0.2, 0.3, 0.5, 0.7, 0.9]
     reject: Annotated[float, Field(ge=0, le=1)] = 0.0
-    accept: Annotated[float, Field(ge=0, le=1)] = 0.6
+    accept: Annotated[float, Field(ge=0, le=1)] = 0.45
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.05
     channels: Annotated[list[PositiveInt], Field(min_length=1)] = [16, 32, 64, 64]
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    epochs: PositiveInt = 12
+    epochs: PositiveInt = 5
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: PositiveFloat = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2

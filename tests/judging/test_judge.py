@@ -151,5 +151,6 @@ def test_refined_candidates_stand_beside_raw_ones(proposals: Path, judge: Run, t
     sample = load_split("phantom", None, "test", count=DATA.count)[0]
     alone = JudgedSegmenter(open_run(judge.path), CPU, Proposer([sample]))
     refined = JudgedSegmenter(open_run(run.path), CPU, Proposer([sample]))
-    count = len(alone._judge(sample.image).masks)
-    assert len(refined._judge(sample.image).masks) == 2 * count == 4
+    candidates, more = alone._find(sample.image)[1], refined._find(sample.image)[1]
+    assert len(more.masks) == 2 * len(candidates.masks) == 4
+    assert more.own == candidates.own == 2

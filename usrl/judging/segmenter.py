@@ -1,6 +1,5 @@
 """A judge's choice among the candidates of an automatic network, as a segmenter."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,27 +10,12 @@ from usrl.agents.segmenter import ContourSegmenter
 from usrl.data.components import split_components
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
 from usrl.errors import UserError
-from usrl.judging.candidates import choose, find_candidates
+from usrl.judging.candidates import Candidates, choose, find_candidates
 from usrl.judging.network import JudgeNetwork, draw_views, expect
 from usrl.judging.training import REFINER
 from usrl.metrics.overlap import dice
 from usrl.recipes import JudgeRecipe
 from usrl.runs import Run, load_weights, open_run
-
-
-@dataclass(frozen=True)
-class _Verdict:
-    """What a judge thinks of an image.
-
-    Attributes:
-        masks: Candidates, bool, (H, W).
-        expected: Dice expected of each.
-        taken: Numbers of those that are taken for lesions, best first.
-    """
-
-    masks: list[BoolMask]
-    expected: NDArray[np.float32]
-    taken: list[int]
 
 
 class JudgedSegmenter:
@@ -65,8 +49,10 @@ class JudgedSegmenter:
 
     def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
         """Return the union of what is taken, bool, (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
-        verdict = self._judge(image)
-        return _unite([verdict.masks[number] for number in verdict.taken], image)
+        probability, candidates = self._find(image)
+        views = draw_views(image, probability, candidates.masks, self._recipe.data.size)
+        taken = choose(candidates, expect(self._network, views, self._device), self._recipe)
+        return candidates.unite(taken, image)
 
     def propose(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
         """Return the network's own mask, bool, (H, W)."""
@@ -75,19 +61,10 @@ class JudgedSegmenter:
 
     def oracle(self, image: GrayImage, prompt: Prompt | None, target: BoolMask) -> BoolMask:
         """Return the union of the candidates that fit the target's lesions best, bool, (H, W)."""
-        masks = self._judge(image).masks
-        best = [
-            max(masks, key=lambda mask: dice(mask, lesion)) for lesion in split_components(target) if masks
-        ]
-        return _unite([mask for mask in best if (mask & target).any()], image)
+        _, candidates = self._find(image)
+        scores = [[dice(mask, lesion) for mask in candidates.masks] for lesion in split_components(target)]
+        return candidates.unite([row.index(max(row)) for row in scores if any(row)], image)
 
-    def _judge(self, image: GrayImage) -> _Verdict:
+    def _find(self, image: GrayImage) -> tuple[NDArray[np.float32], Candidates]:
         probability = self._proposer.probability(image)
-        masks = find_candidates(image, probability, self._recipe.levels, self._refiner)
-        views = draw_views(image, probability, masks, self._recipe.data.size)
-        expected = expect(self._network, views, self._device)
-        return _Verdict(masks, expected, choose(masks, expected, self._recipe.reject, self._recipe.accept))
-
-
-def _unite(masks: list[BoolMask], image: GrayImage) -> BoolMask:
-    return np.logical_or.reduce([np.zeros(image.shape, bool), *masks])
+        return probability, find_candidates(image, probability, self._recipe.levels, self._refiner)

@@ -21,7 +21,7 @@ from usrl.data.catalogue import load_train_and_val
 from usrl.data.components import best_overlap
 from usrl.data.sample import BoolMask, Sample
 from usrl.errors import UserError
-from usrl.judging.candidates import choose, find_candidates
+from usrl.judging.candidates import Candidates, choose, find_candidates
 from usrl.judging.network import JudgeNetwork, draw_views, expect
 from usrl.metrics.overlap import dice
 from usrl.recipes import JudgeRecipe
@@ -90,13 +90,13 @@ class _Case:
 
     Attributes:
         sample: The image.
-        masks: Its C candidates, native, bool, (H, W).
+        candidates: Its C candidates, native.
         views: What the judge sees of them, uint8, (C, 2, 3, v, v).
         scores: Their Dice with the lesion that they overlap most, float32, (C,).
     """
 
     sample: Sample
-    masks: list[BoolMask]
+    candidates: Candidates
     views: Tensor
     scores: Tensor
 
@@ -128,10 +128,10 @@ def _copy_refiner(run: Run, device: torch.device) -> ContourSegmenter:
 def _find(
     recipe: JudgeRecipe, refiner: ContourSegmenter | None, sample: Sample, probability: NDArray[np.float32]
 ) -> _Case:
-    masks = find_candidates(sample.image, probability, recipe.levels, refiner)
-    views = draw_views(sample.image, probability, masks, recipe.data.size)
-    scores = torch.tensor([_score(mask, sample.target) for mask in masks])
-    return _Case(sample, masks, views, scores)
+    candidates = find_candidates(sample.image, probability, recipe.levels, refiner)
+    views = draw_views(sample.image, probability, candidates.masks, recipe.data.size)
+    scores = torch.tensor([_score(mask, sample.target) for mask in candidates.masks])
+    return _Case(sample, candidates, views, scores)
 
 
 def _score(mask: BoolMask, target: BoolMask) -> float:
@@ -197,8 +197,5 @@ def _whole(count: int, batch_size: int) -> int:
 
 
 def _choice_dice(network: JudgeNetwork, recipe: JudgeRecipe, case: _Case, device: torch.device) -> float:
-    taken = choose(case.masks, expect(network, case.views, device), recipe.reject, recipe.accept)
-    united = np.zeros(case.sample.target.shape, bool)
-    for number in taken:
-        united |= case.masks[number]
-    return dice(united, case.sample.target)
+    taken = choose(case.candidates, expect(network, case.views, device), recipe)
+    return dice(case.candidates.unite(taken, case.sample.image), case.sample.target)
