@@ -142,6 +142,8 @@ def test_starts_depend_on_the_box_and_their_number_only():
     one, two = (20.0, 10.0, 50.0, 30.0), (100.0, 100.0, 140.0, 120.0)
     few, many = start_boxes((one,), 3, (200, 200)), start_boxes((two, one), 5, (200, 200))
     assert [boxes[0] for boxes in few] == [boxes[1] for boxes in many[:3]]
+    same = tuple(np.float64(side) for side in one)
+    assert start_boxes((same,), 3, (200, 200))[2] == few[2]
 
 
 def test_boxes_of_starts_stay_in_the_image():

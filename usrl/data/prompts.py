@@ -71,7 +71,8 @@ def start_boxes(prompt: Prompt, starts: int, shape: tuple[int, ...]) -> tuple[Pr
     """
 
     def move(box: Box, number: int) -> Box:
-        shares = _draw_from(f"{number}/{box}").uniform(-START_JITTER, START_JITTER, 4)
+        text = ",".join(f"{float(side)!r}" for side in box)  # the same for 3, 3.0 and NumPy's 3.0
+        shares = _draw_from(f"{number}/{text}").uniform(-START_JITTER, START_JITTER, 4)
         return _move_sides(box, shares, shape)
 
     others = (tuple(move(box, number) for box in prompt) for number in range(1, starts))
