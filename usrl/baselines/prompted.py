@@ -20,7 +20,7 @@ from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError
 from usrl.geometry.boxes import boxes_of_masks, grow, move_sides, paint_boxes, return_samples, sample_boxes
 from usrl.metrics.overlap import dice
-from usrl.metrics.uncertainty import measure_softness, measure_spread
+from usrl.metrics.uncertainty import measure_softness
 from usrl.recipes import NetworkRecipe
 from usrl.runs import Run, load_weights
 
@@ -171,26 +171,13 @@ class PromptedNetworkSegmenter:
         return self.probability(image, prompt) > 0.5
 
     def probability(self, image: GrayImage, prompt: Prompt | None) -> NDArray[np.float32]:
-        """Return the largest probability that any of the boxes gives, float32, (H, W)."""
-        return _average(self._probabilities(image, prompt))
+        """Return the largest probability of any box, mean over the starts, float32, (H, W)."""
+        prompts = start_boxes(check_prompt(prompt, image.shape), self._starts, image.shape)
+        maps = predict_boxes(self._network, self._recipe, [image] * len(prompts), prompts, self._device)
+        return np.asarray(np.mean(maps, axis=0), np.float32)
 
     def segment_with_uncertainty(self, image: GrayImage, prompt: Prompt | None) -> tuple[BoolMask, float]:
-        """Return the united masks of the boxes, bool, (H, W), and their uncertainty.
-
-        It is the spread of the starts' masks, and the softness of the probability where there is one start.
-        """
-        maps = self._probabilities(image, prompt)
-        probability = _average(maps)
+        """Return the united masks of the boxes, bool, (H, W), and how soft their probability is."""
+        probability = self.probability(image, prompt)
         mask = probability > 0.5
-        if self._starts == 1:
-            return mask, measure_softness(probability, mask)
-        return mask, measure_spread([one > 0.5 for one in maps], mask)
-
-    def _probabilities(self, image: GrayImage, prompt: Prompt | None) -> list[NDArray[np.float32]]:
-        """Return the probability that each start gives, float32, (H, W) each."""
-        prompts = start_boxes(check_prompt(prompt, image.shape), self._starts, image.shape)
-        return predict_boxes(self._network, self._recipe, [image] * len(prompts), prompts, self._device)
-
-
-def _average(maps: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    return np.asarray(np.mean(maps, axis=0), np.float32)
+        return mask, measure_softness(probability, mask)

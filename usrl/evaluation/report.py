@@ -195,8 +195,8 @@ def _notes(comparison: Comparison) -> str:
         "NSD": f"share of both boundaries within {results['nsd_tolerance']:g} {unit} of each other.",
         "initial Dice": "of the proposal that an agent starts from.",
         "worsened": "share of images where an agent ends below its proposal.",
-        "uncertainty": "in cases.csv: 1 minus the mean Dice of the masks of several starts with the one they "
-        "vote for; for a network with one start 1 minus the soft Dice of its probability with its mask.",
+        "uncertainty": "in cases.csv: of an agent 1 minus the mean Dice of the masks of several starts with "
+        "the one they vote for; of a network 1 minus the soft Dice of its probability with its mask.",
         "oracle Dice": "what the teacher, who sees the reference, reaches from the same proposal.",
     }
     items = "".join(f"<dt>{term}</dt><dd>{meaning}</dd>" for term, meaning in terms.items())
