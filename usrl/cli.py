@@ -12,6 +12,7 @@ from usrl.errors import UserError
 
 if TYPE_CHECKING:
     from usrl.data.sample import Sample
+    from usrl.evaluation.segmenter import Segmenter
     from usrl.recipes import DataRecipe
 
 
@@ -59,6 +60,9 @@ Split = Annotated[str, typer.Option(help="train, val, test or all.")]
 SplitSeed = Annotated[int, typer.Option(min=0, help="Seed of the split, as in the recipe.")]
 Count = Annotated[int, typer.Option(min=1, help="Number of phantom images.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the phantom.")]
+Starts = Annotated[
+    int, typer.Option(min=1, help="Starts per box of agents and prompted networks; their masks vote.")
+]
 Jitter = Annotated[float, typer.Option(help="Largest move of a box's side, as a share of the box.")]
 
 
@@ -161,12 +165,14 @@ def evaluate(
     count: Count = 200,
     seed: Seed = 0,
     jitter: Jitter = 0.2,
+    starts: Starts = 1,
 ) -> None:
     """Score one run on a split and write a report."""
     if out is None and not Path(run).is_dir():
         raise UserError(f"{run} is no folder to write into; give the report's folder with --out DIR")
+    name = f"evaluation-{data}-{split}" + (f"-x{starts}" if starts > 1 else "")
     chosen = _data(data, root, split_seed, count, seed)
-    _report([run], chosen, split, out or Path(run) / f"evaluation-{data}-{split}", device, jitter)
+    _report([run], _open([run], device, starts), chosen, split, out or Path(run) / name, jitter)
 
 
 @app.command()
@@ -181,9 +187,11 @@ def compare(
     count: Count = 200,
     seed: Seed = 0,
     jitter: Jitter = 0.2,
+    starts: Starts = 1,
 ) -> None:
     """Score several methods on the same images and write a report."""
-    _report(methods, _data(data, root, split_seed, count, seed), split, out, device, jitter)
+    chosen = _data(data, root, split_seed, count, seed)
+    _report(methods, _open(methods, device, starts), chosen, split, out, jitter)
 
 
 @app.command()
@@ -198,6 +206,7 @@ def segment(
         str | None, typer.Option(metavar="ROW,COLUMN", help="Pixel size in mm; areas are in px without.")
     ] = None,
     device: Device = "auto",
+    starts: Starts = 1,
 ) -> None:
     """Segment images: a mask, an overlay and a JSON with area and perimeter for each."""
     from usrl.data.prompts import parse_box
@@ -207,7 +216,7 @@ def segment(
 
     prompt = tuple(parse_box(text) for text in box or ()) or None
     spacing = _parse_spacing(spacing_mm) if spacing_mm else None
-    segmenter = open_segmenter(run, select_device(device))
+    segmenter = open_segmenter(run, select_device(device), starts)
     for row in segment_files(segmenter, images, prompt, out, spacing):
         figures = [f"{key} {value:g}" for key, value in row.items() if key.startswith(("area", "perimeter"))]
         typer.echo(f"{row['image']}: {', '.join(figures)}")
@@ -225,17 +234,26 @@ def demo(
     run_demo(out, select_device(device))
 
 
-def _report(
-    methods: Sequence[str], data: "DataRecipe", split: str, out: Path, device: str, jitter: float
-) -> None:
-    from usrl.data.catalogue import load_split
-    from usrl.evaluation.compare import compare as compare_segmenters
+def _open(methods: Sequence[str], device: str, starts: int) -> "list[Segmenter]":
     from usrl.evaluation.segmenter import open_segmenter
-    from usrl.evaluation.tables import print_results
     from usrl.runs import select_device
 
     where = select_device(device)
-    segmenters = [open_segmenter(method, where) for method in methods]
+    return [open_segmenter(method, where, starts) for method in methods]
+
+
+def _report(
+    methods: Sequence[str],
+    segmenters: "Sequence[Segmenter]",
+    data: "DataRecipe",
+    split: str,
+    out: Path,
+    jitter: float,
+) -> None:
+    from usrl.data.catalogue import load_split
+    from usrl.evaluation.compare import compare as compare_segmenters
+    from usrl.evaluation.tables import print_results
+
     samples = load_split(data.name, data.root, split, data.split_seed, count=data.count, seed=data.seed)
     runs = [path for method in methods for path in _run_folders(method)]
     if split == "test":

@@ -49,10 +49,15 @@ class JudgedSegmenter:
 
     def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
         """Return the union of what is taken, bool, (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
+        return self.segment_with_uncertainty(image, prompt)[0]
+
+    def segment_with_uncertainty(self, image: GrayImage, prompt: Prompt | None) -> tuple[BoolMask, float]:
+        """Return the same, and what the Dice expected of it on average lacks to 1; 1 where it is empty."""
         probability, candidates = self._find(image)
         views = draw_views(image, probability, candidates.masks, self._recipe.data.size)
-        taken = choose(candidates, expect(self._network, views, self._device), self._recipe)
-        return candidates.unite(taken, image)
+        expected = expect(self._network, views, self._device)
+        taken = choose(candidates, expected, self._recipe)
+        return candidates.unite(taken, image), 1 - float(expected[taken].mean()) if taken else 1.0
 
     def propose(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
         """Return the network's own mask, bool, (H, W)."""
