@@ -29,12 +29,16 @@ StrictModel = TypeVar("StrictModel", bound=Strict)
 
 
 class DataRecipe(Strict):
-    """Which images: a dataset by name, where it lies and how it is split."""
+    """Which images: a dataset by name, where it lies and how it is split.
+
+    ``labels`` is the share of the training part's groups that are trained on; validation and test stay whole.
+    """
 
     name: str = "phantom"
     root: str | None = None
     size: PositiveInt = 128
     split_seed: int = 0
+    labels: Annotated[float, Field(gt=0, le=1)] = 1.0
     count: PositiveInt = 200
     seed: int = 0
 

@@ -82,7 +82,7 @@ def _read(path: Path, sample: Sample) -> BoolMask:
     if not path.is_file():
         raise UserError(
             f"{path} is missing: every image of the split needs a proposal; write them with "
-            "`usrl proposals` for the same data and split_seed"
+            "`usrl proposals` for the same data, split_seed and labels"
         )
     mask = read_mask(path)
     if mask.shape != sample.image.shape:
