@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 
 from usrl.baselines import training
 from usrl.baselines.networks import build_network
-from usrl.cli import _read_curves, app
+from usrl.cli import app
+from usrl.cli.reports import _read_curves
+from usrl.data.catalogue import load_train_and_val
 from usrl.recipes import DataRecipe, NetworkRecipe
 from usrl.registry import REGISTRY
 from usrl.runs import Run, create_run, save_tensors
@@ -116,6 +118,22 @@ def test_test_images_that_a_run_was_trained_on_are_refused(tmp_path: Path, run: 
     message = _usrl("compare", "otsu", run.path, *data, status=2)
     assert f"was trained on 1 of these 4 test images, such as {name!r}" in message
     _usrl("compare", "otsu", run.path, *data, "--split", "val")
+
+
+def test_training_images_without_labels_are_refused_unless_asked_for_so(tmp_path: Path) -> None:
+    recipe = RECIPE.model_copy(update={"data": DataRecipe(size=32, count=20, labels=0.3)})
+    few = create_run(tmp_path / "few", recipe)
+    save_tensors(few.weights_path, build_network(recipe).state_dict())
+    load_train_and_val(recipe.data, few.split_path)
+    data = ("--data", "phantom", "--count", 20, "--out", tmp_path / "out", "--split", "train")
+    message = _usrl("evaluate", few.path, *data, status=2)
+    assert "was not trained on 10 of these 14 train images" in message
+    assert "give --split-seed 0 --count 20 --labels 0.3, as in its recipe" in message
+    _usrl("evaluate", few.path, *data, "--labels", 0.3)
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert [row["n"] for row in rows] == [4]
+    wrong = ("--data", "phantom", "--labels", 0, "--out", tmp_path / "none")
+    assert "labels: Input should be greater than 0" in _usrl("compare", "otsu", *wrong, status=2)
 
 
 def test_images_of_another_folder_with_the_same_names_are_not_refused(tmp_path: Path) -> None:

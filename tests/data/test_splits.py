@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_smaller_shares_of_labels_are_part_of_larger_ones(seed):
     samples = dataset(200, group_size=2, sources=("a", "a", "b"))
     part = split_samples(samples, seed=seed)["train"]
     drawn = [set(draw_labelled(samples, part, share, seed)) for share in SHARES]
-    assert all(small < large for small, large in zip(drawn, drawn[1:], strict=False))
+    assert all(small < large for small, large in pairwise(drawn))
     assert drawn[-1] == set(part)
 
 

@@ -1,0 +1,59 @@
+"""Commands that train: one recipe, or a network per fold."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from usrl.cli.options import Device, Overrides, RecipePath, Resume
+from usrl.errors import UserError
+
+
+def train(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; runs/NAME of the recipe if not given.")
+    ] = None,
+    device: Device = "auto",
+    resume: Resume = False,
+) -> None:
+    """Train the agent or the network of a recipe."""
+    from usrl.recipes import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())  # a slip in the recipe is told before torch is imported
+    from usrl.data.catalogue import require_dataset
+    from usrl.runs import create_run, select_device
+    from usrl.training import train_run
+
+    where = select_device(device)
+    require_dataset(loaded.data)  # before there is a folder that a second call would find taken
+    run = create_run(out or Path("runs") / _name_of(recipe), loaded, resume=resume)
+    train_run(run, where, resume=resume)
+    typer.echo(f"wrote {run.weights_path}")
+
+
+def proposals(
+    recipe: RecipePath,
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    folds: Annotated[int, typer.Option(min=2, help="Number of networks to train.")] = 5,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    resume: Resume = False,
+) -> None:
+    """Write a network's masks of training images that it did not see, for agents to start from."""
+    from usrl.baselines.proposals import write_proposals
+    from usrl.recipes import NetworkRecipe, load_recipe
+    from usrl.runs import select_device
+
+    loaded = load_recipe(recipe, overrides or ())
+    if not isinstance(loaded, NetworkRecipe):
+        raise UserError(f"{recipe}: proposals want a recipe of kind 'network', got {loaded.kind!r}")
+    write_proposals(loaded, out, folds, select_device(device), resume=resume)
+    typer.echo(f"wrote {out}; train on it with --set env.proposals={out} --set env.kwargs.proposal=network")
+
+
+def _name_of(recipe: Path) -> str:
+    """Return the name of a recipe: its folder's, or its own where it is not called recipe.yaml."""
+    path = recipe.resolve()
+    return path.parent.name if path.name == "recipe.yaml" else path.stem
