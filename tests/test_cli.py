@@ -309,6 +309,33 @@ def test_phantom_is_not_written_over_anything(tmp_path: Path) -> None:
     assert "check path, permissions" in _usrl(*written, status=2)
 
 
+def test_tune_searches_and_its_best_recipe_trains(tmp_path: Path, recipe: Path) -> None:
+    out = tmp_path / "search"
+    call = ("tune", recipe, "--trials", 2, "--out", out, "--device", "cpu")
+    assert "the recipe has no `search`" in _usrl(*call, status=2)
+    recipe.write_text(TINY + "search:\n  learning_rate: {low: 1.e-3, high: 1.e-2, log: true}\n")
+    text = _usrl(*call)
+    assert f"trial 2/2 in {out / 'trials' / '001'}: learning_rate=0.00" in text
+    assert "best val Dice 0." in text
+    assert text.endswith(
+        f"wrote {out / 'best.yaml'}, with trials.csv and a run per trial in trials/ beside it"
+    )
+    assert "already holds something" in _usrl(*call, status=2)
+    _usrl(*call, "--resume")
+    _usrl("train", out / "best.yaml", "--out", tmp_path / "run", "--device", "cpu")
+
+
+def test_training_checks_a_search_and_leaves_it_out_of_the_run(tmp_path: Path, recipe: Path) -> None:
+    out = ("--out", tmp_path / "run", "--device", "cpu")
+    override = ("--set", "search.epochs.low=1", "--set")
+    assert "search.epochs: low must be less than high" in _usrl(
+        "train", recipe, *override, "search.epochs.high=1", *out, status=2
+    )
+    _usrl("train", recipe, *override, "search.epochs.high=3", *out)
+    assert "search" not in (tmp_path / "run" / "recipe.yaml").read_text()
+    _usrl("train", recipe, *out, "--resume")
+
+
 def test_proposals_want_a_network(tmp_path: Path) -> None:
     (tmp_path / "agent.yaml").write_text("kind: agent\n")
     message = _usrl("proposals", tmp_path / "agent.yaml", "--out", tmp_path / "out", status=2)
