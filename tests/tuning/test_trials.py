@@ -104,6 +104,9 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
     recipe = _network({"learning_rate": {"low": 1e-5, "high": 1e-1, "log": True}})
     pretend(None)
     expected = tune(recipe, tmp_path / "whole", 14, CPU)
+    rates = [float(row["learning_rate"]) for row in _table(tmp_path / "whole")]
+    closest = min(abs(np.log10(rate) + 3) for rate in rates)
+    assert (expected[0].val_dice, expected[0].seconds) == (pytest.approx(1 / (1 + closest)), 5.0)
     pretend(11)
     with pytest.raises(KeyboardInterrupt):
         tune(recipe, tmp_path / "parts", 14, CPU)
