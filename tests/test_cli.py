@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 
 from usrl.baselines import training
 from usrl.baselines.networks import build_network
-from usrl.cli import _read_curves, app
+from usrl.cli import app
+from usrl.cli.reports import _read_curves
+from usrl.data.catalogue import load_train_and_val
 from usrl.recipes import DataRecipe, NetworkRecipe
 from usrl.registry import REGISTRY
 from usrl.runs import Run, create_run, save_tensors
@@ -131,6 +133,22 @@ def test_test_images_that_a_run_was_trained_on_are_refused(tmp_path: Path, run: 
     message = _usrl("compare", "otsu", run.path, *data, status=2)
     assert f"was trained on 1 of these 4 test images, such as {name!r}" in message
     _usrl("compare", "otsu", run.path, *data, "--split", "val")
+
+
+def test_training_images_without_labels_are_refused_unless_asked_for_so(tmp_path: Path) -> None:
+    recipe = RECIPE.model_copy(update={"data": DataRecipe(size=32, count=20, labels=0.3)})
+    few = create_run(tmp_path / "few", recipe)
+    save_tensors(few.weights_path, build_network(recipe).state_dict())
+    load_train_and_val(recipe.data, few.split_path)
+    data = ("--data", "phantom", "--count", 20, "--out", tmp_path / "out", "--split", "train")
+    message = _usrl("evaluate", few.path, *data, status=2)
+    assert "was not trained on 10 of these 14 train images" in message
+    assert "give --split-seed 0 --count 20 --labels 0.3, as in its recipe" in message
+    _usrl("evaluate", few.path, *data, "--labels", 0.3)
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert [row["n"] for row in rows] == [4]
+    wrong = ("--data", "phantom", "--labels", 0, "--out", tmp_path / "none")
+    assert "labels: Input should be greater than 0" in _usrl("compare", "otsu", *wrong, status=2)
 
 
 def test_images_of_another_folder_with_the_same_names_are_not_refused(tmp_path: Path) -> None:
@@ -304,6 +322,33 @@ def test_phantom_is_not_written_over_anything(tmp_path: Path) -> None:
     assert "not an empty folder" in _usrl("data", "phantom", "--out", tmp_path, status=2)
     written = ("data", "phantom", "--count", 1, "--out", tmp_path / "file" / "p")
     assert "check path, permissions" in _usrl(*written, status=2)
+
+
+def test_tune_searches_and_its_best_recipe_trains(tmp_path: Path, recipe: Path) -> None:
+    out = tmp_path / "search"
+    call = ("tune", recipe, "--trials", 2, "--out", out, "--device", "cpu")
+    assert "the recipe has no `search`" in _usrl(*call, status=2)
+    recipe.write_text(TINY + "search:\n  learning_rate: {low: 1.e-3, high: 1.e-2, log: true}\n")
+    text = _usrl(*call)
+    assert f"trial 2/2 in {out / 'trials' / '001'}: learning_rate=0.00" in text
+    assert "best val Dice 0." in text
+    assert text.endswith(
+        f"wrote {out / 'best.yaml'}, with trials.csv and a run per trial in trials/ beside it"
+    )
+    assert "already holds something" in _usrl(*call, status=2)
+    _usrl(*call, "--resume")
+    _usrl("train", out / "best.yaml", "--out", tmp_path / "run", "--device", "cpu")
+
+
+def test_training_checks_a_search_and_leaves_it_out_of_the_run(tmp_path: Path, recipe: Path) -> None:
+    out = ("--out", tmp_path / "run", "--device", "cpu")
+    override = ("--set", "search.epochs.low=1", "--set")
+    assert "search.epochs: low must be less than high" in _usrl(
+        "train", recipe, *override, "search.epochs.high=1", *out, status=2
+    )
+    _usrl("train", recipe, *override, "search.epochs.high=3", *out)
+    assert "search" not in (tmp_path / "run" / "recipe.yaml").read_text()
+    _usrl("train", recipe, *out, "--resume")
 
 
 def test_proposals_want_a_network(tmp_path: Path) -> None:

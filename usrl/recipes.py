@@ -1,18 +1,22 @@
 """Recipes: what a training is, written as YAML and checked strictly.
 
 A recipe holds the differences from the defaults below, each with its reason. The same models read a
-recipe by path, apply ``--set key=value`` and write the resolved recipe into a run.
+recipe by path, apply ``--set key=value`` and write the resolved recipe into a run. ``search`` (`usrl.search`)
+is for tuning alone: a run is trained without.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from usrl.errors import UserError, suggest
+from usrl.search import SearchRange, refuse_fixed
+from usrl.strict import Strict as Strict
+from usrl.strict import check as check
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -20,22 +24,17 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Scalar = bool | int | float | str | None
 
 
-class Strict(BaseModel):
-    """A part of a recipe: unknown keys and wrong types are errors."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-StrictModel = TypeVar("StrictModel", bound=Strict)
-
-
 class DataRecipe(Strict):
-    """Which images: a dataset by name, where it lies and how it is split."""
+    """Which images: a dataset by name, where it lies and how it is split.
+
+    ``labels`` is the share of the training part's groups that are trained on; validation and test stay whole.
+    """
 
     name: str = "phantom"
     root: str | None = None
     size: PositiveInt = 128
     split_seed: int = 0
+    labels: Annotated[float, Field(gt=0, le=1)] = 1.0
     count: PositiveInt = 200
     seed: int = 0
 
@@ -44,7 +43,7 @@ class EnvRecipe(Strict):
     """A registered environment and the arguments that differ from its defaults."""
 
     id: str = "usrl/ContourRefine-v0"
-    kwargs: dict[str, Scalar] = {}
+    kwargs: dict[str, Scalar] = Field(default_factory=dict)
     max_episode_steps: PositiveInt = 10
     proposals: str | None = None
 
@@ -63,8 +62,8 @@ class AgentRecipe(Strict):
     env: EnvRecipe = EnvRecipe()
     algorithm: str = "ppo"
     policy: str = "ContourPolicy"
-    policy_kwargs: dict[str, Scalar] = {}
-    hyperparameters: dict[str, Scalar] = {}
+    policy_kwargs: dict[str, Scalar] = Field(default_factory=dict)
+    hyperparameters: dict[str, Scalar] = Field(default_factory=dict)
     init_from: str | None = None
     value_warmup_steps: Annotated[int, Field(ge=0)] = 0
     num_envs: PositiveInt = 32
@@ -72,6 +71,7 @@ class AgentRecipe(Strict):
     evaluate_every: PositiveInt = 10_240
     checkpoint_every: PositiveInt = 10_240
     seed: int = 0
+    search: dict[str, SearchRange] = Field(default_factory=dict)
 
 
 class AugmentRecipe(Strict):
@@ -105,7 +105,7 @@ class NetworkRecipe(Strict):
     kind: Literal["network"]
     data: DataRecipe = DataRecipe()
     network: str = "unet"
-    channels: Annotated[list[PositiveInt], Field(min_length=2)] = [16, 32, 64, 128, 256]
+    channels: list[PositiveInt] = Field([16, 32, 64, 128, 256], min_length=2)
     residual_units: Annotated[int, Field(ge=0)] = 2
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     augment: AugmentRecipe = AugmentRecipe()
@@ -122,6 +122,7 @@ class NetworkRecipe(Strict):
     flip_test: bool = True
     negatives: bool = True
     seed: int = 0
+    search: dict[str, SearchRange] = Field(default_factory=dict)
 
 
 class JudgeRecipe(Strict):
@@ -138,17 +139,18 @@ class JudgeRecipe(Strict):
     data: DataRecipe = DataRecipe()
     proposals: str
     refiner: str | None = None
-    levels: Annotated[list[Share], Field(min_length=1)] = [0.1, 0.2, 0.3, 0.5, 0.7, 0.9]
+    levels: list[Share] = Field([0.1, 0.2, 0.3, 0.5, 0.7, 0.9], min_length=1)
     reject: Annotated[float, Field(ge=0, le=1)] = 0.0
     accept: Annotated[float, Field(ge=0, le=1)] = 0.45
     margin: Annotated[float, Field(ge=0, le=1)] = 0.05
-    channels: Annotated[list[PositiveInt], Field(min_length=1)] = [16, 32, 64, 64]
+    channels: list[PositiveInt] = Field([16, 32, 64, 64], min_length=1)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     epochs: PositiveInt = 5
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: PositiveFloat = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     seed: int = 0
+    search: dict[str, SearchRange] = Field(default_factory=dict)
 
 
 Recipe = AgentRecipe | NetworkRecipe | JudgeRecipe
@@ -218,55 +220,58 @@ def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
         raise UserError(
             f"{source}: kind must be one of {', '.join(_MODELS)}, got {kind!r}; {suggest(str(kind), _MODELS)}"
         )
-    return check(_MODELS[kind], tree, source)
+    recipe = check(_MODELS[kind], tree, source)
+    for key, searched in recipe.search.items():
+        refuse_fixed(key, source)
+        for value in searched.extremes():
+            apply_values(recipe, {key: value}, f"{source}: search.{key}")
+    return recipe
 
 
-def check(model: type[StrictModel], tree: dict[str, Any], source: str) -> StrictModel:
-    """Return a mapping as a checked model.
+def apply_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recipe:
+    """Return a recipe without its search and with some keys changed.
 
     Args:
-        model: A subclass of `Strict`.
-        tree: Keys and values.
-        source: Name of the file or call for messages.
+        recipe: Where the other keys come from.
+        values: By dotted key.
+        source: Where they come from, for messages.
 
     Raises:
-        UserError: If a key is unknown or a value is wrong; one line each.
+        UserError: If a key is unknown or a value is wrong.
     """
-    try:
-        return model.model_validate(tree)
-    except ValidationError as error:
-        raise UserError("\n".join(_explain(e, model, source) for e in error.errors())) from None
+    tree = recipe.model_dump(exclude={"search"})
+    for key, value in values.items():
+        _assign(tree, key, value, source)
+    return parse_recipe(tree, source)
+
+
+def without_search(recipe: Recipe) -> Recipe:
+    """Return a recipe as a run holds it."""
+    return recipe.model_copy(update={"search": {}})
 
 
 def dump_recipe(recipe: Recipe) -> str:
     """Return the resolved recipe as YAML that `load_recipe` reads back equal."""
-    return yaml.safe_dump(recipe.model_dump(), sort_keys=False)
+    tree = recipe.model_dump(exclude={"search"})
+    if recipe.search:
+        tree["search"] = {
+            key: value.model_dump(exclude_defaults=True) for key, value in recipe.search.items()
+        }
+    return yaml.safe_dump(tree, sort_keys=False)
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
     if not separator or not key:
         raise UserError(f"--set wants key=value, got {override!r}; for example --set data.name=busi")
+    _assign(tree, key, parse_yaml(value, f"--set {override}"), f"--set {override}")
+
+
+def _assign(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
+    """Set a dotted key of a tree."""
     *parents, leaf = key.split(".")
-    node = tree
     for parent in parents:
-        node = node.setdefault(parent, {})
-        if not isinstance(node, dict):
-            raise UserError(f"--set {override}: {parent!r} is a value, not a group of keys")
-    node[leaf] = parse_yaml(value, f"--set {override}")
-
-
-def _explain(error: Any, model: type[BaseModel], source: str) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        *parents, name = error["loc"]
-        return f"{source}: unknown key {key!r}; {suggest(str(name), _known(model, parents))}"
-    return f"{source}: {key}: {error['msg']}, got {error['input']!r}"
-
-
-def _known(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
-    for part in location:
-        annotation = model.model_fields[part].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
-    return list(model.model_fields)
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"{source}: {parent!r} is a value, not a group of keys")
+    tree[leaf] = value

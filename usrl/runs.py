@@ -2,7 +2,8 @@
 
 A run holds ``recipe.yaml`` (resolved), ``weights.safetensors`` (best by validation),
 ``checkpoint.safetensors`` (the latest state of training), ``log.jsonl`` (one row per evaluation),
-``split.tsv`` and ``versions.json``. Every file is replaced atomically and none is ever unpickled, so a
+``split.tsv`` (the part of each image; ``unused`` are training images beyond ``data.labels``) and
+``versions.json``. Every file is replaced atomically and none is ever unpickled, so a
 killed training leaves a folder that opens, and a hostile one cannot run code.
 """
 
@@ -37,6 +38,7 @@ _RECORDED_PACKAGES = (
     "numpy",
     "numba",
     "opencv-python-headless",
+    "optuna",
 )
 _OPTIMIZER = "optimizer."
 

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from usrl.baselines import proposals
-from usrl.baselines.proposals import read_probabilities, read_proposals, write_proposals
-from usrl.data.catalogue import load_split
+from usrl.baselines.proposals import check_split, read_probabilities, read_proposals, write_proposals
+from usrl.data.catalogue import load_split, load_train_and_val
 from usrl.data.sample import GrayImage, Sample
 from usrl.errors import UserError
 from usrl.recipes import DataRecipe, NetworkRecipe
@@ -83,3 +83,23 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write here"):
         write_proposals(RECIPE, tmp_path / "file" / "out", 2, CPU)
+
+
+def test_proposals_of_few_labels_leave_the_unlabelled_images_alone(
+    tmp_path: Path, seen: dict[int, list[str]]
+) -> None:
+    data = RECIPE.data.model_copy(update={"labels": 0.5})
+    write_proposals(RECIPE.model_copy(update={"data": data}), tmp_path / "out", 2, CPU)
+    train, val = load_train_and_val(data, tmp_path / "split.tsv")
+    assert sorted(seen[0] + seen[1]) == sorted(sample.name for sample in train)
+    assert len(list((tmp_path / "out").glob("*.png"))) == len(train) + len(val) == 9
+    check_split(tmp_path / "out", tmp_path / "split.tsv")
+
+
+def test_proposals_of_more_labels_than_the_agents_are_refused(
+    tmp_path: Path, seen: dict[int, list[str]]
+) -> None:
+    write_proposals(RECIPE, tmp_path / "out", 2, CPU)
+    load_train_and_val(RECIPE.data.model_copy(update={"labels": 0.5}), tmp_path / "split.tsv")
+    with pytest.raises(UserError, match="is another split than the agent's; write proposals for its data"):
+        check_split(tmp_path / "out", tmp_path / "split.tsv")

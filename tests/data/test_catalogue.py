@@ -1,7 +1,8 @@
 import pytest
 
-from usrl.data.catalogue import DATASETS, check_dataset, load_dataset, load_split
+from usrl.data.catalogue import DATASETS, check_dataset, load_dataset, load_split, load_train_and_val
 from usrl.errors import UserError
+from usrl.recipes import DataRecipe
 
 
 def test_the_phantom_needs_no_folder(monkeypatch):
@@ -72,3 +73,26 @@ def test_every_dataset_can_be_checked(busi_root, folder_root):
         assert report.is_sound
         assert report.name == name
         assert report.lines()[0].startswith(f"{name} at ")
+
+
+def test_few_labels_thin_out_the_training_part_alone_and_the_split_says_so(tmp_path):
+    data = DataRecipe(count=40, split_seed=3, labels=0.25)
+    train, val = load_train_and_val(data, tmp_path / "split.tsv")
+    parts = {}
+    for line in (tmp_path / "split.tsv").read_text().splitlines():
+        part, _, name = line.partition("\t")
+        parts.setdefault(part, []).append(name)
+    whole = {part: load_split("phantom", None, part, 3, count=40) for part in ("train", "val", "test")}
+    names = {part: [sample.name for sample in samples] for part, samples in whole.items()}
+    assert [sample.name for sample in train] == parts["train"]
+    assert len(train) == 7
+    assert sorted(parts["train"] + parts["unused"]) == names["train"]
+    assert [sample.name for sample in val] == parts["val"] == names["val"]
+    assert parts["test"] == names["test"]
+    again = load_split("phantom", None, "train", 3, count=40, labels=0.25)
+    assert [sample.name for sample in again] == parts["train"]
+
+
+def test_all_labels_leave_the_split_as_it_was(tmp_path):
+    load_train_and_val(DataRecipe(count=20), tmp_path / "split.tsv")
+    assert "unused" not in (tmp_path / "split.tsv").read_text()

@@ -1,10 +1,11 @@
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from sample_builders import make_sample
 
-from usrl.data.splits import folds, read_split, split_samples, write_split
+from usrl.data.splits import draw_labelled, folds, read_split, split_samples, write_split
 from usrl.errors import UserError
 
 
@@ -87,6 +88,55 @@ def test_too_few_groups_for_the_parts_are_refused():
         split_samples(dataset(10, group_size=5))
     with pytest.raises(UserError, match="0 groups are too few"):
         split_samples([])
+
+
+SHARES = (0.01, 0.1, 0.25, 0.5, 0.9, 1.0)
+
+
+def groups_of(samples, indices):
+    return {samples[i].group for i in indices}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_smaller_shares_of_labels_are_part_of_larger_ones(seed):
+    samples = dataset(200, group_size=2, sources=("a", "a", "b"))
+    part = split_samples(samples, seed=seed)["train"]
+    drawn = [set(draw_labelled(samples, part, share, seed)) for share in SHARES]
+    assert all(small < large for small, large in pairwise(drawn))
+    assert drawn[-1] == set(part)
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_the_share_of_labels_is_met_within_one_group_in_all_and_in_every_source(share):
+    samples = dataset(300, group_size=3, sources=("a", "a", "a", "b"))
+    part = split_samples(samples, seed=2)["train"]
+    kept = draw_labelled(samples, part, share, 2)
+    assert kept == sorted(set(kept) & set(part))
+    groups, wanted = groups_of(samples, kept), groups_of(samples, part)
+    assert len(groups) >= 1
+    assert abs(len(groups) - share * len(wanted)) <= 1
+    for source in "ab":
+        own = {i for i in part if samples[i].source == source}
+        labelled = groups_of(samples, own & set(kept))
+        assert abs(len(labelled) - share * len(groups_of(samples, own))) <= 1
+    assert kept == [i for i in part if samples[i].group in groups]  # groups are kept whole
+
+
+def test_the_draw_of_labels_depends_on_the_seed_and_not_on_the_order():
+    samples = dataset(60, group_size=2)
+    shuffled = [samples[i] for i in np.random.default_rng(0).permutation(60)]
+
+    def named(dataset_, seed):
+        return {dataset_[i].name for i in draw_labelled(dataset_, range(60), 0.3, seed)}
+
+    assert named(samples, 4) == named(shuffled, 4)
+    assert named(samples, 4) != named(samples, 5)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.1, float("nan")])
+def test_labels_that_are_no_share_are_refused(share):
+    with pytest.raises(UserError, match=r"labels must be a share in \(0, 1\]"):
+        draw_labelled(dataset(10), range(10), share)
 
 
 def test_folds_hold_out_every_sample_once():

@@ -15,7 +15,7 @@ from usrl.agents.callbacks import Progress, TrainingCallback
 from usrl.agents.qlearning import Q_LEARNING, train_table
 from usrl.agents.starting import ValueWarmup, load_start
 from usrl.agents.vec_env import TaskVecEnv
-from usrl.baselines.proposals import read_proposals
+from usrl.baselines.proposals import check_split, read_proposals
 from usrl.data.bank import Bank
 from usrl.data.catalogue import load_train_and_val
 from usrl.data.sample import Sample
@@ -43,6 +43,8 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
     """
     recipe = run.recipe_as(AgentRecipe)
     train, val = load_train_and_val(recipe.data, run.split_path)
+    if recipe.env.proposals:
+        check_split(Path(recipe.env.proposals), run.split_path)
     if recipe.algorithm == Q_LEARNING:  # a table gains nothing from a GPU
         cpu = torch.device("cpu")
         train_table(run, _task(recipe, train, cpu), _task(recipe, val, cpu), resume=resume)

@@ -18,6 +18,8 @@ from usrl.errors import UserError
 from usrl.recipes import NetworkRecipe
 from usrl.runs import create_run
 
+_SPLIT = "split.tsv"
+
 
 def write_proposals(
     recipe: NetworkRecipe, out: Path, folds: int, device: torch.device, *, resume: bool = False
@@ -49,7 +51,7 @@ def write_proposals(
         raise UserError(f"{out} already holds something; choose another --out, or --resume to continue")
     runs = out / "folds"
     _make(runs)
-    train, val = load_train_and_val(recipe.data, out / "split.tsv")
+    train, val = load_train_and_val(recipe.data, out / _SPLIT)
     shares = [np.zeros(sample.image.shape, np.float32) for sample in val]
     for number, held_out in enumerate(make_folds(train, folds, seed=recipe.data.split_seed)):
         run = create_run(runs / f"{number + 1}-of-{folds}", recipe, resume=resume)
@@ -85,11 +87,31 @@ def read_probabilities(folder: Path, samples: Sequence[Sample]) -> list[NDArray[
     return [_read(_path(folder, sample), sample) for sample in samples]
 
 
+def check_split(folder: Path, split_path: Path) -> None:
+    """Check that proposals are of the split that an agent is trained on.
+
+    The networks of another split have learned from other labels: from more than the agent is to have, or
+    from the images that it is validated by.
+
+    Args:
+        folder: What `write_proposals` wrote; masks from elsewhere, without a split, are not checked.
+        split_path: The agent's ``split.tsv``.
+
+    Raises:
+        UserError: If the splits differ.
+    """
+    path = folder / _SPLIT
+    if path.is_file() and path.read_text(encoding="utf-8") != split_path.read_text(encoding="utf-8"):
+        raise UserError(
+            f"{path} is another split than the agent's; write proposals for its data, split_seed and labels"
+        )
+
+
 def _read(path: Path, sample: Sample) -> NDArray[np.float32]:
     if not path.is_file():
         raise UserError(
             f"{path} is missing: every image of the split needs a proposal; write them with "
-            "`usrl proposals` for the same data and split_seed"
+            "`usrl proposals` for the same data, split_seed and labels"
         )
     levels = read_gray(path)
     if levels.shape != sample.image.shape:

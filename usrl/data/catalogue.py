@@ -10,11 +10,13 @@ from usrl.data.folder import check_folder, load_folder
 from usrl.data.phantom import load_phantom
 from usrl.data.reports import DataReport, report_samples
 from usrl.data.sample import Sample
-from usrl.data.splits import DEFAULT_FRACTIONS, split_samples, write_split
+from usrl.data.splits import DEFAULT_FRACTIONS, draw_labelled, split_samples, write_split
 from usrl.errors import UserError, suggest
 from usrl.recipes import DataRecipe
 
 PHANTOM = "phantom"
+UNUSED = "unused"
+"""Training images without labels, as a run's ``split.tsv`` calls them."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def load_split(
     *,
     count: int = 200,
     seed: int = 0,
+    labels: float = 1.0,
 ) -> list[Sample]:
     """Load one part of a dataset's default split.
 
@@ -77,6 +80,7 @@ def load_split(
         split_seed: Seed of the split.
         count: As ``load_dataset``.
         seed: As ``load_dataset``.
+        labels: Share of the groups of ``"train"`` that are loaded (`usrl.data.splits.draw_labelled`).
 
     Returns:
         The samples of that part, in the dataset's order.
@@ -90,13 +94,16 @@ def load_split(
     samples = load_dataset(name, root, count=count, seed=seed)
     if split == "all":
         return samples
-    return [samples[index] for index in split_samples(samples, seed=split_seed)[split]]
+    return [samples[index] for index in _split(samples, split_seed, labels)[split]]
 
 
 def load_train_and_val(data: DataRecipe, split_path: Path) -> tuple[list[Sample], list[Sample]]:
-    """Load a recipe's data set, write its split and return the parts that training may see."""
+    """Load a recipe's data set, write its split and return the parts that training may see.
+
+    Training images beyond the recipe's share of labels are ``unused`` in the file.
+    """
     samples = load_dataset(data.name, data.root, count=data.count, seed=data.seed, show_progress=True)
-    split = split_samples(samples, seed=data.split_seed)
+    split = _split(samples, data.split_seed, data.labels)
     write_split(split_path, samples, split)
     return [samples[index] for index in split["train"]], [samples[index] for index in split["val"]]
 
@@ -168,6 +175,13 @@ def require_dataset(data: DataRecipe) -> None:
 def resolve_root(data: DataRecipe) -> Path:
     """Return the absolute folder of a recipe's data set, whether or not it is there."""
     return Path(data.root or Path(os.environ.get("USRL_DATA", "")) / data.name).resolve()
+
+
+def _split(samples: list[Sample], seed: int, labels: float) -> dict[str, list[int]]:
+    split = split_samples(samples, seed=seed)
+    kept = draw_labelled(samples, split["train"], labels, seed)
+    unused = sorted(set(split["train"]) - set(kept))
+    return split | {"train": kept} | ({UNUSED: unused} if unused else {})
 
 
 def _check_name(name: str) -> None:

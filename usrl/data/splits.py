@@ -41,6 +41,41 @@ def split_samples(
     return dict(zip(fractions, _partition(samples, shares, seed), strict=True))
 
 
+def draw_labelled(
+    samples: Sequence[Sample], indices: Sequence[int], share: float, seed: int = 0
+) -> list[int]:
+    """Return a part's samples that keep their labels: a share of its groups, at least one.
+
+    Draws of one seed are nested: a smaller share is part of a larger one. Every source keeps its share of the
+    groups within one. As a split, the draw depends on names, groups, sources and the seed alone.
+
+    Args:
+        samples: The dataset.
+        indices: Positions in ``samples`` of the part.
+        share: Of the part's groups, in (0, 1].
+        seed: Non-negative.
+
+    Returns:
+        Ascending positions in ``samples``.
+
+    Raises:
+        UserError: If the share is no share.
+    """
+    if not 0 < share <= 1:
+        raise UserError(f"labels must be a share in (0, 1], got {share}; use 1 for all")
+    groups: dict[str, list[int]] = {}
+    for index in indices:
+        groups.setdefault(samples[index].group, []).append(index)
+    # A stream of its own: the split has drawn from the bare seed.
+    rng = np.random.default_rng([seed, 1])
+    order: list[tuple[float, str]] = []
+    for names in _strata(samples, groups).values():
+        # Sources of different size take turns so that every beginning of the order has its share of each.
+        order += [((rank + 0.5) / len(names), names[i]) for rank, i in enumerate(rng.permutation(len(names)))]
+    kept = sorted(order)[: max(1, round(share * len(groups)))]
+    return sorted(index for _, name in kept for index in groups[name])
+
+
 def folds(samples: Sequence[Sample], k: int, seed: int = 0) -> list[list[int]]:
     """Return k parts of about equal size for cross-validation, by the rules of ``split_samples``.
 
@@ -128,14 +163,12 @@ def _partition(samples: Sequence[Sample], shares: Sequence[float], seed: int) ->
     groups: dict[str, list[int]] = {}
     for index, sample in enumerate(samples):
         groups.setdefault(sample.group, []).append(index)
-    strata: dict[str, list[str]] = {}
-    for name in sorted(groups):
-        strata.setdefault(_stratum([samples[index].source for index in groups[name]]), []).append(name)
+    strata = _strata(samples, groups)
     rng = np.random.default_rng(seed)
     parts: list[list[int]] = [[] for _ in shares]
     excess = np.zeros(len(shares))  # what earlier strata rounded each part up by
-    for stratum in sorted(strata):
-        names = [strata[stratum][i] for i in rng.permutation(len(strata[stratum]))]
+    for stratum in strata.values():
+        names = [stratum[i] for i in rng.permutation(len(stratum))]
         names.sort(key=lambda name: -len(groups[name]))
         lacking = np.array(shares) * sum(len(groups[name]) for name in names) - excess
         for name in names:
@@ -149,6 +182,14 @@ def _partition(samples: Sequence[Sample], shares: Sequence[float], seed: int) ->
             f"{[round(share, 3) for share in shares]}; add images or ask for fewer or more even parts"
         )
     return [sorted(part) for part in parts]
+
+
+def _strata(samples: Sequence[Sample], groups: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
+    """Return the names of groups by stratum, both in the order of their names."""
+    strata: dict[str, list[str]] = {}
+    for name in sorted(groups):
+        strata.setdefault(_stratum([samples[index].source for index in groups[name]]), []).append(name)
+    return dict(sorted(strata.items()))
 
 
 def _stratum(sources: list[str]) -> str:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.optim import AdamW
 
 from usrl.agents.segmenter import ContourSegmenter
-from usrl.baselines.proposals import read_probabilities
+from usrl.baselines.proposals import check_split, read_probabilities
 from usrl.baselines.schedule import epoch_seed, rate_factor, seeded
 from usrl.data.catalogue import load_train_and_val
 from usrl.data.components import best_overlap
@@ -60,6 +60,7 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
     refiner = _copy_refiner(run, device) if recipe.refiner else None
     train, val = load_train_and_val(recipe.data, run.split_path)
     folder = Path(recipe.proposals)
+    check_split(folder, run.split_path)
     shown = [_find(recipe, refiner, *pair) for pair in _pairs(train, folder)]
     views = torch.cat([case.views for case in shown])  # (C, 2, 3, v, v)
     scores = torch.cat([case.scores for case in shown])  # (C,)

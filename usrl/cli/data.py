@@ -1,0 +1,32 @@
+"""Commands on data sets: check one, or write a synthetic one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from usrl.cli.options import Count, Root, Seed
+
+data_app = typer.Typer(no_args_is_help=True, help="Check a data set, or write a synthetic one.")
+
+
+@data_app.command("check")
+def check_data(name: Annotated[str, typer.Argument(help="Name of the data set.")], root: Root = None) -> None:
+    """Count images, groups and duplicates, and name faults; status 1 where there are faults."""
+    from usrl.data.catalogue import check_dataset
+
+    report = check_dataset(name, root, show_progress=True)
+    typer.echo("\n".join(report.lines()))
+    if not report.is_sound:
+        raise typer.Exit(1)
+
+
+@data_app.command("phantom")
+def write_phantom_data(
+    out: Annotated[Path, typer.Option(help="New folder to write.")], count: Count = 200, seed: Seed = 0
+) -> None:
+    """Write a synthetic data set as PNG."""
+    from usrl.data.phantom import write_phantom
+
+    paths = write_phantom(out, count, seed)
+    typer.echo(f"wrote {len(paths)} images with masks to {out}; use them with --data folder --root {out}")

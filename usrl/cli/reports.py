@@ -1,0 +1,172 @@
+"""Commands that score: one run, or several methods side by side."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from usrl.cli.options import (
+    Count,
+    Data,
+    Device,
+    Jitter,
+    Labels,
+    Method,
+    Methods,
+    Root,
+    Seed,
+    Split,
+    SplitSeed,
+    Starts,
+)
+from usrl.errors import UserError
+
+if TYPE_CHECKING:
+    from usrl.data.sample import Sample
+    from usrl.evaluation.segmenter import Segmenter
+    from usrl.recipes import DataRecipe
+    from usrl.runs import Run
+
+
+def evaluate(
+    run: Method,
+    data: Data,
+    root: Root = None,
+    split: Split = "test",
+    out: Annotated[Path | None, typer.Option(help="Report folder; inside the run if not given.")] = None,
+    device: Device = "auto",
+    split_seed: SplitSeed = 0,
+    labels: Labels = 1.0,
+    count: Count = 200,
+    seed: Seed = 0,
+    jitter: Jitter = 0.2,
+    starts: Starts = 1,
+) -> None:
+    """Score one run on a split and write a report."""
+    if out is None and not Path(run).is_dir():
+        raise UserError(f"{run} is no folder to write into; give the report's folder with --out DIR")
+    name = f"evaluation-{data}-{split}" + (f"-x{starts}" if starts > 1 else "")
+    chosen = _data(data, root, split_seed, labels, count, seed)
+    _report([run], _open([run], device, starts), chosen, split, out or Path(run) / name, jitter)
+
+
+def compare(
+    methods: Methods,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="New folder for the report.")],
+    root: Root = None,
+    split: Split = "test",
+    device: Device = "auto",
+    split_seed: SplitSeed = 0,
+    labels: Labels = 1.0,
+    count: Count = 200,
+    seed: Seed = 0,
+    jitter: Jitter = 0.2,
+    starts: Starts = 1,
+) -> None:
+    """Score several methods on the same images and write a report."""
+    chosen = _data(data, root, split_seed, labels, count, seed)
+    _report(methods, _open(methods, device, starts), chosen, split, out, jitter)
+
+
+def _open(methods: Sequence[str], device: str, starts: int) -> "list[Segmenter]":
+    from usrl.evaluation.segmenter import open_segmenter
+    from usrl.runs import select_device
+
+    where = select_device(device)
+    return [open_segmenter(method, where, starts) for method in methods]
+
+
+def _report(
+    methods: Sequence[str],
+    segmenters: "Sequence[Segmenter]",
+    data: "DataRecipe",
+    split: str,
+    out: Path,
+    jitter: float,
+) -> None:
+    from usrl.data.catalogue import load_split
+    from usrl.evaluation.compare import compare as compare_segmenters
+    from usrl.evaluation.tables import print_results
+    from usrl.runs import open_run
+
+    samples = load_split(
+        data.name, data.root, split, data.split_seed, count=data.count, seed=data.seed, labels=data.labels
+    )
+    runs = [path for method in methods for path in _run_folders(method)]
+    for path in runs:
+        _check_images(open_run(path), data, split, samples)
+    curves = _read_curves(runs)
+    results = compare_segmenters(
+        segmenters, samples, out, dataset=data.name, split=split, jitter=jitter, curves=curves
+    )
+    print_results(results)
+    typer.echo(f"wrote {out / 'report.html'}, with cases.csv and results.json beside it")
+
+
+def _data(
+    name: str, root: Path | None, split_seed: int, labels: float, count: int, seed: int
+) -> "DataRecipe":
+    from usrl.recipes import DataRecipe, check
+
+    text = None if root is None else str(root)
+    options = {"name": name, "root": text, "split_seed": split_seed, "labels": labels}
+    return check(DataRecipe, options | {"count": count, "seed": seed}, "options of the data set")
+
+
+def _run_folders(method: str) -> list[Path]:
+    """Return the run folders that a method's text names: none, one, or those of a chain."""
+    from usrl.agents.threshold_segmenter import ORACLES
+    from usrl.baselines.classical import CLASSICAL
+
+    parts = [method] if Path(method).exists() else method.split("+")
+    # A folder may have the name of a method, such as the one that its masks were written to.
+    return [Path(part) for part in parts if Path(part).is_dir() and part not in CLASSICAL | ORACLES]
+
+
+def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
+    """Return the logs of runs; those of one folder name are told apart as methods of one name are."""
+    from usrl.runs import open_run
+
+    names: Counter[str] = Counter()
+    curves = {}
+    for path in dict.fromkeys(runs):
+        names[path.name] += 1
+        count = names[path.name]
+        curves[path.name if count == 1 else f"{path.name} ({count})"] = open_run(path).read_log()
+    return curves
+
+
+def _check_images(run: "Run", data: "DataRecipe", split: str, samples: "Sequence[Sample]") -> None:
+    """Raise where a run's split.tsv contradicts the part that it is to be scored on.
+
+    Test images must not be among those that it was trained on, nor training images among its unused ones.
+    """
+    wrong = {"test": ("train", "val"), "train": ("unused",)}.get(split, ())
+    parts = _read_parts(run, data)
+    found = [sample.name for sample in samples if parts.get(sample.name) in wrong]
+    if not found:
+        return
+    own = run.recipe.data
+    was = "was trained on" if split == "test" else "was not trained on"
+    labels = f" --labels {own.labels:g}" if split == "train" else ""
+    raise UserError(
+        f"{run.path} {was} {len(found)} of these {len(samples)} {split} images, such as {found[0]!r}; "
+        f"give --split-seed {own.split_seed} --count {own.count}{labels}, as in its recipe"
+    )
+
+
+def _read_parts(run: "Run", data: "DataRecipe") -> dict[str, str]:
+    """Return the part of each image by name, of a run's split.tsv; empty where it is of other images."""
+    from usrl.data.catalogue import resolve_root
+
+    own = run.recipe.data
+    is_same = own.name == data.name and (own.name != "phantom" or own.seed == data.seed)
+    # Folders of different places may use the same file names.
+    is_same &= own.name != "folder" or resolve_root(own) == resolve_root(data)
+    if not is_same or not run.split_path.is_file():
+        return {}
+    lines = (line.split("\t") for line in run.split_path.read_text(encoding="utf-8").splitlines())
+    return {line[-1]: line[0] for line in lines}

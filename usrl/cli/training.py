@@ -1,0 +1,82 @@
+"""Commands that train: a recipe once, with other values, or for each fold."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from usrl.cli.options import Device, Overrides, RecipePath, Resume
+from usrl.errors import UserError
+
+
+def train(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; runs/NAME of the recipe if not given.")
+    ] = None,
+    device: Device = "auto",
+    resume: Resume = False,
+) -> None:
+    """Train the agent, the network or the judge of a recipe."""
+    from usrl.recipes import load_recipe, without_search
+
+    loaded = load_recipe(recipe, overrides or ())  # a slip in the recipe is told before torch is imported
+    loaded = without_search(loaded)
+    from usrl.data.catalogue import require_dataset
+    from usrl.runs import create_run, select_device
+    from usrl.training import train_run
+
+    where = select_device(device)
+    require_dataset(loaded.data)  # before there is a folder that a second call would find taken
+    run = create_run(out or Path("runs") / _name_of(recipe), loaded, resume=resume)
+    train_run(run, where, resume=resume)
+    typer.echo(f"wrote {run.weights_path}")
+
+
+def tune(
+    recipe: RecipePath,
+    trials: Annotated[int, typer.Option(min=1, help="Trainings in all, those before --resume included.")],
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME-tuning if not given.")] = None,
+    device: Device = "auto",
+    resume: Resume = False,
+) -> None:
+    """Search the ranges of a recipe's `search` for the best validation Dice."""
+    from usrl.recipes import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    from usrl.runs import select_device
+    from usrl.tuning.trials import describe
+    from usrl.tuning.trials import tune as search
+
+    folder = out or Path("runs") / f"{_name_of(recipe)}-tuning"
+    best, values = search(loaded, folder, trials, select_device(device), resume=resume)
+    typer.echo(f"best val Dice {best.val_dice:.4f}, of trial {best.number:03d}: {describe(values)}")
+    typer.echo(f"wrote {folder / 'best.yaml'}, with trials.csv and a run per trial in trials/ beside it")
+
+
+def proposals(
+    recipe: RecipePath,
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    folds: Annotated[int, typer.Option(min=2, help="Number of networks to train.")] = 5,
+    overrides: Overrides = None,
+    device: Device = "auto",
+    resume: Resume = False,
+) -> None:
+    """Write what networks find in training images that they did not see, for agents to start from."""
+    from usrl.baselines.proposals import write_proposals
+    from usrl.recipes import NetworkRecipe, load_recipe, without_search
+    from usrl.runs import select_device
+
+    loaded = without_search(load_recipe(recipe, overrides or ()))
+    if not isinstance(loaded, NetworkRecipe):
+        raise UserError(f"{recipe}: proposals want a recipe of kind 'network', got {loaded.kind!r}")
+    write_proposals(loaded, out, folds, select_device(device), resume=resume)
+    typer.echo(f"wrote {out}; train on it with --set env.proposals={out} --set env.kwargs.proposal=network")
+
+
+def _name_of(recipe: Path) -> str:
+    """Return the name of a recipe: its folder's, or its own where it is not called recipe.yaml."""
+    path = recipe.resolve()
+    return path.parent.name if path.name == "recipe.yaml" else path.stem

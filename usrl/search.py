@@ -1,0 +1,104 @@
+"""What a recipe's ``search`` says: the values among which a key is sought.
+
+::
+
+    search:
+      hyperparameters.learning_rate: {low: 1.e-4, high: 1.e-2, log: true, prefix: lin_}
+      hyperparameters.n_epochs: {low: 2, high: 8, step: 2}
+      env.kwargs.scale: {choices: [pixel, proposal]}
+"""
+
+import json
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from usrl.errors import UserError
+from usrl.strict import Strict
+
+Number = Annotated[int | float, Field(allow_inf_nan=False)]
+_DIGITS = 4
+_FIXED = {"kind", "seed", "search", "evaluate_every", "prompt", "jitter", "env.id", "env.proposals"} | {
+    f"env.kwargs.{name}" for name in ("proposal", "roi", "jitter")
+}
+
+
+class SearchRange(Strict):
+    """The values of one key: numbers between two bounds, or some choices.
+
+    Where bounds and step are integers so are the values. ``log`` draws by the order of magnitude; ``prefix``
+    is written before the number, such as ``lin_`` of a schedule. Other numbers have four significant digits.
+    """
+
+    low: Number | None = None
+    high: Number | None = None
+    step: Number | None = None
+    log: bool = False
+    prefix: str = ""
+    choices: list[Any] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "SearchRange":
+        if self.choices is None:
+            self._check_bounds()
+        elif self.model_fields_set != {"choices"}:
+            raise ValueError("choices stand alone; leave low, high, step, log and prefix out")
+        elif not self.choices:
+            raise ValueError("choices are empty; name at least one value")
+        elif len({json.dumps(choice, default=str) for choice in self.choices}) < len(self.choices):
+            raise ValueError("choices hold a value twice; name each once")
+        return self
+
+    def _check_bounds(self) -> None:
+        low, high, step = self.low, self.high, self.step
+        if low is None or high is None:
+            raise ValueError("a range wants low and high, or choices")
+        if low >= high:
+            raise ValueError("low must be less than high")
+        if self.log and low <= 0:
+            raise ValueError("log wants a low above 0")
+        if step is None:
+            return
+        if self.log:
+            raise ValueError("log and step exclude each other; leave one out")
+        if step <= 0 or abs((high - low) / step - round((high - low) / step)) > 1e-6:
+            raise ValueError("high must lie a whole number of positive steps above low")
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the values are integers."""
+        return all(not isinstance(bound, float) for bound in (self.low, self.high, self.step))
+
+    @property
+    def bounds(self) -> tuple[int | float, int | float]:
+        """The lowest and the highest number; of choices, their first and last place."""
+        if self.low is None or self.high is None:
+            return 0, len(self.choices or ()) - 1
+        return self.low, self.high
+
+    def tidy(self, drawn: float) -> int | float:
+        """Return a number as it is kept: an integer, or a float of few digits within the bounds."""
+        if self.choices is not None or self.is_integer:
+            return int(drawn)
+        digits = _DIGITS if self.step is None else 12
+        low, high = self.bounds
+        return float(min(max(float(f"{drawn:.{digits}g}"), low), high))
+
+    def value(self, drawn: int | float) -> Any:
+        """Return what a number stands for in the recipe: itself, with its prefix, or the choice at it."""
+        if self.choices is not None:
+            return self.choices[int(drawn)]
+        return f"{self.prefix}{drawn}" if self.prefix else drawn
+
+    def extremes(self) -> list[Any]:
+        """Return the values to check beforehand: the bounds, or every choice."""
+        return self.choices or [self.value(self.tidy(bound)) for bound in self.bounds]
+
+
+def refuse_fixed(key: str, source: str) -> None:
+    """Raise a `UserError` where trials of different values of a key could not be compared."""
+    if key in _FIXED or (key.startswith("data.") and key != "data.size"):
+        raise UserError(
+            f"{source}: search.{key}: trials are compared by validation Dice, and this key changes what "
+            "validation asks; set one value for all of them"
+        )

@@ -1,0 +1,53 @@
+"""Mappings checked strictly: what is unknown or of a wrong type is an error that names the key."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from usrl.errors import UserError, suggest
+
+
+class Strict(BaseModel):
+    """A part of a recipe: unknown keys and wrong types are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+StrictModel = TypeVar("StrictModel", bound=Strict)
+
+
+def check(model: type[StrictModel], tree: dict[str, Any], source: str) -> StrictModel:
+    """Return a mapping as a checked model.
+
+    Args:
+        model: A subclass of `Strict`.
+        tree: Keys and values.
+        source: Name of the file or call for messages.
+
+    Raises:
+        UserError: If a key is unknown or a value is wrong; one line each.
+    """
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        raise UserError("\n".join(_explain(e, model, source) for e in error.errors())) from None
+
+
+def _explain(error: Any, model: type[BaseModel], source: str) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        *parents, name = error["loc"]
+        return f"{source}: unknown key {key!r}; {suggest(str(name), _known(model, parents))}"
+    return f"{source}: {key}: {error['msg'].removeprefix('Value error, ')}, got {error['input']!r}"
+
+
+def _known(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
+    for part in location:
+        if part not in model.model_fields:
+            continue  # a key of a mapping of models
+        annotation = model.model_fields[part].annotation
+        for inner in (annotation, *get_args(annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                model = inner
+    return list(model.model_fields)

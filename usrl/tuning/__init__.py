@@ -1,0 +1,1 @@
+"""Hyperparameter search over the trainings of a recipe."""

@@ -1,0 +1,108 @@
+"""What to try next: Optuna's tree-structured Parzen estimator over what has been tried.
+
+The study is built anew for every trial, from the trials so far and a seed of the trial's own. A proposal so
+depends on seed, number and results alone, and a search that goes on later proposes what it would have.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from usrl.errors import UserError
+from usrl.search import SearchRange
+from usrl.strict import Strict
+
+_ATTEMPTS = 1000
+
+
+class Trial(Strict):
+    """A training of the search and what came of it.
+
+    Attributes:
+        number: Counted from 0.
+        drawn: Number by key; what it stands for says `usrl.search.SearchRange.value`.
+        val_dice: Best mean validation Dice, None where the training failed.
+        seconds: Wall time of the training.
+        failure: Why it failed, None where it did not.
+    """
+
+    number: Annotated[int, Field(ge=0)]
+    drawn: dict[str, int | float]
+    val_dice: float | None = None
+    seconds: float = 0.0
+    failure: str | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the training is over, for better or worse."""
+        return self.val_dice is not None or self.failure is not None
+
+
+def propose(
+    search: Mapping[str, SearchRange], tried: Sequence[Trial], seed: int
+) -> dict[str, int | float] | None:
+    """Return numbers to try next, by key, other than all that were tried: trainings of one seed repeat.
+
+    Args:
+        search: The ranges of a recipe.
+        tried: All trials so far.
+        seed: Of the search.
+
+    Returns:
+        As `Trial.drawn`; None where 1000 draws bring nothing new.
+
+    Raises:
+        UserError: If Optuna is not installed.
+    """
+    optuna = require_optuna()
+    distributions = {key: _distribution(optuna, value) for key, value in search.items()}
+    past = [_as_optuna(optuna, trial, distributions) for trial in tried]
+    taken = [trial.drawn for trial in tried]
+    for attempt in range(_ATTEMPTS):
+        own = int(np.random.SeedSequence([seed, len(tried), attempt]).generate_state(1)[0])
+        # A second guess of the estimator is likely to be its first again: it is drawn evenly.
+        sampler = optuna.samplers.RandomSampler(own) if attempt else optuna.samplers.TPESampler(seed=own)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study.add_trials(past)
+        params = study.ask(distributions).params
+        drawn = {key: value.tidy(params[key]) for key, value in search.items()}
+        if drawn not in taken:
+            return drawn
+    return None
+
+
+def require_optuna() -> Any:
+    """Return the module `optuna`, quiet.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    try:
+        optuna = importlib.import_module("optuna")
+    except ModuleNotFoundError:
+        raise UserError('usrl tune wants Optuna, which is absent; run `pip install "usrl[tune]"`') from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _distribution(optuna: Any, searched: SearchRange) -> Any:
+    low, high = searched.bounds
+    if searched.choices is not None:
+        return optuna.distributions.CategoricalDistribution(range(int(high) + 1))
+    if searched.is_integer:
+        step = 1 if searched.step is None else searched.step
+        return optuna.distributions.IntDistribution(low, high, log=searched.log, step=step)
+    return optuna.distributions.FloatDistribution(low, high, log=searched.log, step=searched.step)
+
+
+def _as_optuna(optuna: Any, trial: Trial, distributions: Mapping[str, Any]) -> Any:
+    states = optuna.trial.TrialState
+    return optuna.trial.create_trial(
+        state=states.COMPLETE if trial.failure is None else states.FAIL,
+        params=dict(trial.drawn),
+        distributions=dict(distributions),
+        value=trial.val_dice,
+    )
