@@ -10,7 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
-from usrl.agents.algorithms import check_hyperparameters, find_algorithm, find_policy
+from usrl.agents.algorithms import BUILD_ERRORS, check_hyperparameters, find_algorithm, find_policy
 from usrl.agents.callbacks import Progress, TrainingCallback
 from usrl.agents.qlearning import Q_LEARNING, train_table
 from usrl.agents.starting import ValueWarmup, load_start
@@ -97,7 +97,9 @@ def _build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) ->
             policy_kwargs=dict(recipe.policy_kwargs),
             **hyperparameters,
         )
-    except (TypeError, AssertionError) as error:
+    except UserError:
+        raise
+    except BUILD_ERRORS as error:
         raise UserError(
             f"{recipe.algorithm} with {recipe.policy} cannot be built for {recipe.env.id}: {error}; "
             "check algorithm, policy, policy_kwargs and hyperparameters"
