@@ -108,7 +108,8 @@ def train(
 
     loaded = load_recipe(recipe, overrides or ())  # a slip in the recipe is told before torch is imported
     from usrl.data.catalogue import require_dataset
-    from usrl.runs import create_run, select_device
+    from usrl.devices import select_device
+    from usrl.runs import create_run
 
     where = select_device(device)
     require_dataset(loaded.data)  # before there is a folder that a second call would find taken
@@ -135,8 +136,8 @@ def proposals(
 ) -> None:
     """Write a network's masks of training images that it did not see, for agents to start from."""
     from usrl.baselines.proposals import write_proposals
+    from usrl.devices import select_device
     from usrl.recipes import NetworkRecipe, load_recipe
-    from usrl.runs import select_device
 
     loaded = load_recipe(recipe, overrides or ())
     if not isinstance(loaded, NetworkRecipe):
@@ -197,9 +198,9 @@ def segment(
 ) -> None:
     """Segment images: a mask, an overlay and a JSON with area and perimeter for each."""
     from usrl.data.prompts import parse_box
+    from usrl.devices import select_device
     from usrl.evaluation.segmentation import segment_files
     from usrl.evaluation.segmenter import open_segmenter
-    from usrl.runs import select_device
 
     prompt = tuple(parse_box(text) for text in box or ()) or None
     spacing = _parse_spacing(spacing_mm) if spacing_mm else None
@@ -216,7 +217,7 @@ def demo(
 ) -> None:
     """Train a U-Net and an agent on the phantom and compare them: minutes on two cores."""
     from usrl.demo.pipeline import run_demo
-    from usrl.runs import select_device
+    from usrl.devices import select_device
 
     run_demo(out, select_device(device))
 
@@ -225,10 +226,10 @@ def _report(
     methods: Sequence[str], data: "DataRecipe", split: str, out: Path, device: str, jitter: float
 ) -> None:
     from usrl.data.catalogue import load_split
+    from usrl.devices import select_device
     from usrl.evaluation.compare import compare as compare_segmenters
     from usrl.evaluation.segmenter import open_segmenter
     from usrl.evaluation.tables import print_results
-    from usrl.runs import select_device
 
     where = select_device(device)
     segmenters = [open_segmenter(method, where) for method in methods]
