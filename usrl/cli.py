@@ -112,7 +112,12 @@ def train(
     from usrl.runs import create_run
 
     where = select_device(device)
-    require_dataset(loaded.data)  # before there is a folder that a second call would find taken
+    # Before there is a folder that a second call would find taken:
+    require_dataset(loaded.data)
+    if loaded.kind == "network":
+        from usrl.baselines.networks import build_network
+
+        build_network(loaded)
     run = create_run(out or Path("runs") / _name_of(recipe), loaded, resume=resume)
     if loaded.kind == "network":
         from usrl.baselines.training import train_network

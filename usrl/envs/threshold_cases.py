@@ -12,6 +12,7 @@ from torch import Tensor
 from usrl.data.bank import Bank
 from usrl.data.sample import Box
 from usrl.envs.rng import episode_keys, uniform
+from usrl.envs.task import require_proposals
 from usrl.errors import UserError
 from usrl.geometry.boxes import boxes_of_masks, move_sides
 from usrl.recipes import Strict
@@ -65,11 +66,8 @@ class ThresholdCases:
 
     def __init__(self, bank: Bank, settings: ThresholdSettings, boxes: Sequence[Box] | None) -> None:
         _check(settings)
-        if settings.roi == "network" and boxes is None and bank.proposals is None:
-            raise UserError(
-                "roi='network' needs a bank with proposals, got one without; "
-                "build it with Bank.from_samples(samples, proposals=masks)"
-            )
+        if settings.roi == "network" and boxes is None:
+            require_proposals(bank, "roi='network'")
         self.settings = settings
         self.choices = Choices(
             settings.grid, settings.thresholds, settings.sizes, settings.polarity, settings.clean
