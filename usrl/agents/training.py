@@ -48,7 +48,7 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
         train_table(run, _task(recipe, train, cpu), _task(recipe, val, cpu), resume=resume)
         return
     venv = TaskVecEnv(_task(recipe, train, device), recipe.num_envs)
-    model = _build_model(recipe, venv, device)
+    model = build_model(recipe, venv, device)
     model.set_logger(configure(str(run.path / "tb"), ["tensorboard"]))
     progress = Progress()
     if resume and run.checkpoint_path.exists():
@@ -80,7 +80,17 @@ def _task(recipe: AgentRecipe, samples: Sequence[Sample], device: torch.device) 
     return build_task(recipe.env.id, bank, dict(recipe.env.kwargs), recipe.env.max_episode_steps)
 
 
-def _build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> BaseAlgorithm:
+def build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> BaseAlgorithm:
+    """Return the untrained algorithm of a recipe.
+
+    Args:
+        recipe: What is to be trained.
+        venv: Its environments.
+        device: Where the policy computes.
+
+    Raises:
+        UserError: If algorithm, policy or their arguments are unknown or do not fit the environment.
+    """
     algorithm = find_algorithm(recipe.algorithm)
     hyperparameters = check_hyperparameters(recipe, algorithm)
     if recipe.policy == "ContourPolicy" and recipe.env.kwargs.get("observation") == "image":
