@@ -3,14 +3,13 @@
 python benchmarks/growth.py --out growth.png --json growth.json
 """
 
-import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
+from reporting import make_parser, parse, print_machine, write_rows
 
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.data.bank import Bank
@@ -79,20 +78,14 @@ def plot(rows: list[dict[str, Any]], out: Path) -> None:
 
 def main() -> None:
     """Measure, print, plot and write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser = make_parser(__doc__)
     parser.add_argument("--seconds", type=float, default=1.0, help="per point, at least")
-    parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: no CUDA device here; use --device cpu")
-    torch.set_num_threads(arguments.threads)
+    arguments = parse(parser)
+    print_machine(arguments)
     rows = measure(arguments.device, arguments.seconds)
     plot(rows, arguments.out)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    write_rows(rows, arguments.json)
 
 
 if __name__ == "__main__":

@@ -4,18 +4,17 @@ python benchmarks/memory.py --json memory.json
 """
 
 import argparse
-import json
 import resource
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 from plain import VERTICES, PlainContourEnv
+from reporting import make_parser, parse, print_machine, write_rows
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from usrl.agents.vec_env import TaskVecEnv
@@ -67,24 +66,21 @@ def measure(run: Callable[[str, int], int], device: str) -> list[dict[str, Any]]
 
 def main() -> None:
     """Measure in child processes, print a table and write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--json", type=Path)
+    parser = make_parser(__doc__)
     parser.add_argument("--child", nargs=2, metavar=("NAME", "COUNT"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: no CUDA device here; use --device cpu")
+    arguments = parse(parser)
     if arguments.child:
         print(peak_bytes(arguments.child[0], int(arguments.child[1]), arguments.device))
         return
+    print_machine(arguments)
+    options = ["--device", arguments.device, "--threads", str(arguments.threads)]
 
     def run(name: str, count: int) -> int:
-        command = [sys.executable, __file__, "--device", arguments.device, "--child", name, str(count)]
+        command = [sys.executable, __file__, *options, "--child", name, str(count)]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     rows = measure(run, arguments.device)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    write_rows(rows, arguments.json)
 
 
 if __name__ == "__main__":

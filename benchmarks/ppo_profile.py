@@ -4,30 +4,14 @@ python benchmarks/ppo_profile.py --algorithm ppo
 python benchmarks/ppo_profile.py --algorithm ppo-device
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from typing import Any
 
-import torch
+from contour_ppo import build
+from reporting import make_parser, parse, print_machine, write_rows
 from stable_baselines3 import PPO
 from torch.profiler import ProfilerActivity, profile
-
-from usrl.agents.device_ppo import DevicePPO
-from usrl.agents.policies import ContourPolicy
-from usrl.agents.vec_env import TaskVecEnv
-from usrl.envs.batch import default_bank
-from usrl.registry import build_task
-
-ALGORITHMS = {"ppo": PPO, "ppo-device": DevicePPO}
-STEPS, ENVS = 20, 64
-
-
-def build(algorithm: str) -> PPO:
-    """Return an algorithm with the settings of agents/contour-ppo."""
-    venv = TaskVecEnv(build_task("usrl/ContourRefine-v0", default_bank(), {}), ENVS)
-    settings = {"n_steps": STEPS, "batch_size": 256, "n_epochs": 4, "gamma": 0.5, "device": "cpu"}
-    return ALGORITHMS[algorithm](ContourPolicy, venv, policy_kwargs={"layers": 4}, **settings)
 
 
 def timed(function: Callable[..., Any], seconds: dict[str, float], name: str) -> Callable[..., Any]:
@@ -44,21 +28,30 @@ def timed(function: Callable[..., Any], seconds: dict[str, float], name: str) ->
 
 def main() -> None:
     """Print the shares of parts over three rollouts, and of operations over one."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--algorithm", choices=ALGORITHMS, default="ppo")
-    torch.set_num_threads(1)
-    model = build(parser.parse_args().algorithm)
-    model.learn(STEPS * ENVS)
+    parser = make_parser(__doc__, devices=["cpu"])
+    parser.add_argument("--algorithm", choices=["ppo", "ppo-device"], default="ppo")
+    arguments = parse(parser)
+    print_machine(arguments)
+    model = build(arguments.algorithm, arguments.device)
+    steps = model.n_envs * model.n_steps
+    model.learn(steps)
     seconds: dict[str, float] = {}
     parts = {"environment": (model.env, "step_wait" if type(model) is PPO else "step_tensors")}
     parts |= {"update": (model, "train"), "rollout with environment": (model, "collect_rollouts")}
     for name, (owner, method) in parts.items():
         setattr(owner, method, timed(getattr(owner, method), seconds, name))
-    model.learn(3 * STEPS * ENVS, reset_num_timesteps=False)
+    model.learn(3 * steps, reset_num_timesteps=False)
+    shared = {"device": arguments.device, "num_envs": model.n_envs, "steps": steps}
+    rows = []
     for name, spent in seconds.items():
-        print(f"{name:<26} {spent / 3 * 1000:8.0f} ms of processor time per {STEPS * ENVS} steps")
+        milliseconds = spent / 3 * 1000
+        print(f"{name:<26} {milliseconds:8.0f} ms of processor time per {steps} steps")
+        rows.append(
+            {"name": f"{arguments.algorithm}: {name}"} | shared | {"milliseconds": round(milliseconds)}
+        )
+    write_rows(rows, arguments.json)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        model.learn(STEPS * ENVS, reset_num_timesteps=False)
+        model.learn(steps, reset_num_timesteps=False)
     averages = sorted(profiler.key_averages(), key=lambda row: -row.self_cpu_time_total)
     total = sum(row.self_cpu_time_total for row in averages)
     for row in averages[:8]:

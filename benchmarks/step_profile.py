@@ -6,14 +6,12 @@ Each part is timed alone on the states of random episodes, by the functions that
 what a whole step costs beyond them (bookkeeping, rewards, the other tensors of a state).
 """
 
-import argparse
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+from reporting import make_parser, parse, print_machine, write_rows
 
 from usrl.envs.batch import default_bank, to_numpy
 from usrl.envs.rng import mix
@@ -77,16 +75,11 @@ def _wait(device: str) -> None:
 
 def main() -> None:
     """Measure every part, print a table and write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser = make_parser(__doc__)
     parser.add_argument("--num-envs", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=1.0, help="per part")
-    parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: no CUDA device here; use --device cpu")
-    torch.set_num_threads(arguments.threads)
+    arguments = parse(parser)
+    print_machine(arguments)
     calls = parts(arguments.num_envs, arguments.device)
     found = {name: measure(call, arguments.device, arguments.seconds) for name, call in calls.items()}
     found["reset, per step"] /= 10  # an episode of ten steps has one
@@ -111,8 +104,7 @@ def main() -> None:
                 "share": round(share, 4),
             }
         )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    write_rows(rows, arguments.json)
 
 
 if __name__ == "__main__":

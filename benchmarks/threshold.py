@@ -6,18 +6,12 @@ Beside the rate by the wall clock stands that by the processor's time of this pr
 the first falls with what else runs there, the second hardly.
 """
 
-import argparse
-import json
-import os
-import platform
 import time
-from pathlib import Path
 from typing import Any
 
-import cv2
 import gymnasium as gym
 import numpy as np
-import torch
+from reporting import make_parser, parse, print_machine, write_rows
 
 import usrl  # noqa: F401 - registers the environments
 
@@ -81,30 +75,18 @@ def measure(rounds: int, seconds: float, device: str) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure, print a table and write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="per case and round")
-    parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: no CUDA device here; use --device cpu")
-    torch.set_num_threads(arguments.threads)
-    cv2.setNumThreads(arguments.threads)
+    arguments = parse(parser)
+    print_machine(arguments)
     rows = measure(arguments.rounds, arguments.seconds, arguments.device)
-    hardware = torch.cuda.get_device_name() if arguments.device == "cuda" else platform.processor()
-    print(
-        f"{hardware or platform.machine()}, {os.cpu_count()} CPUs, {arguments.threads} thread(s), "
-        f"torch {torch.__version__}, numpy {np.__version__}, OpenCV {cv2.__version__}"
-    )
     for row in rows:
         print(
             f"{row['name']:<40} {row['num_envs']:>3} envs {row['steps_per_second']:>8} steps/s "
             f"{row['steps_per_cpu_second']:>8} steps/s of processor time"
         )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    write_rows(rows, arguments.json)
 
 
 if __name__ == "__main__":

@@ -6,25 +6,18 @@ All measurements take turns in the same process, so that a busy machine slows th
     python benchmarks/throughput.py --only ppo
 """
 
-import argparse
-import json
-import os
-import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import cv2
 import gymnasium as gym
 import numpy as np
-import torch
+from contour_ppo import build
 from plain import HORIZON, VERTICES, PlainContourEnv
+from reporting import make_parser, parse, print_machine, write_rows
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
-from usrl.agents.device_ppo import DevicePPO
-from usrl.agents.policies import ContourPolicy
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.data.bank import Bank
 from usrl.envs.batch import default_bank
@@ -74,17 +67,13 @@ def _sb3(venv: Any, count: int) -> Callable[[], int]:
     return play
 
 
-def _ppo(
-    bank: Bank, count: int, device: str, algorithm: type[PPO] = PPO, **settings: Any
-) -> Callable[[], int]:
-    """Return what collects a rollout and learns from it: four layers, plain profiles."""
-    venv = TaskVecEnv(build_task(ENV_ID, bank.to(device), {}), count)
-    settings |= {"n_steps": 20, "batch_size": 256, "n_epochs": 4, "gamma": 0.5, "device": device}
-    model = algorithm(ContourPolicy, venv, policy_kwargs={"layers": 4}, **settings)
+def _ppo(model: PPO) -> Callable[[], int]:
+    """Return what collects a rollout and learns from it."""
+    steps = model.n_envs * model.n_steps
 
     def learn() -> int:
-        model.learn(count * 20, reset_num_timesteps=False)
-        return count * 20
+        model.learn(steps, reset_num_timesteps=False)
+        return steps
 
     return learn
 
@@ -100,10 +89,13 @@ def cases(device: str) -> dict[tuple[str, int], Callable[[], int]]:
         ("contour sb3 dummy", 16): _sb3(DummyVecEnv(ours), 16),
         ("contour single", 1): _single(gym.make(ENV_ID, bank=bank, device=device)),
         ("contour sb3", 16): _sb3(TaskVecEnv(build_task(ENV_ID, bank.to(device), {}), 16), 16),
-        ("contour ppo", 64): _ppo(bank, 64, device),
-        ("contour ppo-device", 64): _ppo(bank, 64, device, DevicePPO, autocast=True),
-        ("contour ppo-device float32", 64): _ppo(bank, 64, device, DevicePPO, autocast=False),
     }
+    models = {
+        "contour ppo": build("ppo", device),
+        "contour ppo-device": build("ppo-device", device, autocast=True),
+        "contour ppo-device float32": build("ppo-device", device, autocast=False),
+    }
+    found |= {(name, model.n_envs): _ppo(model) for name, model in models.items()}
     counts = (1, 16, 64, 256) if device == "cpu" else (1, 16, 256, 4096)
     return found | {("contour vector", count): _vector(count, bank, device) for count in counts}
 
@@ -121,7 +113,9 @@ def measure(
             while time.perf_counter() - began < seconds:
                 steps += play()
             rates[key].append(steps / (time.perf_counter() - began))
-    plain, ppo = np.array(rates["plain single", 1]), np.array(rates["contour ppo", 64])
+    plain, ppo = (
+        np.array(next(rate for (name, _), rate in rates.items() if name == wanted)) for wanted in REFERENCES
+    )
     return [
         {
             "name": name,
@@ -138,37 +132,25 @@ def measure(
 
 def main() -> None:
     """Measure, print a table and write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.6, help="per case and round")
-    parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
     parser.add_argument("--only", default="", help="rows whose name holds this, and the references")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: no CUDA device here; use --device cpu")
-    torch.set_num_threads(arguments.threads)
-    cv2.setNumThreads(arguments.threads)
+    arguments = parse(parser)
+    print_machine(arguments)
     chosen = {
         key: play
         for key, play in cases(arguments.device).items()
         if arguments.only in key[0] or key[0] in REFERENCES
     }
     rows = measure(chosen, arguments.rounds, arguments.seconds, arguments.device)
-    hardware = torch.cuda.get_device_name() if arguments.device == "cuda" else platform.processor()
-    print(
-        f"{hardware or platform.machine()}, {os.cpu_count()} CPUs, {arguments.threads} thread(s), "
-        f"torch {torch.__version__}, numpy {np.__version__}, OpenCV {cv2.__version__}"
-    )
     for row in rows:
         print(
             f"{row['name']:<26} {row['num_envs']:>5} envs {row['steps_per_second']:>9} steps/s "
             f"{row['times_plain']:>7.2f} x plain"
             + (f" {row['times_ppo']:>6.2f} x stock ppo" if "times_ppo" in row else "")
         )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    write_rows(rows, arguments.json)
 
 
 if __name__ == "__main__":

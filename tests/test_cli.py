@@ -317,6 +317,21 @@ def test_a_missing_data_set_leaves_no_run_behind(recipe: Path, tmp_path: Path) -
     assert not (tmp_path / "new").exists()
 
 
+def test_an_unknown_network_leaves_no_run_behind(recipe: Path, tmp_path: Path) -> None:
+    train = ("train", recipe, "--out", tmp_path / "new", "--set", "network=unett")
+    assert "unknown name 'unett'; did you mean 'unet'" in _usrl(*train, status=2)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_root_of_the_phantom_is_refused(recipe: Path, tmp_path: Path) -> None:
+    message = f"dataset 'phantom' is simulated and reads no folder, got the root {tmp_path}"
+    out, root = ("--out", tmp_path / "out"), ("--root", tmp_path)
+    assert message in _usrl("compare", "otsu", "--data", "phantom", *root, *out, status=2)
+    assert message in _usrl("data", "check", "phantom", *root, status=2)
+    assert message in _usrl("train", recipe, "--set", f"data.root={tmp_path}", *out, status=2)
+    assert not (tmp_path / "out").exists()
+
+
 def test_phantom_is_not_written_over_anything(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "not an empty folder" in _usrl("data", "phantom", "--out", tmp_path, status=2)

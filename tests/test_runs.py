@@ -17,7 +17,6 @@ from usrl.runs import (
     open_run,
     optimizer_tensors,
     save_tensors,
-    select_device,
     unique_state,
     write_atomically,
 )
@@ -181,15 +180,6 @@ def test_opening_wants_a_folder_and_weights(tmp_path: Path, recipe: Recipe) -> N
         open_run(run.path)
     save_tensors(run.weights_path, {})
     assert open_run(run.path) == Run(run.path, recipe)
-
-
-def test_device_names_are_checked() -> None:
-    assert select_device("cpu") == torch.device("cpu")
-    assert select_device("auto").type in ("cpu", "cuda")
-    with pytest.raises(UserError, match="must be auto"):
-        select_device("gpu!")
-    with pytest.raises(UserError, match="CUDA devices here"):
-        select_device("cuda:99")
 
 
 def test_a_folder_with_a_recipe_of_ones_own_is_not_overwritten(tmp_path: Path, recipe: Recipe) -> None:

@@ -95,7 +95,8 @@ class NetworkRecipe(Strict):
     instructions for it, and slower on others. ``ema_decay`` is that of the running average of the weights,
     0 for none; ``flip_test`` averages the probabilities of an image and of its mirror image.
     ``negatives`` tells whether images without a lesion are trained on: without them the network finds
-    something almost everywhere, and Dice is averaged over images instead of taken over the batch.
+    something almost everywhere, and Dice is averaged over images instead of taken over the batch. A prompted
+    network is shown lesions only: there ``negatives`` chooses no more than how Dice is taken.
     ``prompt`` is how the network is shown a box around each lesion, jittered by up to ``jitter`` of its
     extent: ``none`` for an automatic network, ``box`` as a second channel, ``crop`` by cutting the image to
     the box grown by ``crop_margin`` on each side and stretched to ``crop_size`` px

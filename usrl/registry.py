@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
+import numpy as np
 
 from usrl.errors import UserError, suggest
 
@@ -88,13 +89,19 @@ def build_task(
         horizon: Step limit; the registered one if None.
 
     Raises:
-        UserError: If the id or a setting is unknown or wrong.
+        UserError: If the id or a setting is unknown or wrong, or the step limit is no positive number.
     """
     from usrl.recipes import check
 
     row = find_row(env_id)
+    horizon = row.max_episode_steps if horizon is None else horizon
+    if not isinstance(horizon, int | np.integer) or horizon < 1:
+        raise UserError(
+            "the step limit (horizon, or max_episode_steps of a vector) must be a whole number from 1 on, "
+            f"got {horizon!r}"
+        )
     checked = check(load_object(row.settings), settings, env_id)
-    task: Task[Any] = load_object(row.task)(bank, checked, horizon or row.max_episode_steps)
+    task: Task[Any] = load_object(row.task)(bank, checked, int(horizon))
     return task
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
@@ -68,6 +69,24 @@ def follow(model: Cloning, steps: int) -> np.ndarray:
     model.learn(steps * 8, callback=seen)
     pairs = zip(seen.played, seen.taught, strict=True)
     return np.stack([(played == taught).all(axis=1) for played, taught in pairs])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("n_steps", 0, "n_steps: Input should be greater than 0, got 0"),
+        ("n_epochs", -2, "n_epochs: Input should be greater than 0, got -2"),
+        ("batch_size", 0, "batch_size: Input should be greater than 0, got 0"),
+        ("gamma", 1.5, "gamma: Input should be less than or equal to 1, got 1.5"),
+        ("huber_delta", 0.0, "huber_delta: Input should be greater than 0, got 0.0"),
+        ("teacher_share", 50, "teacher_share must be from 0 to 1, or lin_X with such an X, got 50"),
+        ("teacher_share", "all", "teacher_share must be from 0 to 1, .* got 'all'"),
+        ("teacher_share", LinearSchedule(2.0, 0.0, 1.0), "teacher_share must be from 0 to 1, .* got Linear"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(bank: Bank, name: str, value: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build(bank, **{name: value})
 
 
 def test_the_buffer_holds_the_teachers_action_whoever_acts(bank: Bank) -> None:

@@ -1,5 +1,7 @@
 """The policy that shares its head among vertices, and names of algorithms."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,24 @@ def test_spaces_that_are_no_contours_are_refused() -> None:
         ContourPolicy(PROFILES, spaces.Discrete(3), lambda _: 1e-3)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"layers": 0}, "width and layers must be at least 1, got width 64 and layers 0"),
+        ({"width": 0}, "width and layers must be at least 1, got width 0 and layers 3"),
+        ({"use_sde": True}, "use_sde: ContourPolicy has one deviation for all actions; leave it out"),
+        ({"net_arch": 64}, "ContourPolicy does not take these .*'net_arch'"),
+        ({"activation_fn": "tanh"}, "ContourPolicy does not take these .*'activation_fn'"),
+        ({"ortho_init": False}, "ContourPolicy does not take these .*'ortho_init'"),
+    ],
+)
+def test_arguments_that_the_contour_policy_cannot_follow_are_refused(
+    arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        build_policy(AgentRecipe(policy_kwargs=arguments), PROFILES, spaces.Box(-1, 1, (64,), np.float32))
+
+
 def test_algorithms_are_found_by_lower_case_name() -> None:
     assert find_algorithm("ppo") is PPO
     assert find_algorithm("dqn") is DQN
@@ -91,6 +111,23 @@ def test_hyperparameters_are_checked_and_schedules_fall() -> None:
     assert check_hyperparameters(AgentRecipe(hyperparameters={"autocast": True}), DevicePPO)["autocast"]
     with pytest.raises(UserError, match="learning_rate must be lin_NUMBER, got 'lin_x'"):
         check_hyperparameters(AgentRecipe(hyperparameters={"learning_rate": "lin_x"}), PPO)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_steps", 0),
+        ("n_epochs", -1),
+        ("batch_size", 0),
+        ("train_freq", 0),
+        ("gamma", 1.5),
+        ("gamma", "lin_1"),
+    ],
+)
+def test_hyperparameters_out_of_range_are_refused_for_every_algorithm(name: str, value: float) -> None:
+    algorithm = DQN if name == "train_freq" else DevicePPO
+    with pytest.raises(UserError, match=f"hyperparameters: {name}: Input should be .*, got {value!r}"):
+        check_hyperparameters(AgentRecipe(hyperparameters={name: value}), algorithm)
 
 
 def test_unknown_policy_arguments_are_named() -> None:

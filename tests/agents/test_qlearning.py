@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from usrl.agents import qlearning
 from usrl.agents.algorithms import build_policy, find_algorithm
 from usrl.agents.qlearning import QLearningSettings, TablePolicy, _Learner, train_table
 from usrl.agents.rollout import evaluate_policy
@@ -152,6 +153,31 @@ def test_a_resumed_table_goes_on_with_a_whole_log(table: AgentRecipe, out: Path)
     train_agent(run, CPU, resume=True)
     assert [row["step"] for row in run.read_log()] == [0, 160, 320]
     assert load_tensors(run.checkpoint_path)[1]["step"] == 320
+
+
+def test_checkpoints_and_evaluations_have_intervals_of_their_own(
+    table: AgentRecipe, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, int]] = []
+
+    def keep(path: Path, tensors: object, facts: dict[str, int] | None = None) -> None:
+        if facts:
+            written.append((path.stem, facts["step"]))
+
+    monkeypatch.setattr(qlearning, "save_tensors", keep)
+    run = create_run(out, table.model_copy(update={"checkpoint_every": 100, "evaluate_every": 200}))
+    train_agent(run, CPU)
+    # Steps go by eights: a hundred are reached after 104.
+    assert written == [("checkpoint", step) for step in (0, 104, 208, 312, 320)]
+    assert [row["step"] for row in run.read_log()] == [0, 200, 320]
+
+
+def test_resuming_a_finished_table_adds_nothing(table: AgentRecipe, out: Path) -> None:
+    run = create_run(out, table)
+    train_agent(run, CPU)
+    before = run.read_log(), run.checkpoint_path.stat().st_mtime_ns
+    train_agent(create_run(out, table, resume=True), CPU, resume=True)
+    assert (run.read_log(), run.checkpoint_path.stat().st_mtime_ns) == before
 
 
 @pytest.mark.parametrize(

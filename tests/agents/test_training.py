@@ -91,6 +91,24 @@ def _logged_steps(out: Path) -> int:
     return int(json.loads(lines[-1])["step"]) if lines and lines[-1].endswith("}") else 0
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "changes", "message"),
+    [
+        ("ppo", {"hyperparameters": {"learning_rate": -1}}, "Invalid learning rate: -1"),
+        ("bc", {"hyperparameters": {"learning_rate": -1}}, "Invalid learning rate: -1"),
+        ("ppo", {"hyperparameters": {"learning_rate": "fast"}}, "must be a float or a callable, not fast"),
+        ("a2c", {"hyperparameters": {"use_sde": True}}, "use_sde: ContourPolicy has one deviation"),
+        ("ppo", {"policy_kwargs": {"net_arch": 64}}, "unexpected keyword argument 'net_arch'"),
+    ],
+)
+def test_what_no_training_can_start_from_is_explained(
+    recipe: AgentRecipe, out: Path, algorithm: str, changes: dict[str, object], message: str
+) -> None:
+    changed = recipe.model_copy(update=changes | {"algorithm": algorithm})
+    with pytest.raises(UserError, match=message):
+        train_agent(create_run(out, changed), CPU)
+
+
 def test_a_rollout_longer_than_the_training_is_refused(recipe: AgentRecipe, out: Path) -> None:
     hasty = recipe.model_copy(update={"hyperparameters": {}})
     with pytest.raises(UserError, match=r"one rollout of 16384 steps .* exceeds total_steps 320"):

@@ -98,6 +98,11 @@ def test_an_image_of_one_level_is_no_error(name):
     assert mask.any() == (name != "otsu")
 
 
+@pytest.mark.parametrize("level", [0, 90, 255])
+def test_otsu_finds_nothing_in_an_image_of_any_one_level(level):
+    assert not OtsuThreshold().segment(np.full((60, 60), level, np.uint8)).any()
+
+
 @pytest.mark.parametrize("name", CLASSICAL)
 @pytest.mark.parametrize("shape", [(1, 1), (2, 300), (37, 5)])
 def test_odd_images_are_no_error(name, shape):

@@ -72,6 +72,27 @@ def test_proposals_are_trained_and_can_be_resumed(tmp_path: Path) -> None:
     assert all(map(np.array_equal, before, read_proposals(tmp_path / "out", train)))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": "unett"}, "unknown name 'unett'; did you mean 'unet'"),
+        ({"channels": [4, 8, 16, 32, 64, 128]}, "6 levels want a multiple of 32"),
+        ({"data": DataRecipe(name="busi", root="nowhere")}, "nowhere: no such folder"),
+    ],
+)
+def test_a_refused_call_leaves_no_folder(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        write_proposals(RECIPE.model_copy(update=changes), tmp_path / "out", 2, CPU)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_call_that_the_data_refuses_can_be_corrected(tmp_path: Path, seen: dict[int, list[str]]) -> None:
+    with pytest.raises(UserError, match="14 groups are too few for 99 parts"):
+        write_proposals(RECIPE, tmp_path / "out", 99, CPU)
+    write_proposals(RECIPE, tmp_path / "out", 3, CPU)
+    assert set(seen) == {0, 1, 2}
+
+
 def test_proposal_of_another_size_is_refused(tmp_path: Path) -> None:
     sample = load_split("phantom", None, "val", count=20)[0]
     Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / f"{sample.name}.png")

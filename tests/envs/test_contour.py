@@ -180,7 +180,10 @@ def test_fourier_coefficient_zero_moves_all_vertices_alike(bank: Bank) -> None:
 
 def test_network_proposals_need_a_bank_that_has_them(bank: Bank) -> None:
     bare = Bank(bank.images, bank.targets, None, bank.names, bank.sample_index)
-    with pytest.raises(UserError, match="needs a bank with proposals, got one without"):
+    with pytest.raises(
+        UserError,
+        match=r"needs a bank with proposals, got one without; .* env\.proposals .* Bank\.from_samples",
+    ):
         make(bare, proposal="network")
 
 

@@ -214,6 +214,80 @@ def test_unusable_actions_are_refused(bank: Bank, actions: np.ndarray, message: 
         vector.step(actions)
 
 
+def test_seeds_may_be_of_any_integer_type(bank: Bank) -> None:
+    env = make("usrl/ContourRefine-v0", bank)
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank)
+    sb3 = TaskVecEnv(build_task("usrl/ContourRefine-v0", bank, {}), 2, seed=np.int64(3))
+    wanted = [env.reset(seed=seed)[0] for seed in (3, 4)]
+    assert (env.reset(seed=np.int64(3))[0] == wanted[0]).all()  # type: ignore[arg-type]
+    for seed in (3, np.int64(3), np.array(3), [3, 4], (np.int32(3), 4), np.array([3, 4])):
+        assert (vector.reset(seed=seed)[0] == np.stack(wanted)).all()  # type: ignore[arg-type]
+    assert (sb3.reset() == np.stack(wanted)).all()
+
+
+@pytest.mark.parametrize(
+    ("seed", "message"),
+    [
+        ([1, 2, 3], "2 environments want 2 seeds or a single one, got 3"),
+        ([1], "2 environments want 2 seeds or a single one, got 1"),
+        ([1, None], "a seed must be a whole number from 0 to .*, got None"),
+        (1.5, "a seed must be a whole number from 0 to .*, got 1.5"),
+        (-1, "a seed must be a whole number from 0 to .*, got -1"),
+        (2**70, "a seed must be a whole number from 0 to .*, got 11805"),
+    ],
+)
+def test_unusable_seeds_are_refused(bank: Bank, seed: Any, message: str) -> None:
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank)
+    with pytest.raises(UserError, match=message):
+        vector.reset(seed=seed)
+    if not isinstance(seed, list):
+        with pytest.raises(UserError, match=message):
+            make("usrl/ContourRefine-v0", bank).reset(seed=seed)
+
+
+@pytest.mark.filterwarnings("ignore:.*The environment is being initialised with render_mode")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"device": "foo"}, "device must be auto, cpu, cuda or cuda:N, got 'foo'"),
+        ({"device": "cuda:99"}, "device cuda:99: .* CUDA devices here; use device auto or cpu"),
+        ({"render_mode": "ansi"}, "render_mode must be None or one of .*'rgb_array'.*, got 'ansi'"),
+    ],
+)
+@pytest.mark.parametrize("is_vector", [False, True])
+def test_arguments_that_no_face_can_follow_are_refused(
+    bank: Bank, settings: dict[str, Any], message: str, is_vector: bool
+) -> None:
+    def make_face() -> object:
+        env_id = "usrl/ContourRefine-v0"
+        if is_vector:
+            return gym.make_vec(env_id, num_envs=2, bank=bank, **settings)
+        return gym.make(env_id, bank=bank, **settings)
+
+    with pytest.raises(UserError, match=message):
+        make_face()
+
+
+@pytest.mark.parametrize("limit", [0, -3, 2.5])
+def test_step_limits_are_positive_numbers(bank: Bank, limit: Any) -> None:
+    message = f"must be a whole number from 1 on, got {limit}"
+    with pytest.raises(UserError, match=message):
+        make("usrl/ContourRefine-v0", bank, horizon=limit)
+    with pytest.raises(UserError, match=message):
+        gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank, max_episode_steps=limit)
+
+
+def test_a_vector_has_no_window(bank: Bank) -> None:
+    with pytest.raises(UserError, match=r"got 'human'; a window shows one environment, of gym\.make"):
+        gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank, render_mode="human")
+
+
+def test_a_step_before_the_first_reset_is_refused(bank: Bank) -> None:
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank)
+    with pytest.raises(UserError, match=r"no episode has begun; call reset\(\) before step"):
+        vector.step(np.zeros((2, 64), np.float32))
+
+
 def test_the_step_limit_is_registered() -> None:
     assert usrl.__version__
     spec = gym.spec("usrl/ContourRefine-v0")

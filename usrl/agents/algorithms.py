@@ -14,6 +14,7 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from usrl.agents.cloning import Cloning
 from usrl.agents.device_ppo import DevicePPO
+from usrl.agents.hyperparameters import check_ranges
 from usrl.agents.policies import ContourPolicy
 from usrl.agents.qlearning import Q_LEARNING, TablePolicy
 from usrl.envs.task import Task
@@ -26,6 +27,9 @@ POLICIES: dict[str, type[BasePolicy]] = {"ContourPolicy": ContourPolicy}
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"bc": Cloning, "ppo-device": DevicePPO}
 """Our own algorithms, found beside those of Stable-Baselines3."""
+
+BUILD_ERRORS = (TypeError, ValueError, AssertionError)
+"""What Stable-Baselines3 and torch raise where arguments of a policy or an algorithm are unusable."""
 
 
 def find_algorithm(name: str) -> type[BaseAlgorithm]:
@@ -65,13 +69,15 @@ def check_hyperparameters(recipe: AgentRecipe, algorithm: type[BaseAlgorithm]) -
     A text ``lin_X`` is a schedule that falls linearly from X to zero, as in RL Baselines3 Zoo.
 
     Raises:
-        UserError: If the algorithm has no such argument, or the recipe sets it elsewhere.
+        UserError: If the algorithm has no such argument, the recipe sets it elsewhere, or a number is out
+            of its range.
     """
     ours = {"self", "policy", "env", "seed", "device", "policy_kwargs", "tensorboard_log", "verbose"}
     known = set(inspect.signature(algorithm).parameters) - ours
     for name in recipe.hyperparameters:
         if name not in known:
             raise UserError(f"hyperparameters: {recipe.algorithm} has no {name!r}; {suggest(name, known)}")
+    check_ranges(recipe.hyperparameters)
     return {name: _schedule(name, value) for name, value in recipe.hyperparameters.items()}
 
 
@@ -89,7 +95,9 @@ def build_policy(
     policy = find_policy(recipe.policy, algorithm)
     try:
         return policy(observation_space, action_space, lambda _: 0.0, **recipe.policy_kwargs)  # type: ignore[arg-type]
-    except TypeError as error:
+    except UserError:
+        raise
+    except BUILD_ERRORS as error:
         raise UserError(f"policy_kwargs: {recipe.policy} does not take these ({error})") from None
 
 

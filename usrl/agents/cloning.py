@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn import functional as F
 
+from usrl.agents.hyperparameters import check_ranges
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.errors import UserError, suggest
 
@@ -60,7 +61,8 @@ class Cloning(OnPolicyAlgorithm):
         device: Where the policy computes.
 
     Raises:
-        UserError: If actions are not continuous, the environment has no teacher or the loss is unknown.
+        UserError: If actions are not continuous, the environment has no teacher, the loss is unknown or a
+            number is out of its range.
 
     Source:
         Ross, Gordon, Bagnell (2011), A reduction of imitation learning and structured prediction to no-regret
@@ -93,8 +95,11 @@ class Cloning(OnPolicyAlgorithm):
     ) -> None:
         if loss not in LOSSES:
             raise UserError(f"hyperparameters: loss: unknown name {loss!r}; {suggest(loss, LOSSES)}")
+        numbers = {"n_steps": n_steps, "batch_size": batch_size, "n_epochs": n_epochs, "gamma": gamma}
+        numbers |= {"gae_lambda": gae_lambda, "vf_coef": vf_coef, "max_grad_norm": max_grad_norm}
+        check_ranges(numbers | {"huber_delta": huber_delta})
         self.batch_size, self.n_epochs = batch_size, n_epochs
-        self.teacher_share = FloatSchedule(teacher_share)
+        self.teacher_share = _share_schedule(teacher_share)
         self.loss, self.huber_delta = loss, huber_delta
         super().__init__(
             policy,
@@ -193,6 +198,17 @@ class Cloning(OnPolicyAlgorithm):
                 beyond = self.policy.predict_values(obs_as_tensor(last, self.device))
             values[rows] = beyond.flatten().cpu().numpy()
         return values
+
+
+def _share_schedule(share: float | Schedule) -> FloatSchedule:
+    """Return a share as a schedule, which lies in [0, 1] where a training begins and where it ends."""
+    is_usable = callable(share) or isinstance(share, int | float)
+    schedule = FloatSchedule(share) if is_usable else None
+    if schedule is None or not all(0 <= schedule(left) <= 1 for left in (1.0, 0.0)):
+        raise UserError(
+            f"hyperparameters: teacher_share must be from 0 to 1, or lin_X with such an X, got {share!r}"
+        )
+    return schedule
 
 
 def _teacher(env: VecEnv) -> TaskVecEnv:

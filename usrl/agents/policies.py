@@ -32,10 +32,13 @@ class ProfileExtractor(BaseFeaturesExtractor):
         layers: Number of convolutions.
 
     Raises:
-        UserError: If the last layer would reach around the contour more than once.
+        UserError: If there is no layer or no feature, or the last layer would reach around the contour more
+            than once.
     """
 
     def __init__(self, observation_space: spaces.Box, width: int, layers: int) -> None:
+        if width < 1 or layers < 1:
+            raise UserError(f"width and layers must be at least 1, got width {width} and layers {layers}")
         channels, vertices, samples = observation_space.shape
         super().__init__(observation_space, features_dim=width * vertices)
         sizes = [channels * samples] + [width] * layers
@@ -122,10 +125,13 @@ class ContourPolicy(ActorCriticPolicy):
         width: Features of a vertex.
         layers: Number of convolutions.
         log_std_init: Logarithm of the initial standard deviation, in units of an action.
-        settings: Further arguments of SB3's `ActorCriticPolicy`.
+        share_features_extractor: Whether actor and critic share the convolutions.
+        optimizer_class: Of all weights.
+        optimizer_kwargs: Its arguments beside the learning rate.
+        use_sde: Must be False: noise that depends on the state is not offered.
 
     Raises:
-        UserError: If the spaces are not those of a contour.
+        UserError: If the spaces are not those of a contour, or an argument is out of range.
     """
 
     def __init__(
@@ -136,8 +142,13 @@ class ContourPolicy(ActorCriticPolicy):
         width: int = 64,
         layers: int = 3,
         log_std_init: float = -1.2,
-        **settings: Any,
+        share_features_extractor: bool = True,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        use_sde: bool = False,
     ) -> None:
+        if use_sde:
+            raise UserError("use_sde: ContourPolicy has one deviation for all actions; leave it out")
         shape, actions = observation_space.shape or (), action_space.shape or ()
         if not isinstance(action_space, spaces.Box) or len(shape) != 3 or actions[0] > shape[1]:
             raise UserError(
@@ -153,7 +164,9 @@ class ContourPolicy(ActorCriticPolicy):
             normalize_images=False,  # the extractor takes gray levels
             features_extractor_class=ProfileExtractor,
             features_extractor_kwargs={"width": width, "layers": layers},
-            **settings,
+            share_features_extractor=share_features_extractor,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
         )
 
     def _build_mlp_extractor(self) -> None:

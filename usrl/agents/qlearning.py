@@ -106,6 +106,8 @@ def train_table(run: Run, train: Task[Any], val: Task[Any], *, resume: bool) -> 
     elif recipe.init_from:
         load_start(recipe, policy)
     run.truncate_log(progress.step)
+    if progress.step >= recipe.total_steps:
+        return
     learner = _Learner(policy, settings, TaskVecEnv(train, recipe.num_envs, recipe.seed + progress.step))
     keeper = _Keeper(run, recipe, policy, val, progress)
     rng = np.random.default_rng([recipe.seed, progress.step])
@@ -161,18 +163,31 @@ class _Keeper:
     ) -> None:
         self._run, self._recipe, self._policy, self._val, self._progress = run, recipe, policy, val, progress
         self._began = time.monotonic() - progress.seconds
-        self._due = progress.step + (recipe.evaluate_every if progress.step else 0)
+        self._next_evaluation = self._next_checkpoint = progress.step
+        if progress.step:
+            self._next_evaluation += recipe.evaluate_every
+            self._next_checkpoint += recipe.checkpoint_every
 
     def visit(self) -> None:
         """Do what is due after the steps so far."""
+        step, recipe = self._progress.step, self._recipe
+        is_last = step >= recipe.total_steps
+        if step >= self._next_evaluation or is_last:
+            self._next_evaluation = step + recipe.evaluate_every
+            self._evaluate()
+        if step >= self._next_checkpoint or is_last:
+            self._next_checkpoint = step + recipe.checkpoint_every
+            self._checkpoint()
+
+    def _evaluate(self) -> None:
         progress = self._progress
-        if progress.step < min(self._due, self._recipe.total_steps):
-            return
-        self._due = progress.step + self._recipe.evaluate_every
         figures = {f"val_{k}": v for k, v in evaluate_policy(self._val, self._policy).items()}
         progress.seconds = time.monotonic() - self._began
         if figures["val_dice"] > progress.best:
             progress.best = figures["val_dice"]
             save_tensors(self._run.weights_path, unique_state(self._policy))
         self._run.append_log({"step": progress.step, "seconds": round(progress.seconds, 1)} | figures)
-        save_tensors(self._run.checkpoint_path, unique_state(self._policy), asdict(progress))
+
+    def _checkpoint(self) -> None:
+        self._progress.seconds = time.monotonic() - self._began
+        save_tensors(self._run.checkpoint_path, unique_state(self._policy), asdict(self._progress))

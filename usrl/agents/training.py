@@ -10,7 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
-from usrl.agents.algorithms import check_hyperparameters, find_algorithm, find_policy
+from usrl.agents.algorithms import BUILD_ERRORS, check_hyperparameters, find_algorithm, find_policy
 from usrl.agents.callbacks import Progress, TrainingCallback
 from usrl.agents.qlearning import Q_LEARNING, train_table
 from usrl.agents.starting import ValueWarmup, load_start
@@ -50,7 +50,7 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
         train_table(run, _task(recipe, train, cpu), _task(recipe, val, cpu), resume=resume)
         return
     venv = TaskVecEnv(_task(recipe, train, device), recipe.num_envs)
-    model = _build_model(recipe, venv, device)
+    model = build_model(recipe, venv, device)
     model.set_logger(configure(str(run.path / "tb"), ["tensorboard"]))
     progress = Progress()
     if resume and run.checkpoint_path.exists():
@@ -82,7 +82,17 @@ def _task(recipe: AgentRecipe, samples: Sequence[Sample], device: torch.device) 
     return build_task(recipe.env.id, bank, dict(recipe.env.kwargs), recipe.env.max_episode_steps)
 
 
-def _build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> BaseAlgorithm:
+def build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> BaseAlgorithm:
+    """Return the untrained algorithm of a recipe.
+
+    Args:
+        recipe: What is to be trained.
+        venv: Its environments.
+        device: Where the policy computes.
+
+    Raises:
+        UserError: If algorithm, policy or their arguments are unknown or do not fit the environment.
+    """
     algorithm = find_algorithm(recipe.algorithm)
     hyperparameters = check_hyperparameters(recipe, algorithm)
     if recipe.policy == "ContourPolicy" and recipe.env.kwargs.get("observation") == "image":
@@ -99,7 +109,9 @@ def _build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) ->
             policy_kwargs=dict(recipe.policy_kwargs),
             **hyperparameters,
         )
-    except (TypeError, AssertionError) as error:
+    except UserError:
+        raise
+    except BUILD_ERRORS as error:
         raise UserError(
             f"{recipe.algorithm} with {recipe.policy} cannot be built for {recipe.env.id}: {error}; "
             "check algorithm, policy, policy_kwargs and hyperparameters"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvStepReturn
 from torch import Tensor
 
-from usrl.envs.batch import Batch, check_actions, send, to_numpy
+from usrl.envs.batch import Batch, check_actions, send, spread_seeds, to_numpy
 from usrl.envs.task import Task
 
 EPISODE_FIGURES = ("initial_dice", "dice")
@@ -82,12 +82,15 @@ class TaskVecEnv(VecEnv):
         task: The task; its horizon is the step limit.
         num_envs: Number of environments.
         seed: Seed of environment 0.
+
+    Raises:
+        UserError: If the seed is no whole number from 0 on, or there is no environment.
     """
 
     def __init__(self, task: Task[Any], num_envs: int, seed: int = 0) -> None:
         self.render_mode = "rgb_array"
         self._batch = Batch(task, num_envs, with_oracle=False)
-        self._batch.seed(seed + np.arange(num_envs))
+        self._batch.seed(spread_seeds(seed, num_envs))
         self._actions: NDArray[Any] = np.zeros(0)
         super().__init__(num_envs, task.observation_space, task.action_space)
 

@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from usrl.baselines.networks import build_network
 from usrl.baselines.segmenter import NetworkSegmenter
 from usrl.baselines.training import fit_network
-from usrl.data.catalogue import load_train_and_val
+from usrl.data.catalogue import load_train_and_val, require_dataset
 from usrl.data.files import read_gray
 from usrl.data.sample import BoolMask, Sample
 from usrl.data.splits import folds as make_folds
@@ -40,20 +41,24 @@ def write_proposals(
         resume: Go on where an earlier call with the same arguments stopped.
 
     Raises:
-        UserError: If the network needs boxes, the folder holds something while not resuming, or the data
-            cannot be split so.
+        UserError: If the network needs boxes or cannot be built, the folder holds something while not
+            resuming, or the data is not there or cannot be split so.
     """
     if recipe.prompt != "none":
         raise UserError(
             f"prompt: proposals want an automatic network, got {recipe.prompt!r}; leave prompt out"
         )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not resume:
+    if not resume and not _is_unused(out):
         raise UserError(f"{out} already holds something; choose another --out, or --resume to continue")
+    # Before there is a folder that a second call would find taken:
+    require_dataset(recipe.data)
+    build_network(recipe)
     runs = out / "folds"
     _make(runs)
     train, val = load_train_and_val(recipe.data, out / _SPLIT)
+    held_outs = make_folds(train, folds, seed=recipe.data.split_seed)
     shares = [np.zeros(sample.image.shape, np.float32) for sample in val]
-    for number, held_out in enumerate(make_folds(train, folds, seed=recipe.data.split_seed)):
+    for number, held_out in enumerate(held_outs):
         run = create_run(runs / f"{number + 1}-of-{folds}", recipe, resume=resume)
         kept = [sample for index, sample in enumerate(train) if index not in set(held_out)]
         fit_network(run, kept, val, device, resume=resume)
@@ -127,6 +132,14 @@ def _write(folder: Path, sample: Sample, probability: NDArray[np.float32]) -> No
     path = _path(folder, sample)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.rint(255 * probability).astype(np.uint8)).save(path)
+
+
+def _is_unused(out: Path) -> bool:
+    """Return whether a folder is absent or empty, or holds only what a refused call leaves there."""
+    if not out.is_dir():
+        return not out.exists()
+    names = {entry.name for entry in out.iterdir()}
+    return names in (set(), {"folds"}, {"folds", _SPLIT}) and not any((out / "folds").glob("*"))
 
 
 def _make(folder: Path) -> None:

@@ -71,9 +71,9 @@ def segment(
 ) -> None:
     """Segment images: a mask, an overlay and a JSON with area and perimeter for each."""
     from usrl.data.prompts import parse_box
+    from usrl.devices import select_device
     from usrl.evaluation.segmentation import segment_files
     from usrl.evaluation.segmenter import open_segmenter
-    from usrl.runs import select_device
 
     prompt = tuple(parse_box(text) for text in box or ()) or None
     spacing = _parse_spacing(spacing_mm) if spacing_mm else None
@@ -90,7 +90,7 @@ def demo(
 ) -> None:
     """Train a U-Net and an agent on the phantom and compare them: minutes on two cores."""
     from usrl.demo.pipeline import run_demo
-    from usrl.runs import select_device
+    from usrl.devices import select_device
 
     run_demo(out, select_device(device))
 

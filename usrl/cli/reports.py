@@ -72,8 +72,8 @@ def compare(
 
 
 def _open(methods: Sequence[str], device: str, starts: int) -> "list[Segmenter]":
+    from usrl.devices import select_device
     from usrl.evaluation.segmenter import open_segmenter
-    from usrl.runs import select_device
 
     where = select_device(device)
     return [open_segmenter(method, where, starts) for method in methods]

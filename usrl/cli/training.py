@@ -24,11 +24,17 @@ def train(
     loaded = load_recipe(recipe, overrides or ())  # a slip in the recipe is told before torch is imported
     loaded = without_search(loaded)
     from usrl.data.catalogue import require_dataset
-    from usrl.runs import create_run, select_device
+    from usrl.devices import select_device
+    from usrl.runs import create_run
     from usrl.training import train_run
 
     where = select_device(device)
-    require_dataset(loaded.data)  # before there is a folder that a second call would find taken
+    # Before there is a folder that a second call would find taken:
+    require_dataset(loaded.data)
+    if loaded.kind == "network":
+        from usrl.baselines.networks import build_network
+
+        build_network(loaded)
     run = create_run(out or Path("runs") / _name_of(recipe), loaded, resume=resume)
     train_run(run, where, resume=resume)
     typer.echo(f"wrote {run.weights_path}")
@@ -46,7 +52,7 @@ def tune(
     from usrl.recipes import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
-    from usrl.runs import select_device
+    from usrl.devices import select_device
     from usrl.tuning.trials import describe
     from usrl.tuning.trials import tune as search
 
@@ -66,8 +72,8 @@ def proposals(
 ) -> None:
     """Write what networks find in training images that they did not see, for agents to start from."""
     from usrl.baselines.proposals import write_proposals
+    from usrl.devices import select_device
     from usrl.recipes import NetworkRecipe, load_recipe, without_search
-    from usrl.runs import select_device
 
     loaded = without_search(load_recipe(recipe, overrides or ()))
     if not isinstance(loaded, NetworkRecipe):

@@ -44,7 +44,7 @@ def load_dataset(
 
     Args:
         name: One of ``DATASETS``.
-        root: Folder of the dataset; ``$USRL_DATA/<name>`` if None. The phantom has none.
+        root: Folder of the dataset; ``$USRL_DATA/<name>`` if None. The phantom has none, and takes None.
         count: Number of phantom images; other datasets ignore it.
         seed: Seed of the phantom; other datasets ignore it.
         show_progress: Show a progress bar.
@@ -53,9 +53,10 @@ def load_dataset(
         The samples.
 
     Raises:
-        UserError: If the name is unknown, no folder is found, or the dataset has faults.
+        UserError: If the name is unknown, no folder is found or the phantom is given one, or the dataset
+            has faults.
     """
-    _check_name(name)
+    _check_name(name, root)
     if name == PHANTOM:
         return load_phantom(count, seed)
     return _FILES[name].load(find_root(name, root), show_progress)
@@ -129,9 +130,9 @@ def check_dataset(
         Counts, groups, duplicates and faults; ``lines()`` gives them as text.
 
     Raises:
-        UserError: If the name is unknown or no folder is found.
+        UserError: If the name is unknown, no folder is found or the phantom is given one.
     """
-    _check_name(name)
+    _check_name(name, root)
     if name == PHANTOM:
         return report_samples(PHANTOM, "simulated", load_phantom(count, seed))
     return _FILES[name].check(find_root(name, root), show_progress)
@@ -166,8 +167,8 @@ def find_root(name: str, root: Path | str | None = None) -> Path:
 
 
 def require_dataset(data: DataRecipe) -> None:
-    """Raise a `UserError` if the data set of a recipe is unknown or its folder is not there."""
-    _check_name(data.name)
+    """Raise a `UserError` if the data set of a recipe is unknown, or its folder not there or not wanted."""
+    _check_name(data.name, data.root)
     if data.name != PHANTOM:
         find_root(data.name, data.root)
 
@@ -184,6 +185,12 @@ def _split(samples: list[Sample], seed: int, labels: float) -> dict[str, list[in
     return split | {"train": kept} | ({UNUSED: unused} if unused else {})
 
 
-def _check_name(name: str) -> None:
+def _check_name(name: str, root: Path | str | None) -> None:
+    """Raise where there is no such dataset, or a folder is given for one that has none."""
     if name not in DATASETS:
         raise UserError(f"unknown dataset {name!r}: {suggest(name, DATASETS)}")
+    if name == PHANTOM and root is not None:
+        raise UserError(
+            f"dataset {PHANTOM!r} is simulated and reads no folder, got the root {root}; leave the root out, "
+            f"or name the dataset that lies there: {', '.join(_FILES)}"
+        )

@@ -1,5 +1,6 @@
 """Episodes that run side by side: what the three faces share."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from usrl.data.bank import Bank
 from usrl.data.phantom import load_phantom
+from usrl.devices import select_device
 from usrl.envs.rng import episode_keys, mix, uniform
 from usrl.envs.task import Task, merge_states, oracle_dice
 from usrl.errors import UserError
@@ -39,15 +41,16 @@ def make_task(
     Args:
         env_id: Registered id.
         bank: Images and targets; the default phantoms if None.
-        device: Where the task runs.
+        device: Where the task runs: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a torch device.
         settings: The environment's own arguments.
         horizon: Step limit; the registered one if None.
 
     Raises:
-        UserError: If the id or a setting is unknown or wrong.
+        UserError: If the id or a setting is unknown or wrong, or the device is not there.
     """
+    where = select_device(str(device), "device")
     bank = default_bank() if bank is None else bank
-    return build_task(env_id, bank.to(device), dict(settings), horizon)
+    return build_task(env_id, bank.to(where), dict(settings), horizon)
 
 
 class Batch:
@@ -117,8 +120,10 @@ class Batch:
         Whether they are finite is not asked here: that would wait for the device in every step.
 
         Raises:
-            UserError: If the actions have another shape.
+            UserError: If the actions have another shape, or no episode has begun.
         """
+        if self.state is None:
+            raise UserError("no episode has begun; call reset() before step()")
         wanted = (self.num_envs, *(self.task.action_space.shape or ()))
         if tuple(actions.shape) != wanted:
             raise UserError(f"actions must have the shape {wanted}, got {tuple(actions.shape)}")
@@ -151,6 +156,34 @@ class Batch:
         if index.min() < 0 or index.max() >= len(self.task.bank):
             raise UserError(f"index must be from 0 to {len(self.task.bank) - 1}, got {options['index']}")
         return torch.from_numpy(index.copy())
+
+
+def spread_seeds(seed: int | Sequence[int] | NDArray[np.integer], count: int) -> NDArray[np.int64]:
+    """Return one seed per environment, int64, (B,).
+
+    Args:
+        seed: One number, from which the environments get consecutive ones, or one per environment.
+        count: Number B of environments.
+
+    Raises:
+        UserError: If a seed is not a whole number from 0 to 2**62, or there are not B of them.
+    """
+    if np.ndim(seed) == 0:
+        return _check_seed(seed) + np.arange(count)
+    seeds = [_check_seed(each) for each in seed]  # type: ignore[union-attr]
+    if len(seeds) != count:
+        raise UserError(f"{count} environments want {count} seeds or a single one, got {len(seeds)}")
+    return np.array(seeds, np.int64)
+
+
+def _check_seed(seed: Any) -> int:
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= 2**62:
+        raise UserError(f"a seed must be a whole number from 0 to 2**62, got {seed!r}")
+    return number
 
 
 def check_actions(actions: NDArray[Any], space: gym.Space[Any]) -> None:

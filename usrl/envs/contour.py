@@ -17,8 +17,7 @@ from usrl.data.bank import Bank
 from usrl.envs.rendering import draw_contour_step
 from usrl.envs.rewards import SCORES, Fit
 from usrl.envs.rng import uniform
-from usrl.envs.task import State
-from usrl.errors import UserError
+from usrl.envs.task import State, require_proposals
 from usrl.geometry.area import RowSums, measure_dice, rasterise, signed_area
 from usrl.geometry.boxes import boxes_of_masks, move_sides
 from usrl.geometry.fourier import fourier_basis
@@ -141,11 +140,8 @@ class ContourTask:
         Raises:
             UserError: If network proposals are asked for and the bank has none.
         """
-        if settings.proposal == "network" and bank.proposals is None:
-            raise UserError(
-                "proposal='network' needs a bank with proposals, got one without; "
-                "build it with Bank.from_samples(samples, proposals=masks)"
-            )
+        if settings.proposal == "network":
+            require_proposals(bank, "proposal='network'")
         self.bank = bank
         self.settings = settings
         self.horizon = horizon

@@ -11,8 +11,9 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from usrl.data.bank import Bank
-from usrl.envs.batch import Batch, make_task
+from usrl.envs.batch import Batch, make_task, spread_seeds
 from usrl.envs.rendering import Window
+from usrl.errors import UserError
 
 RENDER_FPS = 4
 
@@ -26,7 +27,7 @@ class TaskEnv(gym.Env[Any, Any]):
     Args:
         env_id: Registered id.
         bank: Images and targets; 64 synthetic phantoms if None.
-        device: Where the task runs.
+        device: Where the task runs: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a torch device.
         render_mode: None, ``"rgb_array"`` or ``"human"``.
         horizon: Steps that the time left is counted down from; the registered limit if None. Gymnasium
             keeps ``max_episode_steps`` to itself: who changes it passes the same number here.
@@ -35,7 +36,7 @@ class TaskEnv(gym.Env[Any, Any]):
         settings: The environment's own arguments; see its page.
 
     Raises:
-        UserError: If the id, the render mode or a setting is unknown or wrong.
+        UserError: If the id, the render mode, the device or a setting is unknown or wrong.
     """
 
     metadata = {"render_modes": ["rgb_array", "human"], "render_fps": RENDER_FPS}  # noqa: RUF012 - Gymnasium's
@@ -50,6 +51,7 @@ class TaskEnv(gym.Env[Any, Any]):
         oracle_info: bool = False,
         **settings: Any,
     ) -> None:
+        _check_render_mode(render_mode, self.metadata["render_modes"], "'rgb_array' returns pictures")
         self.render_mode = render_mode
         self._batch = Batch(make_task(env_id, bank, device, settings, horizon), 1, oracle_info)
         self.observation_space = self._batch.task.observation_space
@@ -60,9 +62,10 @@ class TaskEnv(gym.Env[Any, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin an episode; ``options={"index": i}`` chooses the row of the bank."""
-        super().reset(seed=seed)
-        if seed is not None:
-            self._batch.seed([seed])
+        seeds = None if seed is None else spread_seeds(seed, 1)
+        super().reset(seed=None if seeds is None else int(seeds[0]))
+        if seeds is not None:
+            self._batch.seed(seeds)
         elif self._batch.state is None:
             self._batch.seed([int(self.np_random.integers(2**62))])
         self._batch.begin(np.zeros(1, np.int64), options)
@@ -102,13 +105,13 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         env_id: Registered id.
         max_episode_steps: Step limit; the registered one if None.
         bank: Images and targets; 64 synthetic phantoms if None.
-        device: Where the task runs.
-        render_mode: None or ``"rgb_array"``.
+        device: Where the task runs: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a torch device.
+        render_mode: None or ``"rgb_array"``; a window shows single environments only.
         oracle_info: See `TaskEnv`.
         settings: The environment's own arguments; see its page.
 
     Raises:
-        UserError: If the id or a setting is unknown or wrong.
+        UserError: If the id, the render mode, the device or a setting is unknown or wrong.
     """
 
     metadata = {  # noqa: RUF012 - Gymnasium's
@@ -128,6 +131,8 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         oracle_info: bool = False,
         **settings: Any,
     ) -> None:
+        remedy = "a window shows one environment, of gym.make"
+        _check_render_mode(render_mode, self.metadata["render_modes"], remedy)
         self.num_envs = num_envs
         self.render_mode = render_mode
         self._batch = Batch(
@@ -142,10 +147,10 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin all episodes; ``options={"index": ...}`` chooses the rows of the bank."""
-        first = int(np.atleast_1d(seed)[0]) if seed is not None else None
-        super().reset(seed=first)
-        if seed is not None:
-            self._batch.seed(_spread(seed, self.num_envs))
+        seeds = None if seed is None else spread_seeds(seed, self.num_envs)
+        super().reset(seed=None if seeds is None else int(seeds[0]))
+        if seeds is not None:
+            self._batch.seed(seeds)
         elif self._batch.state is None:
             self._batch.seed(self.np_random.integers(2**62, size=self.num_envs))
         self._batch.begin(np.arange(self.num_envs), options)
@@ -181,9 +186,9 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         return tuple(self._batch.render(row) for row in range(self.num_envs))
 
 
-def _spread(seed: int | Sequence[int], count: int) -> NDArray[np.int64]:
-    """Return one seed per environment: consecutive ones from a number."""
-    return seed + np.arange(count) if isinstance(seed, int) else np.asarray(seed, np.int64)
+def _check_render_mode(mode: str | None, known: Sequence[str], remedy: str) -> None:
+    if mode is not None and mode not in known:
+        raise UserError(f"render_mode must be None or one of {list(known)}, got {mode!r}; {remedy}")
 
 
 def _first(info: dict[str, NDArray[np.float32]]) -> dict[str, Any]:

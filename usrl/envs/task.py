@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from usrl.data.bank import Bank
+from usrl.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,16 @@ class Task(Protocol[AnyState]):
 
     def render(self, state: AnyState, row: int) -> NDArray[np.uint8]:
         """Return a picture of one environment of the batch, uint8 (h, w, 3)."""
+
+
+def require_proposals(bank: Bank, setting: str) -> None:
+    """Raise a `UserError` if a bank has no proposals, which ``roi='network'`` or another setting wants."""
+    if bank.proposals is None:
+        raise UserError(
+            f"{setting} needs a bank with proposals, got one without; name their folder in the recipe's "
+            "env.proposals (`usrl proposals` writes it), or build the bank with "
+            "Bank.from_samples(samples, proposals=masks)"
+        )
 
 
 def merge_states(state: AnyState, rows: Tensor, other: AnyState) -> AnyState:

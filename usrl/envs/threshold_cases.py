@@ -10,10 +10,11 @@ from pydantic import Field
 from torch import Tensor
 
 from usrl.data.bank import Bank
-from usrl.data.prompts import bounding_box
-from usrl.data.sample import BoolMask, Box
+from usrl.data.sample import Box
 from usrl.envs.rng import episode_keys, uniform
+from usrl.envs.task import require_proposals
 from usrl.errors import UserError
+from usrl.geometry.boxes import boxes_of_masks, move_sides
 from usrl.recipes import Strict
 from usrl.thresholding.cleaning import CleanName, clean_mask
 from usrl.thresholding.features import describe_settings
@@ -65,11 +66,8 @@ class ThresholdCases:
 
     def __init__(self, bank: Bank, settings: ThresholdSettings, boxes: Sequence[Box] | None) -> None:
         _check(settings)
-        if settings.roi == "network" and boxes is None and bank.proposals is None:
-            raise UserError(
-                "roi='network' needs a bank with proposals, got one without; "
-                "build it with Bank.from_samples(samples, proposals=masks)"
-            )
+        if settings.roi == "network" and boxes is None:
+            require_proposals(bank, "roi='network'")
         self.settings = settings
         self.choices = Choices(
             settings.grid, settings.thresholds, settings.sizes, settings.polarity, settings.clean
@@ -175,11 +173,12 @@ class ThresholdCases:
             return list(self._boxes)
         network = self._bank.proposals if self.settings.roi == "network" else None
         masks = self._bank.targets if network is None else network
-        exact = [_bounding_box(mask) for mask in masks.cpu().numpy()]
-        cases = np.arange(len(exact) * self.per_row)
+        exact = boxes_of_masks(masks.cpu()).repeat_interleave(self.per_row, dim=0)  # (C, 4)
+        cases = np.arange(len(exact))
         shares = 2 * uniform(episode_keys(np.full_like(cases, _BOX_SEED), cases), 4) - 1  # (C, 4)
-        moves = (shares * self.settings.jitter).tolist()
-        return [_move_sides(exact[case // self.per_row], move) for case, move in enumerate(moves)]
+        # In double precision, as the boxes that a user gives.
+        moved = move_sides(exact.double(), (shares * self.settings.jitter).double())
+        return [(x0, y0, x1, y1) for x0, y0, x1, y1 in moved.tolist()]
 
 
 def _check(settings: ThresholdSettings) -> None:
@@ -197,17 +196,3 @@ def _check(settings: ThresholdSettings) -> None:
         )
     if settings.filter_px % 2 == 0:
         raise UserError(f"filter_px must be odd, got {settings.filter_px}; take {settings.filter_px + 1}")
-
-
-def _bounding_box(mask: BoolMask) -> Box:
-    """Return the box of a mask; of an empty one, which agents meet at work, that of the image."""
-    if mask.any():
-        return bounding_box(mask)
-    return -0.5, -0.5, mask.shape[1] - 0.5, mask.shape[0] - 0.5
-
-
-def _move_sides(box: Box, moves: Sequence[float]) -> Box:
-    """Return a box with each side moved by a share of the box's extent."""
-    x0, y0, x1, y1 = box
-    x, y = x1 - x0, y1 - y0
-    return x0 + moves[0] * x, y0 + moves[1] * y, x1 + moves[2] * x, y1 + moves[3] * y

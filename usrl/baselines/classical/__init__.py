@@ -6,20 +6,17 @@ vessels have. Sizes of filters follow the box or the image, so that resolution d
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
-
-from usrl.baselines.classical.boxes import draw_ellipse
+from usrl.baselines.classical.boxes import BoxMethod, draw_ellipse
 from usrl.baselines.classical.contours import ChanVeseInBox, GeodesicInBox
 from usrl.baselines.classical.seeds import GrabCutInBox, RandomWalkerInBox, WatershedInBox
 from usrl.baselines.classical.thresholds import AdaptiveInBox, MultiOtsuInBox, OtsuInBox, OtsuThreshold
-from usrl.data.prompts import check_prompt
-from usrl.data.sample import BoolMask, GrayImage, Prompt
+from usrl.data.sample import BoolMask, Box, GrayImage
 
 __all__ = [
     "CLASSICAL",
     "AdaptiveInBox",
+    "BoxMethod",
     "ChanVeseInBox",
     "Classical",
     "GeodesicInBox",
@@ -35,32 +32,16 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class ProposalEllipse:
+class ProposalEllipse(BoxMethod):
     """The ellipse inscribed in each box: what a prompt alone is worth."""
 
     name: str = "proposal"
-    track: Literal["prompted"] = "prompted"
 
-    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the union of the ellipses, bool, shape (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
-        mask = np.zeros(image.shape, np.bool_)
-        for box in check_prompt(prompt, image.shape):
-            mask |= draw_ellipse(box, image.shape)
-        return mask
+    def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
+        return draw_ellipse(box, image.shape)
 
 
-Classical = (
-    ProposalEllipse
-    | OtsuThreshold
-    | OtsuInBox
-    | MultiOtsuInBox
-    | AdaptiveInBox
-    | ChanVeseInBox
-    | GeodesicInBox
-    | GrabCutInBox
-    | RandomWalkerInBox
-    | WatershedInBox
-)
+Classical = BoxMethod | OtsuThreshold
 CLASSICAL: dict[str, Callable[[], Classical]] = {
     "otsu": OtsuThreshold,
     "otsu-box": OtsuInBox,

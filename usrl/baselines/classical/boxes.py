@@ -1,7 +1,8 @@
-"""What prompted classical methods share: ellipses, crops and the component that a box means."""
+"""What prompted classical methods share: their boxes, ellipses, crops and the component that a box means."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -34,18 +35,39 @@ def draw_ellipse(box: Box, shape: tuple[int, ...]) -> BoolMask:
     return np.asarray(x**2 + y**2 <= 1, np.bool_)
 
 
-def unite_boxes(
-    segment_box: Callable[[GrayImage, Box], BoolMask], image: GrayImage, prompt: Prompt | None
-) -> BoolMask:
-    """Return the union of what a method finds in each box, bool, (H, W).
+@dataclass(frozen=True)
+class BoxMethod(ABC):
+    """A prompted method that looks at one box at a time.
 
-    Raises:
-        UserError: See `usrl.data.prompts.check_prompt`.
+    Attributes:
+        name: Row label.
+        track: Needs boxes.
     """
-    mask = np.zeros(image.shape, np.bool_)
-    for box in check_prompt(prompt, image.shape):
-        mask |= segment_box(image, box)
-    return mask
+
+    name: str
+    track: Literal["prompted"] = "prompted"
+
+    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
+        """Return the union of what is found in each box; see `usrl.evaluation.segmenter.Segmenter`.
+
+        Args:
+            image: uint8, shape (H, W).
+            prompt: Boxes, native px.
+
+        Returns:
+            Mask, bool, shape (H, W).
+
+        Raises:
+            UserError: See `usrl.data.prompts.check_prompt`.
+        """
+        mask = np.zeros(image.shape, np.bool_)
+        for box in check_prompt(prompt, image.shape):
+            mask |= self._segment_box(image, box)
+        return mask
+
+    @abstractmethod
+    def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
+        """Return what is found in one box, bool, shape (H, W)."""
 
 
 @dataclass(frozen=True)

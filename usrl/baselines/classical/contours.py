@@ -1,7 +1,6 @@
 """Level sets that grow from the box's ellipse, from scikit-image."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from skimage.segmentation import (
@@ -10,12 +9,12 @@ from skimage.segmentation import (
     morphological_geodesic_active_contour,
 )
 
-from usrl.baselines.classical.boxes import Crop, unite_boxes
-from usrl.data.sample import BoolMask, Box, GrayImage, Prompt
+from usrl.baselines.classical.boxes import BoxMethod, Crop
+from usrl.data.sample import BoolMask, Box, GrayImage
 
 
 @dataclass(frozen=True)
-class ChanVeseInBox:
+class ChanVeseInBox(BoxMethod):
     """A two-level partition of each box and its margin, grown from the inscribed ellipse.
 
     Morphological Chan-Vese runs on the box with a margin, resampled to at most 96 px a side; of the
@@ -23,8 +22,6 @@ class ChanVeseInBox:
     kept and its holes are filled.
 
     Attributes:
-        name: Row label.
-        track: Needs boxes.
         margin: Share of the box's size by which it is grown on every side.
         iterations: Of the level set.
         smoothing: Curvature steps per iteration.
@@ -35,14 +32,9 @@ class ChanVeseInBox:
     """
 
     name: str = "chan-vese"
-    track: Literal["prompted"] = "prompted"
     margin: float = 0.1
     iterations: int = 30
     smoothing: int = 2
-
-    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the regions, bool, shape (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
-        return unite_boxes(self._segment_box, image, prompt)
 
     def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
         crop = Crop.cut(image, box, self.margin)
@@ -53,7 +45,7 @@ class ChanVeseInBox:
 
 
 @dataclass(frozen=True)
-class GeodesicInBox:
+class GeodesicInBox(BoxMethod):
     """A contour that starts as each box's ellipse and stops at edges.
 
     Morphological geodesic active contours run on the box with a margin, resampled to at most 96 px a
@@ -61,8 +53,6 @@ class GeodesicInBox:
     ellipse is kept and its holes are filled.
 
     Attributes:
-        name: Row label.
-        track: Needs boxes.
         margin: Share of the box's size by which it is grown on every side.
         iterations: Of the level set.
         smoothing: Curvature steps per iteration.
@@ -77,7 +67,6 @@ class GeodesicInBox:
     """
 
     name: str = "geodesic"
-    track: Literal["prompted"] = "prompted"
     margin: float = 0.1
     iterations: int = 40
     smoothing: int = 2
@@ -85,10 +74,6 @@ class GeodesicInBox:
     threshold: float = 0.3
     alpha: float = 100.0
     sigma: float = 3.0
-
-    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the regions, bool, shape (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
-        return unite_boxes(self._segment_box, image, prompt)
 
     def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
         crop = Crop.cut(image, box, self.margin)

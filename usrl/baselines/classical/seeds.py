@@ -1,15 +1,14 @@
 """Methods that spread labels from seeds: inside each box's core, and around the box."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
 from skimage.filters import sobel
 from skimage.segmentation import random_walker, watershed
 
-from usrl.baselines.classical.boxes import Crop, unite_boxes
-from usrl.data.sample import BoolMask, Box, GrayImage, Prompt
+from usrl.baselines.classical.boxes import BoxMethod, Crop
+from usrl.data.sample import BoolMask, Box, GrayImage
 
 _INSIDE, _OUTSIDE = 1, 2
 _MARGIN = 0.3
@@ -17,15 +16,13 @@ _MARGIN = 0.3
 
 
 @dataclass(frozen=True)
-class GrabCutInBox:
+class GrabCutInBox(BoxMethod):
     """A graph cut between gray levels of each box's inside and of its surroundings.
 
     Outside the ellipse of the box grown by `margin` all is background; inside the box's ellipse the object
     is probable.
 
     Attributes:
-        name: Row label.
-        track: Needs boxes.
         margin: Share of the box's size.
         iterations: Rounds of learning gray levels and cutting.
 
@@ -34,13 +31,8 @@ class GrabCutInBox:
     """
 
     name: str = "grabcut"
-    track: Literal["prompted"] = "prompted"
     margin: float = 0.2
     iterations: int = 3
-
-    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the regions, bool, shape (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
-        return unite_boxes(self._segment_box, image, prompt)
 
     def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
         crop = Crop.cut(image, box, _MARGIN)
@@ -58,12 +50,10 @@ class GrabCutInBox:
 
 
 @dataclass(frozen=True)
-class RandomWalkerInBox:
+class RandomWalkerInBox(BoxMethod):
     """The pixels from which a random walker, slowed by edges, reaches each box's core before its outside.
 
     Attributes:
-        name: Row label.
-        track: Needs boxes.
         core: Share of the box's size by which its ellipse is shrunk on every side to give the inner seeds.
         margin: Share by which it is grown to give the outer ones.
         beta: How much edges slow the walk.
@@ -73,14 +63,9 @@ class RandomWalkerInBox:
     """
 
     name: str = "random-walker"
-    track: Literal["prompted"] = "prompted"
     core: float = 0.15
     margin: float = 0.2
     beta: float = 3000.0
-
-    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the regions, bool, shape (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
-        return unite_boxes(self._segment_box, image, prompt)
 
     def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
         crop = Crop.cut(image, box, _MARGIN)
@@ -95,12 +80,10 @@ class RandomWalkerInBox:
 
 
 @dataclass(frozen=True)
-class WatershedInBox:
+class WatershedInBox(BoxMethod):
     """The basin that floods from each box's core until it meets the flood from outside at an edge.
 
     Attributes:
-        name: Row label.
-        track: Needs boxes.
         core: Share of the box's size by which its ellipse is shrunk on every side to give the inner seed.
         margin: Share by which it is grown to give the outer one.
 
@@ -109,13 +92,8 @@ class WatershedInBox:
     """
 
     name: str = "watershed"
-    track: Literal["prompted"] = "prompted"
     core: float = 0.2
     margin: float = 0.2
-
-    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the regions, bool, shape (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
-        return unite_boxes(self._segment_box, image, prompt)
 
     def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
         crop = Crop.cut(image, box, _MARGIN)

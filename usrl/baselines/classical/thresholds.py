@@ -1,5 +1,6 @@
 """Thresholds, from scikit-image and OpenCV. All look for what is darker than its surroundings."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,12 +10,12 @@ from scipy import ndimage
 from skimage.filters import threshold_multiotsu, threshold_otsu
 
 from usrl.baselines.classical.boxes import (
+    BoxMethod,
     box_slices,
     draw_ellipse,
     keep_inside,
     odd_length,
     open_mask,
-    unite_boxes,
 )
 from usrl.data.components import label_components
 from usrl.data.sample import BoolMask, Box, GrayImage, Prompt
@@ -54,7 +55,10 @@ class OtsuThreshold:
     def segment(self, image: GrayImage, prompt: Prompt | None = None) -> BoolMask:
         """Return the region, bool, shape (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
         side = min(image.shape)
-        smooth = cv2.medianBlur(image, odd_length(self.filter_share * side)).astype(np.float32)
+        median = cv2.medianBlur(image, odd_length(self.filter_share * side))
+        if median.min() == median.max():  # nothing to divide, and no histogram of it
+            return np.zeros(image.shape, np.bool_)
+        smooth = median.astype(np.float32)
         surroundings = cv2.GaussianBlur(smooth, (0, 0), max(self.surroundings_share * side, 1.0))
         relative = smooth / (surroundings + _BLACK)
         threshold = threshold_otsu(relative)
@@ -70,109 +74,91 @@ class OtsuThreshold:
 
 
 @dataclass(frozen=True)
-class OtsuInBox:
-    """The dark region of each box.
+class DarkInBox(BoxMethod):
+    """What a method calls dark in the median-filtered image, in each box.
 
-    Otsu's threshold is taken from the median-filtered box; of its dark side, opened and cut to the
-    ellipse inscribed in the box grown by a tenth, the component that shares most with the box's ellipse
-    is kept and its holes are filled. A box of one gray level gives its ellipse.
+    It is cut to the ellipse inscribed in the box grown by a tenth and opened; of the rest the component
+    that shares most with the box's ellipse is kept and its holes are filled. Where there is none, the
+    mask is the box's ellipse.
+
+    Attributes:
+        filter_share: Side of the median filter as a share of the box's shorter side.
+        opening_share: Diameter of the opening, the same way.
+    """
+
+    filter_share: float = 0.1
+    opening_share: float = 0.1
+
+    def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
+        side = min(box[2] - box[0], box[3] - box[1])
+        dark = self._find_dark(cv2.medianBlur(image, odd_length(self.filter_share * side)), box)
+        near = dark & draw_ellipse(grow_box(box, 0.1), image.shape)
+        return keep_inside(open_mask(near, odd_length(self.opening_share * side)), box)
+
+    @abstractmethod
+    def _find_dark(self, smooth: GrayImage, box: Box) -> BoolMask:
+        """Return what is dark in a filtered image and may lie in a box, bool, shape (H, W)."""
+
+
+@dataclass(frozen=True)
+class OtsuInBox(DarkInBox):
+    """The dark region of each box, by Otsu's threshold of what lies in it.
 
     Source:
         Otsu (1979), IEEE Trans Syst Man Cybern 9(1):62-66, doi:10.1109/TSMC.1979.4310076.
     """
 
     name: str = "otsu-box"
-    track: Literal["prompted"] = "prompted"
-    filter_share: float = 0.1
-    opening_share: float = 0.1
 
-    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the regions, bool, shape (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
-        return unite_boxes(self._segment_box, image, prompt)
-
-    def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
-        side = min(box[2] - box[0], box[3] - box[1])
-        smooth = cv2.medianBlur(image, odd_length(self.filter_share * side))
-        dark = smooth <= threshold_otsu(smooth[box_slices(box, image.shape)])
-        dark &= draw_ellipse(grow_box(box, 0.1), image.shape)
-        return keep_inside(open_mask(dark, odd_length(self.opening_share * side)), box)
+    def _find_dark(self, smooth: GrayImage, box: Box) -> BoolMask:
+        threshold = threshold_otsu(smooth[box_slices(box, smooth.shape)])
+        return np.asarray(smooth <= threshold, np.bool_)
 
 
 @dataclass(frozen=True)
-class MultiOtsuInBox:
+class MultiOtsuInBox(DarkInBox):
     """The darker of three classes of gray in each box, by Otsu's criterion for several thresholds.
 
-    Filter, opening and choice of the component are those of `OtsuInBox`; so is the ellipse where a box
-    has fewer gray levels than classes.
+    A box of fewer gray levels than classes gives its ellipse.
 
     Attributes:
-        name: Row label.
-        track: Needs boxes.
         taken: How many of the three classes, from the darkest, are the object.
-        filter_share: Side of the median filter as a share of the box's shorter side.
-        opening_share: Diameter of the opening, the same way.
 
     Source:
         Liao, Chen, Chung (2001), J Inf Sci Eng 17(5):713-727.
     """
 
     name: str = "multi-otsu"
-    track: Literal["prompted"] = "prompted"
     taken: int = 2
-    filter_share: float = 0.1
-    opening_share: float = 0.1
 
-    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the regions, bool, shape (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
-        return unite_boxes(self._segment_box, image, prompt)
-
-    def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
-        side = min(box[2] - box[0], box[3] - box[1])
-        smooth = cv2.medianBlur(image, odd_length(self.filter_share * side))
-        values = smooth[box_slices(box, image.shape)]
+    def _find_dark(self, smooth: GrayImage, box: Box) -> BoolMask:
+        values = smooth[box_slices(box, smooth.shape)]
         if np.unique(values).size < 3:
-            return draw_ellipse(box, image.shape)
-        dark = smooth <= threshold_multiotsu(values, classes=3)[self.taken - 1]
-        dark &= draw_ellipse(grow_box(box, 0.1), image.shape)
-        return keep_inside(open_mask(dark, odd_length(self.opening_share * side)), box)
+            return np.zeros(smooth.shape, np.bool_)
+        return np.asarray(smooth <= threshold_multiotsu(values, classes=3)[self.taken - 1], np.bool_)
 
 
 @dataclass(frozen=True)
-class AdaptiveInBox:
+class AdaptiveInBox(DarkInBox):
     """What is darker than the Gaussian mean around it, in each box.
 
-    The neighbourhood is as large as the box, so that a lesion is compared with its surroundings. Filter,
-    opening and choice of the component are those of `OtsuInBox`.
+    The neighbourhood is as large as the box, so that a lesion is compared with its surroundings.
 
     Attributes:
-        name: Row label.
-        track: Needs boxes.
         block_share: Side of the neighbourhood as a share of the box's longer side.
         offset: Gray levels that a pixel must be darker than the mean.
-        filter_share: Side of the median filter as a share of the box's shorter side.
-        opening_share: Diameter of the opening, the same way.
 
     Source:
         `cv2.adaptiveThreshold`, OpenCV.
     """
 
     name: str = "adaptive"
-    track: Literal["prompted"] = "prompted"
     block_share: float = 1.5
     offset: float = 0.0
-    filter_share: float = 0.1
-    opening_share: float = 0.1
 
-    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the regions, bool, shape (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
-        return unite_boxes(self._segment_box, image, prompt)
-
-    def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
-        width, height = box[2] - box[0], box[3] - box[1]
-        smooth = cv2.medianBlur(image, odd_length(self.filter_share * min(width, height)))
-        block = odd_length(self.block_share * max(width, height))
+    def _find_dark(self, smooth: GrayImage, box: Box) -> BoolMask:
+        block = odd_length(self.block_share * max(box[2] - box[0], box[3] - box[1]))
         found = cv2.adaptiveThreshold(
             smooth, 1, cv2.ADAPTIVE_THRESH_GAUSSIAN_C, cv2.THRESH_BINARY_INV, block, self.offset
         )
-        dark = (found > 0) & draw_ellipse(grow_box(box, 0.1), image.shape)
-        return keep_inside(open_mask(dark, odd_length(self.opening_share * min(width, height))), box)
+        return np.asarray(found > 0, np.bool_)

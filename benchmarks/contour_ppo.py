@@ -1,0 +1,33 @@
+"""PPO with environment, policy and hyperparameters of `agents/contour-ppo`, on the default phantoms."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from stable_baselines3 import PPO
+
+from usrl.agents.training import build_model
+from usrl.agents.vec_env import TaskVecEnv
+from usrl.envs.batch import default_bank
+from usrl.recipes import AgentRecipe, load_recipe
+from usrl.registry import build_task
+
+RECIPE = Path(__file__).resolve().parents[1] / "agents" / "contour-ppo" / "recipe.yaml"
+
+
+def build(algorithm: str, device: str, **changed: Any) -> PPO:
+    """Return an untrained model.
+
+    Args:
+        algorithm: ``ppo`` or ``ppo-device``.
+        device: Where environments and policy compute.
+        changed: Hyperparameters other than the recipe's.
+    """
+    recipe = load_recipe(RECIPE, [f"algorithm={algorithm}"])
+    assert isinstance(recipe, AgentRecipe)
+    recipe = recipe.model_copy(update={"hyperparameters": recipe.hyperparameters | changed})
+    env, bank = recipe.env, default_bank(recipe.data.size).to(device)
+    task = build_task(env.id, bank, dict(env.kwargs), env.max_episode_steps)
+    model = build_model(recipe, TaskVecEnv(task, recipe.num_envs), torch.device(device))
+    assert isinstance(model, PPO)
+    return model

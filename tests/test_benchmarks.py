@@ -1,0 +1,54 @@
+"""What the benchmarks measure is what the recipes say."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stable_baselines3 import PPO
+
+from usrl.agents.device_ppo import DevicePPO
+from usrl.recipes import AgentRecipe, load_recipe
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return what imports a module of the benchmarks."""
+    monkeypatch.syspath_prepend(FOLDER)
+    return importlib.import_module
+
+
+@pytest.mark.parametrize(("name", "algorithm"), [("ppo", PPO), ("ppo-device", DevicePPO)])
+def test_ppo_is_measured_with_the_recipe_of_contour_ppo(benchmark: Any, name: str, algorithm: type) -> None:
+    recipe = load_recipe(FOLDER.parent / "agents" / "contour-ppo")
+    assert isinstance(recipe, AgentRecipe)
+    model = benchmark("contour_ppo").build(name, "cpu", batch_size=640)
+    assert type(model) is algorithm
+    assert model.batch_size == 640
+    assert model.n_envs == recipe.num_envs
+    assert (model.n_steps, model.n_epochs) == tuple(
+        recipe.hyperparameters[key] for key in ("n_steps", "n_epochs")
+    )
+    assert model.lr_schedule(0.5) == pytest.approx(2.5e-4)
+    assert model.observation_space.shape == (4, 64, 40)
+    layers = [layer for layer in model.policy.features_extractor.convolutions if hasattr(layer, "weight")]
+    assert len(layers) == recipe.policy_kwargs["layers"]
+
+
+def test_options_and_rows_of_a_benchmark(
+    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reporting = benchmark("reporting")
+    file = tmp_path / "rows.json"
+    monkeypatch.setattr(sys, "argv", ["some.py", "--json", str(file)])
+    arguments = reporting.parse(reporting.make_parser("What it measures.\n\nMore."))
+    reporting.print_machine(arguments)
+    assert "1 thread(s), torch" in capsys.readouterr().out
+    rows = [{"name": "contour vector", "device": arguments.device, "num_envs": 64, "steps_per_second": 1}]
+    reporting.write_rows(rows, arguments.json)
+    assert json.loads(file.read_text()) == rows
+    reporting.write_rows(rows, None)
