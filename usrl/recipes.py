@@ -168,15 +168,29 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(path)
     path = path / "recipe.yaml" if path.is_dir() else path
-    try:
-        tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read the recipe ({error}); give the path of a YAML file") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: a recipe is a mapping of keys to values, got {type(tree).__name__}")
+    tree = read_mapping(path, "recipe")
     for override in overrides:
         _apply_override(tree, override)
     return parse_recipe(tree, str(path))
+
+
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds.
+
+    Args:
+        path: The file.
+        what: What it is, for messages, such as ``recipe``.
+
+    Raises:
+        UserError: If the file is missing, not YAML or not a mapping.
+    """
+    try:
+        tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read the {what} ({error}); give the path of a YAML file") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: a {what} is a mapping of keys to values, got {type(tree).__name__}")
+    return tree
 
 
 def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
@@ -211,17 +225,32 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(), sort_keys=False)
 
 
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    if not separator or not key:
-        raise UserError(f"--set wants key=value, got {override!r}; for example --set data.name=busi")
+def set_key(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
+    """Set a dotted key of nested mappings, such as ``data.name``; missing groups are made.
+
+    Args:
+        tree: Keys and values, changed in place.
+        key: Names joined by dots.
+        value: What the last of them becomes.
+        source: Name of the file or option for messages.
+
+    Raises:
+        UserError: If a name on the way is a value.
+    """
     *parents, leaf = key.split(".")
     node = tree
     for parent in parents:
         node = node.setdefault(parent, {})
         if not isinstance(node, dict):
-            raise UserError(f"--set {override}: {parent!r} is a value, not a group of keys")
-    node[leaf] = parse_yaml(value, f"--set {override}")
+            raise UserError(f"{source}: {parent!r} is a value, not a group of keys")
+    node[leaf] = value
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set wants key=value, got {override!r}; for example --set data.name=busi")
+    set_key(tree, key, parse_yaml(value, f"--set {override}"), f"--set {override}")
 
 
 def _explain(error: Any, model: type[BaseModel], source: str) -> str:
