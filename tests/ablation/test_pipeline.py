@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from usrl.ablation import running
 from usrl.ablation.pipeline import AblationCall, run_ablation
+from usrl.cli import app
 from usrl.errors import UserError
 from usrl.evaluation.statistics import interquartile_mean
 from usrl.runs import Run
@@ -137,3 +139,15 @@ def test_the_table_is_markdown_with_what_made_it(write_plan: WritePlan, tmp_path
     assert dice.startswith("| reward/dice (= base) | `env.kwargs.reward: dice` | 0.")
     assert "| +0.000 [+0.000, +0.000] |" in dice
     assert lines[-1].startswith("python 3.")
+
+
+def test_the_command_prints_the_table_and_names_what_it_wrote(write_plan: WritePlan, tmp_path: Path) -> None:
+    plan, out = write_plan(IOU, seeds=[0]), tmp_path / "out"
+    arguments = ["ablate", str(plan), "--out", str(out), "--device", "cpu", "--only"]
+    result = CliRunner().invoke(app, [*arguments, "base"])
+    assert result.exit_code == 0, result.output
+    assert "| base |" in result.output
+    assert "reward/iou" not in result.output
+    assert f"wrote {out / 'ablation.md'}" in result.output
+    result = CliRunner().invoke(app, [*arguments, "rewards"])
+    assert (result.exit_code, "did you mean 'reward'" in result.stderr) == (2, True)
