@@ -10,9 +10,9 @@ import yaml
 BASE: dict[str, Any] = {
     "data": {"count": 24, "size": 64},
     "num_envs": 8,
-    "total_steps": 160,
-    "evaluate_every": 160,
-    "checkpoint_every": 160,
+    "total_steps": 80,
+    "evaluate_every": 80,
+    "checkpoint_every": 80,
     "policy_kwargs": {"width": 16, "layers": 2},
     "hyperparameters": {"n_steps": 10, "batch_size": 40, "n_epochs": 1},
 }
