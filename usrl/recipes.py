@@ -203,15 +203,29 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(path)
     path = path / "recipe.yaml" if path.is_dir() else path
-    try:
-        tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read the recipe ({error}); give the path of a YAML file") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: a recipe is a mapping of keys to values, got {type(tree).__name__}")
+    tree = read_mapping(path, "recipe")
     for override in overrides:
         _apply_override(tree, override)
     return parse_recipe(tree, str(path))
+
+
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds.
+
+    Args:
+        path: The file.
+        what: What it is, for messages, such as ``recipe``.
+
+    Raises:
+        UserError: If the file is missing, not YAML or not a mapping.
+    """
+    try:
+        tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read the {what} ({error}); give the path of a YAML file") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: a {what} is a mapping of keys to values, got {type(tree).__name__}")
+    return tree
 
 
 def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
@@ -242,7 +256,7 @@ def apply_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Reci
     """
     tree = recipe.model_dump(exclude={"search"})
     for key, value in values.items():
-        _assign(tree, key, value, source)
+        set_key(tree, key, value, source)
     return parse_recipe(tree, source)
 
 
@@ -261,18 +275,28 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(tree, sort_keys=False)
 
 
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    if not separator or not key:
-        raise UserError(f"--set wants key=value, got {override!r}; for example --set data.name=busi")
-    _assign(tree, key, parse_yaml(value, f"--set {override}"), f"--set {override}")
+def set_key(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
+    """Set a dotted key of nested mappings, such as ``data.name``; missing groups are made.
 
+    Args:
+        tree: Keys and values, changed in place.
+        key: Names joined by dots.
+        value: What the last of them becomes.
+        source: Name of the file or option for messages.
 
-def _assign(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
-    """Set a dotted key of a tree."""
+    Raises:
+        UserError: If a name on the way is a value.
+    """
     *parents, leaf = key.split(".")
     for parent in parents:
         tree = tree.setdefault(parent, {})
         if not isinstance(tree, dict):
             raise UserError(f"{source}: {parent!r} is a value, not a group of keys")
     tree[leaf] = value
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set wants key=value, got {override!r}; for example --set data.name=busi")
+    set_key(tree, key, parse_yaml(value, f"--set {override}"), f"--set {override}")

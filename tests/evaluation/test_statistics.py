@@ -5,6 +5,7 @@ from scipy import stats
 from usrl.errors import UserError
 from usrl.evaluation.statistics import (
     adjust_holm,
+    bootstrap_iqm,
     bootstrap_mean,
     interquartile_mean,
     mean_by_group,
@@ -97,3 +98,40 @@ def test_interquartile_mean_leaves_out_the_outer_quarters():
 def test_interquartile_mean_is_scipys_trimmed_mean():
     scores = np.random.default_rng(0).random(10)
     assert interquartile_mean(scores) == pytest.approx(stats.trim_mean(scores, 0.25))
+
+
+def test_iqm_interval_of_one_run_is_that_of_the_trimmed_mean():
+    values = np.random.default_rng(0).normal(0.7, 0.1, (1, 400))
+    interval = bootstrap_iqm(values, [str(i) for i in range(400)])
+    assert interval.mean == pytest.approx(stats.trim_mean(values[0], 0.25))
+    # The variance of a mean of a winsorised sample (Tukey and McLaughlin, 1963).
+    half = 1.96 * np.asarray(stats.mstats.winsorize(values[0], (0.25, 0.25))).std() / 0.5 / 20
+    assert interval.low == pytest.approx(interval.mean - half, abs=0.0015)
+    assert interval.high == pytest.approx(interval.mean + half, abs=0.0015)
+
+
+def test_cases_of_a_run_rise_and_fall_together():
+    runs = np.repeat([[0.0], [1.0]], 50, axis=1)
+    assert bootstrap_iqm(runs, [str(i) for i in range(50)]) == (0.5, 0.0, 1.0)
+
+
+def test_copies_of_a_patients_cases_do_not_narrow_the_iqm():
+    scores = np.random.default_rng(0).normal(0.7, 0.1, (3, 20))
+    groups = [str(i) for i in range(20)]
+    once = bootstrap_iqm(scores, groups)
+    copied = bootstrap_iqm(np.repeat(scores, 4, axis=1), list(np.repeat(groups, 4)))
+    assert copied.high - copied.low == pytest.approx(once.high - once.low, rel=0.1)
+
+
+def test_a_constant_gain_is_sure_however_much_runs_and_cases_vary():
+    scores, groups = np.random.default_rng(0).random((3, 20)), [str(i) for i in range(20)]
+    assert bootstrap_iqm(scores + 0.01, groups, minus=scores) == pytest.approx((0.01, 0.01, 0.01))
+    alone = bootstrap_iqm(scores, groups)
+    assert alone.high - alone.low > 0.1
+
+
+def test_iqm_refuses_what_is_not_paired():
+    with pytest.raises(UserError, match="a row per run and a column per case"):
+        bootstrap_iqm([[0.1, 0.2]], ["a"])
+    with pytest.raises(UserError, match="equally many runs, got 1 and 2"):
+        bootstrap_iqm([[0.1]], ["a"], minus=[[0.1], [0.2]])

@@ -93,12 +93,7 @@ def train_table(run: Run, train: Task[Any], val: Task[Any], *, resume: bool) -> 
         UserError: If the recipe or the checkpoint is unusable.
     """
     recipe = run.recipe_as(AgentRecipe)
-    if recipe.policy != POLICY or recipe.policy_kwargs:
-        raise UserError(f"policy: {Q_LEARNING} wants {POLICY} without arguments, got {recipe.policy!r}")
-    if recipe.value_warmup_steps:
-        raise UserError(f"value_warmup_steps: {Q_LEARNING} has no value function of its own; leave it out")
-    settings = check(QLearningSettings, dict(recipe.hyperparameters), "hyperparameters")
-    policy, progress = TablePolicy(train.observation_space, train.action_space), Progress()
+    (policy, settings), progress = build_table(recipe, train), Progress()
     if resume and run.checkpoint_path.exists():
         tensors, facts = load_tensors(run.checkpoint_path)
         load_state(policy, tensors, run.checkpoint_path)
@@ -119,6 +114,20 @@ def train_table(run: Run, train: Task[Any], val: Task[Any], *, resume: bool) -> 
             progress.step += recipe.num_envs
             keeper.visit()
             bar.update(shown, completed=progress.step, score=f"val Dice {progress.best:.3f}")
+
+
+def build_table(recipe: AgentRecipe, task: Task[Any]) -> tuple[TablePolicy, QLearningSettings]:
+    """Return the empty table of a recipe and its checked settings.
+
+    Raises:
+        UserError: If policy, settings or the spaces of the task are not those of a table.
+    """
+    if recipe.policy != POLICY or recipe.policy_kwargs:
+        raise UserError(f"policy: {Q_LEARNING} wants {POLICY} without arguments, got {recipe.policy!r}")
+    if recipe.value_warmup_steps:
+        raise UserError(f"value_warmup_steps: {Q_LEARNING} has no value function of its own; leave it out")
+    settings = check(QLearningSettings, dict(recipe.hyperparameters), "hyperparameters")
+    return TablePolicy(task.observation_space, task.action_space), settings
 
 
 class _Learner:

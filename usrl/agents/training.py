@@ -9,15 +9,17 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.policies import BasePolicy
 
 from usrl.agents.algorithms import BUILD_ERRORS, check_hyperparameters, find_algorithm, find_policy
 from usrl.agents.callbacks import Progress, TrainingCallback
-from usrl.agents.qlearning import Q_LEARNING, train_table
+from usrl.agents.qlearning import Q_LEARNING, build_table, train_table
 from usrl.agents.starting import ValueWarmup, load_start
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.baselines.proposals import check_split, read_proposals
 from usrl.data.bank import Bank
 from usrl.data.catalogue import load_train_and_val
+from usrl.data.phantom import load_phantom
 from usrl.data.sample import Sample
 from usrl.envs.task import Task
 from usrl.errors import UserError
@@ -69,17 +71,46 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
             model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
 
 
+def build_untrained(recipe: AgentRecipe) -> BasePolicy:
+    """Return the policy that a recipe trains, before its first step, built for simulated images.
+
+    To find what is wrong with a recipe before any training begins; the images of its data set, its
+    proposals and its ``init_from`` are not read.
+
+    Raises:
+        UserError: If environment, algorithm, policy or their settings are wrong.
+    """
+    samples = load_phantom(2)
+    proposals = [sample.target for sample in samples] if _has_proposals(recipe) else None
+    bank = Bank.from_samples(samples, recipe.data.size, proposals)
+    task = build_task(recipe.env.id, bank, dict(recipe.env.kwargs), recipe.env.max_episode_steps)
+    if recipe.algorithm == Q_LEARNING:
+        return build_table(recipe, task)[0]
+    policy = build_model(recipe, TaskVecEnv(task, recipe.num_envs), torch.device("cpu")).policy
+    if recipe.value_warmup_steps:
+        ValueWarmup(policy, recipe.value_warmup_steps)
+    return policy
+
+
 def _task(recipe: AgentRecipe, samples: Sequence[Sample], device: torch.device) -> Task[Any]:
     proposals = None
-    if recipe.env.proposals:
-        if "network" not in (recipe.env.kwargs.get("proposal"), recipe.env.kwargs.get("roi")):
-            raise UserError(
-                "env.proposals is set and episodes do not start from them; set env.kwargs.proposal=network "
-                "for contours or env.kwargs.roi=network for thresholds, or leave env.proposals out"
-            )
-        proposals = read_proposals(Path(recipe.env.proposals), samples)
+    if _has_proposals(recipe):
+        proposals = read_proposals(Path(str(recipe.env.proposals)), samples)
     bank = Bank.from_samples(samples, recipe.data.size, proposals).to(device)
     return build_task(recipe.env.id, bank, dict(recipe.env.kwargs), recipe.env.max_episode_steps)
+
+
+def _has_proposals(recipe: AgentRecipe) -> bool:
+    """Return whether episodes start from masks that ``env.proposals`` holds."""
+    if recipe.env.proposals and "network" not in (
+        recipe.env.kwargs.get("proposal"),
+        recipe.env.kwargs.get("roi"),
+    ):
+        raise UserError(
+            "env.proposals is set and episodes do not start from them; set env.kwargs.proposal=network "
+            "for contours or env.kwargs.roi=network for thresholds, or leave env.proposals out"
+        )
+    return bool(recipe.env.proposals)
 
 
 def build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> BaseAlgorithm:

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from usrl.cli.data import data_app
 from usrl.cli.options import Device, Method, Starts
 from usrl.cli.reports import compare, evaluate
-from usrl.cli.training import proposals, train, tune
+from usrl.cli.training import ablate, proposals, train, tune
 from usrl.errors import UserError
 
 
@@ -28,7 +28,8 @@ class _Group(TyperGroup):
             typer.echo(f"usrl: {where}{error.strerror or error}; check path, permissions and space", err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            typer.echo("usrl: interrupted; train, tune and proposals go on with --resume", err=True)
+            how = "train, tune and proposals go on with --resume, ablate with the same command"
+            typer.echo(f"usrl: interrupted; {how}", err=True)
             raise typer.Exit(130) from None
 
 
@@ -51,7 +52,7 @@ def envs() -> None:
         typer.echo(f"{env_id:<24} {row.max_episode_steps:>4} steps  {row.summary}")
 
 
-for command in (train, tune, proposals, evaluate, compare):
+for command in (train, tune, ablate, proposals, evaluate, compare):
     app.command()(command)
 
 

@@ -82,6 +82,25 @@ def proposals(
     typer.echo(f"wrote {out}; train on it with --set env.proposals={out} --set env.kwargs.proposal=network")
 
 
+def ablate(
+    plan: Annotated[Path, typer.Argument(help="A plan's file, or a folder that holds ablation.yaml.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write or go on with; runs/FOLDER-PLAN if not given.")
+    ] = None,
+    device: Device = "auto",
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at once, each with one thread.")] = 1,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A group or GROUP/VARIANT; repeatable.")
+    ] = None,
+) -> None:
+    """Train the variants of a plan over several seeds and write the table of their differences."""
+    from usrl.ablation.pipeline import AblationCall, run_ablation
+
+    table = run_ablation(AblationCall(plan, out, device, jobs, tuple(only or ())))
+    typer.echo(table.read_text(encoding="utf-8"))
+    typer.echo(f"wrote {table}, with ablation.csv, cases.csv and ablation.json beside it")
+
+
 def _name_of(recipe: Path) -> str:
     """Return the name of a recipe: its folder's, or its own where it is not called recipe.yaml."""
     path = recipe.resolve()

@@ -88,14 +88,14 @@ def compare(
     negatives = [sample for sample in samples if not sample.target.any()]
     automatic = {name: method for name, method in methods.items() if method.track == "automatic"}
     with show_progress(len(methods) * len(lesions) + len(automatic) * len(negatives)) as progress:
-        cases = _score_lesions(methods, lesions, prompts, progress)
+        cases = score_lesions(methods, lesions, prompts, progress)
         negative_cases = _score_negatives(automatic, negatives, progress)
         progress.start("scored")
     facts = {"dataset": dataset, "split": split, "seed": seed, "jitter": jitter}
     results = facts | _describe(lesions) | _summarise(cases, negative_cases, seed)
-    write_atomically(out / "cases.csv", _format_csv(cases))
+    write_atomically(out / "cases.csv", format_csv(cases))
     if negative_cases:
-        write_atomically(out / "negatives.csv", _format_csv(negative_cases))
+        write_atomically(out / "negatives.csv", format_csv(negative_cases))
     write_atomically(out / "results.json", json.dumps(results, indent=2, allow_nan=False).encode())
     named = {sample.name: sample for sample in lesions}
     write_report(out / "report.html", Comparison(results, cases, methods, named, prompts, curves or {}))
@@ -130,12 +130,23 @@ def make_empty_folder(path: Path | str) -> Path:
     return path
 
 
-def _score_lesions(
+def score_lesions(
     methods: Mapping[str, Segmenter],
     samples: Sequence[Sample],
     prompts: Mapping[str, Prompt],
     progress: ImageProgress,
 ) -> list[Case]:
+    """Return the rows of ``cases.csv``: every method on every sample.
+
+    Args:
+        methods: By the names that the rows bear.
+        samples: Images with a lesion; distances are in mm where every one has a spacing.
+        prompts: Boxes by name of the sample; only prompted methods see them.
+        progress: Counts methods times samples.
+
+    Raises:
+        UserError: If a method refuses an image.
+    """
     has_spacing = all(sample.spacing_mm is not None for sample in samples)
     cases = []
     for name, method in methods.items():
@@ -214,7 +225,7 @@ def _summarise(cases: Sequence[Case], negatives: Sequence[Case], seed: int) -> d
     return {"rows": rows, "tests": compare_pairs(cases), "negatives": summarise_negatives(negatives)}
 
 
-def _format_csv(rows: Sequence[Case]) -> bytes:
+def format_csv(rows: Sequence[Case]) -> bytes:
     """Return rows as CSV with every column that any row has, in order of appearance."""
     columns = dict.fromkeys(key for row in rows for key in row)
     text = io.StringIO()

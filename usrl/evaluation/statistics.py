@@ -114,6 +114,72 @@ def interquartile_mean(values: ArrayLike) -> float:
     return float(scores[cut : scores.size - cut].mean())
 
 
+def bootstrap_iqm(
+    scores: ArrayLike,
+    groups: Sequence[str],
+    *,
+    minus: ArrayLike | None = None,
+    seed: int = 0,
+    resamples: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """Return the interquartile mean over runs and cases with its percentile interval.
+
+    Each bootstrap sample draws runs and, independently, groups of cases, both whole and with replacement.
+    Agarwal et al. draw the runs of each task on their own, as there every score is a training of its own;
+    here one training gives the scores of all cases, which rise and fall together.
+
+    Args:
+        scores: One score per run and case, shape (R, N).
+        groups: The group of each case, N names.
+        minus: Scores of another method in the same runs and cases, (R, N): the result is the difference
+            of the two interquartile means, which share what each sample draws.
+        seed: Seed of the resampling.
+        resamples: Number of bootstrap samples.
+        level: Coverage of the interval.
+
+    Returns:
+        Interquartile mean, or difference, and its interval.
+
+    Raises:
+        UserError: If the shapes do not match or there are no scores.
+
+    Source:
+        Agarwal et al. (2021), Deep reinforcement learning at the edge of the statistical precipice, NeurIPS,
+        arXiv:2108.13264; drawing two crossed factors: Owen (2007), The pigeonhole bootstrap, Ann Appl Stat
+        1(2):386-411, doi:10.1214/07-AOAS122.
+    """
+    own = _check_scores(scores, groups)
+    other = None if minus is None else _check_scores(minus, groups)
+    if other is not None and other.shape != own.shape:
+        raise UserError(f"a paired difference needs equally many runs, got {len(own)} and {len(other)}")
+
+    def measure(rows: NDArray[np.int64], cases: NDArray[np.int64]) -> float:
+        drawn = np.ix_(rows, cases)
+        return interquartile_mean(own[drawn]) - (0 if other is None else interquartile_mean(other[drawn]))
+
+    names = np.asarray(groups)
+    members = [np.flatnonzero(names == name) for name in np.unique(names)]
+    rng = np.random.default_rng(seed)
+    values = []
+    for _ in range(resamples):
+        rows, drawn = rng.integers(len(own), size=len(own)), rng.integers(len(members), size=len(members))
+        values.append(measure(rows, np.concatenate([members[group] for group in drawn])))
+    low, high = np.percentile(values, [50 * (1 - level), 50 * (1 + level)])
+    return Interval(measure(np.arange(own.shape[0]), np.arange(own.shape[1])), float(low), float(high))
+
+
+def _check_scores(scores: ArrayLike, groups: Sequence[str]) -> NDArray[np.float64]:
+    """Return scores as an array of runs and cases, (R, N)."""
+    numbers = np.asarray(scores, np.float64)
+    if numbers.ndim != 2 or numbers.shape[1] != len(groups) or numbers.size == 0:
+        raise UserError(
+            f"scores want a row per run and a column per case, at least one; got {numbers.shape} for "
+            f"{len(groups)} cases"
+        )
+    return numbers
+
+
 def _sum_by_group(
     values: ArrayLike, groups: Sequence[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,0 +1,51 @@
+"""What would end an ablation half-way, found before its first training."""
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from usrl.ablation.plan import Training
+from usrl.agents.training import build_untrained
+from usrl.baselines.networks import build_network
+from usrl.errors import UserError
+from usrl.recipes import NetworkRecipe
+from usrl.runs import create_run, unique_state
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def check_trainings(trainings: Iterable[Training]) -> None:
+    """Build the model of every variant once, and compare those that start from each other.
+
+    Args:
+        trainings: In order, so that a start comes before what starts from it.
+
+    Raises:
+        UserError: If a model cannot be built, a start has other weights, or the folder of a training holds
+            the run of another recipe; names the variant.
+    """
+    shapes: dict[str, Shapes] = {}
+    for training in trainings:
+        try:
+            if (training.path / "recipe.yaml").exists():
+                create_run(training.path, training.recipe, resume=True)
+            if training.variant not in shapes:
+                shapes[training.variant] = _shapes(training)
+                _check_start(training, shapes)
+        except UserError as error:
+            raise UserError(f"{training.variant}: {error}") from None
+
+
+def _shapes(training: Training) -> Shapes:
+    recipe = training.recipe
+    model: nn.Module = build_network(recipe) if isinstance(recipe, NetworkRecipe) else build_untrained(recipe)
+    return {name: tuple(tensor.shape) for name, tensor in unique_state(model).items()}
+
+
+def _check_start(training: Training, shapes: dict[str, Shapes]) -> None:
+    start = training.start
+    if start and shapes[training.variant] != shapes[start.variant]:
+        raise UserError(
+            f"init_from: {start.variant} has other weights; both want the same policy and env: give them "
+            "the same overrides of these"
+        )

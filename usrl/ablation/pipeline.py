@@ -1,0 +1,108 @@
+"""From a plan to its table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from usrl.ablation.checks import check_trainings
+from usrl.ablation.plan import Plan, Training, Variant, choose_variants, load_plan, plan_path, resolve_plan
+from usrl.ablation.running import score_all, train_all
+from usrl.ablation.table import Facts, summarise, write_table
+from usrl.data.catalogue import load_split, require_dataset
+from usrl.data.sample import Sample
+from usrl.devices import select_device
+from usrl.errors import UserError
+from usrl.runs import write_atomically
+
+JITTER = 0.2
+"""Of the boxes that runs are scored from: what `usrl compare` has by default."""
+SEED = 0
+"""Of boxes and bootstrap."""
+_COPY = "plan.yaml"
+
+
+@dataclass(frozen=True)
+class AblationCall:
+    """How an ablation was asked for.
+
+    Attributes:
+        plan: The plan's file, or its folder.
+        out: Folder to write; ``runs/FOLDER-NAME`` of the plan's file if None.
+        device: auto, cpu, cuda or cuda:N.
+        jobs: Trainings at once.
+        only: Groups and variants to take; all if empty.
+    """
+
+    plan: Path
+    out: Path | None = None
+    device: str = "auto"
+    jobs: int = 1
+    only: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The folder to write."""
+        file = plan_path(self.plan)
+        return self.out or Path("runs") / f"{file.resolve().parent.name}-{file.stem}"
+
+    @property
+    def command(self) -> str:
+        """The command line, without the device."""
+        words = ["usrl ablate", str(self.plan)]
+        words += [] if self.out is None else [f"--out {self.out}"]
+        words += [f"--only {name}" for name in self.only]
+        return " ".join(words if self.jobs == 1 else [*words, f"--jobs {self.jobs}"])
+
+
+def run_ablation(call: AblationCall) -> Path:
+    """Train the variants of a plan, score them and write the table; goes on where an earlier call stopped.
+
+    Writes a run per variant and seed, ``ablation.md``, ``ablation.csv`` (a row per variant),
+    ``cases.csv`` (a row per variant, seed and case) and ``ablation.json``.
+
+    Returns:
+        The path of ``ablation.md``.
+
+    Raises:
+        UserError: If plan or recipes are wrong, before anything is written; if the folder holds something
+            else; or if a training fails.
+    """
+    plan = load_plan(call.plan)
+    variants = choose_variants(resolve_plan(plan, call.plan, call.folder), call.only)
+    trainings = _list_trainings(variants)
+    select_device(call.device)
+    samples = _load_samples(plan, variants[0])
+    check_trainings(trainings)
+    _prepare(call)
+    train_all(trainings, call.device, call.jobs)
+    scored = {training.path: training for variant in variants for training in variant.trainings}
+    cases = score_all(list(scored.values()), samples, call.device, call.jobs, seed=SEED, jitter=JITTER)
+    facts = Facts(call.command, plan, variants[0].trainings[0].recipe.data, JITTER, SEED)
+    write_table(call.folder, facts, summarise(variants, cases, SEED), variants, cases)
+    return call.folder / "ablation.md"
+
+
+def _list_trainings(variants: Sequence[Variant]) -> list[Training]:
+    """Return every training once, a start before what starts from it."""
+    links = (link for variant in variants for training in variant.trainings for link in training.chain())
+    return list({link.path: link for link in links}.values())
+
+
+def _load_samples(plan: Plan, base: Variant) -> list[Sample]:
+    data = base.trainings[0].recipe.data
+    require_dataset(data)
+    samples = load_split(data.name, data.root, plan.split, data.split_seed, count=data.count, seed=data.seed)
+    lesions = [sample for sample in samples if sample.target.any()]
+    if not lesions:
+        raise UserError(f"split: no image of {plan.split!r} has a lesion; choose another, or set data.count")
+    return lesions
+
+
+def _prepare(call: AblationCall) -> None:
+    """Make the folder, or take that of an earlier call; it holds a copy of the plan."""
+    folder = call.folder
+    is_ours = (folder / _COPY).is_file()
+    if folder.exists() and not is_ours and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} holds something that is no ablation; choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / _COPY, plan_path(call.plan).read_bytes())

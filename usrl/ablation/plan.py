@@ -1,0 +1,235 @@
+"""A plan of an ablation, as strict YAML, and the trainings that follow from it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from usrl.errors import UserError, suggest
+from usrl.recipes import (
+    AgentRecipe,
+    DataRecipe,
+    JudgeRecipe,
+    NetworkRecipe,
+    Recipe,
+    Strict,
+    check,
+    dump_recipe,
+    load_recipe,
+    parse_recipe,
+    read_mapping,
+    set_key,
+)
+from usrl.registry import find_row, load_object
+
+BASE = "base"
+"""The variant that changes nothing, first in every table."""
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._-]*$")]
+Overrides = dict[str, Any]
+
+
+class Plan(Strict):
+    """What is varied, and how often.
+
+    ``recipe`` is the base, a file or a folder relative to the plan. Overrides are dotted keys of a recipe
+    with their values: ``set`` holds those of all variants and ``groups`` those of each, by group and name.
+    A mapping as a value replaces the whole mapping. ``init_from: {variant: GROUP/NAME}`` starts from that
+    variant's run of the same seed. ``split`` names the images that are scored.
+    """
+
+    recipe: str = "."
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0, 1, 2], min_length=1)
+    split: Literal["train", "val", "test", "all"] = "val"
+    set: Overrides = Field(default={})
+    groups: dict[Name, dict[Name, Overrides]] = Field(min_length=1)
+
+
+class _Start(Strict):
+    """``init_from`` of a plan: another variant."""
+
+    variant: str
+
+
+@dataclass(frozen=True)
+class Training:
+    """One run of an ablation.
+
+    Attributes:
+        variant: The variant that it is trained for; others with the same recipe share it.
+        seed: Its seed.
+        path: Its folder.
+        recipe: Its resolved recipe.
+        start: The training whose weights it starts from; None where there is none.
+    """
+
+    variant: str
+    seed: int
+    path: Path
+    recipe: AgentRecipe | NetworkRecipe
+    start: "Training | None" = None
+
+    def chain(self) -> Iterator["Training"]:
+        """Yield what must be trained for it, in order: its starts, then itself."""
+        if self.start:
+            yield from self.start.chain()
+        yield self
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the table.
+
+    Attributes:
+        name: ``base`` or ``group/name``.
+        changes: Overrides that tell it from the base.
+        trainings: One per seed, in the order of seeds.
+    """
+
+    name: str
+    changes: Mapping[str, Any]
+    trainings: tuple[Training, ...]
+
+
+def load_plan(path: Path | str) -> Plan:
+    """Read and check a plan.
+
+    Args:
+        path: A YAML file, or a folder that holds ``ablation.yaml``.
+
+    Raises:
+        UserError: If the file is missing or not YAML, or a key or value is wrong; names key and file.
+    """
+    path = plan_path(path)
+    plan = check(Plan, read_mapping(path, "plan"), str(path))
+    if len(set(plan.seeds)) < len(plan.seeds):
+        raise UserError(f"{path}: seeds: one of {plan.seeds} stands twice; name each once")
+    if BASE in plan.groups:
+        raise UserError(f"{path}: groups: {BASE!r} is the variant that changes nothing; choose another name")
+    return plan
+
+
+def plan_path(path: Path | str) -> Path:
+    """Return the file of a plan that is given by its file or its folder."""
+    path = Path(path)
+    return path / "ablation.yaml" if path.is_dir() else path
+
+
+def resolve_plan(plan: Plan, source: Path | str, out: Path) -> list[Variant]:
+    """Return all variants of a plan, the base first, with checked recipes.
+
+    Identical recipes share their trainings, in the folder of the variant that is met first.
+
+    Args:
+        plan: What `load_plan` returned.
+        source: The plan's file or folder.
+        out: Folder of the runs; variants that start from others name them by its absolute path.
+
+    Raises:
+        UserError: If a recipe is wrong, variants start from each other in a circle or from none, or one
+            changes the images; names file and variant.
+    """
+    resolver = _Resolver(plan, plan_path(source), out.absolute())
+    return [resolver.resolve(name) for name in resolver.changes]
+
+
+def choose_variants(variants: Sequence[Variant], only: Sequence[str]) -> list[Variant]:
+    """Return the base and the variants of some names.
+
+    Args:
+        variants: All, as `resolve_plan` returned them.
+        only: Names of groups, or ``group/name``; all variants if empty.
+
+    Raises:
+        UserError: If nothing has a name; suggests one.
+    """
+    known = {variant.name for variant in variants}
+    known |= {name.partition("/")[0] for name in known}
+    for name in only:
+        if name not in known:
+            raise UserError(f"--only {name}: no such group or variant; {suggest(name, known)}")
+    wanted = {BASE, *only}
+    return [v for v in variants if not only or {v.name, v.name.partition("/")[0]} & wanted]
+
+
+class _Resolver:
+    """Applies overrides, finds starts and shares what is the same."""
+
+    def __init__(self, plan: Plan, source: Path, out: Path) -> None:
+        self._plan, self._source, self._out = plan, source, out
+        base = load_recipe(source.parent / plan.recipe).model_dump(exclude={"search"})
+        self._tree = self._apply(base, plan.set, f"{source}: set")
+        self._data = check(DataRecipe, self._tree["data"], f"{source}: set: data")
+        self.changes: dict[str, Overrides] = {BASE: {}}
+        for group, variants in plan.groups.items():
+            self.changes |= {f"{group}/{name}": changes for name, changes in variants.items()}
+        self._found: dict[str, Variant] = {}
+        self._entered: list[str] = []
+        self._trainings: dict[str, Training] = {}  # by resolved recipe
+
+    def resolve(self, name: str) -> Variant:
+        """Return a variant; those it starts from are resolved before."""
+        if name in self._found:
+            return self._found[name]
+        if name in self._entered:
+            circle = " -> ".join([*self._entered, name])
+            raise UserError(f"{self._source}: variants start from each other: {circle}; end the circle")
+        self._entered.append(name)
+        where = f"{self._source}: {name}"
+        tree = self._apply(self._tree, self.changes[name], where)
+        start = (
+            self._resolve_start(tree["init_from"], where) if isinstance(tree.get("init_from"), dict) else None
+        )
+        trainings = tuple(
+            self._train(name, tree, place, start, where) for place in range(len(self._plan.seeds))
+        )
+        self._entered.pop()
+        return self._found.setdefault(name, Variant(name, self.changes[name], trainings))
+
+    def _apply(self, tree: dict[str, Any], changes: Overrides, where: str) -> dict[str, Any]:
+        if "seed" in changes:
+            raise UserError(f"{where}: the plan's seeds set 'seed'; leave it out")
+        changed = deepcopy(tree)
+        for key, value in changes.items():
+            set_key(changed, key, deepcopy(value), where)
+        return changed
+
+    def _resolve_start(self, value: dict[str, Any], where: str) -> Variant:
+        start = check(_Start, value, f"{where}: init_from").variant
+        if start not in self.changes:
+            raise UserError(f"{where}: init_from: no variant {start!r}; {suggest(start, self.changes)}")
+        return self.resolve(start)
+
+    def _train(
+        self, name: str, tree: dict[str, Any], place: int, start: Variant | None, where: str
+    ) -> Training:
+        """Return the training of a seed, shared where another variant has the same recipe."""
+        seed = self._plan.seeds[place]
+        before = None if start is None else start.trainings[place]
+        own = tree | {"seed": seed} | ({} if before is None else {"init_from": str(before.path)})
+        recipe = parse_recipe(own, where)
+        if isinstance(recipe, JudgeRecipe):
+            raise UserError(
+                f"{where}: a judge is no method by itself; give a recipe of an agent or a network"
+            )
+        same = {"size": self._data.size, "labels": self._data.labels}
+        if recipe.data.model_copy(update=same) != self._data:
+            raise UserError(
+                f"{where}: all variants are scored on the same images, so that only data.size and data.labels "
+                f"may differ from the base's data; got {recipe.data}, set the others under 'set'"
+            )
+        training = Training(name, seed, self._out / name / str(seed), recipe, before)
+        return self._trainings.setdefault(_identify(recipe, where), training)
+
+
+def _identify(recipe: Recipe, where: str) -> str:
+    """Return a text that is the same for recipes that mean the same: with the environment's defaults."""
+    if isinstance(recipe, AgentRecipe):
+        settings = check(
+            load_object(find_row(recipe.env.id).settings), recipe.env.kwargs, f"{where}: env.kwargs"
+        )
+        env = recipe.env.model_copy(update={"kwargs": settings.model_dump()})
+        recipe = recipe.model_copy(update={"env": env})
+    return dump_recipe(recipe)

@@ -1,0 +1,179 @@
+"""Training and scoring the runs of an ablation, several at once."""
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stderr
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import torch
+import typer
+
+from usrl.ablation.plan import Training
+from usrl.data.prompts import jittered_boxes
+from usrl.data.sample import Sample
+from usrl.devices import select_device
+from usrl.errors import UserError
+from usrl.evaluation.compare import score_lesions
+from usrl.evaluation.progress import show_progress
+from usrl.evaluation.segmenter import open_segmenter
+from usrl.evaluation.summary import Case
+from usrl.recipes import NetworkRecipe
+from usrl.runs import Run, create_run
+from usrl.training import train_run
+
+T = TypeVar("T")
+
+
+def train_all(trainings: Sequence[Training], device: str, jobs: int) -> None:
+    """Train what is not finished yet; each training begins when its start has ended.
+
+    Args:
+        trainings: In order, so that a start comes before what starts from it.
+        device: Where to train.
+        jobs: Trainings at once: 1 trains in this process, more in processes of one thread each, whose
+            progress bars and warnings go to ``<seed>.txt`` beside the run's folder.
+
+    Raises:
+        UserError: If a training fails; names variant and seed. Those that run beside it end first.
+    """
+    waiting = [training for training in trainings if not _is_trained(training)]
+    finished = len(trainings) - len(waiting)
+    if finished:
+        typer.echo(f"{finished} of {len(trainings)} runs are trained already", err=True)
+    began = time.monotonic()
+    for done, (training, seconds) in enumerate(_each(partial(_train, device), waiting, jobs), start=1):
+        left = (time.monotonic() - began) / done * (len(waiting) - done) / 60
+        typer.echo(
+            f"trained {done} of {len(waiting)}: {training.variant}, seed {training.seed}, "
+            f"in {seconds:.0f} s; about {left:.0f} min left",
+            err=True,
+        )
+
+
+def score_all(
+    trainings: Sequence[Training],
+    samples: Sequence[Sample],
+    device: str,
+    jobs: int,
+    *,
+    seed: int,
+    jitter: float,
+) -> dict[Path, list[Case]]:
+    """Score finished runs as `usrl.evaluation.compare.compare` does.
+
+    Args:
+        trainings: What was trained.
+        samples: Images with a lesion.
+        device: Where policies and networks compute.
+        jobs: Runs at once; see `train_all`.
+        seed: Seed of the boxes.
+        jitter: Of the boxes.
+
+    Returns:
+        A row per sample by the folder of each run, in the order of samples.
+    """
+    work = partial(_score, device, samples, seed, jitter)
+    return {training.path: cases for training, cases in _each(work, trainings, jobs)}
+
+
+def training_seconds(training: Training) -> float:
+    """Return the wall time of a finished training, and of those that it started from."""
+    return sum(Run(link.path, link.recipe).read_log()[-1]["seconds"] for link in training.chain())
+
+
+def _is_trained(training: Training) -> bool:
+    run, recipe = Run(training.path, training.recipe), training.recipe
+    wanted = recipe.epochs if isinstance(recipe, NetworkRecipe) else recipe.total_steps
+    rows = run.read_log()
+    return run.weights_path.is_file() and bool(rows) and rows[-1]["step"] >= wanted
+
+
+def _train(device: str, training: Training) -> float:
+    """Train a run, or go on with it; return its seconds."""
+    run = create_run(training.path, training.recipe, resume=True)
+    if not run.weights_path.is_file():
+        # The checkpoint of a training that had ended would write no weights again.
+        run.checkpoint_path.unlink(missing_ok=True)
+        run.log_path.unlink(missing_ok=True)
+    train_run(run, select_device(device), resume=True)
+    return run.read_log()[-1]["seconds"]
+
+
+def _score(
+    device: str, samples: Sequence[Sample], seed: int, jitter: float, training: Training
+) -> list[Case]:
+    methods = {training.variant: open_segmenter(str(training.path), select_device(device))}
+    prompts = {sample.name: jittered_boxes(sample, jitter, seed) for sample in samples}
+    with show_progress(len(samples)) as progress:
+        return score_lesions(methods, samples, prompts, progress)
+
+
+def _each(
+    work: Callable[[Training], T], trainings: Sequence[Training], jobs: int
+) -> Iterator[tuple[Training, T]]:
+    """Yield every training with what the work on it returned, as it ends."""
+    if jobs == 1:
+        for training in trainings:
+            try:
+                yield training, work(training)
+            except UserError as error:
+                raise _named(training, error) from None
+        return
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_use_one_thread)
+    try:
+        yield from _schedule(pool, work, trainings, jobs)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _schedule(
+    pool: ProcessPoolExecutor, work: Callable[[Training], T], trainings: Sequence[Training], jobs: int
+) -> Iterator[tuple[Training, T]]:
+    waiting, running = list(trainings), dict[Future[T], Training]()
+    while waiting or running:
+        # No more than run at once are handed over: what is in the pool's queue cannot be called back.
+        unfinished = {training.path for training in [*waiting, *running.values()]}
+        ready = [t for t in waiting if t.start is None or t.start.path not in unfinished]
+        for training in ready[: jobs - len(running)]:
+            waiting.remove(training)
+            running[pool.submit(_work_quietly, work, training)] = training
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            training = running.pop(future)
+            try:
+                yield training, future.result()
+            except UserError as error:
+                raise _named(training, error) from None
+            except BrokenProcessPool:
+                problem = "its process was ended from outside, perhaps for want of memory; lower --jobs"
+                raise _named(training, problem) from None
+
+
+def _work_quietly(work: Callable[[Training], T], training: Training) -> T:
+    """Work in a process of the pool: what it would show goes to a file, and every error is told in words."""
+    path = training.path.with_name(f"{training.path.name}.txt")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file, redirect_stderr(file):
+        try:
+            return work(training)
+        except UserError:
+            raise
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
+            raise UserError(f"{type(error).__name__}: {error}; {path} has the traceback") from None
+
+
+def _named(training: Training, problem: object) -> UserError:
+    return UserError(f"{training.variant}, seed {training.seed}: {problem}")
+
+
+def _use_one_thread() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
