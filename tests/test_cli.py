@@ -108,6 +108,21 @@ def test_train_evaluate_compare_and_segment_go_through(
     assert "is there already" in _usrl("segment", "runs/tiny", image, "--out", "masks", status=2)
 
 
+def test_several_starts_are_asked_for_in_every_command_that_segments(tmp_path: Path, image: Path) -> None:
+    shutil.copytree(Path(__file__).parents[1] / "agents" / "contour-ppo", tmp_path / "agent")
+    options = ("--data", "phantom", "--count", 12, "--seed", 3, "--device", "cpu", "--starts", 2)
+    assert "agent/evaluation-phantom-test-x2/report.html" in _usrl("evaluate", tmp_path / "agent", *options)
+    _usrl("compare", tmp_path / "agent", "otsu-box", *options, "--out", tmp_path / "both")
+    agent, otsu = json.loads((tmp_path / "both" / "results.json").read_text())["rows"]
+    assert (agent["method"], otsu["method"]) == ("agent x2", "otsu-box")
+    assert agent["aurc"] >= agent["aurc_best"]
+    assert "aurc" not in otsu
+    out = ("--starts", 2, "--box", "10,10,40,40", "--out", tmp_path / "masks")
+    _usrl("segment", tmp_path / "agent", image, *out)
+    assert 0 < json.loads((tmp_path / "masks" / "image.json").read_text())["uncertainty"] < 1
+    assert "--starts" in _usrl("segment", "otsu", image, "--starts", 0, "--out", tmp_path / "m", status=2)
+
+
 def test_test_images_that_a_run_was_trained_on_are_refused(tmp_path: Path, run: Run) -> None:
     run.split_path.write_text("".join(f"train\tphantom-{i}\n" for i in range(300)))
     data = ("--data", "phantom", "--count", 20, "--out", tmp_path / "out")
@@ -175,7 +190,7 @@ def test_learning_curves_of_runs_of_one_name_are_told_apart(run: Run, tmp_path: 
         ("epochs=many", "epochs: Input should be a valid integer, got 'many'"),
         ("data.name=bussi", "unknown dataset 'bussi': did you mean 'busi'"),
         ("network=unett", "unknown name 'unett'; did you mean 'unet'"),
-        ("kind=networks", "kind must be 'agent' or 'network', got 'networks'"),
+        ("kind=networks", "kind must be one of agent, network, judge, got 'networks'"),
         ("data.name=folder", "pass --root DIR"),
         ("epochs", "--set wants key=value, got 'epochs'"),
     ],

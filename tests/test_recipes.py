@@ -45,7 +45,7 @@ def test_text_that_looks_like_a_number_stays_text_in_quotes(tmp_path: Path) -> N
         ("total_steps: true", "total_steps: .*valid integer, got True"),
         ("kind: network\nchannels: [16]", "channels: .*at least 2"),
         ("kind: network\nlearning_rate: .nan", "learning_rate: .*greater than 0"),
-        ("kind: net", "kind must be 'agent' or 'network', got 'net'"),
+        ("kind: net", "kind must be one of agent, network, judge, got 'net'"),
         ("- a\n- b", "a recipe is a mapping of keys to values, got list"),
         ("a: [", "not valid YAML"),
         ("a: !!python/object/apply:os.system ['true']", "not valid YAML"),

@@ -20,6 +20,7 @@ from usrl.strict import check as check
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 Scalar = bool | int | float | str | None
 
 
@@ -124,8 +125,40 @@ class NetworkRecipe(Strict):
     search: dict[str, SearchRange] = Field(default_factory=dict)
 
 
-Recipe = AgentRecipe | NetworkRecipe
-_MODELS: dict[str, type[AgentRecipe] | type[NetworkRecipe]] = {"agent": AgentRecipe, "network": NetworkRecipe}
+class JudgeRecipe(Strict):
+    """How a judge is trained, and how it chooses among the candidates of an image (`usrl.judging`).
+
+    ``proposals`` is a folder that `usrl proposals` wrote for the same data, and ``refiner`` the run of an
+    agent that is prompted by boxes, or null for candidates as they are. ``levels`` are the thresholds whose
+    components are candidates. The candidate of the highest expected Dice is taken where that reaches
+    ``reject``, others beside it where theirs reaches ``accept``; ``margin`` is how much more must be
+    expected of another candidate than of a component of the network's own mask to take it instead.
+    """
+
+    kind: Literal["judge"]
+    data: DataRecipe = DataRecipe()
+    proposals: str
+    refiner: str | None = None
+    levels: list[Share] = Field([0.1, 0.2, 0.3, 0.5, 0.7, 0.9], min_length=1)
+    reject: Annotated[float, Field(ge=0, le=1)] = 0.0
+    accept: Annotated[float, Field(ge=0, le=1)] = 0.45
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.05
+    channels: list[PositiveInt] = Field([16, 32, 64, 64], min_length=1)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    epochs: PositiveInt = 5
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    learning_rate: PositiveFloat = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    seed: int = 0
+    search: dict[str, SearchRange] = Field(default_factory=dict)
+
+
+Recipe = AgentRecipe | NetworkRecipe | JudgeRecipe
+_MODELS: dict[str, type[AgentRecipe] | type[NetworkRecipe] | type[JudgeRecipe]] = {
+    "agent": AgentRecipe,
+    "network": NetworkRecipe,
+    "judge": JudgeRecipe,
+}
 
 
 class _Loader(yaml.SafeLoader):
@@ -185,7 +218,7 @@ def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
     kind = tree.get("kind", "agent")
     if kind not in _MODELS:
         raise UserError(
-            f"{source}: kind must be 'agent' or 'network', got {kind!r}; {suggest(str(kind), _MODELS)}"
+            f"{source}: kind must be one of {', '.join(_MODELS)}, got {kind!r}; {suggest(str(kind), _MODELS)}"
         )
     recipe = check(_MODELS[kind], tree, source)
     for key, searched in recipe.search.items():

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from usrl.errors import UserError
-from usrl.recipes import AgentRecipe, NetworkRecipe, Recipe, dump_recipe, load_recipe
+from usrl.recipes import AgentRecipe, JudgeRecipe, NetworkRecipe, Recipe, dump_recipe, load_recipe
 
-OneRecipe = TypeVar("OneRecipe", AgentRecipe, NetworkRecipe)
+OneRecipe = TypeVar("OneRecipe", AgentRecipe, NetworkRecipe, JudgeRecipe)
 
 _RECORDED_PACKAGES = (
     "usrl",
@@ -79,7 +79,7 @@ class Run:
         """Return the recipe where it is of one kind.
 
         Raises:
-            UserError: If it is of the other.
+            UserError: If it is of another.
         """
         if not isinstance(self.recipe, model):
             (kind,) = get_args(model.model_fields["kind"].annotation)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def train_run(run: Run, device: "torch.device", *, resume: bool = False) -> None:
-    """Train the agent or the network of a run's recipe.
+    """Train the agent, the network or the judge of a run's recipe.
 
     Each kind is imported when it is trained: a network needs no Stable-Baselines3.
 
@@ -25,6 +25,10 @@ def train_run(run: Run, device: "torch.device", *, resume: bool = False) -> None
         from usrl.baselines.training import train_network
 
         train_network(run, device, resume=resume)
+    elif run.recipe.kind == "judge":
+        from usrl.judging.training import train_judge
+
+        train_judge(run, device, resume=resume)
     else:
         from usrl.agents.training import train_agent
 

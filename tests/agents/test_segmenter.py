@@ -9,11 +9,13 @@ import torch
 from usrl.agents.segmenter import ContourSegmenter
 from usrl.agents.training import train_agent
 from usrl.data.phantom import make_phantom
-from usrl.data.prompts import bounding_box
+from usrl.data.prompts import bounding_box, start_boxes
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
+from usrl.envs.contour import ContourState, ContourTask
 from usrl.errors import UserError
-from usrl.evaluation.segmenter import Refiner
+from usrl.evaluation.segmenter import Refiner, Uncertain
 from usrl.metrics.overlap import dice
+from usrl.metrics.uncertainty import measure_spread, vote
 from usrl.recipes import AgentRecipe
 from usrl.runs import Run, create_run
 
@@ -64,6 +66,71 @@ def test_each_box_gets_a_contour_of_its_own(run: Run, sample: Sample) -> None:
     both = agent.segment(sample.image, boxes)
     apart = [agent.segment(sample.image, (box,)) for box in boxes]
     assert (both == (apart[0] | apart[1])).all()
+
+
+def test_a_single_start_gives_no_uncertainty(run: Run, sample: Sample) -> None:
+    agent, prompt = ContourSegmenter(run, CPU), (bounding_box(sample.target),)
+    mask, uncertainty = agent.segment_with_uncertainty(sample.image, prompt)
+    assert uncertainty is None
+    assert (mask == agent.segment(sample.image, prompt)).all()
+
+
+def test_several_starts_vote_and_say_how_far_they_are_apart(run: Run, sample: Sample) -> None:
+    agent, prompt = ContourSegmenter(run, CPU, starts=4), (bounding_box(sample.target),)
+    assert isinstance(agent, Uncertain)
+    assert agent.name == "run x4"
+    mask, uncertainty = agent.segment_with_uncertainty(sample.image, prompt)
+    assert uncertainty is not None
+    assert 0 < uncertainty < 0.5
+    again = agent.segment_with_uncertainty(sample.image, prompt)
+    assert (again[0] == mask).all()
+    assert again[1] == uncertainty
+    single = ContourSegmenter(run, CPU)
+    assert dice(mask, single.segment(sample.image, prompt)) > 0.7
+    assert (agent.propose(sample.image, prompt) == single.propose(sample.image, prompt)).all()
+    assert len(agent.film(sample.image, prompt, None)) == 11
+
+
+def test_starts_are_the_ellipses_in_their_boxes_on_the_image_and_its_mirror_in_turn(
+    run: Run, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stay(task: ContourTask, policy: object, state: ContourState) -> list[ContourState]:
+        assert state.index.tolist() == [0, 1, 0]
+        assert torch.equal(task.bank.images[1], task.bank.images[0].flip(-1))
+        masks = task.mask(state)
+        assert dice(masks[1].flip(-1).numpy(), masks[0].numpy()) > 0.8
+        assert dice(masks[1].numpy(), masks[0].numpy()) < 0.8
+        return [state]
+
+    monkeypatch.setattr("usrl.agents.segmenter.play", stay)
+    left = (8.0, 20.0, 40.0, 70.0)  # off the middle, so that its mirror image lies elsewhere
+    single = ContourSegmenter(run, CPU)
+    masks = [single.propose(sample.image, boxes) for boxes in start_boxes((left,), 3, sample.image.shape)]
+    mask, uncertainty = ContourSegmenter(run, CPU, starts=3).segment_with_uncertainty(sample.image, (left,))
+    assert dice(mask, vote(masks)) > 0.995
+    assert uncertainty == pytest.approx(measure_spread(masks, vote(masks)), abs=0.005)
+    assert uncertainty > 0.01
+
+
+def test_each_box_gets_contours_of_its_own(run: Run, sample: Sample) -> None:
+    agent = ContourSegmenter(run, CPU, starts=3)
+    boxes = ((10.0, 10.0, 40.0, 40.0), (60.0, 90.0, 100.0, 130.0))
+    both = agent.segment(sample.image, boxes)
+    apart = [agent.segment(sample.image, (box,)) for box in boxes]
+    assert dice(both, apart[0] | apart[1]) > 0.999
+
+
+def test_a_chain_starts_several_times_from_the_outlines(run: Run, sample: Sample) -> None:
+    chain = ContourSegmenter(run, CPU, proposer=FixedMask(sample.target), starts=3)
+    assert chain.name == "fixed+run x3"
+    mask, uncertainty = chain.segment_with_uncertainty(sample.image, None)
+    assert uncertainty is not None
+    assert 0 < uncertainty < 0.5
+    assert dice(mask, sample.target) > 0.5
+    empty = ContourSegmenter(run, CPU, proposer=FixedMask(np.zeros_like(sample.target)), starts=3)
+    mask, uncertainty = empty.segment_with_uncertainty(sample.image, None)
+    assert not mask.any()
+    assert uncertainty == 1
 
 
 def test_a_chain_refines_the_masks_of_its_network(run: Run, sample: Sample) -> None:

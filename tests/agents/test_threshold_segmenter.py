@@ -10,12 +10,13 @@ import torch
 from usrl.agents.threshold_segmenter import ORACLES, ThresholdSegmenter
 from usrl.agents.training import train_agent
 from usrl.data.phantom import make_phantom
-from usrl.data.prompts import bounding_box
+from usrl.data.prompts import bounding_box, start_boxes
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError
 from usrl.evaluation.compare import compare
 from usrl.evaluation.segmenter import Ceiling, Refiner, open_segmenter, predict
 from usrl.metrics.overlap import dice
+from usrl.metrics.uncertainty import measure_spread, vote
 from usrl.recipes import AgentRecipe, DataRecipe, EnvRecipe
 from usrl.runs import Run, create_run, save_tensors
 
@@ -76,6 +77,24 @@ def test_a_prompted_agent_thresholds_its_box(
     assert dice(mask, sample.target) > 0.6
     oracle = agent.oracle(sample.image, prompt, sample.target)
     assert dice(oracle, sample.target) >= dice(mask, sample.target)
+
+
+def test_the_masks_of_several_starts_vote(recipe: AgentRecipe, out: Path, sample: Sample) -> None:
+    run = make_run(recipe, out)
+    single, several = ThresholdSegmenter(run, CPU), ThresholdSegmenter(run, CPU, starts=3)
+    prompt = ((10.0, 10.0, 40.0, 40.0), (60.0, 90.0, 100.0, 130.0))
+    masks = [single.segment(sample.image, boxes) for boxes in start_boxes(prompt, 3, sample.image.shape)]
+    mask, uncertainty = several.segment_with_uncertainty(sample.image, prompt)
+    assert several.name == "run x3"
+    assert (mask == vote(masks)).all()
+    assert uncertainty == measure_spread(masks, mask) > 0
+    assert single.segment_with_uncertainty(sample.image, prompt)[1] is None
+
+
+def test_an_agent_of_whole_images_starts_once(recipe: AgentRecipe, out: Path, sample: Sample) -> None:
+    agent = ThresholdSegmenter(make_run(recipe, out, roi="image"), CPU, starts=3)
+    assert agent.name == "run"
+    assert agent.segment_with_uncertainty(sample.image, None)[1] is None
 
 
 def test_a_trained_agent_moves_its_thresholds(recipe: AgentRecipe, out: Path, sample: Sample) -> None:

@@ -9,12 +9,13 @@ import torch
 from usrl.baselines.prompted import PromptedNetworkSegmenter, draw_inputs, predict_boxes, show_boxes
 from usrl.baselines.proposals import write_proposals
 from usrl.baselines.training import fit_network
-from usrl.data.prompts import bounding_box
+from usrl.data.prompts import bounding_box, start_boxes
 from usrl.data.sample import Sample
 from usrl.errors import UserError
 from usrl.evaluation.segmenter import open_segmenter
 from usrl.geometry.boxes import boxes_of_masks
 from usrl.metrics.overlap import dice
+from usrl.metrics.uncertainty import measure_softness
 from usrl.recipes import DataRecipe, NetworkRecipe
 from usrl.runs import Run, create_run
 
@@ -69,6 +70,20 @@ def test_each_box_is_a_pass_of_its_own_and_masks_are_united(trained: Run) -> Non
     assert (both == (apart[0] | apart[1])).all()
     assert both.shape == image.shape
     assert both.dtype == np.bool_
+
+
+def test_probabilities_of_several_starts_are_averaged(trained: Run) -> None:
+    single, several = PromptedNetworkSegmenter(trained, CPU), PromptedNetworkSegmenter(trained, CPU, 3)
+    sample = two_disks(201)
+    prompt = (bounding_box(sample.target),)
+    maps = [single.probability(sample.image, boxes) for boxes in start_boxes(prompt, 3, sample.image.shape)]
+    mean = several.probability(sample.image, prompt)
+    np.testing.assert_allclose(mean, np.mean(maps, axis=0), atol=1e-5)
+    assert several.name == f"{trained.path.name} x3"
+    for network, probability in ((single, maps[0]), (several, mean)):
+        mask, uncertainty = network.segment_with_uncertainty(sample.image, prompt)
+        assert (mask == network.segment(sample.image, prompt)).all()
+        assert uncertainty == measure_softness(probability, mask)
 
 
 def test_it_is_a_segmenter_of_the_prompted_track_opened_by_its_run(trained: Run) -> None:

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from usrl.baselines import proposals
-from usrl.baselines.proposals import check_split, read_proposals, write_proposals
+from usrl.baselines.proposals import check_split, read_probabilities, read_proposals, write_proposals
 from usrl.data.catalogue import load_split, load_train_and_val
-from usrl.data.sample import BoolMask, GrayImage, Sample
+from usrl.data.sample import GrayImage, Sample
 from usrl.errors import UserError
 from usrl.recipes import DataRecipe, NetworkRecipe
 from usrl.runs import Run
@@ -26,13 +26,10 @@ class _Recorder:
         self.number = int(run.path.name.split("-")[0]) - 1
 
     def probability(self, image: GrayImage) -> np.ndarray:
-        """Two of three folds say yes everywhere, the third says no."""
-        return np.full(image.shape, 0.1 if self.number == 0 else 0.9, np.float32)
-
-    def segment(self, image: GrayImage) -> BoolMask:
-        mask = np.zeros(image.shape, np.bool_)
-        mask[self.number] = True
-        return mask
+        """Two of three folds say yes everywhere, the third says no; a row of pixels tells who was asked."""
+        levels = np.full(image.shape, 0.1 if self.number == 0 else 0.9, np.float32)
+        levels[self.number] = 0.6
+        return levels
 
 
 @pytest.fixture
@@ -53,10 +50,12 @@ def test_each_training_image_gets_the_mask_of_the_network_that_did_not_see_it(
 ) -> None:
     write_proposals(RECIPE, tmp_path / "out", 3, CPU)
     train, val = (load_split("phantom", None, part, count=20) for part in ("train", "val"))
-    for sample, mask in zip(train, read_proposals(tmp_path / "out", train), strict=True):
-        fold = int(np.flatnonzero(mask.any(axis=1))[0])
+    for sample, levels in zip(train, read_probabilities(tmp_path / "out", train), strict=True):
+        fold = int(np.flatnonzero(np.isclose(levels[:, 0], 0.6))[0])
         assert sample.name not in seen[fold]
         assert all(sample.name in names for other, names in seen.items() if other != fold)
+    for levels in read_probabilities(tmp_path / "out", val):
+        np.testing.assert_allclose(levels[5], (0.1 + 0.9 + 0.9) / 3, atol=1 / 255)
     assert all(mask.all() for mask in read_proposals(tmp_path / "out", val))
     test = load_split("phantom", None, "test", count=20)
     with pytest.raises(UserError, match=f"{test[0].name}.png is missing"):
@@ -102,5 +101,5 @@ def test_proposals_of_more_labels_than_the_agents_are_refused(
 ) -> None:
     write_proposals(RECIPE, tmp_path / "out", 2, CPU)
     load_train_and_val(RECIPE.data.model_copy(update={"labels": 0.5}), tmp_path / "split.tsv")
-    with pytest.raises(UserError, match="is another split than the agent's; write proposals for its data"):
+    with pytest.raises(UserError, match="is another split than the run's; write proposals for its data"):
         check_split(tmp_path / "out", tmp_path / "split.tsv")

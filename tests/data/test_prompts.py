@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from usrl.data.prompts import bounding_box, check_prompt, jittered_boxes, parse_box
+from usrl.data.prompts import (
+    START_JITTER,
+    bounding_box,
+    check_prompt,
+    jittered_boxes,
+    name_starts,
+    parse_box,
+    start_boxes,
+)
 from usrl.data.sample import Sample
 from usrl.errors import UserError
 
@@ -119,3 +127,29 @@ def test_box_is_read_from_text():
 def test_text_that_is_no_box_is_refused(text):
     with pytest.raises(UserError, match="a box is x0,y0,x1,y1"):
         parse_box(text)
+
+
+def test_starts_begin_with_the_boxes_as_given_and_stay_near_them():
+    prompt = ((20.0, 10.0, 50.0, 30.0), (100.0, 100.0, 140.0, 120.0))
+    first, *others = start_boxes(prompt, 200, (200, 200))
+    assert first == prompt
+    moves = np.abs(np.array(others) - np.array(prompt)) / [[30, 20, 30, 20], [40, 20, 40, 20]]
+    assert moves.max() <= START_JITTER
+    assert (moves.max(axis=0) > 0.9 * START_JITTER).all()
+
+
+def test_starts_depend_on_the_box_and_their_number_only():
+    one, two = (20.0, 10.0, 50.0, 30.0), (100.0, 100.0, 140.0, 120.0)
+    few, many = start_boxes((one,), 3, (200, 200)), start_boxes((two, one), 5, (200, 200))
+    assert [boxes[0] for boxes in few] == [boxes[1] for boxes in many[:3]]
+    same = tuple(np.float64(side) for side in one)
+    assert start_boxes((same,), 3, (200, 200))[2] == few[2]
+
+
+def test_boxes_of_starts_stay_in_the_image():
+    for prompt in start_boxes(((-0.5, -0.5, 40.0, 30.0),), 50, (30, 40)):
+        check_prompt(prompt, (30, 40))
+
+
+def test_a_method_of_several_starts_says_so():
+    assert (name_starts("agent", 1), name_starts("agent", 8)) == ("agent", "agent x8")

@@ -8,6 +8,7 @@ from skimage.draw import disk
 from usrl.baselines.classical import ProposalEllipse
 from usrl.data.sample import Sample
 from usrl.evaluation.overlay import overlay
+from usrl.metrics.overlap import dice
 
 
 def make_sample(index: int, *, has_lesion: bool = True, spacing_mm=None, name: str | None = None) -> Sample:
@@ -32,6 +33,21 @@ class Darkness:
         assert prompt is None, "the boxes are drawn from the reference"
         self._misses -= 1
         return np.zeros(image.shape, bool) if self._misses >= 0 else image < 90
+
+
+class Doubter(Darkness):
+    """A method that is the less sure of an image, the worse its mask is."""
+
+    def __init__(self, targets) -> None:
+        super().__init__("doubter")
+        self._targets = targets
+
+    def segment(self, image, prompt):
+        raise AssertionError("the mask comes with its uncertainty; asking for it alone computes it twice")
+
+    def segment_with_uncertainty(self, image, prompt):
+        mask = image < 90 - image[0, 0] // 3
+        return mask, 1 - dice(mask, self._targets[image.tobytes()])
 
 
 class ShrinkingAgent:
@@ -59,12 +75,19 @@ class ShrinkingAgent:
 @pytest.fixture
 def toy():
     """Tiny samples, and segmenters whose results can be foreseen."""
-    return SimpleNamespace(make_sample=make_sample, Darkness=Darkness, ShrinkingAgent=ShrinkingAgent)
+    return SimpleNamespace(
+        make_sample=make_sample, Darkness=Darkness, Doubter=Doubter, ShrinkingAgent=ShrinkingAgent
+    )
 
 
 @pytest.fixture
 def samples():
     return [make_sample(index) for index in range(6)]
+
+
+@pytest.fixture
+def doubter(samples):
+    return Doubter({sample.image.tobytes(): sample.target for sample in samples})
 
 
 @pytest.fixture

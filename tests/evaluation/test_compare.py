@@ -138,6 +138,22 @@ def test_a_mask_on_an_image_without_lesion_is_a_false_detection(toy, samples, tm
     assert results["negatives"][0]["false_detection_share"] == 1.0
 
 
+def test_uncertainties_are_recorded_and_scored_where_a_method_gives_them(toy, doubter, samples, tmp_path):
+    results = compare([doubter, toy.Darkness()], samples, tmp_path / "out", dataset="toy", split="test")
+    cases = read_cases(tmp_path / "out" / "cases.csv")
+    for case in cases:
+        expected = f"{1 - float(case['dice'])}" if case["method"] == "doubter" else ""
+        assert case["uncertainty"] == expected
+    doubted, sure = results["rows"]
+    assert set(doubted) == ROW_KEYS | {"aurc", "aurc_best"}
+    assert set(sure) == ROW_KEYS
+    # Uncertainties that are the risks give the perfect order.
+    risks = np.sort([1 - float(case["dice"]) for case in cases if case["method"] == "doubter"])
+    expected = np.mean(np.cumsum(risks) / np.arange(1, len(risks) + 1))
+    assert doubted["aurc"] == doubted["aurc_best"] == pytest.approx(expected)
+    assert 0 < doubted["aurc"] < 1 - doubted["dice"]
+
+
 def test_two_runs_of_one_seed_agree(methods, samples, tmp_path):
     first, second = (
         compare([ProposalEllipse()], samples, tmp_path / name, dataset="toy", split="test", seed=seed)

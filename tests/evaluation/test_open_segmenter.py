@@ -22,8 +22,8 @@ def stand_ins(monkeypatch, tmp_path):
             self.name, self.device = run.path.name, device
 
     class Agent:
-        def __init__(self, run, device, proposer=None):
-            self.name, self.device, self.proposer = run.path.name, device, proposer
+        def __init__(self, run, device, proposer=None, starts=1):
+            self.name, self.device, self.proposer, self.starts = run.path.name, device, proposer, starts
             self.track = "prompted" if proposer is None else "automatic"
 
     monkeypatch.setattr("usrl.evaluation.segmenter.NetworkSegmenter", Network)
@@ -47,7 +47,7 @@ def test_runs_open_by_the_kind_of_their_recipe(stand_ins, tmp_path):
 
 def test_the_environment_of_an_agent_chooses_its_segmenter(stand_ins, monkeypatch, tmp_path):
     class Thresholds:
-        def __init__(self, run, device, proposer=None):
+        def __init__(self, run, device, proposer=None, starts=1):
             self.name, self.proposer = run.path.name, proposer
 
     monkeypatch.setattr("usrl.agents.threshold_segmenter.ThresholdSegmenter", Thresholds)
@@ -68,6 +68,20 @@ def test_a_chain_gives_the_agent_a_proposer(stand_ins, tmp_path):
     assert isinstance(agent, stand_ins[1])
     assert isinstance(agent.proposer, stand_ins[0])
     assert agent.track == "automatic"
+
+
+def test_agents_and_prompted_networks_get_the_starts_and_others_keep_theirs(stand_ins, monkeypatch, tmp_path):
+    class Prompted:
+        def __init__(self, run, device, starts=1):
+            self.name, self.starts = run.path.name, starts
+
+    monkeypatch.setattr("usrl.evaluation.segmenter.PromptedNetworkSegmenter", Prompted)
+    recipe = NetworkRecipe(kind="network", prompt="crop")
+    create_run(tmp_path / "boxed", recipe).weights_path.write_bytes(b"")
+    specs = [tmp_path / "agent", f"{tmp_path / 'net'}+{tmp_path / 'agent'}", tmp_path / "boxed"]
+    assert [open_segmenter(str(spec), CPU, starts=4).starts for spec in specs] == [4, 4, 4]
+    assert open_segmenter("otsu", CPU, starts=4).name == "otsu"
+    assert isinstance(open_segmenter(str(tmp_path / "net"), CPU, starts=4), stand_ins[0])
 
 
 def test_an_automatic_classical_method_can_propose(stand_ins, tmp_path):

@@ -77,12 +77,23 @@ def test_pictures_decode_and_the_episode_is_animated(page):
     assert len(pictures) == 1 + 1 + 1 + 7 * 3
 
 
+def test_risk_over_coverage_is_drawn_for_methods_with_uncertainties(toy, doubter, tmp_path, samples):
+    page = write(tmp_path, [doubter, toy.Darkness()], samples)
+    section = page.split("<h2>Risk over coverage</h2>")[1].split("<h2>")[0]
+    assert section.count("data:image/png") == 1
+    assert section.count("<tr>") == 2
+    assert "doubter" in section
+    assert "darkness" not in section
+    assert Outline(page).open == []
+
+
 def test_sections_without_content_are_left_out(toy, tmp_path, samples):
     page = write(tmp_path, [toy.Darkness()], samples)
     for heading in (
         "Paired tests",
         "Learning curves",
         "Images without lesion",
+        "Risk over coverage",
         "An episode",
         "Prompted</h3>",
     ):

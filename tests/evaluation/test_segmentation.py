@@ -33,6 +33,13 @@ def test_mask_overlay_and_measurements_are_written(toy, image_path, tmp_path):
     assert cv2.imread(str(tmp_path / "out" / "scan_overlay.png")).shape == (48, 64, 3)
 
 
+def test_the_uncertainty_is_recorded_where_it_is_known(toy, doubter, samples, image_path, tmp_path):
+    result = segment_file(doubter, image_path, None, tmp_path / "out")
+    assert 0 < result["uncertainty"] < 1
+    assert json.loads((tmp_path / "out" / "scan.json").read_text())["uncertainty"] == result["uncertainty"]
+    assert "uncertainty" not in segment_file(toy.Darkness(), image_path, None, tmp_path / "other")
+
+
 def test_boxes_of_a_prompted_method_are_recorded(toy, image_path, tmp_path):
     boxes = jittered_boxes(toy.make_sample(0))
     result = segment_file(toy.ShrinkingAgent(), image_path, boxes, tmp_path / "out", spacing_mm=(0.1, 0.1))

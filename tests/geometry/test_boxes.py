@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from usrl.geometry.boxes import boxes_of_masks, grow, move_sides, paint_boxes, return_samples, sample_boxes
+from usrl.geometry.boxes import (
+    boxes_of_masks,
+    follow_boxes,
+    grow,
+    move_sides,
+    paint_boxes,
+    return_samples,
+    sample_boxes,
+)
+from usrl.geometry.polygon import ellipse_in_box
 
 
 def mask_of(rows: slice, columns: slice, size: int = 20) -> torch.Tensor:
@@ -26,6 +35,13 @@ def test_sides_move_by_shares_of_the_extent() -> None:
     moved = move_sides(box, torch.tensor([[-0.1, 0.2, 0.3, 0.0]]))
     assert moved[0].tolist() == pytest.approx([-1, 14, 13, 30])
     assert grow(box, 0.5)[0].tolist() == pytest.approx([-5, 0, 15, 40])
+
+
+def test_points_follow_their_box() -> None:
+    boxes = torch.tensor([[0.0, 10.0, 10.0, 30.0], [3.0, 4.0, 9.0, 8.0]])
+    moved = torch.tensor([[-1.0, 14.0, 13.0, 30.0], [30.0, 40.0, 33.0, 48.0]])
+    followed = follow_boxes(ellipse_in_box(boxes, 16), boxes, moved)
+    assert torch.allclose(followed, ellipse_in_box(moved, 16), atol=1e-4)
 
 
 def test_paint_covers_pixels_by_the_share_inside() -> None:

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from usrl.geometry.area import signed_area
+from usrl.geometry.area import rasterise, signed_area
 from usrl.geometry.polygon import (
     displace,
     edge_lengths,
     ellipse_in_box,
     is_simple,
+    mirror_polygons,
     outward_normals,
     polygon_of_mask,
     respace,
@@ -28,6 +29,22 @@ def test_ellipse_fills_its_box_in_positive_orientation() -> None:
     assert vertices.amin(dim=1).tolist()[0] == pytest.approx([10, 20], abs=1e-3)
     assert vertices.amax(dim=1).tolist()[0] == pytest.approx([50, 40], abs=1e-3)
     assert float(signed_area(vertices)) == pytest.approx(math.pi * 20 * 10, rel=1e-3)
+
+
+def test_a_mirrored_ellipse_is_that_of_the_mirrored_box() -> None:
+    mirrored = mirror_polygons(ellipse_in_box(torch.tensor([[10.0, 20.0, 50.0, 40.0]]), 64), 100)
+    assert torch.allclose(mirrored, ellipse_in_box(torch.tensor([[49.0, 20.0, 89.0, 40.0]]), 64), atol=1e-3)
+
+
+def test_mirroring_mirrors_masks_and_keeps_the_orientation() -> None:
+    triangle = torch.tensor([[[7.3, 2.2], [12.6, 11.9], [1.1, 8.4]]])
+    mirrored = mirror_polygons(triangle, 16)
+    assert float(signed_area(mirrored)) == pytest.approx(float(signed_area(triangle)))
+    assert float(signed_area(triangle)) > 0
+    assert (rasterise(mirrored, 16, 16).flip(-1) == rasterise(triangle, 16, 16)).all()
+    assert mirrored[0, 0].tolist() == pytest.approx([15 - 1.1, 8.4])
+    again = mirror_polygons(mirrored, 16)[0]
+    assert torch.allclose(again, triangle[0].roll(-1, 0))
 
 
 def test_normals_of_a_circle_point_away_from_its_centre() -> None:

@@ -1,4 +1,9 @@
-"""A trained contour agent as a segmenter, prompted by boxes or started from a network's masks."""
+"""A trained contour agent as a segmenter, prompted by boxes or started from a network's masks.
+
+It may start several times on an image: from the given boxes (or the outlines of the masks), and from others
+whose sides have moved, every second time on the mirrored image. All starts are one batch, and the masks that
+they end with vote.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +19,15 @@ from usrl.agents.rollout import play
 from usrl.data.bank import MIN_AREA_PX, Bank
 from usrl.data.components import best_overlap, split_components
 from usrl.data.letterbox import Letterbox
-from usrl.data.prompts import check_prompt
+from usrl.data.prompts import bounding_box, check_prompt, name_starts, start_boxes
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
 from usrl.envs.contour import ContourState, ContourTask
 from usrl.envs.rendering import draw_contour_step
 from usrl.errors import UserError
 from usrl.geometry.area import rasterise
-from usrl.geometry.polygon import ellipse_in_box, polygon_of_mask
+from usrl.geometry.boxes import follow_boxes
+from usrl.geometry.polygon import ellipse_in_box, mirror_polygons, polygon_of_mask
+from usrl.metrics.uncertainty import measure_spread, vote
 from usrl.recipes import AgentRecipe
 from usrl.registry import build_task
 from usrl.runs import Run
@@ -33,6 +40,7 @@ class _Start:
     Attributes:
         letterbox: From native to working pixels.
         image: Working image, uint8, (S, S).
+        boxes: Of the contours, native pixels.
         vertices: One contour per box or component, (B, N, 2), working pixels.
         masks: The same as native masks, each (H, W).
         untouched: What is too small for a contour, native, (H, W); it stays as it is.
@@ -40,6 +48,7 @@ class _Start:
 
     letterbox: Letterbox
     image: GrayImage
+    boxes: Prompt
     vertices: Tensor
     masks: list[BoolMask]
     untouched: BoolMask
@@ -52,28 +61,49 @@ class ContourSegmenter:
         run: A run of an agent's recipe with weights.
         device: Where environment and policy compute.
         proposer: An automatic segmenter whose masks are refined; boxes are needed if None.
+        starts: How often to start on an image.
 
     Raises:
         UserError: If the recipe is not of a contour agent, or its weights are unusable.
     """
 
-    def __init__(self, run: Run, device: torch.device, proposer: Any = None) -> None:
+    def __init__(self, run: Run, device: torch.device, proposer: Any = None, starts: int = 1) -> None:
         self._recipe = run.recipe_as(AgentRecipe)
         self._device = device
         self._proposer = proposer
-        own = run.path.resolve().name
+        self._starts = starts
+        own = name_starts(run.path.resolve().name, starts)
         self.name = own if proposer is None else f"{proposer.name}+{own}"
         self.track: Track = "prompted" if proposer is None else "automatic"
         # The spaces depend on the recipe alone: a blank image stands in for a bank.
         blank = np.zeros((self._recipe.data.size,) * 2, np.uint8)
-        task = self._task(blank, [blank.astype(bool)])
+        task = self._task([blank], [blank.astype(bool)])
         self._vertices = task.settings.vertices
         self._policy = load_policy(run.weights_path, self._recipe, task, device)
 
     def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
         """Return the refined mask, bool, (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
+        return self.segment_with_uncertainty(image, prompt)[0]
+
+    def segment_with_uncertainty(
+        self, image: GrayImage, prompt: Prompt | None
+    ) -> tuple[BoolMask, float | None]:
+        """Return the refined mask, bool, (H, W), and the spread of the starts; None where there is one."""
         start = self._start(image, prompt)
-        return self._native_mask(start, self._play(start)[-1].vertices) if start.masks else start.untouched
+        masks = [start.untouched]
+        if start.masks:
+            views = self._views(start)  # (E, B, N, 2)
+            ends = self._play(start, views)[-1].vertices.view(views.shape)
+            masks = [self._native_mask(start, vertices) for vertices in self._mirror_odd(ends)]
+        united = vote(masks)
+        return united, None if self._starts == 1 else measure_spread(masks, united)
+
+    def segment_each(self, image: GrayImage, prompt: Prompt | None) -> list[BoolMask]:
+        """Return the refined mask of each box or component from its first start, bool, (H, W)."""
+        start = self._start(image, prompt)
+        if not start.masks:
+            return []
+        return self._native_masks(start.letterbox, self._play(start, start.vertices[None])[-1].vertices)
 
     def propose(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
         """Return the mask that the refinement starts from, bool, (H, W)."""
@@ -92,7 +122,7 @@ class ContourSegmenter:
         vertices = start.vertices.clone()
         if taught:
             targets = [start.letterbox.target(c) for c in components if c is not None]
-            task = self._task(start.image, targets)
+            task = self._task([start.image] * len(targets), targets)
             state = task.begin(torch.arange(len(taught), device=self._device), start.vertices[taught])
             for _ in range(task.horizon):
                 state, _ = task.step(state, task.oracle_action(state))
@@ -102,13 +132,13 @@ class ContourSegmenter:
     def film(
         self, image: GrayImage, prompt: Prompt | None, target: BoolMask | None
     ) -> list[NDArray[np.uint8]]:
-        """Return one picture per step of the refinement, uint8, (h, w, 3), proposal first."""
+        """Return one picture per step of the first start, uint8, (h, w, 3), proposal first."""
         start = self._start(image, prompt)
         if not start.masks:
             raise UserError("there is no contour to film: the proposal is empty; choose another image")
         working = None if target is None else start.letterbox.target(target)
         proposal = start.vertices.cpu().numpy()
-        states = self._play(start)
+        states = self._play(start, start.vertices[None])
         return [
             draw_contour_step(
                 start.image, working, proposal, state.vertices.cpu().numpy(), f"step {step}/{len(states) - 1}"
@@ -119,38 +149,52 @@ class ContourSegmenter:
     def _start(self, image: GrayImage, prompt: Prompt | None) -> _Start:
         letterbox = Letterbox.fit((image.shape[0], image.shape[1]), self._recipe.data.size)
         if self._proposer is None:
-            boxes = np.array(check_prompt(prompt, image.shape), np.float32).reshape(-1, 2, 2)
-            corners = torch.from_numpy(letterbox.points_to_working(boxes)).reshape(-1, 4)
-            contours, untouched = ellipse_in_box(corners, self._vertices), np.zeros(image.shape, bool)
+            boxes, untouched = check_prompt(prompt, image.shape), np.zeros(image.shape, bool)
+            contours = ellipse_in_box(_corners(letterbox, boxes), self._vertices)
         else:
-            contours, untouched = self._outlines(letterbox, self._proposer.segment(image, prompt))
+            contours, boxes, untouched = self._outlines(letterbox, self._proposer.segment(image, prompt))
         vertices = contours.to(self._device)
         masks = self._native_masks(letterbox, vertices)
-        return _Start(letterbox, letterbox.image(image), vertices, masks, untouched)
+        return _Start(letterbox, letterbox.image(image), boxes, vertices, masks, untouched)
 
-    def _outlines(self, letterbox: Letterbox, mask: BoolMask) -> tuple[Tensor, BoolMask]:
-        """Return contours of a native mask's components, (B, N, 2), and what is too small for one."""
-        outlines, untouched = [], np.zeros(mask.shape, bool)
+    def _outlines(self, letterbox: Letterbox, mask: BoolMask) -> tuple[Tensor, Prompt, BoolMask]:
+        """Return contours of a native mask's components, (B, N, 2), their boxes, and what is too small."""
+        outlines, boxes, untouched = [], [], np.zeros(mask.shape, bool)
         for component in split_components(mask):
             working = letterbox.target(component)
             if working.sum() < MIN_AREA_PX:
                 untouched |= component
             else:
                 outlines.append(polygon_of_mask(working, self._vertices))
+                boxes.append(bounding_box(component))
         contours = np.stack(outlines) if outlines else np.zeros((0, self._vertices, 2), np.float32)
-        return torch.from_numpy(contours), untouched
+        return torch.from_numpy(contours), tuple(boxes), untouched
 
-    def _play(self, start: _Start) -> Sequence[ContourState]:
-        targets = [np.zeros(start.image.shape, bool)]
-        task = self._task(start.image, targets)
-        index = torch.zeros(len(start.masks), dtype=torch.int64, device=self._device)
-        return play(task, self._policy, task.begin(index, start.vertices))
+    def _views(self, start: _Start) -> Tensor:
+        """Return the contours of every start, (E, B, N, 2), those of odd number on the mirrored image."""
+        prompts = start_boxes(start.boxes, self._starts, start.letterbox.native_shape)
+        first, *others = (_corners(start.letterbox, prompt).to(self._device) for prompt in prompts)
+        moved = [follow_boxes(start.vertices, first, boxes) for boxes in others]
+        return self._mirror_odd(torch.stack([start.vertices, *moved]))
 
-    def _task(self, image: GrayImage, targets: list[BoolMask]) -> ContourTask:
-        """Return a task over one image with some targets; blank ones where only the policy acts."""
-        images = torch.from_numpy(np.stack([image] * len(targets)))
-        names = ("image",) * len(targets)
-        bank = Bank(images, torch.from_numpy(np.stack(targets)), None, names, tuple(range(len(targets))))
+    def _mirror_odd(self, contours: Tensor) -> Tensor:
+        """Return contours (E, B, N, 2), every second start mirrored: there and back."""
+        size = self._recipe.data.size
+        return torch.stack([mirror_polygons(c, size) if e % 2 else c for e, c in enumerate(contours)])
+
+    def _play(self, start: _Start, views: Tensor) -> Sequence[ContourState]:
+        """Return the states of one batch of episodes from contours (E, B, N, 2) as `_views` gives them."""
+        images = [start.image, start.image[:, ::-1]][: len(views)]
+        task = self._task(images, [np.zeros(start.image.shape, bool)] * len(images))
+        image = torch.arange(len(views), device=self._device) % 2
+        index = image.repeat_interleave(views.shape[1])
+        return play(task, self._policy, task.begin(index, views.flatten(0, 1)))
+
+    def _task(self, images: list[GrayImage], targets: list[BoolMask]) -> ContourTask:
+        """Return a task over images with a target each; blank ones where only the policy acts."""
+        stacked = torch.from_numpy(np.stack(images))
+        names = ("image",) * len(images)
+        bank = Bank(stacked, torch.from_numpy(np.stack(targets)), None, names, tuple(range(len(targets))))
         # The segmenter brings its own contours, so that the recipe's proposals are not asked for.
         settings = dict(self._recipe.env.kwargs) | {"proposal": "box"}
         horizon = self._recipe.env.max_episode_steps
@@ -168,3 +212,9 @@ class ContourSegmenter:
 
     def _native_mask(self, start: _Start, vertices: Tensor) -> BoolMask:
         return np.logical_or.reduce([start.untouched, *self._native_masks(start.letterbox, vertices)])
+
+
+def _corners(letterbox: Letterbox, boxes: Prompt) -> Tensor:
+    """Return native boxes in working pixels, float32, (B, 4)."""
+    points = np.array(boxes, np.float32).reshape(-1, 2, 2)
+    return torch.from_numpy(letterbox.points_to_working(points)).reshape(-1, 4)

@@ -14,11 +14,12 @@ from usrl.baselines.classical import draw_ellipse
 from usrl.data.bank import Bank
 from usrl.data.components import best_overlap, split_components
 from usrl.data.letterbox import Letterbox
-from usrl.data.prompts import bounding_box, check_prompt
+from usrl.data.prompts import bounding_box, check_prompt, name_starts, start_boxes
 from usrl.data.sample import BoolMask, Box, GrayImage, Prompt, Track
 from usrl.envs.threshold import ThresholdState, ThresholdTask
 from usrl.envs.threshold_cases import ThresholdSettings
 from usrl.errors import UserError
+from usrl.metrics.uncertainty import measure_spread, vote
 from usrl.recipes import AgentRecipe, DataRecipe, check
 from usrl.registry import find_row
 from usrl.runs import Run
@@ -44,12 +45,17 @@ class _Scene:
 
     def native_mask(self, state: ThresholdState) -> BoolMask:
         """Return the union of the regions' masks, bool, (H, W)."""
+        return self.native_masks(state, 1)[0]
+
+    def native_masks(self, state: ThresholdState, starts: int) -> list[BoolMask]:
+        """Return the union of each start's masks, bool, (H, W); all starts have equally many regions."""
         shape = self.letterbox.native_shape
-        united = np.zeros(shape, np.bool_)
-        for region, mask in zip(self.task.cases.regions, self.task.mask(state).cpu().numpy(), strict=True):
+        united = [np.zeros(shape, np.bool_) for _ in range(starts)]
+        masks, regions = self.task.mask(state).cpu().numpy(), self.task.cases.regions
+        for row, (region, mask) in enumerate(zip(regions, masks, strict=True)):
             corners = self.letterbox.points_to_native(np.reshape(region.box, (2, 2))).ravel()
             x0, y0, x1, y1 = (float(side) for side in corners)
-            united |= place_mask(mask, (x0, y0, x1, y1), shape)
+            united[row * starts // len(masks)] |= place_mask(mask, (x0, y0, x1, y1), shape)
         return united
 
     def best_mask(self) -> BoolMask:
@@ -104,13 +110,15 @@ class ThresholdSegmenter:
         run: A run of a threshold agent's recipe with weights.
         device: Where environment and policy compute.
         proposer: An automatic segmenter whose components give the boxes.
+        starts: How often to start on an image, from boxes near the given ones; the masks vote. An agent of
+            whole images starts once.
 
     Raises:
         UserError: If the recipe is not of a threshold agent, it takes no boxes and has a proposer, or its
             weights are unusable.
     """
 
-    def __init__(self, run: Run, device: torch.device, proposer: Any = None) -> None:
+    def __init__(self, run: Run, device: torch.device, proposer: Any = None, starts: int = 1) -> None:
         recipe = run.recipe_as(AgentRecipe)
         settings = check(ThresholdSettings, dict(recipe.env.kwargs), recipe.env.id)
         self._lens = _Lens(settings, recipe.env.max_episode_steps, recipe.data.size, device)
@@ -118,7 +126,8 @@ class ThresholdSegmenter:
         if proposer is not None and not self._takes_boxes:
             raise UserError(f"{run.path} thresholds whole images and starts from no masks; name it alone")
         self._proposer = proposer
-        own = run.path.resolve().name
+        self._starts = starts if self._takes_boxes else 1
+        own = name_starts(run.path.resolve().name, self._starts)
         self.name = own if proposer is None else f"{proposer.name}+{own}"
         self.track: Track = "prompted" if self._takes_boxes and proposer is None else "automatic"
         # The spaces depend on the recipe alone: a blank image and any box stand in for a bank.
@@ -128,8 +137,18 @@ class ThresholdSegmenter:
 
     def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
         """Return the mask that the agent ends with, bool, (H, W)."""
-        boxes = self._boxes(image, prompt)
-        return self._end(image, boxes) if boxes is None or boxes else np.zeros(image.shape, np.bool_)
+        return self.segment_with_uncertainty(image, prompt)[0]
+
+    def segment_with_uncertainty(
+        self, image: GrayImage, prompt: Prompt | None
+    ) -> tuple[BoolMask, float | None]:
+        """Return the mask, bool, (H, W), and the spread of the starts; None where there is one."""
+        boxes, masks = self._boxes(image, prompt), [np.zeros(image.shape, np.bool_)]
+        if boxes is None or boxes:
+            scene = self._lens.open(image, self._start_boxes(boxes, image.shape))
+            masks = scene.native_masks(self._play(scene)[-1], self._starts)
+        united = vote(masks)
+        return united, None if self._starts == 1 else measure_spread(masks, united)
 
     def propose(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
         """Return the mask of the first thresholds, Otsu's of each region, bool, (H, W)."""
@@ -156,9 +175,11 @@ class ThresholdSegmenter:
         scene = self._lens.open(image, boxes, target)
         return [scene.task.render(state, 0) for state in self._play(scene)]
 
-    def _end(self, image: GrayImage, boxes: Sequence[Box] | None) -> BoolMask:
-        scene = self._lens.open(image, boxes)
-        return scene.native_mask(self._play(scene)[-1])
+    def _start_boxes(self, boxes: Sequence[Box] | None, shape: tuple[int, ...]) -> list[Box] | None:
+        """Return the boxes of all starts, one start after the other; None for the whole image."""
+        if boxes is None:
+            return None
+        return [box for start in start_boxes(tuple(boxes), self._starts, shape) for box in start]
 
     def _play(self, scene: _Scene) -> list[ThresholdState]:
         return play(scene.task, self._policy, scene.start())

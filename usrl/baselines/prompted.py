@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from usrl.baselines.networks import build_network
 from usrl.baselines.segmenter import as_input, infer
 from usrl.data.letterbox import Letterbox
-from usrl.data.prompts import check_prompt, jittered_boxes
+from usrl.data.prompts import check_prompt, jittered_boxes, name_starts, start_boxes
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError
 from usrl.geometry.boxes import boxes_of_masks, grow, move_sides, paint_boxes, return_samples, sample_boxes
 from usrl.metrics.overlap import dice
+from usrl.metrics.uncertainty import measure_softness
 from usrl.recipes import NetworkRecipe
 from usrl.runs import Run, load_weights
 
@@ -146,20 +147,21 @@ class PromptedNetworkSegmenter:
 
     track: Track = "prompted"
 
-    def __init__(self, run: Run, device: torch.device) -> None:
+    def __init__(self, run: Run, device: torch.device, starts: int = 1) -> None:
         """Load a network.
 
         Args:
             run: A run of a network recipe with a prompt, with weights.
             device: Where the network computes.
+            starts: How many boxes to show for each that is given: probabilities are averaged over them.
 
         Raises:
             UserError: If the recipe has no prompt, or the weights are unusable.
         """
         if not isinstance(run.recipe, NetworkRecipe) or run.recipe.prompt == "none":
             raise UserError(f"{run.path}: wanted a network's recipe with a prompt, got one without")
-        self.name = run.path.resolve().name
-        self._recipe, self._device = run.recipe, device
+        self.name = name_starts(run.path.resolve().name, starts)
+        self._recipe, self._device, self._starts = run.recipe, device, starts
         network = build_network(run.recipe)
         load_weights(run.weights_path, network)
         self._network = network.to(device).eval()
@@ -169,6 +171,13 @@ class PromptedNetworkSegmenter:
         return self.probability(image, prompt) > 0.5
 
     def probability(self, image: GrayImage, prompt: Prompt | None) -> NDArray[np.float32]:
-        """Return the largest probability that any of the boxes gives, float32, (H, W)."""
-        boxes = check_prompt(prompt, image.shape)
-        return predict_boxes(self._network, self._recipe, [image], [boxes], self._device)[0]
+        """Return the largest probability of any box, mean over the starts, float32, (H, W)."""
+        prompts = start_boxes(check_prompt(prompt, image.shape), self._starts, image.shape)
+        maps = predict_boxes(self._network, self._recipe, [image] * len(prompts), prompts, self._device)
+        return np.asarray(np.mean(maps, axis=0), np.float32)
+
+    def segment_with_uncertainty(self, image: GrayImage, prompt: Prompt | None) -> tuple[BoolMask, float]:
+        """Return the united masks of the boxes, bool, (H, W), and how soft their probability is."""
+        probability = self.probability(image, prompt)
+        mask = probability > 0.5
+        return mask, measure_softness(probability, mask)

@@ -1,16 +1,17 @@
-"""Masks for an agent to start from, of images that their network did not see."""
+"""Probabilities of lesion for an agent to start from, of images that their network did not see."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from usrl.baselines.segmenter import NetworkSegmenter
 from usrl.baselines.training import fit_network
 from usrl.data.catalogue import load_train_and_val
-from usrl.data.files import read_mask
+from usrl.data.files import read_gray
 from usrl.data.sample import BoolMask, Sample
 from usrl.data.splits import folds as make_folds
 from usrl.errors import UserError
@@ -23,16 +24,17 @@ _SPLIT = "split.tsv"
 def write_proposals(
     recipe: NetworkRecipe, out: Path, folds: int, device: torch.device, *, resume: bool = False
 ) -> None:
-    """Train a network per fold and write masks of training and validation images.
+    """Train a network per fold and write the probability of lesion of training and validation images.
 
-    A training image gets the mask of the one network that was not trained on its fold: networks are far
+    A training image gets that of the one network that was not trained on its fold: networks are far
     better on images they were trained on, and an agent that starts there learns nothing that helps on
-    new ones. A validation image gets the mean of all networks' probabilities, cut at one half; each
-    network's best epoch is chosen by it, as in any training. Test images are not touched.
+    new ones. A validation image gets the mean of all networks; each network's best epoch is chosen by it,
+    as in any training. Test images are not touched.
 
     Args:
         recipe: The network and its data set.
-        out: Folder to write: ``<name>.png`` per image, ``split.tsv``, and a run per fold in ``folds/``.
+        out: Folder to write: ``<name>.png`` per image, 255 for certain, ``split.tsv``, and a run per
+            fold in ``folds/``.
         folds: Number of folds of the training images, by group.
         device: Where to train.
         resume: Go on where an earlier call with the same arguments stopped.
@@ -57,38 +59,43 @@ def write_proposals(
         fit_network(run, kept, val, device, resume=resume)
         network = NetworkSegmenter(run, device)
         for index in held_out:
-            _write(out, train[index], network.segment(train[index].image))
+            _write(out, train[index], network.probability(train[index].image))
         for share, sample in zip(shares, val, strict=True):
             share += network.probability(sample.image) / folds
     for share, sample in zip(shares, val, strict=True):
-        _write(out, sample, share > 0.5)
+        _write(out, sample, share)
 
 
 def read_proposals(folder: Path, samples: Sequence[Sample]) -> list[BoolMask]:
-    """Read the masks that `write_proposals` wrote.
+    """Return where the probabilities that `write_proposals` wrote are above one half.
 
     Args:
-        folder: Where they are.
+        folder: Where they are; masks with 255 inside do as well.
         samples: The images that need one.
 
     Returns:
         One mask per sample, bool, shape (H, W).
 
     Raises:
-        UserError: If the mask of a sample is missing or of another size than its image.
+        UserError: If the picture of a sample is missing or of another size than its image.
     """
+    return [probability > 0.5 for probability in read_probabilities(folder, samples)]
+
+
+def read_probabilities(folder: Path, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
+    """Return the probabilities that `write_proposals` wrote, float32, shape (H, W); see `read_proposals`."""
     return [_read(_path(folder, sample), sample) for sample in samples]
 
 
 def check_split(folder: Path, split_path: Path) -> None:
-    """Check that proposals are of the split that an agent is trained on.
+    """Check that proposals are of the split that a run is trained on.
 
-    The networks of another split have learned from other labels: from more than the agent is to have, or
+    The networks of another split have learned from other labels: from more than it is to have, or
     from the images that it is validated by.
 
     Args:
         folder: What `write_proposals` wrote; masks from elsewhere, without a split, are not checked.
-        split_path: The agent's ``split.tsv``.
+        split_path: The run's ``split.tsv``.
 
     Raises:
         UserError: If the splits differ.
@@ -96,30 +103,30 @@ def check_split(folder: Path, split_path: Path) -> None:
     path = folder / _SPLIT
     if path.is_file() and path.read_text(encoding="utf-8") != split_path.read_text(encoding="utf-8"):
         raise UserError(
-            f"{path} is another split than the agent's; write proposals for its data, split_seed and labels"
+            f"{path} is another split than the run's; write proposals for its data, split_seed and labels"
         )
 
 
-def _read(path: Path, sample: Sample) -> BoolMask:
+def _read(path: Path, sample: Sample) -> NDArray[np.float32]:
     if not path.is_file():
         raise UserError(
             f"{path} is missing: every image of the split needs a proposal; write them with "
             "`usrl proposals` for the same data, split_seed and labels"
         )
-    mask = read_mask(path)
-    if mask.shape != sample.image.shape:
-        raise UserError(f"{path} is {mask.shape} and its image {sample.image.shape}; write proposals again")
-    return mask
+    levels = read_gray(path)
+    if levels.shape != sample.image.shape:
+        raise UserError(f"{path} is {levels.shape} and its image {sample.image.shape}; write proposals again")
+    return (levels / 255).astype(np.float32)
 
 
 def _path(folder: Path, sample: Sample) -> Path:
     return folder / f"{sample.name}.png"
 
 
-def _write(folder: Path, sample: Sample, mask: BoolMask) -> None:
+def _write(folder: Path, sample: Sample, probability: NDArray[np.float32]) -> None:
     path = _path(folder, sample)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(mask.astype(np.uint8) * 255).save(path)
+    Image.fromarray(np.rint(255 * probability).astype(np.uint8)).save(path)
 
 
 def _make(folder: Path) -> None:

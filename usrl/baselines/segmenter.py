@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from usrl.baselines.networks import build_network
 from usrl.data.letterbox import Letterbox
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
+from usrl.metrics.uncertainty import measure_softness
 from usrl.recipes import NetworkRecipe
 from usrl.runs import Run, load_weights
 
@@ -37,6 +38,14 @@ class NetworkSegmenter:
     def segment(self, image: GrayImage, prompt: Prompt | None = None) -> BoolMask:
         """Return where the probability exceeds one half, bool, shape (H, W); the prompt is ignored."""
         return self.probability(image) > 0.5
+
+    def segment_with_uncertainty(
+        self, image: GrayImage, prompt: Prompt | None = None
+    ) -> tuple[BoolMask, float]:
+        """Return the mask, bool, shape (H, W), and how soft its probability is."""
+        probability = self.probability(image)
+        mask = probability > 0.5
+        return mask, measure_softness(probability, mask)
 
     def probability(self, image: GrayImage) -> NDArray[np.float32]:
         """Return the probability of lesion, float32, shape (H, W), of an image uint8, shape (H, W)."""

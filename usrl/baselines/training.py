@@ -19,6 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from usrl.baselines.networks import build_network
 from usrl.baselines.prompted import PromptedValidation, draw_inputs
+from usrl.baselines.schedule import epoch_seed, rate_factor, seeded
 from usrl.baselines.segmenter import autocast, predict
 from usrl.data.augment import Augmentation
 from usrl.data.bank import Bank
@@ -39,7 +40,6 @@ from usrl.runs import (
 )
 
 _PARTS = ("network", "average")
-_WARM_UP = 0.1
 
 
 def train_network(run: Run, device: torch.device, *, resume: bool = False) -> None:
@@ -120,7 +120,7 @@ class _State:
 
 
 def _start(recipe: NetworkRecipe, device: torch.device) -> _State:
-    with _seeded(recipe.seed, 0, device):
+    with seeded(recipe.seed, 0, device):
         network = build_network(recipe).to(device)
     optimizer = AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     return _State(network, copy.deepcopy(network), optimizer)
@@ -155,15 +155,15 @@ def _train_epoch(state: _State, bank: Bank, recipe: NetworkRecipe, tick: "_Tick"
     device = bank.device
     # An image without lesion has no Dice of its own; in that of the batch its false positives count.
     loss_of = DiceCELoss(sigmoid=True, batch=recipe.negatives)
-    rng = torch.Generator(device).manual_seed(_epoch_seed(recipe.seed, state.epoch))
+    rng = torch.Generator(device).manual_seed(epoch_seed(recipe.seed, state.epoch))
     batches = torch.randperm(len(bank), generator=rng, device=device).split(recipe.batch_size)
     total = torch.zeros((), device=device)
     state.network.train()
-    with _seeded(recipe.seed, state.epoch, device):
+    with seeded(recipe.seed, state.epoch, device):
         for step, rows in enumerate(batches):
             progress = (state.epoch - 1 + step / len(batches)) / recipe.epochs
             for group in state.optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * _rate(progress)
+                group["lr"] = recipe.learning_rate * rate_factor(progress)
             drawn = Augmentation.draw(recipe.augment, len(rows), rng)
             images, masks = drawn.apply(bank.images[rows], bank.targets[rows])  # (B, S, S)
             inputs, masks = draw_inputs(recipe, images, masks, rng)  # (B, C, s, s), (B, s, s)
@@ -191,13 +191,6 @@ def _update_average(state: _State, decay: float, step: int) -> None:
         mean.lerp_(value, share) if mean.is_floating_point() else mean.copy_(value)
 
 
-def _rate(progress: float) -> float:
-    """Return the factor of the learning rate: a linear rise, then half a cosine down to zero."""
-    if progress < _WARM_UP:
-        return 0.01 + 0.99 * progress / _WARM_UP
-    return 0.5 * (1 + math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP)))
-
-
 class _Validation:
     """Mean Dice at native resolution over the images that have a lesion."""
 
@@ -217,18 +210,6 @@ class _Validation:
             letterbox = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), self._recipe.data.size)
             scores.append(dice(letterbox.to_native(probability) > 0.5, sample.target))
         return float(np.mean(scores))
-
-
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-
-
-@contextmanager
-def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators, which initialise layers and drop units, and restore them after."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(_epoch_seed(seed, epoch))
-        yield
 
 
 class _Rate(ProgressColumn):

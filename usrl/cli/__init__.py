@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from usrl.cli.data import data_app
-from usrl.cli.options import Device, Method
+from usrl.cli.options import Device, Method, Starts
 from usrl.cli.reports import compare, evaluate
 from usrl.cli.training import proposals, train, tune
 from usrl.errors import UserError
@@ -67,6 +67,7 @@ def segment(
         str | None, typer.Option(metavar="ROW,COLUMN", help="Pixel size in mm; areas are in px without.")
     ] = None,
     device: Device = "auto",
+    starts: Starts = 1,
 ) -> None:
     """Segment images: a mask, an overlay and a JSON with area and perimeter for each."""
     from usrl.data.prompts import parse_box
@@ -76,7 +77,7 @@ def segment(
 
     prompt = tuple(parse_box(text) for text in box or ()) or None
     spacing = _parse_spacing(spacing_mm) if spacing_mm else None
-    segmenter = open_segmenter(run, select_device(device))
+    segmenter = open_segmenter(run, select_device(device), starts)
     for row in segment_files(segmenter, images, prompt, out, spacing):
         figures = [f"{key} {value:g}" for key, value in row.items() if key.startswith(("area", "perimeter"))]
         typer.echo(f"{row['image']}: {', '.join(figures)}")

@@ -19,11 +19,13 @@ from usrl.cli.options import (
     Seed,
     Split,
     SplitSeed,
+    Starts,
 )
 from usrl.errors import UserError
 
 if TYPE_CHECKING:
     from usrl.data.sample import Sample
+    from usrl.evaluation.segmenter import Segmenter
     from usrl.recipes import DataRecipe
     from usrl.runs import Run
 
@@ -40,12 +42,14 @@ def evaluate(
     count: Count = 200,
     seed: Seed = 0,
     jitter: Jitter = 0.2,
+    starts: Starts = 1,
 ) -> None:
     """Score one run on a split and write a report."""
     if out is None and not Path(run).is_dir():
         raise UserError(f"{run} is no folder to write into; give the report's folder with --out DIR")
+    name = f"evaluation-{data}-{split}" + (f"-x{starts}" if starts > 1 else "")
     chosen = _data(data, root, split_seed, labels, count, seed)
-    _report([run], chosen, split, out or Path(run) / f"evaluation-{data}-{split}", device, jitter)
+    _report([run], _open([run], device, starts), chosen, split, out or Path(run) / name, jitter)
 
 
 def compare(
@@ -60,23 +64,34 @@ def compare(
     count: Count = 200,
     seed: Seed = 0,
     jitter: Jitter = 0.2,
+    starts: Starts = 1,
 ) -> None:
     """Score several methods on the same images and write a report."""
     chosen = _data(data, root, split_seed, labels, count, seed)
-    _report(methods, chosen, split, out, device, jitter)
+    _report(methods, _open(methods, device, starts), chosen, split, out, jitter)
+
+
+def _open(methods: Sequence[str], device: str, starts: int) -> "list[Segmenter]":
+    from usrl.evaluation.segmenter import open_segmenter
+    from usrl.runs import select_device
+
+    where = select_device(device)
+    return [open_segmenter(method, where, starts) for method in methods]
 
 
 def _report(
-    methods: Sequence[str], data: "DataRecipe", split: str, out: Path, device: str, jitter: float
+    methods: Sequence[str],
+    segmenters: "Sequence[Segmenter]",
+    data: "DataRecipe",
+    split: str,
+    out: Path,
+    jitter: float,
 ) -> None:
     from usrl.data.catalogue import load_split
     from usrl.evaluation.compare import compare as compare_segmenters
-    from usrl.evaluation.segmenter import open_segmenter
     from usrl.evaluation.tables import print_results
-    from usrl.runs import open_run, select_device
+    from usrl.runs import open_run
 
-    where = select_device(device)
-    segmenters = [open_segmenter(method, where) for method in methods]
     samples = load_split(
         data.name, data.root, split, data.split_seed, count=data.count, seed=data.seed, labels=data.labels
     )

@@ -18,7 +18,7 @@ def train(
     device: Device = "auto",
     resume: Resume = False,
 ) -> None:
-    """Train the agent or the network of a recipe."""
+    """Train the agent, the network or the judge of a recipe."""
     from usrl.recipes import load_recipe, without_search
 
     loaded = load_recipe(recipe, overrides or ())  # a slip in the recipe is told before torch is imported

@@ -19,6 +19,8 @@ MIN_COMPONENT_PX = 16
 """Smaller components of a target are stray marks, not lesions that a reader would box."""
 MIN_SIDE_PX = 4.0
 """No box gets narrower than this."""
+START_JITTER = 0.1
+"""Largest move of a side between a box and those of further starts, as a share of the box."""
 
 
 def jittered_boxes(sample: Sample, jitter: float = 0.2, seed: int = 0) -> Prompt:
@@ -47,13 +49,39 @@ def jittered_boxes(sample: Sample, jitter: float = 0.2, seed: int = 0) -> Prompt
         raise UserError(f"{sample.name}: a box needs a lesion, and the target is empty; leave the image out")
     sizes = [int(component.sum()) for component in components]
     least = min(MIN_COMPONENT_PX, max(sizes))
-    digest = hashlib.sha256(f"{seed}/{sample.name}".encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+    rng = _draw_from(f"{seed}/{sample.name}")
     return tuple(
         _move_sides(bounding_box(component), rng.uniform(-jitter, jitter, 4), sample.target.shape)
         for component, size in zip(components, sizes, strict=True)
         if size >= least
     )
+
+
+def start_boxes(prompt: Prompt, starts: int, shape: tuple[int, ...]) -> tuple[Prompt, ...]:
+    """Return the boxes that a method starts from when it starts several times on an image.
+
+    The first start has the boxes as they are. In each further one their sides move as in
+    `jittered_boxes`, by up to `START_JITTER`. The draw depends on the box and the number of the start only,
+    so that every method gets the same boxes.
+
+    Args:
+        prompt: Boxes in native px.
+        starts: How often, at least 1.
+        shape: (H, W) of the image.
+    """
+
+    def move(box: Box, number: int) -> Box:
+        text = ",".join(f"{float(side)!r}" for side in box)  # the same for 3, 3.0 and NumPy's 3.0
+        shares = _draw_from(f"{number}/{text}").uniform(-START_JITTER, START_JITTER, 4)
+        return _move_sides(box, shares, shape)
+
+    others = (tuple(move(box, number) for box in prompt) for number in range(1, starts))
+    return prompt, *others
+
+
+def name_starts(name: str, starts: int) -> str:
+    """Return the name of a method that starts several times, such as ``"agent x8"``."""
+    return name if starts == 1 else f"{name} x{starts}"
 
 
 def bounding_box(mask: BoolMask) -> Box:
@@ -112,6 +140,11 @@ def parse_box(text: str) -> Box:
     except ValueError:
         raise UserError(f"a box is x0,y0,x1,y1 in pixels, got {text!r}; for example 40,60,180,170") from None
     return x0, y0, x1, y1
+
+
+def _draw_from(text: str) -> np.random.Generator:
+    """Return a generator that is the same for the same text, on every machine."""
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
 
 
 def _move_sides(box: Box, shares: NDArray[np.float64], shape: tuple[int, ...]) -> Box:

@@ -20,7 +20,7 @@ from usrl.errors import UserError
 from usrl.evaluation.progress import ImageProgress, show_progress
 from usrl.evaluation.report import write_report
 from usrl.evaluation.scoring import NSD_TOLERANCE, score_case
-from usrl.evaluation.segmenter import Refiner, Segmenter, predict
+from usrl.evaluation.segmenter import Refiner, Segmenter, predict_with_uncertainty
 from usrl.evaluation.summary import (
     Case,
     Comparison,
@@ -143,11 +143,13 @@ def _score_lesions(
         for sample in samples:
             # Only a prompted method sees the boxes: they are drawn from the reference.
             prompt = prompts[sample.name] if method.track == "prompted" else None
-            pred, seconds = _segment(name, method, sample, prompt)
+            pred, uncertainty, seconds = _segment(name, method, sample, prompt)
             scores = score_case(pred, sample.target, sample.spacing_mm if has_spacing else None)
             labels = {"case": sample.name, "group": sample.group, "source": sample.source}
             labels |= {"method": name, "track": method.track}
             row = labels | {"missed": int(not pred.any())} | scores
+            if uncertainty is not None:
+                row["uncertainty"] = uncertainty
             if isinstance(method, Refiner):
                 row |= _score_refinement(method, sample.image, prompt, sample.target)
             cases.append(row | {"seconds": seconds})
@@ -171,7 +173,7 @@ def _score_negatives(
     for name, method in methods.items():
         progress.start(f"{name}, no lesion")
         for sample in samples:
-            pred, seconds = _segment(name, method, sample, None)
+            pred, _, seconds = _segment(name, method, sample, None)
             row: Case = {"case": sample.name, "group": sample.group, "source": sample.source, "method": name}
             row |= {"false_detection": int(pred.any()), "area_px": int(pred.sum()), "seconds": seconds}
             cases.append(row)
@@ -179,16 +181,19 @@ def _score_negatives(
     return cases
 
 
-def _segment(name: str, method: Segmenter, sample: Sample, prompt: Prompt | None) -> tuple[BoolMask, float]:
+def _segment(
+    name: str, method: Segmenter, sample: Sample, prompt: Prompt | None
+) -> tuple[BoolMask, float | None, float]:
+    """Return mask, uncertainty and seconds of a method."""
     start = time.perf_counter()
-    pred = predict(method, sample, prompt)
+    pred, uncertainty = predict_with_uncertainty(method, sample, prompt)
     seconds = time.perf_counter() - start
     if pred.shape != sample.image.shape or pred.dtype != bool:
         raise UserError(
             f"{name} gave a mask of {pred.dtype} {pred.shape} for {sample.name}; "
             f"a segmenter returns bool of the image's shape {sample.image.shape}"
         )
-    return pred, seconds
+    return pred, uncertainty, seconds
 
 
 def _describe(samples: Sequence[Sample]) -> dict[str, Any]:

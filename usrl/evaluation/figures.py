@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from usrl.evaluation.overlay import Picture
+from usrl.evaluation.selective import RiskCoverage
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 _MARKERS = "osD^vPX"
@@ -75,6 +76,24 @@ def plot_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
         )
     axes.set(xlabel="training time [min]", ylabel="validation Dice", ylim=(None, 1.0))
     axes.set_xlim(left=0)
+    axes.legend(frameon=False, loc="best")
+    return _save(figure)
+
+
+def plot_risk(risks: Mapping[str, tuple[RiskCoverage, RiskCoverage]]) -> str:
+    """Return risk over coverage, in each method's own order (solid) and in the perfect one, as a data URI.
+
+    Args:
+        risks: Both curves by method.
+    """
+    figure, axes = _make_figure(3.4)
+    for row, (name, (own, perfect)) in enumerate(risks.items()):
+        color = _COLORS[row % len(_COLORS)]
+        axes.plot(own.coverage, own.risk, label=_shorten(name), color=color, linewidth=1.6)
+        axes.plot(perfect.coverage, perfect.risk, color=color, linewidth=1.0, linestyle="dashed")
+        axes.axhline(own.risk[-1], color=color, linewidth=1.0, linestyle="dotted")
+    axes.set(xlabel="coverage (share of images kept)", ylabel="risk (mean 1 - Dice)", xlim=(0, 1))
+    axes.set_ylim(bottom=0)
     axes.legend(frameon=False, loc="best")
     return _save(figure)
 

@@ -9,7 +9,7 @@ from usrl.data.prompts import bounding_box
 from usrl.data.sample import BoolMask, GrayImage, Prompt
 from usrl.evaluation.figures import encode_film, encode_picture
 from usrl.evaluation.overlay import STYLES, Picture, fit_scale, overlay
-from usrl.evaluation.segmenter import Refiner, predict
+from usrl.evaluation.segmenter import Filmed, Refiner, predict
 from usrl.evaluation.summary import Comparison
 from usrl.metrics.overlap import dice
 
@@ -101,7 +101,7 @@ def show_films(comparison: Comparison) -> str:
     """Return the section of one animated episode per agent; empty where there is none."""
     figures = []
     for method, segmenter in comparison.methods.items():
-        if isinstance(segmenter, Refiner):
+        if isinstance(segmenter, Filmed):
             scores = comparison.scores(method)
             name = sorted(scores, key=scores.__getitem__, reverse=True)[len(scores) // 2]
             prompt = comparison.prompts[name] if segmenter.track == "prompted" else None

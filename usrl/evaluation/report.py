@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from usrl.evaluation.figures import plot_curves, plot_dice
+from usrl.evaluation.figures import plot_curves, plot_dice, plot_risk
 from usrl.evaluation.gallery import show_films, show_own_cases, show_shared_cases
 from usrl.evaluation.stylesheet import CSS
 from usrl.evaluation.summary import TRACKS, Comparison
@@ -24,7 +24,7 @@ def write_report(path: Path, comparison: Comparison) -> None:
     """
     title = f"Segmentation of {comparison.results['dataset']}, {comparison.results['split']}"
     sections = (
-        _head, _tables, _tests, _distribution, show_shared_cases,
+        _head, _tables, _tests, _distribution, _risk, show_shared_cases,
         show_own_cases, _curves, show_films, _negatives, _notes,
     )  # fmt: skip
     body = "".join(section(comparison) for section in sections)
@@ -132,6 +132,24 @@ def _distribution(comparison: Comparison) -> str:
     )
 
 
+def _risk(comparison: Comparison) -> str:
+    risks = comparison.risks()
+    if not risks:
+        return ""
+    body = (
+        [escape(name), *(f"{area:.4f}" for area in (own.area, perfect.area, float(own.risk[-1])))]
+        for name, (own, perfect) in risks.items()
+    )
+    table = _format_table(("method", "AURC", "perfect order", "random order"), body)
+    return (
+        "<h2>Risk over coverage</h2><p>The mean 1 &minus; Dice of the images that a method is surest of, "
+        "from one image to all: solid in the order of its uncertainties, dashed in the perfect order, dotted "
+        "in a random one. AURC is the area under the curve, less is better. An uncertainty is worth what it "
+        "takes off the area of the random order.</p>"
+        f'<img class=plot alt="Risk over coverage" src="{plot_risk(risks)}">{table}'
+    )
+
+
 def _curves(comparison: Comparison) -> str:
     curves = {
         name: [row for row in rows if "seconds" in row and "val_dice" in row]
@@ -177,6 +195,8 @@ def _notes(comparison: Comparison) -> str:
         "NSD": f"share of both boundaries within {results['nsd_tolerance']:g} {unit} of each other.",
         "initial Dice": "of the proposal that an agent starts from.",
         "worsened": "share of images where an agent ends below its proposal.",
+        "uncertainty": "in cases.csv: of an agent 1 minus the mean Dice of the masks of several starts with "
+        "the one they vote for; of a network 1 minus the soft Dice of its probability with its mask.",
         "oracle Dice": "what the teacher, who sees the reference, reaches from the same proposal.",
     }
     items = "".join(f"<dt>{term}</dt><dd>{meaning}</dd>" for term, meaning in terms.items())

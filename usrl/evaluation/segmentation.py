@@ -15,7 +15,7 @@ from usrl.data.sample import BoolMask, Prompt
 from usrl.errors import UserError
 from usrl.evaluation.overlay import overlay
 from usrl.evaluation.progress import show_progress
-from usrl.evaluation.segmenter import Refiner, Segmenter
+from usrl.evaluation.segmenter import Refiner, Segmenter, segment_with_uncertainty
 from usrl.metrics.size import measure_area, measure_perimeter
 from usrl.metrics.surface import Spacing
 from usrl.runs import write_atomically
@@ -68,8 +68,8 @@ def segment_file(
         spacing_mm: (row, column) pixel size in mm; None where unknown.
 
     Returns:
-        What the JSON holds: image, size, method, boxes, measurements (see `measure_mask`) and the names of
-        the files.
+        What the JSON holds: image, size, method, boxes, measurements (see `measure_mask`), the uncertainty
+        where the method gives one, and the names of the files.
 
     Raises:
         UserError: If the image cannot be read, the prompt does not fit it, a file of that name is there
@@ -78,7 +78,7 @@ def segment_file(
     path, out = Path(path), Path(out)
     mask_path, overlay_path, json_path = _check_free(path, out)
     image = read_gray(path)
-    mask = segmenter.segment(image, prompt)
+    mask, uncertainty = segment_with_uncertainty(segmenter, image, prompt)
     masks = {"proposal": segmenter.propose(image, prompt)} if isinstance(segmenter, Refiner) else {}
     boxes = prompt if segmenter.track == "prompted" else None
     result = {
@@ -88,6 +88,7 @@ def segment_file(
         "method": segmenter.name,
         "boxes": [list(box) for box in boxes or ()],
         **measure_mask(mask, spacing_mm),
+        **({} if uncertainty is None else {"uncertainty": uncertainty}),
         "mask": mask_path.name,
         "overlay": overlay_path.name,
     }

@@ -13,7 +13,8 @@ from usrl.baselines.prompted import PromptedNetworkSegmenter
 from usrl.baselines.segmenter import NetworkSegmenter
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError, suggest
-from usrl.recipes import AgentRecipe
+from usrl.judging.segmenter import JudgedSegmenter
+from usrl.recipes import AgentRecipe, JudgeRecipe, NetworkRecipe
 from usrl.registry import find_row, load_object
 from usrl.runs import Run, open_run
 
@@ -52,13 +53,18 @@ class Segmenter(Protocol):
 
 @runtime_checkable
 class Refiner(Segmenter, Protocol):
-    """A segmenter that starts from a proposal and improves it step by step: an agent."""
+    """A segmenter that improves a proposal: an agent, or a judge."""
 
     def propose(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
         """Return the mask that the refinement starts from, bool, shape (H, W)."""
 
     def oracle(self, image: GrayImage, prompt: Prompt | None, target: BoolMask) -> BoolMask:
-        """Return the mask that the teacher reaches from the same proposal, bool, shape (H, W)."""
+        """Return the best mask that it could have made of the proposal, bool, shape (H, W)."""
+
+
+@runtime_checkable
+class Filmed(Refiner, Protocol):
+    """A refiner that works step by step: an agent."""
 
     def film(
         self, image: GrayImage, prompt: Prompt | None, target: BoolMask | None
@@ -74,21 +80,54 @@ class Ceiling(Segmenter, Protocol):
         """Return the best mask, bool, shape (H, W)."""
 
 
+@runtime_checkable
+class Uncertain(Segmenter, Protocol):
+    """A segmenter that says how little it agrees with itself on an image."""
+
+    def segment_with_uncertainty(
+        self, image: GrayImage, prompt: Prompt | None
+    ) -> tuple[BoolMask, float | None]:
+        """Return the mask that `segment` gives, bool, shape (H, W), and its uncertainty.
+
+        The uncertainty lies in [0, 1]; None where there is nothing to measure it by, as with the single
+        start of an agent.
+        """
+
+
 def predict(segmenter: Segmenter, sample: Sample, prompt: Prompt | None) -> BoolMask:
     """Return a method's mask of a sample, bool, shape (H, W); of a ceiling, its best."""
+    return predict_with_uncertainty(segmenter, sample, prompt)[0]
+
+
+def predict_with_uncertainty(
+    segmenter: Segmenter, sample: Sample, prompt: Prompt | None
+) -> tuple[BoolMask, float | None]:
+    """Return what `predict` does, and its uncertainty; None where the method gives none."""
     if isinstance(segmenter, Ceiling):
-        return segmenter.reach(sample.image, prompt, sample.target)
-    return segmenter.segment(sample.image, prompt)
+        return segmenter.reach(sample.image, prompt, sample.target), None
+    return segment_with_uncertainty(segmenter, sample.image, prompt)
 
 
-def open_segmenter(spec: str, device: torch.device) -> Segmenter:
+def segment_with_uncertainty(
+    segmenter: Segmenter, image: GrayImage, prompt: Prompt | None
+) -> tuple[BoolMask, float | None]:
+    """Return a method's mask of an image, bool, (H, W), and its uncertainty; None where it gives none."""
+    if isinstance(segmenter, Uncertain):
+        return segmenter.segment_with_uncertainty(image, prompt)
+    return segmenter.segment(image, prompt), None
+
+
+def open_segmenter(spec: str, device: torch.device, starts: int = 1) -> Segmenter:
     """Return the segmenter that a command line names.
 
     Args:
         spec: The name of a classical method (`usrl.baselines.classical.CLASSICAL`) or of a ceiling
             (`usrl.agents.threshold_segmenter.ORACLES`), the path of a run, or ``FIRST+RUN``: an agent's
-            run that starts from the masks of an automatic method or a network's run instead of boxes.
+            run that starts from the masks of an automatic method or a network's run instead of boxes, or
+            a judge's that chooses among what a network's probabilities may mean.
         device: Where networks and policies compute.
+        starts: How often agents and prompted networks start on an image, from boxes near the given ones.
+            Methods that start from no box, and classical ones, keep their one start; so does FIRST.
 
     Raises:
         UserError: If there is neither such a method nor such a run, or a chain does not fit together.
@@ -99,31 +138,34 @@ def open_segmenter(spec: str, device: torch.device) -> Segmenter:
         return ORACLES[spec]
     if not Path(spec).exists() and "+" in spec:
         first, _, second = spec.rpartition("+")
-        return _open_run(second, device, proposer=open_segmenter(first, device))
+        return _open_run(second, device, starts, proposer=open_segmenter(first, device))
     if not Path(spec).exists() and "/" not in spec:
         raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, [*CLASSICAL, *ORACLES])}")
-    return _open_run(spec, device)
+    return _open_run(spec, device, starts)
 
 
-def _open_run(path: str, device: torch.device, proposer: Segmenter | None = None) -> Segmenter:
+def _open_run(path: str, device: torch.device, starts: int, proposer: Segmenter | None = None) -> Segmenter:
     run = open_run(path)
-    if proposer is None:
-        if run.recipe.kind == "agent":
-            return _open_agent(run, device, None)
-        return (NetworkSegmenter if run.recipe.prompt == "none" else PromptedNetworkSegmenter)(run, device)
-    if run.recipe.kind != "agent":
-        raise UserError(
-            f"{path} is a network's run; in FIRST+RUN the second must be an agent's, swap the two"
-        )
-    if proposer.track != "automatic":
+    if isinstance(run.recipe, NetworkRecipe):
+        if proposer is not None:
+            raise UserError(
+                f"{path} is a network's run; in FIRST+RUN the second must be an agent's or a judge's; "
+                "swap the two"
+            )
+        if run.recipe.prompt == "none":
+            return NetworkSegmenter(run, device)
+        return PromptedNetworkSegmenter(run, device, starts)
+    if proposer is not None and proposer.track != "automatic":
         raise UserError(
             f"{proposer.name} needs boxes itself; an agent takes proposals from automatic methods"
         )
-    return _open_agent(run, device, proposer)
+    if isinstance(run.recipe, JudgeRecipe):
+        return JudgedSegmenter(run, device, proposer)
+    return _open_agent(run, device, starts, proposer)
 
 
-def _open_agent(run: Run, device: torch.device, proposer: Segmenter | None) -> Segmenter:
+def _open_agent(run: Run, device: torch.device, starts: int, proposer: Segmenter | None) -> Segmenter:
     """Return the segmenter of an agent's run, which follows from its environment."""
     row = find_row(run.recipe_as(AgentRecipe).env.id)
-    segmenter: Segmenter = load_object(row.segmenter)(run, device, proposer=proposer)
+    segmenter: Segmenter = load_object(row.segmenter)(run, device, proposer=proposer, starts=starts)
     return segmenter

@@ -9,12 +9,13 @@ import numpy as np
 
 from usrl.data.sample import Prompt, Sample, Track
 from usrl.evaluation.segmenter import Segmenter
+from usrl.evaluation.selective import RiskCoverage, perfect_order, risk_coverage
 from usrl.evaluation.statistics import adjust_holm, bootstrap_mean, mean_by_group, paired_wilcoxon
 
 Case = dict[str, Any]
 """One method on one image: the row of ``cases.csv``."""
 TRACKS: tuple[Track, ...] = ("prompted", "automatic")
-NOT_AVERAGED = frozenset({"case", "group", "source", "method", "track", "missed", "seconds"})
+NOT_AVERAGED = frozenset({"case", "group", "source", "method", "track", "missed", "seconds", "uncertainty"})
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,22 @@ class Comparison:
         """Return the Dice of a method by case."""
         return {case["case"]: case["dice"] for case in self.cases if case["method"] == method}
 
+    def risks(self) -> dict[str, tuple[RiskCoverage, RiskCoverage]]:
+        """Return the risk over coverage of each method that gives uncertainties, and of the perfect order."""
+        by_method = {name: [c for c in self.cases if c["method"] == name] for name in self.methods}
+        return {name: trace_risk(own) for name, own in by_method.items() if has_uncertainty(own)}
+
+
+def has_uncertainty(cases: Sequence[Case]) -> bool:
+    """Return whether a method gave an uncertainty for each of its cases."""
+    return all("uncertainty" in case for case in cases)
+
+
+def trace_risk(cases: Sequence[Case]) -> tuple[RiskCoverage, RiskCoverage]:
+    """Return risk over coverage in the order of a method's uncertainties, and in the perfect order."""
+    dice = [case["dice"] for case in cases]
+    return risk_coverage([case["uncertainty"] for case in cases], dice), perfect_order(dice)
+
 
 def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
     """Return the row of one method.
@@ -52,7 +69,9 @@ def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
     Returns:
         Number of cases, misses (empty predictions), mean Dice with the ends of its 95% interval, the mean
         of every other metric, median seconds per image and, for an agent, the mean Dice of proposals and
-        oracle and the share of cases whose Dice fell below the proposal's.
+        oracle and the share of cases whose Dice fell below the proposal's. Where the method gives
+        uncertainties, ``aurc`` and ``aurc_best``, the areas under risk over coverage in their order and in
+        the perfect one; that of a random order is 1 - Dice.
     """
     dice = bootstrap_mean([case["dice"] for case in cases], [case["group"] for case in cases], seed=seed)
     averaged = [key for key in cases[0] if key not in NOT_AVERAGED and key != "dice"]
@@ -69,6 +88,9 @@ def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
     row["seconds_per_image"] = float(np.median([case["seconds"] for case in cases]))
     if "initial_dice" in cases[0]:
         row["worsened"] = float(np.mean([case["dice"] < case["initial_dice"] for case in cases]))
+    if has_uncertainty(cases):
+        own, perfect = trace_risk(cases)
+        row |= {"aurc": own.area, "aurc_best": perfect.area}
     return row
 
 

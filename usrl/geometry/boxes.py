@@ -31,6 +31,18 @@ def move_sides(boxes: Tensor, shares: Tensor) -> Tensor:
     return boxes + shares * extent
 
 
+def follow_boxes(points: Tensor, boxes: Tensor, moved: Tensor) -> Tensor:
+    """Return points that keep their places in boxes that have moved.
+
+    Args:
+        points: (B, N, 2).
+        boxes: Where the boxes were, (B, 4), with area.
+        moved: Where they are, (B, 4).
+    """
+    low, moved_low = boxes[:, None, :2], moved[:, None, :2]  # (B, 1, 2)
+    return moved_low + (points - low) * (moved[:, None, 2:] - moved_low) / (boxes[:, None, 2:] - low)
+
+
 def grow(boxes: Tensor, margin: float) -> Tensor:
     """Return boxes (B, 4) grown on every side by a share of their width or height."""
     outwards = torch.tensor([-margin, -margin, margin, margin], device=boxes.device)

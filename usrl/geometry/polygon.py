@@ -170,6 +170,23 @@ def ellipse_in_box(boxes: Tensor, count: int) -> Tensor:
     return (low + high) / 2 + circle * (high - low) / 2
 
 
+def mirror_polygons(vertices: Tensor, width: int) -> Tensor:
+    """Return the polygons as an image that is mirrored left to right shows them.
+
+    Args:
+        vertices: (B, N, 2).
+        width: Of the image, px.
+
+    Returns:
+        Polygons (B, N, 2) in positive orientation; vertex 0 is the rightmost point.
+    """
+    mirrored = vertices.flip(1) * vertices.new_tensor([-1, 1]) + vertices.new_tensor([width - 1, 0])
+    count = vertices.shape[1]
+    first = mirrored[..., 0].argmax(dim=1, keepdim=True)  # (B, 1)
+    order = (first + torch.arange(count, device=vertices.device)) % count  # (B, N)
+    return mirrored.gather(1, order[..., None].expand_as(mirrored))
+
+
 def polygon_of_mask(mask: NDArray[np.bool_], count: int) -> NDArray[np.float32]:
     """Return the longest outline of a mask as an evenly spaced polygon.
 

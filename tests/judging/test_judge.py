@@ -1,0 +1,156 @@
+"""A judge learns which candidates are lesions, and chooses by it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from usrl.data.catalogue import load_split
+from usrl.data.sample import Sample
+from usrl.errors import UserError
+from usrl.judging.network import JudgeNetwork, draw_views, expect
+from usrl.judging.segmenter import JudgedSegmenter
+from usrl.judging.training import train_judge
+from usrl.metrics.overlap import dice
+from usrl.recipes import AgentRecipe, DataRecipe, JudgeRecipe
+from usrl.runs import Run, create_run, load_tensors, open_run
+
+CPU = torch.device("cpu")
+DATA = DataRecipe(count=24, size=64)
+
+
+def doubtful(sample: Sample) -> np.ndarray:
+    """Return a probability that finds the lesion, and is more certain of a stripe at the bottom."""
+    probability = 0.6 * sample.target.astype(np.float32)
+    probability[-20:-4, 20:-20] = 0.8
+    return probability
+
+
+class Proposer:
+    """Stands in for a network."""
+
+    name, track = "doubtful", "automatic"
+
+    def __init__(self, samples: list[Sample]) -> None:
+        self._maps = {sample.image.tobytes(): doubtful(sample) for sample in samples}
+
+    def probability(self, image: np.ndarray) -> np.ndarray:
+        return self._maps[image.tobytes()]
+
+    def segment(self, image: np.ndarray, prompt: object) -> np.ndarray:
+        return self.probability(image) > 0.5
+
+
+@pytest.fixture(scope="module")
+def proposals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("proposals")
+    for part in ("train", "val"):
+        for sample in load_split("phantom", None, part, count=DATA.count):
+            levels = np.rint(255 * doubtful(sample)).astype(np.uint8)
+            Image.fromarray(levels).save(folder / f"{sample.name}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judge(proposals: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = create_run(tmp_path_factory.mktemp("judge") / "judge", recipe(proposals))
+    train_judge(run, CPU)
+    return run
+
+
+def recipe(proposals: Path, **changes: object) -> JudgeRecipe:
+    settings = {"proposals": str(proposals), "data": DATA, "channels": [8, 16], "epochs": 30, "batch_size": 8}
+    return JudgeRecipe(kind="judge", **(settings | changes))  # type: ignore[arg-type]
+
+
+def test_the_judge_learns_to_leave_out_what_is_no_lesion(judge: Run) -> None:
+    test = load_split("phantom", None, "test", count=DATA.count)
+    proposer = Proposer(test)
+    segmenter = JudgedSegmenter(open_run(judge.path), CPU, proposer)
+    assert (segmenter.name, segmenter.track) == ("doubtful+judge", "automatic")
+    for sample in test:
+        assert dice(segmenter.propose(sample.image, None), sample.target) < 0.9
+        assert dice(segmenter.segment(sample.image, None), sample.target) == 1.0
+        assert dice(segmenter.oracle(sample.image, None, sample.target), sample.target) == 1.0
+
+
+def test_a_judge_that_was_interrupted_goes_on_to_the_same_weights(proposals: Path, tmp_path: Path) -> None:
+    wanted = recipe(proposals, epochs=2)
+    whole = create_run(tmp_path / "whole", wanted)
+    train_judge(whole, CPU)
+    halted = create_run(tmp_path / "halted", wanted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("usrl.judging.training._keep", stop_after_first(tmp_path / "halted"))
+        with pytest.raises(KeyboardInterrupt):
+            train_judge(halted, CPU)
+    train_judge(halted, CPU, resume=True)
+    first, second = (load_tensors(run.weights_path)[0] for run in (whole, halted))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert [row["step"] for row in halted.read_log()] == [1, 2]
+
+
+def stop_after_first(path: Path):  # type: ignore[no-untyped-def]
+    from usrl.judging.training import _keep
+
+    def keep(run: Run, state: object, score: float) -> None:
+        if run.checkpoint_path.exists():
+            raise KeyboardInterrupt
+        _keep(run, state, score)  # type: ignore[arg-type]
+
+    return keep
+
+
+def test_views_show_the_candidate_and_the_whole_image() -> None:
+    image = np.full((32, 64), 100, np.uint8)
+    mask = np.zeros((32, 64), bool)
+    mask[8:24, 16:32] = True
+    views = draw_views(image, np.full((32, 64), 0.4, np.float32), [mask], 64)
+    assert views.shape == (1, 2, 3, 64, 64)
+    near, far = views[0]
+    # The near view is the box with half of its side around it: the candidate fills its inner quarter.
+    assert (near[2] > 127).float().mean() == pytest.approx(0.25, abs=0.02)
+    assert (near[0, 32, 32], near[1, 32, 32]) == (100, 102)
+    # The far view is the letterboxed image, whose upper quarter is padding.
+    assert (far[0] > 0).float().mean() == pytest.approx(0.5, abs=0.05)
+    assert (far[2] > 127).float().mean() == pytest.approx(16 * 16 / 64**2, abs=0.01)
+
+
+def test_no_candidate_gives_no_view_and_no_expectation() -> None:
+    image = np.zeros((32, 64), np.uint8)
+    views = draw_views(image, np.zeros((32, 64), np.float32), [], 64)
+    assert expect(JudgeNetwork([4, 4], 0.0), views, CPU).shape == (0,)
+
+
+def test_without_a_network_to_judge_there_is_no_segmenter(judge: Run) -> None:
+    with pytest.raises(UserError, match=r"got none; write NETWORK_RUN\+.*judge"):
+        JudgedSegmenter(open_run(judge.path), CPU)
+
+
+def test_a_refiner_that_is_no_agent_is_refused_before_training(proposals: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere: no such run"):
+        train_judge(create_run(tmp_path / "a", recipe(proposals, refiner=str(tmp_path / "nowhere"))), CPU)
+
+
+def test_refined_candidates_stand_beside_raw_ones(proposals: Path, judge: Run, tmp_path: Path) -> None:
+    from usrl.agents.training import train_agent
+
+    wanted = AgentRecipe(
+        data=DATA,
+        num_envs=4,
+        total_steps=40,
+        evaluate_every=40,
+        hyperparameters={"n_steps": 10, "batch_size": 40},
+    )
+    agent = create_run(tmp_path / "agent", wanted)
+    train_agent(agent, CPU)
+    run = create_run(tmp_path / "judge", recipe(proposals, epochs=1, refiner=str(agent.path)))
+    train_judge(run, CPU)
+    agent.weights_path.unlink()  # the judge has a copy
+    sample = load_split("phantom", None, "test", count=DATA.count)[0]
+    alone = JudgedSegmenter(open_run(judge.path), CPU, Proposer([sample]))
+    refined = JudgedSegmenter(open_run(run.path), CPU, Proposer([sample]))
+    candidates, more = alone._find(sample.image)[1], refined._find(sample.image)[1]
+    assert len(more.masks) == 2 * len(candidates.masks) == 4
+    assert more.own == candidates.own == 2

@@ -1,0 +1,92 @@
+"""Candidate masks of an image: what a probability map may mean, and what an agent makes of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from usrl.agents.segmenter import ContourSegmenter
+from usrl.data.components import label_components
+from usrl.data.prompts import bounding_box
+from usrl.data.sample import BoolMask, GrayImage
+from usrl.recipes import JudgeRecipe
+
+MIN_SHARE = 1 / 2000
+"""Components below this share of the image are specks, no lesions."""
+SAME_IOU = 0.9
+"""Components of two levels that overlap by more are one candidate."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What may be lesions of an image.
+
+    Attributes:
+        masks: C masks, bool, shape (H, W) each.
+        own: How many of them, from the first on, are the components at the level nearest to one half:
+            what the network says by itself.
+    """
+
+    masks: list[BoolMask]
+    own: int
+
+    def unite(self, numbers: Sequence[int], image: GrayImage) -> BoolMask:
+        """Return the union of some of them, bool, of the image's shape (H, W)."""
+        return np.logical_or.reduce(
+            [np.zeros(image.shape, bool), *(self.masks[number] for number in numbers)]
+        )
+
+
+def find_candidates(
+    image: GrayImage,
+    probability: NDArray[np.float32],
+    levels: Sequence[float],
+    refiner: ContourSegmenter | None,
+) -> Candidates:
+    """Return the candidates of an image.
+
+    Each connected component of the probability map above each level is one, and with a refiner also
+    what it makes of an ellipse in the component's box.
+
+    Args:
+        image: Native image, uint8, shape (H, W).
+        probability: Probability of lesion, shape (H, W).
+        levels: Thresholds in (0, 1); of components that levels share that of the level nearest
+            to one half is kept.
+        refiner: A prompted agent, or None.
+    """
+    found: list[BoolMask] = []
+    own: int | None = None
+    for level in sorted(levels, key=lambda level: abs(level - 0.5)):
+        labels, areas = label_components(probability > level)
+        for label in np.flatnonzero(areas[1:] >= MIN_SHARE * image.size) + 1:
+            mask = labels == label
+            if all(_iou(mask, other) <= SAME_IOU for other in found):
+                found.append(mask)
+        own = len(found) if own is None else own
+    if refiner is not None and found:
+        found += refiner.segment_each(image, tuple(bounding_box(mask) for mask in found))
+    return Candidates(found, own or 0)
+
+
+def choose(candidates: Candidates, expected: NDArray[np.float32], rule: JudgeRecipe) -> list[int]:
+    """Return which candidates are taken for lesions, best first.
+
+    Args:
+        candidates: Of an image.
+        expected: Dice expected of each, shape (C,).
+        rule: Its ``reject``, ``accept`` and ``margin``.
+    """
+    masks = candidates.masks
+    bonus = np.where(np.arange(len(masks)) < candidates.own, rule.margin, 0.0)
+    taken: list[int] = []
+    for number in np.argsort(-(expected + bonus), kind="stable"):
+        is_good = expected[number] >= (rule.accept if taken else rule.reject)
+        if is_good and not any((masks[number] & masks[other]).any() for other in taken):
+            taken.append(int(number))
+    return taken
+
+
+def _iou(first: BoolMask, second: BoolMask) -> float:
+    return float((first & second).sum() / (first | second).sum())

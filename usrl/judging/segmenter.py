@@ -1,0 +1,75 @@
+"""A judge's choice among the candidates of an automatic network, as a segmenter."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from usrl.agents.segmenter import ContourSegmenter
+from usrl.data.components import split_components
+from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
+from usrl.errors import UserError
+from usrl.judging.candidates import Candidates, choose, find_candidates
+from usrl.judging.network import JudgeNetwork, draw_views, expect
+from usrl.judging.training import REFINER
+from usrl.metrics.overlap import dice
+from usrl.recipes import JudgeRecipe
+from usrl.runs import Run, load_weights, open_run
+
+
+class JudgedSegmenter:
+    """Takes the best of what a network's probabilities may mean, refined by an agent or as they are.
+
+    Args:
+        run: A run of a judge's recipe with weights.
+        device: Where judge and refiner compute.
+        proposer: An automatic segmenter with a method ``probability``: a network's run.
+
+    Raises:
+        UserError: If there is no such proposer, or the weights are unusable.
+    """
+
+    track: Track = "automatic"
+
+    def __init__(self, run: Run, device: torch.device, proposer: Any = None) -> None:
+        if not hasattr(proposer, "probability"):
+            raise UserError(
+                f"{run.path}: a judge chooses among the candidates of a network, got "
+                f"{'none' if proposer is None else proposer.name}; write NETWORK_RUN+{run.path}"
+            )
+        self._recipe, self._device, self._proposer = run.recipe_as(JudgeRecipe), device, proposer
+        self.name = f"{proposer.name}+{run.path.resolve().name}"
+        self._refiner = (
+            ContourSegmenter(open_run(run.path / REFINER), device) if self._recipe.refiner else None
+        )
+        network = JudgeNetwork(self._recipe.channels, self._recipe.dropout)
+        load_weights(run.weights_path, network)
+        self._network = network.to(device).eval()
+
+    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
+        """Return the union of what is taken, bool, (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
+        return self.segment_with_uncertainty(image, prompt)[0]
+
+    def segment_with_uncertainty(self, image: GrayImage, prompt: Prompt | None) -> tuple[BoolMask, float]:
+        """Return the same, and what the Dice expected of it on average lacks to 1; 1 where it is empty."""
+        probability, candidates = self._find(image)
+        views = draw_views(image, probability, candidates.masks, self._recipe.data.size)
+        expected = expect(self._network, views, self._device)
+        taken = choose(candidates, expected, self._recipe)
+        return candidates.unite(taken, image), 1 - float(expected[taken].mean()) if taken else 1.0
+
+    def propose(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
+        """Return the network's own mask, bool, (H, W)."""
+        mask: BoolMask = self._proposer.segment(image, prompt)
+        return mask
+
+    def oracle(self, image: GrayImage, prompt: Prompt | None, target: BoolMask) -> BoolMask:
+        """Return the union of the candidates that fit the target's lesions best, bool, (H, W)."""
+        _, candidates = self._find(image)
+        scores = [[dice(mask, lesion) for mask in candidates.masks] for lesion in split_components(target)]
+        return candidates.unite([row.index(max(row)) for row in scores if any(row)], image)
+
+    def _find(self, image: GrayImage) -> tuple[NDArray[np.float32], Candidates]:
+        probability = self._proposer.probability(image)
+        return probability, find_candidates(image, probability, self._recipe.levels, self._refiner)

@@ -1,0 +1,202 @@
+"""Training a judge on candidates in images that their network was not trained on."""
+
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import AdamW
+
+from usrl.agents.segmenter import ContourSegmenter
+from usrl.baselines.proposals import check_split, read_probabilities
+from usrl.baselines.schedule import epoch_seed, rate_factor, seeded
+from usrl.data.catalogue import load_train_and_val
+from usrl.data.components import best_overlap
+from usrl.data.sample import BoolMask, Sample
+from usrl.errors import UserError
+from usrl.judging.candidates import Candidates, choose, find_candidates
+from usrl.judging.network import JudgeNetwork, draw_views, expect
+from usrl.metrics.overlap import dice
+from usrl.recipes import JudgeRecipe
+from usrl.runs import (
+    Run,
+    load_optimizer,
+    load_state,
+    load_tensors,
+    open_run,
+    optimizer_tensors,
+    save_tensors,
+    unique_state,
+)
+
+REFINER = "refiner"
+"""Folder in a judge's run that holds a copy of its refiner: the run works without the original."""
+
+
+def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None:
+    """Train the judge of a run's recipe and write weights, checkpoint, log and a copy of the refiner.
+
+    The judge learns the Dice of candidates with the lesion that they overlap most, zero where they
+    overlap none. The weights are those of the epoch with the best mean Dice of what it takes from the
+    validation images that have a lesion. An epoch's randomness depends on seed and epoch alone.
+
+    Args:
+        run: A run of a judge's recipe.
+        device: Where to train.
+        resume: Go on from the run's checkpoint where there is one.
+
+    Raises:
+        UserError: If the recipe, its data set, its proposals, its refiner or the checkpoint is unusable, or
+            no candidate is found.
+    """
+    recipe = run.recipe_as(JudgeRecipe)
+    refiner = _copy_refiner(run, device) if recipe.refiner else None
+    train, val = load_train_and_val(recipe.data, run.split_path)
+    folder = Path(recipe.proposals)
+    check_split(folder, run.split_path)
+    shown = [_find(recipe, refiner, *pair) for pair in _pairs(train, folder)]
+    views = torch.cat([case.views for case in shown])  # (C, 2, 3, v, v)
+    scores = torch.cat([case.scores for case in shown])  # (C,)
+    if len(scores) < recipe.batch_size:
+        raise UserError(
+            f"{folder}: {len(scores)} candidates in {len(train)} images, fewer than batch_size "
+            f"{recipe.batch_size}; lower levels, or write better proposals"
+        )
+    checked = [_find(recipe, refiner, *pair) for pair in _pairs(val, folder) if pair[0].target.any()]
+    state = _start(recipe, device)
+    if resume and run.checkpoint_path.exists():
+        _restore(run, state)
+    run.truncate_log(state.epoch)
+    began = time.monotonic() - state.seconds
+    while state.epoch < recipe.epochs:
+        state.epoch += 1
+        loss = _train_epoch(state, views, scores, recipe, device)
+        score = float(np.mean([_choice_dice(state.network, recipe, case, device) for case in checked]))
+        state.seconds = time.monotonic() - began
+        _keep(run, state, score)
+        row = {"seconds": round(state.seconds, 1), "train_loss": loss, "val_dice": score}
+        run.append_log({"step": state.epoch} | row)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """An image with its candidates.
+
+    Attributes:
+        sample: The image.
+        candidates: Its C candidates, native.
+        views: What the judge sees of them, uint8, (C, 2, 3, v, v).
+        scores: Their Dice with the lesion that they overlap most, float32, (C,).
+    """
+
+    sample: Sample
+    candidates: Candidates
+    views: Tensor
+    scores: Tensor
+
+
+@dataclass
+class _State:
+    network: JudgeNetwork
+    optimizer: AdamW
+    epoch: int = 0
+    best: float = -1.0
+    seconds: float = 0.0
+
+
+def _pairs(samples: Sequence[Sample], folder: Path) -> list[tuple[Sample, NDArray[np.float32]]]:
+    return list(zip(samples, read_probabilities(folder, samples), strict=True))
+
+
+def _copy_refiner(run: Run, device: torch.device) -> ContourSegmenter:
+    """Return the refiner, after copying its run into the judge's."""
+    original = open_run(str(run.recipe_as(JudgeRecipe).refiner))
+    ContourSegmenter(original, device)  # refuses what is none, before anything is written
+    copy = run.path / REFINER
+    copy.mkdir(exist_ok=True)
+    for name in ("recipe.yaml", original.weights_path.name):
+        shutil.copyfile(original.path / name, copy / name)
+    return ContourSegmenter(open_run(copy), device)
+
+
+def _find(
+    recipe: JudgeRecipe, refiner: ContourSegmenter | None, sample: Sample, probability: NDArray[np.float32]
+) -> _Case:
+    candidates = find_candidates(sample.image, probability, recipe.levels, refiner)
+    views = draw_views(sample.image, probability, candidates.masks, recipe.data.size)
+    scores = torch.tensor([_score(mask, sample.target) for mask in candidates.masks])
+    return _Case(sample, candidates, views, scores)
+
+
+def _score(mask: BoolMask, target: BoolMask) -> float:
+    lesion = best_overlap(target, mask)
+    return 0.0 if lesion is None else dice(mask, lesion)
+
+
+def _start(recipe: JudgeRecipe, device: torch.device) -> _State:
+    with seeded(recipe.seed, 0, device):
+        network = JudgeNetwork(recipe.channels, recipe.dropout).to(device)
+    optimizer = AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return _State(network, optimizer)
+
+
+def _restore(run: Run, state: _State) -> None:
+    tensors, facts = load_tensors(run.checkpoint_path)
+    own = {name.removeprefix("network/"): t for name, t in tensors.items() if name.startswith("network/")}
+    load_state(state.network, own, run.checkpoint_path)
+    load_optimizer(state.optimizer, tensors)
+    state.epoch, state.best, state.seconds = facts["epoch"], facts["best"], facts["seconds"]
+
+
+def _keep(run: Run, state: _State, score: float) -> None:
+    """Write the checkpoint, and the weights where they are the best so far."""
+    tensors = unique_state(state.network)
+    if score > state.best:
+        state.best = score
+        save_tensors(run.weights_path, tensors, {"epoch": state.epoch, "val_dice": score})
+    facts = {"epoch": state.epoch, "best": state.best, "seconds": state.seconds}
+    named = {f"network/{name}": tensor for name, tensor in tensors.items()}
+    save_tensors(run.checkpoint_path, named | optimizer_tensors(state.optimizer), facts)
+
+
+def _train_epoch(
+    state: _State, views: Tensor, scores: Tensor, recipe: JudgeRecipe, device: torch.device
+) -> float:
+    """Show every candidate once, or its mirror image; return the mean loss."""
+    rng = torch.Generator().manual_seed(epoch_seed(recipe.seed, state.epoch))
+    batches = torch.randperm(len(scores), generator=rng)[: _whole(len(scores), recipe.batch_size)]
+    total = torch.zeros((), device=device)
+    state.network.train()
+    with seeded(recipe.seed, state.epoch, device):
+        for step, rows in enumerate(batches.split(recipe.batch_size)):
+            progress = (state.epoch - 1 + step * recipe.batch_size / len(batches)) / recipe.epochs
+            for group in state.optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * rate_factor(progress)
+            is_mirrored = torch.rand(len(rows), 1, 1, 1, 1, generator=rng) < 0.5
+            seen = torch.where(is_mirrored, views[rows].flip(-1), views[rows]).to(device)
+            loss = F.binary_cross_entropy_with_logits(state.network(seen), scores[rows].to(device))
+            state.optimizer.zero_grad()
+            loss.backward()
+            state.optimizer.step()
+            total += loss.detach() * len(rows)
+    mean = float(total) / len(batches)
+    if not math.isfinite(mean):
+        raise UserError(f"training diverged in epoch {state.epoch}; choose a smaller learning_rate")
+    return mean
+
+
+def _whole(count: int, batch_size: int) -> int:
+    """Return how many of the examples an epoch shows: whole batches, as a batch of one has no variance."""
+    return count - count % batch_size
+
+
+def _choice_dice(network: JudgeNetwork, recipe: JudgeRecipe, case: _Case, device: torch.device) -> float:
+    taken = choose(case.candidates, expect(network, case.views, device), recipe)
+    return dice(case.candidates.unite(taken, case.sample.image), case.sample.target)

@@ -1,0 +1,57 @@
+"""How little a method agrees with itself on an image: no reference is needed.
+
+Rule of both measures: where nothing was found there is nothing to agree on, and the uncertainty is 1. All
+values are in [0, 1], unitless.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from usrl.data.sample import BoolMask
+from usrl.metrics.overlap import check_masks, dice
+
+
+def vote(masks: Sequence[BoolMask]) -> BoolMask:
+    """Return the pixels that at least half of the masks hold, bool, (H, W).
+
+    A tie counts in: the threshold that is best for Dice never lies above one half.
+
+    Args:
+        masks: At least one, bool, (H, W) each.
+    """
+    return 2 * np.sum(masks, axis=0) >= len(masks)
+
+
+def measure_spread(masks: Sequence[BoolMask], united: BoolMask) -> float:
+    """Return one minus the mean Dice between each mask and the one that they were united to.
+
+    Args:
+        masks: At least one, bool, (H, W) each.
+        united: bool, (H, W).
+
+    Raises:
+        UserError: If the shapes differ.
+    """
+    agreement = float(np.mean([dice(mask, united) for mask in masks]))
+    return 1 - agreement if united.any() else 1.0
+
+
+def measure_softness(probability: NDArray[np.float32], mask: BoolMask) -> float:
+    """Return one minus the soft Dice of a probability and its mask, 2 sum(p m) / (sum p + sum m).
+
+    It is 0 where the network says 0 or 1 everywhere, and grows with what it leaves open.
+
+    Args:
+        probability: float in [0, 1], (H, W).
+        mask: Where the probability exceeds its threshold, bool, (H, W).
+
+    Raises:
+        UserError: If the shapes differ.
+    """
+    check_masks(probability > 0, mask)
+    if not mask.any():
+        return 1.0
+    inside = float(probability.sum(where=mask, dtype=np.float64))
+    return 1 - 2 * inside / (float(probability.sum(dtype=np.float64)) + int(mask.sum()))
