@@ -64,7 +64,7 @@ def proposals(
     device: Device = "auto",
     resume: Resume = False,
 ) -> None:
-    """Write a network's masks of training images that it did not see, for agents to start from."""
+    """Write what networks find in training images that they did not see, for agents to start from."""
     from usrl.baselines.proposals import write_proposals
     from usrl.recipes import NetworkRecipe, load_recipe, without_search
     from usrl.runs import select_device
