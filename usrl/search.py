@@ -18,9 +18,17 @@ from usrl.strict import Strict
 
 Number = Annotated[int | float, Field(allow_inf_nan=False)]
 _DIGITS = 4
-_FIXED = {"kind", "seed", "search", "evaluate_every", "prompt", "jitter", "env.id", "env.proposals"} | {
-    f"env.kwargs.{name}" for name in ("proposal", "roi", "jitter")
-}
+_FIXED = {
+    "kind",
+    "seed",
+    "search",
+    "evaluate_every",
+    "prompt",
+    "jitter",
+    "proposals",
+    "env.id",
+    "env.proposals",
+} | {f"env.kwargs.{name}" for name in ("proposal", "roi", "jitter")}
 
 
 class SearchRange(Strict):

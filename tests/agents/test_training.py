@@ -15,7 +15,7 @@ import torch
 from usrl.agents.training import train_agent
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe, dump_recipe
-from usrl.runs import create_run, load_tensors
+from usrl.runs import create_run, load_tensors, save_tensors
 
 CPU = torch.device("cpu")
 
@@ -40,6 +40,17 @@ def test_two_trainings_of_one_seed_agree(recipe: AgentRecipe, tmp_path: Path) ->
         train_agent(run, CPU)
     one, other = (load_tensors(run.checkpoint_path)[0] for run in runs)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_killed_before_its_second_checkpoint_logs_the_start_once(
+    recipe: AgentRecipe, out: Path
+) -> None:
+    run = create_run(out, recipe)
+    train_agent(run, CPU)
+    tensors, facts = load_tensors(run.checkpoint_path)
+    save_tensors(run.checkpoint_path, tensors, facts | {"step": 0})
+    train_agent(run, CPU, resume=True)
+    assert [row["step"] for row in run.read_log()] == [0, 160, 320]
 
 
 def test_a_resumed_run_continues_to_the_end_with_a_whole_log(recipe: AgentRecipe, out: Path) -> None:

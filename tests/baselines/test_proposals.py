@@ -122,5 +122,5 @@ def test_proposals_of_more_labels_than_the_agents_are_refused(
 ) -> None:
     write_proposals(RECIPE, tmp_path / "out", 2, CPU)
     load_train_and_val(RECIPE.data.model_copy(update={"labels": 0.5}), tmp_path / "split.tsv")
-    with pytest.raises(UserError, match="is another split than the agent's; write proposals for its data"):
+    with pytest.raises(UserError, match="is another split than the run's; write proposals for its data"):
         check_split(tmp_path / "out", tmp_path / "split.tsv")

@@ -211,14 +211,12 @@ class _Resolver:
         own = tree | {"seed": seed} | ({} if before is None else {"init_from": str(before.path)})
         recipe = parse_recipe(own, where)
         if isinstance(recipe, JudgeRecipe):
-            raise UserError(
-                f"{where}: a judge is no method by itself; give a recipe of an agent or a network"
-            )
+            raise UserError(f"{where}: a judge is no method by itself; give an agent's or a network's recipe")
         same = {"size": self._data.size, "labels": self._data.labels}
         if recipe.data.model_copy(update=same) != self._data:
             raise UserError(
-                f"{where}: all variants are scored on the same images, so that only data.size and data.labels "
-                f"may differ from the base's data; got {recipe.data}, set the others under 'set'"
+                f"{where}: all variants are scored on the same images, so that only data.size and "
+                f"data.labels may differ from the base's data; got {recipe.data}, set the others under 'set'"
             )
         training = Training(name, seed, self._out / name / str(seed), recipe, before)
         return self._trainings.setdefault(_identify(recipe, where), training)

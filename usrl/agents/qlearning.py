@@ -100,7 +100,7 @@ def train_table(run: Run, train: Task[Any], val: Task[Any], *, resume: bool) -> 
         progress = Progress(**facts)
     elif recipe.init_from:
         load_start(recipe, policy)
-    run.truncate_log(progress.step)
+    run.truncate_log(progress.step or -1)  # the first evaluation, at step 0, is made again
     if progress.step >= recipe.total_steps:
         return
     learner = _Learner(policy, settings, TaskVecEnv(train, recipe.num_envs, recipe.seed + progress.step))

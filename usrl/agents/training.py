@@ -60,7 +60,7 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
         venv.seed(recipe.seed + progress.step)
     elif recipe.init_from:
         load_start(recipe, model.policy)
-    run.truncate_log(progress.step)
+    run.truncate_log(progress.step or -1)  # the first evaluation, at step 0, is made again
     remaining = recipe.total_steps - progress.step
     if remaining > 0:
         training = TrainingCallback(run, recipe, _task(recipe, val, device), progress)

@@ -93,14 +93,14 @@ def read_probabilities(folder: Path, samples: Sequence[Sample]) -> list[NDArray[
 
 
 def check_split(folder: Path, split_path: Path) -> None:
-    """Check that proposals are of the split that an agent is trained on.
+    """Check that proposals are of the split that a run is trained on.
 
-    The networks of another split have learned from other labels: from more than the agent is to have, or
+    The networks of another split have learned from other labels: from more than it is to have, or
     from the images that it is validated by.
 
     Args:
         folder: What `write_proposals` wrote; masks from elsewhere, without a split, are not checked.
-        split_path: The agent's ``split.tsv``.
+        split_path: The run's ``split.tsv``.
 
     Raises:
         UserError: If the splits differ.
@@ -108,7 +108,7 @@ def check_split(folder: Path, split_path: Path) -> None:
     path = folder / _SPLIT
     if path.is_file() and path.read_text(encoding="utf-8") != split_path.read_text(encoding="utf-8"):
         raise UserError(
-            f"{path} is another split than the agent's; write proposals for its data, split_seed and labels"
+            f"{path} is another split than the run's; write proposals for its data, split_seed and labels"
         )
 
 
