@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from usrl.agents.training import train_agent
 from usrl.data.catalogue import load_split
 from usrl.data.sample import Sample
 from usrl.errors import UserError
@@ -57,6 +58,20 @@ def proposals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def judge(proposals: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = create_run(tmp_path_factory.mktemp("judge") / "judge", recipe(proposals))
     train_judge(run, CPU)
+    return run
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Run:
+    wanted = AgentRecipe(
+        data=DATA,
+        num_envs=4,
+        total_steps=40,
+        evaluate_every=40,
+        hyperparameters={"n_steps": 10, "batch_size": 40},
+    )
+    run = create_run(tmp_path / "agent", wanted)
+    train_agent(run, CPU)
     return run
 
 
@@ -133,18 +148,18 @@ def test_a_refiner_that_is_no_agent_is_refused_before_training(proposals: Path, 
         train_judge(create_run(tmp_path / "a", recipe(proposals, refiner=str(tmp_path / "nowhere"))), CPU)
 
 
-def test_refined_candidates_stand_beside_raw_ones(proposals: Path, judge: Run, tmp_path: Path) -> None:
-    from usrl.agents.training import train_agent
+def test_a_refused_training_leaves_a_folder_that_the_corrected_one_may_use(
+    proposals: Path, agent: Run, tmp_path: Path
+) -> None:
+    wrong = recipe(proposals.parent / "nothing", refiner=str(agent.path), epochs=1)
+    with pytest.raises(UserError, match="every image of the split needs a proposal"):
+        train_judge(create_run(tmp_path / "judge", wrong), CPU)
+    train_judge(create_run(tmp_path / "judge", recipe(proposals, epochs=1)), CPU)
 
-    wanted = AgentRecipe(
-        data=DATA,
-        num_envs=4,
-        total_steps=40,
-        evaluate_every=40,
-        hyperparameters={"n_steps": 10, "batch_size": 40},
-    )
-    agent = create_run(tmp_path / "agent", wanted)
-    train_agent(agent, CPU)
+
+def test_refined_candidates_stand_beside_raw_ones(
+    proposals: Path, judge: Run, agent: Run, tmp_path: Path
+) -> None:
     run = create_run(tmp_path / "judge", recipe(proposals, epochs=1, refiner=str(agent.path)))
     train_judge(run, CPU)
     agent.weights_path.unlink()  # the judge has a copy

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import AdamW
@@ -57,24 +59,20 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
             no candidate is found.
     """
     recipe = run.recipe_as(JudgeRecipe)
-    refiner = _copy_refiner(run, device) if recipe.refiner else None
-    train, val = load_train_and_val(recipe.data, run.split_path)
-    folder = Path(recipe.proposals)
-    check_split(folder, run.split_path)
-    shown = [_find(recipe, refiner, *pair) for pair in _pairs(train, folder)]
+    began = time.monotonic()
+    shown, checked = _gather(run, recipe, device)
     views = torch.cat([case.views for case in shown])  # (C, 2, 3, v, v)
     scores = torch.cat([case.scores for case in shown])  # (C,)
     if len(scores) < recipe.batch_size:
         raise UserError(
-            f"{folder}: {len(scores)} candidates in {len(train)} images, fewer than batch_size "
+            f"{recipe.proposals}: {len(scores)} candidates in {len(shown)} images, fewer than batch_size "
             f"{recipe.batch_size}; lower levels, or write better proposals"
         )
-    checked = [_find(recipe, refiner, *pair) for pair in _pairs(val, folder) if pair[0].target.any()]
     state = _start(recipe, device)
     if resume and run.checkpoint_path.exists():
         _restore(run, state)
+        began -= state.seconds
     run.truncate_log(state.epoch)
-    began = time.monotonic() - state.seconds
     while state.epoch < recipe.epochs:
         state.epoch += 1
         loss = _train_epoch(state, views, scores, recipe, device)
@@ -111,18 +109,38 @@ class _State:
     seconds: float = 0.0
 
 
+def _gather(run: Run, recipe: JudgeRecipe, device: torch.device) -> tuple[list[_Case], list[_Case]]:
+    """Return the candidates of training images, and of validation images that have a lesion."""
+    original = _open_refiner(recipe, device)
+    train, val = load_train_and_val(recipe.data, run.split_path)
+    folder = Path(recipe.proposals)
+    check_split(folder, run.split_path)
+    learned, asked = _pairs(train, folder), _pairs([sample for sample in val if sample.target.any()], folder)
+    # Only now, as what is refused before leaves a folder that the corrected call may use.
+    refiner = None if original is None else _copy_refiner(original, run.path / REFINER, device)
+    pairs = track([*learned, *asked], "Finding candidates", console=Console(stderr=True))
+    cases = [_find(recipe, refiner, *pair) for pair in pairs]
+    return cases[: len(learned)], cases[len(learned) :]
+
+
 def _pairs(samples: Sequence[Sample], folder: Path) -> list[tuple[Sample, NDArray[np.float32]]]:
     return list(zip(samples, read_probabilities(folder, samples), strict=True))
 
 
-def _copy_refiner(run: Run, device: torch.device) -> ContourSegmenter:
-    """Return the refiner, after copying its run into the judge's."""
-    original = open_run(str(run.recipe_as(JudgeRecipe).refiner))
-    ContourSegmenter(original, device)  # refuses what is none, before anything is written
-    copy = run.path / REFINER
+def _open_refiner(recipe: JudgeRecipe, device: torch.device) -> Run | None:
+    """Return the refiner's run; refuse what is none."""
+    if recipe.refiner is None:
+        return None
+    original = open_run(recipe.refiner)
+    ContourSegmenter(original, device)
+    return original
+
+
+def _copy_refiner(original: Run, copy: Path, device: torch.device) -> ContourSegmenter:
+    """Return the refiner, after copying its run."""
     copy.mkdir(exist_ok=True)
-    for name in ("recipe.yaml", original.weights_path.name):
-        shutil.copyfile(original.path / name, copy / name)
+    for path in (original.path / "recipe.yaml", original.weights_path):
+        shutil.copyfile(path, copy / path.name)
     return ContourSegmenter(open_run(copy), device)
 
 
