@@ -82,7 +82,11 @@ def test_a_key_or_a_bound_that_the_recipe_does_not_know_is_refused(
 
 
 @pytest.mark.parametrize(
-    "key", ["seed", "kind", "data.count", "data.labels", "env.kwargs.proposal", "env.kwargs.jitter"]
+    "key",
+    [
+        *("seed", "kind", "data.count", "data.labels", "env.kwargs.proposal", "env.kwargs.jitter"),
+        *("data", "env", "env.kwargs"),  # they hold such keys
+    ],
 )
 def test_keys_that_change_what_validation_asks_are_refused(key: str) -> None:
     with pytest.raises(UserError, match=rf"search\.{key}: .*this key changes what validation asks"):

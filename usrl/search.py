@@ -104,8 +104,12 @@ class SearchRange(Strict):
 
 
 def refuse_fixed(key: str, source: str) -> None:
-    """Raise a `UserError` where trials of different values of a key could not be compared."""
-    if key in _FIXED or (key.startswith("data.") and key != "data.size"):
+    """Raise a `UserError` where trials of different values of a key could not be compared.
+
+    A mapping that holds such a key is refused as a whole: its other keys can be searched one by one.
+    """
+    is_above = any(name.startswith(f"{key}.") for name in (*_FIXED, "data.name"))
+    if key in _FIXED or is_above or (key.startswith("data.") and key != "data.size"):
         raise UserError(
             f"{source}: search.{key}: trials are compared by validation Dice, and this key changes what "
             "validation asks; set one value for all of them"
