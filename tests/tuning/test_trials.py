@@ -117,6 +117,20 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
     assert _table(tmp_path / "parts") == _table(tmp_path / "whole")
 
 
+def test_a_search_that_was_killed_before_its_last_table_is_tabled_when_resumed(
+    tmp_path: Path, pretend: Callable[[int | None], list[Recipe]]
+) -> None:
+    recipe = _network({"learning_rate": {"low": 1e-5, "high": 1e-1, "log": True}})
+    pretend(None)
+    best = tune(recipe, tmp_path / "out", 2, CPU)
+    expected = _table(tmp_path / "out")
+    (tmp_path / "out" / "best.yaml").unlink()
+    (tmp_path / "out" / "trials.csv").unlink()
+    assert tune(recipe, tmp_path / "out", 2, CPU, resume=True) == best
+    assert _table(tmp_path / "out") == expected
+    assert (tmp_path / "out" / "best.yaml").is_file()
+
+
 def test_an_interrupted_trial_goes_on_from_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,8 @@ def tune(
     create_run(out, recipe, resume=resume)
     search = _Search(recipe, out, count, device)
     trials = search.read()
+    if trials:
+        search.write(trials)  # a kill may have come between the last record and the table
     while len(trials) < count:
         begun = search.load(len(trials))
         drawn = begun.drawn if begun else propose(recipe.search, trials, recipe.seed)
