@@ -213,10 +213,18 @@ def test_contour_policy_refuses_images(recipe: AgentRecipe, out: Path) -> None:
         train_agent(run, CPU)
 
 
-def test_a_refused_training_does_not_take_the_folder(recipe: AgentRecipe, out: Path) -> None:
-    wrong = recipe.model_copy(update={"hyperparameters": {"gama": 0.3}})
-    with pytest.raises(UserError, match="did you mean 'gamma'"):
-        train_agent(create_run(out, wrong), CPU)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hyperparameters": {"gama": 0.3}}, "did you mean 'gamma'"),
+        ({"init_from": "nowhere"}, "nowhere: no such run"),
+    ],
+)
+def test_a_refused_training_does_not_take_the_folder(
+    recipe: AgentRecipe, out: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train_agent(create_run(out, recipe.model_copy(update=changes)), CPU)
     run = create_run(out, recipe)
     train_agent(run, CPU)
     with pytest.raises(UserError, match="already holds something"):

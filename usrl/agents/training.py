@@ -53,20 +53,21 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
         return
     venv = TaskVecEnv(_task(recipe, train, device), recipe.num_envs)
     model = build_model(recipe, venv, device)
-    model.set_logger(configure(str(run.path / "tb"), ["tensorboard"]))
     progress = Progress()
     if resume and run.checkpoint_path.exists():
         progress = _restore(run, model)
         venv.seed(recipe.seed + progress.step)
     elif recipe.init_from:
         load_start(recipe, model.policy)
+    training = TrainingCallback(run, recipe, _task(recipe, val, device), progress)
+    callbacks: list[BaseCallback] = [training]
+    if recipe.value_warmup_steps:
+        callbacks.append(ValueWarmup(model.policy, recipe.value_warmup_steps))
+    # Only now, as what is refused before leaves a folder that the corrected call may use.
     run.truncate_log(progress.step or -1)  # the first evaluation, at step 0, is made again
     remaining = recipe.total_steps - progress.step
     if remaining > 0:
-        training = TrainingCallback(run, recipe, _task(recipe, val, device), progress)
-        callbacks: list[BaseCallback] = [training]
-        if recipe.value_warmup_steps:
-            callbacks.append(ValueWarmup(model.policy, recipe.value_warmup_steps))
+        model.set_logger(configure(str(run.path / "tb"), ["tensorboard"]))
         with training.bar:
             model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
 
