@@ -174,6 +174,21 @@ def test_resumed_training_equals_an_uninterrupted_one(
         assert [r[key] for r in cut.read_log()] == pytest.approx([r[key] for r in whole.read_log()])
 
 
+def test_an_epoch_that_was_killed_before_its_row_is_repeated(
+    tmp_path: Path, train: list[Sample], val: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    run = create_run(tmp_path / "run", RECIPE.model_copy(update={"epochs": 1}))
+    monkeypatch.setattr(Run, "append_log", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit_network(run, train, val, CPU)
+    monkeypatch.undo()
+    fit_network(run, train, val, CPU, resume=True)
+    assert [row["step"] for row in run.read_log()] == [1]
+
+
 def test_resuming_a_finished_training_changes_nothing(
     trained: Run, train: list[Sample], val: list[Sample]
 ) -> None:

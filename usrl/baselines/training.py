@@ -94,8 +94,7 @@ def fit_network(
             row = {"seconds": round(state.seconds, 1), "train_loss": loss, "val_dice": score}
             for name, value in row.items():
                 board.add_scalar(name, value, state.epoch)
-            _keep(run, state, score)
-            run.append_log({"step": state.epoch} | row)
+            _keep(run, state, {"step": state.epoch} | row)
 
 
 @dataclass
@@ -137,12 +136,14 @@ def _resume(run: Run, device: torch.device) -> _State:
     return state
 
 
-def _keep(run: Run, state: _State, score: float) -> None:
-    """Write the checkpoint, and the weights where they are the best so far."""
-    if score > state.best:
+def _keep(run: Run, state: _State, row: dict[str, float]) -> None:
+    """Write the weights where they are the best so far, the row of the log, and last the checkpoint."""
+    if (score := row["val_dice"]) > state.best:
         state.best = score
         facts = {"epoch": state.epoch, "val_dice": score}
         save_tensors(run.weights_path, unique_state(state.average), facts)
+    # Before the checkpoint: what a kill cuts off is done again, and a row beyond the checkpoint dropped.
+    run.append_log(row)
     facts = {"epoch": state.epoch, "best": state.best, "seconds": state.seconds}
     tensors = optimizer_tensors(state.optimizer)
     for part in _PARTS:
