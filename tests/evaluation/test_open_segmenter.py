@@ -1,8 +1,11 @@
+import shutil
+
 import pytest
 import torch
 
 from usrl.agents.threshold_segmenter import ORACLES
 from usrl.baselines.classical import CLASSICAL
+from usrl.cli.reports import _run_folders
 from usrl.errors import UserError
 from usrl.evaluation.segmenter import open_segmenter
 from usrl.recipes import AgentRecipe, EnvRecipe, NetworkRecipe
@@ -43,6 +46,16 @@ def test_runs_open_by_the_kind_of_their_recipe(stand_ins, tmp_path):
     assert isinstance(network, stand_ins[0])
     assert isinstance(agent, stand_ins[1])
     assert agent.proposer is None
+
+
+def test_a_chain_is_split_between_folders_that_have_a_plus_in_their_names(stand_ins, tmp_path):
+    for name, like in (("dice+boundary", "agent"), ("u+net", "net")):
+        shutil.copytree(tmp_path / like, tmp_path / name)
+    paths = [tmp_path / name for name in ("u+net", "dice+boundary")]
+    chained = open_segmenter("+".join(map(str, paths)), CPU)
+    assert (chained.proposer.name, chained.name) == ("u+net", "dice+boundary")
+    assert _run_folders("+".join(map(str, paths))) == paths
+    assert _run_folders(f"otsu+{paths[1]}") == [paths[1]]
 
 
 def test_the_environment_of_an_agent_chooses_its_segmenter(stand_ins, monkeypatch, tmp_path):

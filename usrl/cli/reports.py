@@ -120,10 +120,13 @@ def _run_folders(method: str) -> list[Path]:
     """Return the run folders that a method's text names: none, one, or those of a chain."""
     from usrl.agents.threshold_segmenter import ORACLES
     from usrl.baselines.classical import CLASSICAL
+    from usrl.evaluation.segmenter import split_chain
 
-    parts = [method] if Path(method).exists() else method.split("+")
+    if chain := split_chain(method):
+        return [path for part in chain for path in _run_folders(part)]
     # A folder may have the name of a method, such as the one that its masks were written to.
-    return [Path(part) for part in parts if Path(part).is_dir() and part not in CLASSICAL | ORACLES]
+    is_run = Path(method).is_dir() and method not in CLASSICAL | ORACLES
+    return [Path(method)] if is_run else []
 
 
 def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:

@@ -136,12 +136,21 @@ def open_segmenter(spec: str, device: torch.device, starts: int = 1) -> Segmente
         return CLASSICAL[spec]()
     if spec in ORACLES:
         return ORACLES[spec]
-    if not Path(spec).exists() and "+" in spec:
-        first, _, second = spec.rpartition("+")
+    if chain := split_chain(spec):
+        first, second = chain
         return _open_run(second, device, starts, proposer=open_segmenter(first, device))
     if not Path(spec).exists() and "/" not in spec:
         raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, [*CLASSICAL, *ORACLES])}")
     return _open_run(spec, device, starts)
+
+
+def split_chain(spec: str) -> tuple[str, str] | None:
+    """Return both parts of ``FIRST+RUN``, or None of anything else; a folder may have a plus in its name."""
+    if Path(spec).exists() or "+" not in spec:
+        return None
+    pluses = [place for place, letter in enumerate(spec) if letter == "+"]
+    pairs = [(spec[:place], spec[place + 1 :]) for place in reversed(pluses)]
+    return next((pair for pair in pairs if Path(pair[1]).is_dir()), pairs[0])
 
 
 def _open_run(path: str, device: torch.device, starts: int, proposer: Segmenter | None = None) -> Segmenter:
