@@ -14,8 +14,9 @@ from usrl.baselines import training
 from usrl.baselines.networks import build_network
 from usrl.cli import app
 from usrl.cli.reports import _read_curves
-from usrl.data.catalogue import load_train_and_val
-from usrl.recipes import DataRecipe, NetworkRecipe
+from usrl.data.catalogue import load_split, load_train_and_val
+from usrl.judging.network import JudgeNetwork
+from usrl.recipes import DataRecipe, JudgeRecipe, NetworkRecipe, load_recipe
 from usrl.registry import REGISTRY
 from usrl.runs import Run, create_run, save_tensors
 
@@ -126,13 +127,25 @@ def test_several_starts_are_asked_for_in_every_command_that_segments(tmp_path: P
 def test_test_images_that_a_run_was_trained_on_are_refused(tmp_path: Path, run: Run) -> None:
     run.split_path.write_text("".join(f"train\tphantom-{i}\n" for i in range(300)))
     data = ("--data", "phantom", "--count", 20, "--out", tmp_path / "out")
-    from usrl.data.catalogue import load_split
-
     name = load_split("phantom", None, "test", count=20)[0].name
     run.split_path.write_text(f"train\t{name}\n")
     message = _usrl("compare", "otsu", run.path, *data, status=2)
     assert f"was trained on 1 of these 4 test images, such as {name!r}" in message
     _usrl("compare", "otsu", run.path, *data, "--split", "val")
+
+
+def test_test_images_that_a_judges_refiner_was_trained_on_are_refused(tmp_path: Path, run: Run) -> None:
+    shipped = Path(__file__).parents[1] / "agents" / "contour-ppo"
+    recipe = JudgeRecipe(kind="judge", data=DataRecipe(size=32, count=20), proposals="", refiner=str(shipped))
+    judge = create_run(tmp_path / "judge", recipe)
+    save_tensors(judge.weights_path, JudgeNetwork(recipe.channels, recipe.dropout).state_dict())
+    shutil.copytree(shipped, judge.path / "refiner")
+    load_train_and_val(recipe.data, judge.split_path)
+    name = load_split("phantom", None, "test", count=20)[0].name
+    (judge.path / "refiner" / "split.tsv").write_text(f"train\t{name}\n")
+    data = ("--data", "phantom", "--count", 20, "--seed", load_recipe(shipped).data.seed)
+    message = _usrl("compare", f"{run.path}+{judge.path}", *data, "--out", tmp_path / "out", status=2)
+    assert f"refiner was trained on 1 of these 4 test images, such as {name!r}" in message
 
 
 def test_training_images_without_labels_are_refused_unless_asked_for_so(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A judge learns which candidates are lesions, and chooses by it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from usrl.agents.training import train_agent
-from usrl.data.catalogue import load_split
+from usrl.data.catalogue import load_split, load_train_and_val
 from usrl.data.sample import Sample
 from usrl.errors import UserError
 from usrl.judging.network import JudgeNetwork, draw_views, expect
@@ -106,6 +107,20 @@ def test_a_judge_that_was_interrupted_goes_on_to_the_same_weights(proposals: Pat
     assert [row["step"] for row in halted.read_log()] == [1, 2]
 
 
+def test_an_epoch_that_was_killed_before_its_row_is_repeated(proposals: Path, tmp_path: Path) -> None:
+    run = create_run(tmp_path / "judge", recipe(proposals, epochs=1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "append_log", raise_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_judge(run, CPU)
+    train_judge(run, CPU, resume=True)
+    assert [row["step"] for row in run.read_log()] == [1]
+
+
+def raise_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def stop_after_first(path: Path):  # type: ignore[no-untyped-def]
     from usrl.judging.training import _keep
 
@@ -155,6 +170,36 @@ def test_a_refused_training_leaves_a_folder_that_the_corrected_one_may_use(
     with pytest.raises(UserError, match="every image of the split needs a proposal"):
         train_judge(create_run(tmp_path / "judge", wrong), CPU)
     train_judge(create_run(tmp_path / "judge", recipe(proposals, epochs=1)), CPU)
+
+
+def test_too_few_candidates_leave_the_folder_free_too(proposals: Path, agent: Run, tmp_path: Path) -> None:
+    wrong = recipe(proposals, refiner=str(agent.path), batch_size=1000)
+    with pytest.raises(UserError, match="fewer than batch_size 1000"):
+        train_judge(create_run(tmp_path / "judge", wrong), CPU)
+    create_run(tmp_path / "judge", recipe(proposals))
+
+
+def test_a_validation_split_without_a_lesion_is_refused(
+    proposals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(data: DataRecipe, path: Path) -> tuple[list[Sample], list[Sample]]:
+        train, val = load_train_and_val(data, path)
+        return train, [replace(sample, target=np.zeros_like(sample.target)) for sample in val]
+
+    monkeypatch.setattr("usrl.judging.training.load_train_and_val", without)
+    with pytest.raises(UserError, match="validation split has no image with a lesion"):
+        train_judge(create_run(tmp_path / "judge", recipe(proposals)), CPU)
+
+
+def test_a_resumed_training_goes_on_with_the_copy_of_its_refiner(
+    proposals: Path, agent: Run, tmp_path: Path
+) -> None:
+    run = create_run(tmp_path / "judge", recipe(proposals, epochs=1, refiner=str(agent.path)))
+    train_judge(run, CPU)
+    assert (run.path / "refiner" / "split.tsv").read_text() == agent.split_path.read_text()
+    agent.weights_path.write_bytes(b"of another training by now")
+    train_judge(run, CPU, resume=True)
+    assert [row["step"] for row in run.read_log()] == [1]
 
 
 def test_refined_candidates_stand_beside_raw_ones(

@@ -90,13 +90,15 @@ def _report(
     from usrl.data.catalogue import load_split
     from usrl.evaluation.compare import compare as compare_segmenters
     from usrl.evaluation.tables import print_results
+    from usrl.judging.training import REFINER
     from usrl.runs import open_run
 
     samples = load_split(
         data.name, data.root, split, data.split_seed, count=data.count, seed=data.seed, labels=data.labels
     )
     runs = [path for method in methods for path in _run_folders(method)]
-    for path in runs:
+    refiners = [path / REFINER for path in runs if (path / REFINER).is_dir()]
+    for path in [*runs, *refiners]:
         _check_images(open_run(path), data, split, samples)
     curves = _read_curves(runs)
     results = compare_segmenters(

@@ -60,16 +60,15 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
     """
     recipe = run.recipe_as(JudgeRecipe)
     began = time.monotonic()
-    shown, checked = _gather(run, recipe, device)
-    views = torch.cat([case.views for case in shown])  # (C, 2, 3, v, v)
-    scores = torch.cat([case.scores for case in shown])  # (C,)
-    if len(scores) < recipe.batch_size:
-        raise UserError(
-            f"{recipe.proposals}: {len(scores)} candidates in {len(shown)} images, fewer than batch_size "
-            f"{recipe.batch_size}; lower levels, or write better proposals"
-        )
+    is_begun = resume and run.checkpoint_path.exists()
+    refiner = _open_refiner(run, recipe, is_begun)
+    shown, checked = _gather(run, recipe, refiner, device)
+    views, scores = _stack(shown, recipe)
+    # Only now, as what is refused before leaves a folder that the corrected call may use.
+    if refiner is not None and not is_begun:
+        _copy_refiner(refiner, run.path / REFINER)
     state = _start(recipe, device)
-    if resume and run.checkpoint_path.exists():
+    if is_begun:
         _restore(run, state)
         began -= state.seconds
     run.truncate_log(state.epoch)
@@ -78,9 +77,8 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
         loss = _train_epoch(state, views, scores, recipe, device)
         score = float(np.mean([_choice_dice(state.network, recipe, case, device) for case in checked]))
         state.seconds = time.monotonic() - began
-        _keep(run, state, score)
         row = {"seconds": round(state.seconds, 1), "train_loss": loss, "val_dice": score}
-        run.append_log({"step": state.epoch} | row)
+        _keep(run, state, {"step": state.epoch} | row)
 
 
 @dataclass(frozen=True)
@@ -109,39 +107,50 @@ class _State:
     seconds: float = 0.0
 
 
-def _gather(run: Run, recipe: JudgeRecipe, device: torch.device) -> tuple[list[_Case], list[_Case]]:
+def _gather(
+    run: Run, recipe: JudgeRecipe, refiner: Run | None, device: torch.device
+) -> tuple[list[_Case], list[_Case]]:
     """Return the candidates of training images, and of validation images that have a lesion."""
-    original = _open_refiner(recipe, device)
+    segmenter = None if refiner is None else ContourSegmenter(refiner, device)
     train, val = load_train_and_val(recipe.data, run.split_path)
     folder = Path(recipe.proposals)
     check_split(folder, run.split_path)
     learned, asked = _pairs(train, folder), _pairs([sample for sample in val if sample.target.any()], folder)
-    # Only now, as what is refused before leaves a folder that the corrected call may use.
-    refiner = None if original is None else _copy_refiner(original, run.path / REFINER, device)
+    if not asked:
+        raise UserError("the validation split has no image with a lesion; use more images")
     pairs = track([*learned, *asked], "Finding candidates", console=Console(stderr=True))
-    cases = [_find(recipe, refiner, *pair) for pair in pairs]
+    cases = [_find(recipe, segmenter, *pair) for pair in pairs]
     return cases[: len(learned)], cases[len(learned) :]
+
+
+def _stack(shown: Sequence[_Case], recipe: JudgeRecipe) -> tuple[Tensor, Tensor]:
+    """Return views (C, 2, 3, v, v) and scores (C,) of all candidates; refuse less than a batch."""
+    views, scores = torch.cat([case.views for case in shown]), torch.cat([case.scores for case in shown])
+    if len(scores) < recipe.batch_size:
+        raise UserError(
+            f"{recipe.proposals}: {len(scores)} candidates in {len(shown)} images, fewer than batch_size "
+            f"{recipe.batch_size}; lower levels, or write better proposals"
+        )
+    return views, scores
 
 
 def _pairs(samples: Sequence[Sample], folder: Path) -> list[tuple[Sample, NDArray[np.float32]]]:
     return list(zip(samples, read_probabilities(folder, samples), strict=True))
 
 
-def _open_refiner(recipe: JudgeRecipe, device: torch.device) -> Run | None:
-    """Return the refiner's run; refuse what is none."""
+def _open_refiner(run: Run, recipe: JudgeRecipe, is_begun: bool) -> Run | None:
+    """Return the refiner's run; a training that has begun goes on with its copy, whatever became of it."""
     if recipe.refiner is None:
         return None
-    original = open_run(recipe.refiner)
-    ContourSegmenter(original, device)
-    return original
+    return open_run(run.path / REFINER if is_begun else recipe.refiner)
 
 
-def _copy_refiner(original: Run, copy: Path, device: torch.device) -> ContourSegmenter:
-    """Return the refiner, after copying its run."""
+def _copy_refiner(original: Run, copy: Path) -> None:
+    """Copy what opens a refiner's run, and what tells the images that it was trained on."""
     copy.mkdir(exist_ok=True)
-    for path in (original.path / "recipe.yaml", original.weights_path):
-        shutil.copyfile(path, copy / path.name)
-    return ContourSegmenter(open_run(copy), device)
+    for path in (original.path / "recipe.yaml", original.weights_path, original.split_path):
+        if path.is_file():  # an agent that is shipped has no split
+            shutil.copyfile(path, copy / path.name)
 
 
 def _find(
@@ -173,12 +182,14 @@ def _restore(run: Run, state: _State) -> None:
     state.epoch, state.best, state.seconds = facts["epoch"], facts["best"], facts["seconds"]
 
 
-def _keep(run: Run, state: _State, score: float) -> None:
-    """Write the checkpoint, and the weights where they are the best so far."""
-    tensors = unique_state(state.network)
+def _keep(run: Run, state: _State, row: dict[str, float]) -> None:
+    """Write the weights where they are the best so far, the row of the log, and last the checkpoint."""
+    tensors, score = unique_state(state.network), row["val_dice"]
     if score > state.best:
         state.best = score
         save_tensors(run.weights_path, tensors, {"epoch": state.epoch, "val_dice": score})
+    # Before the checkpoint: what a kill cuts off is done again, and a row beyond the checkpoint dropped.
+    run.append_log(row)
     facts = {"epoch": state.epoch, "best": state.best, "seconds": state.seconds}
     named = {f"network/{name}": tensor for name, tensor in tensors.items()}
     save_tensors(run.checkpoint_path, named | optimizer_tensors(state.optimizer), facts)
