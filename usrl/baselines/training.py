@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -136,7 +136,7 @@ def _resume(run: Run, device: torch.device) -> _State:
     return state
 
 
-def _keep(run: Run, state: _State, row: dict[str, float]) -> None:
+def _keep(run: Run, state: _State, row: Mapping[str, float]) -> None:
     """Write the weights where they are the best so far, the row of the log, and last the checkpoint."""
     if (score := row["val_dice"]) > state.best:
         state.best = score

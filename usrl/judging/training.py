@@ -3,7 +3,7 @@
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,7 +182,7 @@ def _restore(run: Run, state: _State) -> None:
     state.epoch, state.best, state.seconds = facts["epoch"], facts["best"], facts["seconds"]
 
 
-def _keep(run: Run, state: _State, row: dict[str, float]) -> None:
+def _keep(run: Run, state: _State, row: Mapping[str, float]) -> None:
     """Write the weights where they are the best so far, the row of the log, and last the checkpoint."""
     tensors, score = unique_state(state.network), row["val_dice"]
     if score > state.best:
