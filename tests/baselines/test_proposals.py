@@ -11,7 +11,7 @@ from usrl.data.catalogue import load_split, load_train_and_val
 from usrl.data.sample import GrayImage, Sample
 from usrl.errors import UserError
 from usrl.recipes import DataRecipe, NetworkRecipe
-from usrl.runs import Run
+from usrl.runs import Run, create_run
 
 CPU = torch.device("cpu")
 RECIPE = NetworkRecipe(kind="network", data=DataRecipe(size=32, count=20), channels=[4, 8], epochs=1)
@@ -109,18 +109,27 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 def test_proposals_of_few_labels_leave_the_unlabelled_images_alone(
     tmp_path: Path, seen: dict[int, list[str]]
 ) -> None:
-    data = RECIPE.data.model_copy(update={"labels": 0.5})
-    write_proposals(RECIPE.model_copy(update={"data": data}), tmp_path / "out", 2, CPU)
-    train, val = load_train_and_val(data, tmp_path / "split.tsv")
+    recipe = of_data(labels=0.5)
+    write_proposals(recipe, tmp_path / "out", 2, CPU)
+    run = create_run(tmp_path / "run", recipe)
+    train, val = load_train_and_val(recipe.data, run.split_path)
     assert sorted(seen[0] + seen[1]) == sorted(sample.name for sample in train)
     assert len(list((tmp_path / "out").glob("*.png"))) == len(train) + len(val) == 9
-    check_split(tmp_path / "out", tmp_path / "split.tsv")
+    check_split(tmp_path / "out", run)
 
 
-def test_proposals_of_more_labels_than_the_agents_are_refused(
-    tmp_path: Path, seen: dict[int, list[str]]
+@pytest.mark.parametrize("other", [{"labels": 0.5}, {"seed": 1}, {"split_seed": 1}])
+def test_proposals_of_other_labels_or_images_are_refused(
+    tmp_path: Path, seen: dict[int, list[str]], other: dict[str, float]
 ) -> None:
     write_proposals(RECIPE, tmp_path / "out", 2, CPU)
-    load_train_and_val(RECIPE.data.model_copy(update={"labels": 0.5}), tmp_path / "split.tsv")
-    with pytest.raises(UserError, match="is another split than the run's; write proposals for its data"):
-        check_split(tmp_path / "out", tmp_path / "split.tsv")
+    run = create_run(tmp_path / "run", of_data(**other))
+    load_train_and_val(run.recipe.data, run.split_path)
+    with pytest.raises(
+        UserError, match="is of other images or another split than the run's"
+    ):
+        check_split(tmp_path / "out", run)
+
+
+def of_data(**changes: float) -> NetworkRecipe:
+    return RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update=changes)})

@@ -148,7 +148,9 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint(
     with pytest.raises(KeyboardInterrupt):
         tune(recipe, tmp_path / "parts", 1, CPU)
     best, values = tune(recipe, tmp_path / "parts", 1, CPU, resume=True)
-    assert steps == [1, 2, 3, 4]
+    assert steps == [1, 2, 2, 3, 4]  # the checkpoint of an epoch follows its row
+    log = Run(tmp_path / "parts" / "trials" / "000", recipe).read_log()
+    assert [row["step"] for row in log] == [1, 2, 3, 4]
     assert (best.val_dice, values) == (expected[0].val_dice, expected[1])
 
 

@@ -46,7 +46,7 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
     recipe = run.recipe_as(AgentRecipe)
     train, val = load_train_and_val(recipe.data, run.split_path)
     if recipe.env.proposals:
-        check_split(Path(recipe.env.proposals), run.split_path)
+        check_split(Path(recipe.env.proposals), run)
     if recipe.algorithm == Q_LEARNING:  # a table gains nothing from a GPU
         cpu = torch.device("cpu")
         train_table(run, _task(recipe, train, cpu), _task(recipe, val, cpu), resume=resume)

@@ -11,15 +11,16 @@ from PIL import Image
 from usrl.baselines.networks import build_network
 from usrl.baselines.segmenter import NetworkSegmenter
 from usrl.baselines.training import fit_network
-from usrl.data.catalogue import load_train_and_val, require_dataset
+from usrl.data.catalogue import has_same_images, load_train_and_val, require_dataset
 from usrl.data.files import read_gray
 from usrl.data.sample import BoolMask, Sample
 from usrl.data.splits import folds as make_folds
 from usrl.errors import UserError
-from usrl.recipes import NetworkRecipe
-from usrl.runs import create_run
+from usrl.recipes import NetworkRecipe, load_recipe
+from usrl.runs import Run, create_run
 
 _SPLIT = "split.tsv"
+_FOLDS = "folds"
 
 
 def write_proposals(
@@ -53,7 +54,7 @@ def write_proposals(
     # Before there is a folder that a second call would find taken:
     require_dataset(recipe.data)
     build_network(recipe)
-    runs = out / "folds"
+    runs = out / _FOLDS
     _make(runs)
     train, val = load_train_and_val(recipe.data, out / _SPLIT)
     held_outs = make_folds(train, folds, seed=recipe.data.split_seed)
@@ -92,23 +93,27 @@ def read_probabilities(folder: Path, samples: Sequence[Sample]) -> list[NDArray[
     return [_read(_path(folder, sample), sample) for sample in samples]
 
 
-def check_split(folder: Path, split_path: Path) -> None:
-    """Check that proposals are of the split that a run is trained on.
+def check_split(folder: Path, run: Run) -> None:
+    """Check that proposals are of the images and the split that a run is trained on.
 
     The networks of another split have learned from other labels: from more than it is to have, or
     from the images that it is validated by.
 
     Args:
         folder: What `write_proposals` wrote; masks from elsewhere, without a split, are not checked.
-        split_path: The run's ``split.tsv``.
+        run: Whose ``split.tsv`` is written.
 
     Raises:
-        UserError: If the splits differ.
+        UserError: If images or splits differ.
     """
     path = folder / _SPLIT
-    if path.is_file() and path.read_text(encoding="utf-8") != split_path.read_text(encoding="utf-8"):
+    folds = [load_recipe(fold) for fold in (folder / _FOLDS).glob("*") if (fold / "recipe.yaml").is_file()]
+    is_same = all(has_same_images(fold.data, run.recipe.data) for fold in folds)
+    own = run.split_path.read_text(encoding="utf-8")
+    if not is_same or (path.is_file() and path.read_text(encoding="utf-8") != own):
         raise UserError(
-            f"{path} is another split than the run's; write proposals for its data, split_seed and labels"
+            f"{path} is of other images or another split than the run's; write proposals for its data, "
+            "split_seed and labels"
         )
 
 
@@ -139,7 +144,7 @@ def _is_unused(out: Path) -> bool:
     if not out.is_dir():
         return not out.exists()
     names = {entry.name for entry in out.iterdir()}
-    return names in (set(), {"folds"}, {"folds", _SPLIT}) and not any((out / "folds").glob("*"))
+    return names in (set(), {_FOLDS}, {_FOLDS, _SPLIT}) and not any((out / _FOLDS).glob("*"))
 
 
 def _make(folder: Path) -> None:

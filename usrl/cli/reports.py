@@ -147,15 +147,16 @@ def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
 def _check_images(run: "Run", data: "DataRecipe", split: str, samples: "Sequence[Sample]") -> None:
     """Raise where a run's split.tsv contradicts the part that it is to be scored on.
 
-    Test images must not be among those that it was trained on, nor training images among its unused ones.
+    Test images must not be among those that it was trained on or chosen by, validation images not among
+    those that it was trained on, nor training images among its unused ones.
     """
-    wrong = {"test": ("train", "val"), "train": ("unused",)}.get(split, ())
+    wrong = {"test": ("train", "val"), "val": ("train",), "train": ("unused",)}.get(split, ())
     parts = _read_parts(run, data)
     found = [sample.name for sample in samples if parts.get(sample.name) in wrong]
     if not found:
         return
     own = run.recipe.data
-    was = "was trained on" if split == "test" else "was not trained on"
+    was = "was not trained on" if split == "train" else "was trained on"
     labels = f" --labels {own.labels:g}" if split == "train" else ""
     raise UserError(
         f"{run.path} {was} {len(found)} of these {len(samples)} {split} images, such as {found[0]!r}; "
@@ -165,13 +166,9 @@ def _check_images(run: "Run", data: "DataRecipe", split: str, samples: "Sequence
 
 def _read_parts(run: "Run", data: "DataRecipe") -> dict[str, str]:
     """Return the part of each image by name, of a run's split.tsv; empty where it is of other images."""
-    from usrl.data.catalogue import resolve_root
+    from usrl.data.catalogue import has_same_images
 
-    own = run.recipe.data
-    is_same = own.name == data.name and (own.name != "phantom" or own.seed == data.seed)
-    # Folders of different places may use the same file names.
-    is_same &= own.name != "folder" or resolve_root(own) == resolve_root(data)
-    if not is_same or not run.split_path.is_file():
+    if not has_same_images(run.recipe.data, data) or not run.split_path.is_file():
         return {}
     lines = (line.split("\t") for line in run.split_path.read_text(encoding="utf-8").splitlines())
     return {line[-1]: line[0] for line in lines}

@@ -178,6 +178,16 @@ def resolve_root(data: DataRecipe) -> Path:
     return Path(data.root or Path(os.environ.get("USRL_DATA", "")) / data.name).resolve()
 
 
+def has_same_images(first: DataRecipe, second: DataRecipe) -> bool:
+    """Return whether equal names of images mean equal images in two recipes' data sets."""
+    if first.name != second.name:
+        return False
+    if first.name == PHANTOM:
+        return first.seed == second.seed
+    # Folders of different places may use the same file names.
+    return first.name != "folder" or resolve_root(first) == resolve_root(second)
+
+
 def _split(samples: list[Sample], seed: int, labels: float) -> dict[str, list[int]]:
     split = split_samples(samples, seed=seed)
     kept = draw_labelled(samples, split["train"], labels, seed)

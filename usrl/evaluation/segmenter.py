@@ -166,7 +166,7 @@ def _open_run(path: str, device: torch.device, starts: int, proposer: Segmenter 
         return PromptedNetworkSegmenter(run, device, starts)
     if proposer is not None and proposer.track != "automatic":
         raise UserError(
-            f"{proposer.name} needs boxes itself; an agent takes proposals from automatic methods"
+            f"{proposer.name} needs boxes itself; agents and judges take proposals from automatic methods"
         )
     if isinstance(run.recipe, JudgeRecipe):
         return JudgedSegmenter(run, device, proposer)

@@ -61,6 +61,8 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
     recipe = run.recipe_as(JudgeRecipe)
     began = time.monotonic()
     is_begun = resume and run.checkpoint_path.exists()
+    if is_begun and load_tensors(run.checkpoint_path)[1]["epoch"] >= recipe.epochs:
+        return
     refiner = _open_refiner(run, recipe, is_begun)
     shown, checked = _gather(run, recipe, refiner, device)
     views, scores = _stack(shown, recipe)
@@ -114,7 +116,7 @@ def _gather(
     segmenter = None if refiner is None else ContourSegmenter(refiner, device)
     train, val = load_train_and_val(recipe.data, run.split_path)
     folder = Path(recipe.proposals)
-    check_split(folder, run.split_path)
+    check_split(folder, run)
     learned, asked = _pairs(train, folder), _pairs([sample for sample in val if sample.target.any()], folder)
     if not asked:
         raise UserError("the validation split has no image with a lesion; use more images")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,8 @@ class _Search:
         self.save(trial)  # so that a resumption takes up these values, whatever it would propose itself
         train_run(run, self.device, resume=True)
         rows = run.read_log()
+        if not all(math.isfinite(row["val_dice"]) for row in rows):
+            raise UserError("the validation Dice is no number: the training has diverged")
         return {"val_dice": max(row["val_dice"] for row in rows), "seconds": rows[-1]["seconds"]}
 
     def write(self, trials: Sequence[Trial]) -> None:
