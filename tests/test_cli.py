@@ -18,7 +18,8 @@ from usrl.data.catalogue import load_split, load_train_and_val
 from usrl.judging.network import JudgeNetwork
 from usrl.recipes import DataRecipe, JudgeRecipe, NetworkRecipe, load_recipe
 from usrl.registry import REGISTRY
-from usrl.runs import Run, create_run, save_tensors
+from usrl.runs import Run, create_run
+from usrl.tensors import save_tensors
 
 RECIPE = NetworkRecipe(kind="network", data=DataRecipe(size=32, count=20), channels=[4, 8], epochs=1)
 TINY = """

@@ -20,7 +20,8 @@ from usrl.data.phantom import load_phantom
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe, dump_recipe
 from usrl.registry import build_task
-from usrl.runs import create_run, load_tensors
+from usrl.runs import create_run
+from usrl.tensors import load_tensors
 
 CPU = torch.device("cpu")
 SETTINGS = {"n_steps": 10, "batch_size": 40, "n_epochs": 1, "learning_rate": 1e-3}

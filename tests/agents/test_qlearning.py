@@ -19,7 +19,8 @@ from usrl.data.bank import Bank
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe, EnvRecipe, dump_recipe
 from usrl.registry import build_task
-from usrl.runs import create_run, load_tensors
+from usrl.runs import create_run
+from usrl.tensors import load_tensors
 
 CPU = torch.device("cpu")
 KWARGS: dict[str, Any] = {"grid": 1, "action": "raster", "observation": "features", "boxes": 1}

@@ -11,7 +11,8 @@ from usrl.agents.training import train_agent
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe, NetworkRecipe
 from usrl.registry import build_task
-from usrl.runs import Run, create_run, load_tensors, save_tensors
+from usrl.runs import Run, create_run
+from usrl.tensors import load_tensors, save_tensors
 
 CPU = torch.device("cpu")
 

@@ -18,7 +18,8 @@ from usrl.evaluation.segmenter import Ceiling, Refiner, open_segmenter, predict
 from usrl.metrics.overlap import dice
 from usrl.metrics.uncertainty import measure_spread, vote
 from usrl.recipes import AgentRecipe, DataRecipe, EnvRecipe
-from usrl.runs import Run, create_run, save_tensors
+from usrl.runs import Run, create_run
+from usrl.tensors import save_tensors
 
 CPU = torch.device("cpu")
 

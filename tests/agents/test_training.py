@@ -15,7 +15,8 @@ import torch
 from usrl.agents.training import train_agent
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe, dump_recipe
-from usrl.runs import create_run, load_tensors, save_tensors
+from usrl.runs import create_run
+from usrl.tensors import load_tensors, save_tensors
 
 CPU = torch.device("cpu")
 

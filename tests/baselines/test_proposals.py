@@ -125,9 +125,7 @@ def test_proposals_of_other_labels_or_images_are_refused(
     write_proposals(RECIPE, tmp_path / "out", 2, CPU)
     run = create_run(tmp_path / "run", of_data(**other))
     load_train_and_val(run.recipe.data, run.split_path)
-    with pytest.raises(
-        UserError, match="is of other images or another split than the run's"
-    ):
+    with pytest.raises(UserError, match="is of other images or another split than the run's"):
         check_split(tmp_path / "out", run)
 
 

@@ -13,7 +13,8 @@ from usrl.errors import UserError
 from usrl.evaluation.segmenter import Segmenter
 from usrl.metrics.overlap import dice
 from usrl.recipes import AgentRecipe, DataRecipe, NetworkRecipe
-from usrl.runs import Run, create_run, load_tensors, open_run, save_tensors
+from usrl.runs import Run, create_run, open_run
+from usrl.tensors import load_tensors, save_tensors
 
 CPU = torch.device("cpu")
 RECIPE = NetworkRecipe(

@@ -17,7 +17,8 @@ from usrl.judging.segmenter import JudgedSegmenter
 from usrl.judging.training import train_judge
 from usrl.metrics.overlap import dice
 from usrl.recipes import AgentRecipe, DataRecipe, JudgeRecipe
-from usrl.runs import Run, create_run, load_tensors, open_run
+from usrl.runs import Run, create_run, open_run
+from usrl.tensors import load_tensors
 
 CPU = torch.device("cpu")
 DATA = DataRecipe(count=24, size=64)

@@ -9,7 +9,8 @@ from usrl.agents.training import build_untrained
 from usrl.baselines.networks import build_network
 from usrl.errors import UserError
 from usrl.recipes import NetworkRecipe
-from usrl.runs import create_run, unique_state
+from usrl.runs import create_run
+from usrl.tensors import unique_state
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -12,7 +12,7 @@ from usrl.data.catalogue import load_split, require_dataset
 from usrl.data.sample import Sample
 from usrl.devices import select_device
 from usrl.errors import UserError
-from usrl.runs import write_atomically
+from usrl.files import write_atomically
 
 JITTER = 0.2
 """Of the boxes that runs are scored from: what `usrl compare` has by default."""

@@ -14,8 +14,8 @@ from usrl.ablation.running import training_seconds
 from usrl.evaluation.compare import format_csv
 from usrl.evaluation.statistics import Interval, bootstrap_iqm
 from usrl.evaluation.summary import Case
+from usrl.files import write_atomically
 from usrl.recipes import DataRecipe
-from usrl.runs import write_atomically
 
 Cases = Mapping[Path, Sequence[Case]]
 """The scored cases of each run, by its folder."""

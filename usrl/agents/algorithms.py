@@ -20,7 +20,7 @@ from usrl.agents.qlearning import Q_LEARNING, TablePolicy
 from usrl.envs.task import Task
 from usrl.errors import UserError, suggest
 from usrl.recipes import AgentRecipe
-from usrl.runs import load_weights
+from usrl.tensors import load_weights
 
 POLICIES: dict[str, type[BasePolicy]] = {"ContourPolicy": ContourPolicy}
 """Our own policies; the others are those that an algorithm knows."""

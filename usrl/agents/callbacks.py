@@ -18,7 +18,8 @@ from usrl.agents.vec_env import EPISODE_FIGURES, StepInfos
 from usrl.envs.batch import to_numpy
 from usrl.envs.task import Task
 from usrl.recipes import AgentRecipe
-from usrl.runs import Run, optimizer_tensors, save_tensors, unique_state
+from usrl.runs import Run
+from usrl.tensors import optimizer_tensors, save_tensors, unique_state
 
 
 @dataclass

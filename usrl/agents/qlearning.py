@@ -23,7 +23,8 @@ from usrl.agents.vec_env import TaskVecEnv
 from usrl.envs.task import Task
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe, Strict, check
-from usrl.runs import Run, load_state, load_tensors, save_tensors, unique_state
+from usrl.runs import Run
+from usrl.tensors import load_state, load_tensors, save_tensors, unique_state
 
 Q_LEARNING = "q-learning"
 """Name of the algorithm in recipes."""

@@ -7,7 +7,8 @@ from torch import nn
 
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe
-from usrl.runs import load_weights, open_run
+from usrl.runs import open_run
+from usrl.tensors import load_weights
 
 
 def load_start(recipe: AgentRecipe, policy: BasePolicy) -> None:

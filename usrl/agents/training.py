@@ -25,7 +25,8 @@ from usrl.envs.task import Task
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe
 from usrl.registry import build_task
-from usrl.runs import Run, load_optimizer, load_state, load_tensors
+from usrl.runs import Run
+from usrl.tensors import load_optimizer, load_state, load_tensors
 
 
 def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None:

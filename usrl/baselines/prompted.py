@@ -22,7 +22,8 @@ from usrl.geometry.boxes import boxes_of_masks, grow, move_sides, paint_boxes, r
 from usrl.metrics.overlap import dice
 from usrl.metrics.uncertainty import measure_softness
 from usrl.recipes import NetworkRecipe
-from usrl.runs import Run, load_weights
+from usrl.runs import Run
+from usrl.tensors import load_weights
 
 VALIDATION_SEED = 1
 """Seed of the boxes that epochs are compared by."""

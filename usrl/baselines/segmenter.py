@@ -10,7 +10,8 @@ from usrl.data.letterbox import Letterbox
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
 from usrl.metrics.uncertainty import measure_softness
 from usrl.recipes import NetworkRecipe
-from usrl.runs import Run, load_weights
+from usrl.runs import Run
+from usrl.tensors import load_weights
 
 
 class NetworkSegmenter:

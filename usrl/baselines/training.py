@@ -29,8 +29,8 @@ from usrl.data.sample import Sample
 from usrl.errors import UserError
 from usrl.metrics.overlap import dice
 from usrl.recipes import NetworkRecipe
-from usrl.runs import (
-    Run,
+from usrl.runs import Run
+from usrl.tensors import (
     load_optimizer,
     load_state,
     load_tensors,

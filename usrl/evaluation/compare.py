@@ -28,8 +28,8 @@ from usrl.evaluation.summary import (
     summarise_method,
     summarise_negatives,
 )
+from usrl.files import write_atomically
 from usrl.metrics.overlap import dice
-from usrl.runs import write_atomically
 
 _PACKAGES = (
     "usrl",

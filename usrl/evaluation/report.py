@@ -12,7 +12,7 @@ from usrl.evaluation.gallery import show_films, show_own_cases, show_shared_case
 from usrl.evaluation.stylesheet import CSS
 from usrl.evaluation.summary import TRACKS, Comparison
 from usrl.evaluation.tables import Column, Row, find_best, format_cell, list_columns
-from usrl.runs import write_atomically
+from usrl.files import write_atomically
 
 
 def write_report(path: Path, comparison: Comparison) -> None:

@@ -15,7 +15,8 @@ from usrl.judging.network import JudgeNetwork, draw_views, expect
 from usrl.judging.training import REFINER
 from usrl.metrics.overlap import dice
 from usrl.recipes import JudgeRecipe
-from usrl.runs import Run, load_weights, open_run
+from usrl.runs import Run, open_run
+from usrl.tensors import load_weights
 
 
 class JudgedSegmenter:

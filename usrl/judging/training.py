@@ -27,12 +27,11 @@ from usrl.judging.candidates import Candidates, choose, find_candidates
 from usrl.judging.network import JudgeNetwork, draw_views, expect
 from usrl.metrics.overlap import dice
 from usrl.recipes import JudgeRecipe
-from usrl.runs import (
-    Run,
+from usrl.runs import Run, open_run
+from usrl.tensors import (
     load_optimizer,
     load_state,
     load_tensors,
-    open_run,
     optimizer_tensors,
     save_tensors,
     unique_state,

@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from usrl.errors import UserError
+from usrl.tensors import (
+    load_optimizer,
+    load_tensors,
+    load_weights,
+    optimizer_tensors,
+    save_tensors,
+    unique_state,
+)
+
+
+def _train_step(module: nn.Linear, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    module(torch.arange(6.0).view(2, 3)).square().sum().backward()
+    optimizer.step()
+
+
+def test_optimizer_restored_from_file_continues_exactly(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    first = nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(first.parameters(), lr=0.1)
+    for _ in range(3):
+        _train_step(first, optimizer)
+    save_tensors(tmp_path / "c.safetensors", first.state_dict() | optimizer_tensors(optimizer))
+
+    second = nn.Linear(3, 2)
+    other = torch.optim.AdamW(second.parameters(), lr=0.1)
+    tensors, _ = load_tensors(tmp_path / "c.safetensors")
+    second.load_state_dict({name: tensors[name] for name in second.state_dict()})
+    load_optimizer(other, tensors)
+    _train_step(first, optimizer)
+    _train_step(second, other)
+
+    assert torch.equal(first.weight, second.weight)
+    assert other.state_dict()["state"][0]["step"] == 4
+
+
+def test_optimizer_state_of_another_network_is_refused() -> None:
+    wide = nn.Linear(3, 5)
+    optimizer = torch.optim.AdamW(wide.parameters())
+    wide(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    narrow = torch.optim.AdamW(nn.Linear(3, 2).parameters())
+    with pytest.raises(UserError, match=r"optimizer\.0\.exp_avg.*fits no parameter"):
+        load_optimizer(narrow, optimizer_tensors(optimizer))
+
+
+def test_saved_tensors_and_facts_come_back(tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(6).view(2, 3).T, "b": torch.tensor(1.5)}
+    save_tensors(tmp_path / "t", tensors, {"epoch": 3, "best": 0.5})
+    found, facts = load_tensors(tmp_path / "t")
+    assert facts == {"epoch": 3, "best": 0.5}
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 60, -1])
+def test_truncated_weights_are_a_user_error(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_tensors(path, {"a": torch.zeros(100)})
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match="truncated or not a safetensors file"):
+        load_tensors(path)
+
+
+def test_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(3)}, tmp_path / "weights.safetensors")
+    with pytest.raises(UserError, match="not a safetensors file"):
+        load_tensors(tmp_path / "weights.safetensors")
+
+
+def test_missing_weights_are_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is missing"):
+        load_tensors(tmp_path / "weights.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (nn.Linear(3, 4), r"'(bias|weight)' is \(2"),
+        (nn.Linear(3, 2, bias=False), "'bias' is"),
+        (nn.Sequential(nn.Linear(3, 2)), "absent"),
+    ],
+)
+def test_weights_of_another_architecture_are_refused(tmp_path: Path, other: nn.Module, message: str) -> None:
+    save_tensors(tmp_path / "w", nn.Linear(3, 2).state_dict())
+    with pytest.raises(UserError, match=f"another architecture: .*{message}"):
+        load_weights(tmp_path / "w", other)
+
+
+def test_a_tensor_of_several_names_is_kept_once_and_found_under_all(tmp_path: Path) -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(3, 2)
+            self.second = self.first
+
+    module, other = Shared(), Shared()
+    assert list(unique_state(module)) == ["first.weight", "first.bias"]
+    save_tensors(tmp_path / "once", unique_state(module))
+    save_tensors(tmp_path / "twice", module.state_dict())
+    for name in ("once", "twice"):
+        nn.init.zeros_(other.first.weight)
+        load_weights(tmp_path / name, other)
+        assert torch.equal(other.second.weight, module.first.weight)
