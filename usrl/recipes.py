@@ -133,7 +133,8 @@ class JudgeRecipe(Strict):
     agent that is prompted by boxes, or null for candidates as they are. ``levels`` are the thresholds whose
     components are candidates. The candidate of the highest expected Dice is taken where that reaches
     ``reject``, others beside it where theirs reaches ``accept``; ``margin`` is how much more must be
-    expected of another candidate than of a component of the network's own mask to take it instead.
+    expected of another candidate than of a component of the network's own mask to take it instead. Where
+    that mask is empty nothing is taken.
     """
 
     kind: Literal["judge"]

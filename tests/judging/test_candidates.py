@@ -65,9 +65,11 @@ def test_the_best_candidate_is_taken_and_good_ones_beside_it(
     expected: list[float], rule: dict[str, float], taken: list[int]
 ) -> None:
     candidates = Candidates([square(5, 15), square(10, 25), square(40, 50)], own=1)
-    settings = JudgeRecipe(
-        kind="judge",
-        proposals="",
-        **({"reject": 0.0, "accept": 0.6, "margin": 0.0} | rule),  # type: ignore[arg-type]
-    )
-    assert choose(candidates, np.array(expected, np.float32), settings) == taken
+    settings = {"reject": 0.0, "accept": 0.6, "margin": 0.0} | rule
+    recipe = JudgeRecipe(kind="judge", proposals="", **settings)  # type: ignore[arg-type]
+    assert choose(candidates, np.array(expected, np.float32), recipe) == taken
+
+
+def test_an_image_in_which_the_network_finds_nothing_stays_empty() -> None:
+    candidates = Candidates([square(5, 15)], own=0)
+    assert choose(candidates, np.array([0.9], np.float32), JudgeRecipe(kind="judge", proposals="")) == []

@@ -71,14 +71,15 @@ def find_candidates(
 
 
 def choose(candidates: Candidates, expected: NDArray[np.float32], rule: JudgeRecipe) -> list[int]:
-    """Return which candidates are taken for lesions, best first.
+    """Return which candidates are taken for lesions, best first; none where the network says there is none.
 
     Args:
         candidates: Of an image.
         expected: Dice expected of each, shape (C,).
         rule: Its ``reject``, ``accept`` and ``margin``.
     """
-    masks = candidates.masks
+    masks = candidates.masks if candidates.own else []
+    expected = expected[: len(masks)]
     bonus = np.where(np.arange(len(masks)) < candidates.own, rule.margin, 0.0)
     taken: list[int] = []
     for number in np.argsort(-(expected + bonus), kind="stable"):
