@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,8 @@ from usrl.tensors import (
     unique_state,
 )
 
+_Examples = tuple[Tensor, Tensor]
+"""Views, uint8, (C, 2, 3, v, v), and scores, float32, (C,), of candidates."""
 REFINER = "refiner"
 """Folder in a judge's run that holds a copy of its refiner: the run works without the original."""
 
@@ -110,8 +113,8 @@ class _State:
 
 def _gather(
     run: Run, recipe: JudgeRecipe, refiner: Run | None, device: torch.device
-) -> tuple[list[_Case], list[_Case]]:
-    """Return the candidates of training images, and of validation images that have a lesion."""
+) -> tuple[list[_Examples], list[_Case]]:
+    """Return examples from training images, and the candidates of validation images that have a lesion."""
     segmenter = None if refiner is None else ContourSegmenter(refiner, device)
     train, val = load_train_and_val(recipe.data, run.split_path)
     folder = Path(recipe.proposals)
@@ -120,13 +123,15 @@ def _gather(
     if not asked:
         raise UserError("the validation split has no image with a lesion; use more images")
     pairs = track([*learned, *asked], "Finding candidates", console=Console(stderr=True))
-    cases = [_find(recipe, segmenter, *pair) for pair in pairs]
-    return cases[: len(learned)], cases[len(learned) :]
+    cases = (_find(recipe, segmenter, *pair) for pair in pairs)
+    # Thousands of native masks are not kept: only validation needs them.
+    examples = [(case.views, case.scores) for case in islice(cases, len(learned))]
+    return examples, list(cases)
 
 
-def _stack(shown: Sequence[_Case], recipe: JudgeRecipe) -> tuple[Tensor, Tensor]:
-    """Return views (C, 2, 3, v, v) and scores (C,) of all candidates; refuse less than a batch."""
-    views, scores = torch.cat([case.views for case in shown]), torch.cat([case.scores for case in shown])
+def _stack(shown: Sequence[_Examples], recipe: JudgeRecipe) -> _Examples:
+    """Return the examples of all images as one; refuse less than a batch."""
+    views, scores = (torch.cat(parts) for parts in zip(*shown, strict=True))
     if len(scores) < recipe.batch_size:
         raise UserError(
             f"{recipe.proposals}: {len(scores)} candidates in {len(shown)} images, fewer than batch_size "
