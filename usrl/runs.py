@@ -30,6 +30,8 @@ _RECORDED_PACKAGES = (
     "monai",
     "numpy",
     "numba",
+    "scipy",
+    "scikit-image",
     "opencv-python-headless",
     "optuna",
 )
@@ -134,7 +136,7 @@ def create_run(path: Path | str, recipe: Recipe, *, resume: bool = False) -> Run
     try:
         path.mkdir(parents=True, exist_ok=True)
         write_atomically(path / "recipe.yaml", dump_recipe(recipe).encode())
-        write_atomically(path / "versions.json", json.dumps(_versions(), indent=2).encode())
+        write_atomically(path / "versions.json", json.dumps(find_versions(), indent=2).encode())
     except OSError as error:
         raise UserError(f"{path}: cannot write here ({error.strerror}); choose another --out") from None
     return Run(path, recipe)
@@ -163,7 +165,8 @@ def open_run(path: Path | str) -> Run:
     return run
 
 
-def _versions() -> dict[str, str]:
+def find_versions() -> dict[str, str]:
+    """Return versions of interpreter, platform and packages, and the commit of the sources where known."""
     versions = {"python": platform.python_version(), "platform": platform.platform()}
     versions |= {name: _version(name) for name in _RECORDED_PACKAGES}
     # The commit of the sources that ran, where they are a checkout; a wheel has its version only, even

@@ -6,7 +6,6 @@ Dice; a prompted method has no box to start from and is left out by definition.
 
 import csv
 import datetime
-import importlib.metadata
 import io
 import json
 import time
@@ -30,19 +29,7 @@ from usrl.evaluation.summary import (
 )
 from usrl.files import write_atomically
 from usrl.metrics.overlap import dice
-
-_PACKAGES = (
-    "usrl",
-    "torch",
-    "stable-baselines3",
-    "gymnasium",
-    "monai",
-    "numpy",
-    "numba",
-    "scipy",
-    "scikit-image",
-    "opencv-python-headless",
-)
+from usrl.runs import find_versions
 
 
 def compare(
@@ -211,7 +198,7 @@ def _describe(samples: Sequence[Sample]) -> dict[str, Any]:
     unit = "mm" if all(sample.spacing_mm is not None for sample in samples) else "px"
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": find_versions(),
         "images": len(samples),
         "groups": len({sample.group for sample in samples}),
         "unit": unit,
