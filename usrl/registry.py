@@ -91,7 +91,7 @@ def build_task(
     Raises:
         UserError: If the id or a setting is unknown or wrong, or the step limit is no positive number.
     """
-    from usrl.recipes import check
+    from usrl.strict import check
 
     row = find_row(env_id)
     horizon = row.max_episode_steps if horizon is None else horizon

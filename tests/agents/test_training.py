@@ -14,7 +14,8 @@ import torch
 
 from usrl.agents.training import train_agent
 from usrl.errors import UserError
-from usrl.recipes import AgentRecipe, dump_recipe
+from usrl.recipe_files import dump_recipe
+from usrl.recipes import AgentRecipe
 from usrl.runs import create_run
 from usrl.tensors import load_tensors, save_tensors
 

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from usrl.recipes import PositiveFloat, PositiveInt, Strict, check
+from usrl.recipes import PositiveFloat, PositiveInt
+from usrl.strict import Strict, check
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -22,8 +22,9 @@ from usrl.agents.starting import load_start
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.envs.task import Task
 from usrl.errors import UserError
-from usrl.recipes import AgentRecipe, Strict, check
+from usrl.recipes import AgentRecipe
 from usrl.runs import Run
+from usrl.strict import Strict, check
 from usrl.tensors import load_state, load_tensors, save_tensors, unique_state
 
 Q_LEARNING = "q-learning"

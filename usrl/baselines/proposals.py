@@ -16,7 +16,8 @@ from usrl.data.files import read_gray
 from usrl.data.sample import BoolMask, Sample
 from usrl.data.splits import folds as make_folds
 from usrl.errors import UserError
-from usrl.recipes import NetworkRecipe, load_recipe
+from usrl.recipe_files import load_recipe
+from usrl.recipes import NetworkRecipe
 from usrl.runs import Run, create_run
 
 _SPLIT = "split.tsv"

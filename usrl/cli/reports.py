@@ -111,7 +111,8 @@ def _report(
 def _data(
     name: str, root: Path | None, split_seed: int, labels: float, count: int, seed: int
 ) -> "DataRecipe":
-    from usrl.recipes import DataRecipe, check
+    from usrl.recipes import DataRecipe
+    from usrl.strict import check
 
     text = None if root is None else str(root)
     options = {"name": name, "root": text, "split_seed": split_seed, "labels": labels}

@@ -24,7 +24,7 @@ from usrl.geometry.fourier import fourier_basis
 from usrl.geometry.polygon import displace, ellipse_in_box, is_simple, polygon_of_mask
 from usrl.geometry.sampling import profile_atlas, sample_profiles
 from usrl.geometry.start import start_profiles
-from usrl.recipes import Strict
+from usrl.strict import Strict
 
 RADIUS_UNITS = 20
 """Pixels that the equivalent radius of a proposal counts under ``scale="proposal"``."""
