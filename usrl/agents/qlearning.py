@@ -101,7 +101,7 @@ def train_table(run: Run, train: Task[Any], val: Task[Any], *, resume: bool) -> 
         load_state(policy, tensors, run.checkpoint_path)
         progress = Progress(**facts)
     elif recipe.init_from:
-        load_start(recipe, policy)
+        load_start(run, policy)
     run.truncate_log(progress.step or -1)  # the first evaluation, at step 0, is made again
     if progress.step >= recipe.total_steps:
         return

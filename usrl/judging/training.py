@@ -26,6 +26,7 @@ from usrl.data.sample import BoolMask, Sample
 from usrl.errors import UserError
 from usrl.judging.candidates import Candidates, choose, find_candidates
 from usrl.judging.network import JudgeNetwork, draw_views, expect
+from usrl.leaks import check_source
 from usrl.metrics.overlap import dice
 from usrl.recipes import JudgeRecipe
 from usrl.runs import Run, open_run
@@ -119,6 +120,8 @@ def _gather(
     train, val = load_train_and_val(recipe.data, run.split_path)
     folder = Path(recipe.proposals)
     check_split(folder, run)
+    if refiner is not None:
+        check_source("refiner", refiner, run)
     learned, asked = _pairs(train, folder), _pairs([sample for sample in val if sample.target.any()], folder)
     if not asked:
         raise UserError("the validation split has no image with a lesion; use more images")

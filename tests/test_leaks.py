@@ -1,0 +1,102 @@
+"""Which runs another may start from, by the images that they have learned from."""
+
+from pathlib import Path
+
+import pytest
+
+from usrl.data.catalogue import load_train_and_val
+from usrl.errors import UserError
+from usrl.leaks import check_source, find_parts
+from usrl.recipes import AgentRecipe, DataRecipe, NetworkRecipe
+from usrl.runs import Run, create_run, open_run
+
+
+def trained(path: Path, **data: object) -> Run:
+    """Return a run as far as a leak is concerned: its recipe and its split of 20 phantoms."""
+    chosen = DataRecipe.model_validate({"count": 20} | data)
+    run = create_run(path, NetworkRecipe(kind="network", data=chosen))
+    load_train_and_val(chosen, run.split_path)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("source", "own"),
+    [
+        ({}, {}),  # the same split
+        ({"labels": 0.3}, {}),  # fewer of our training images
+        ({"labels": 0.3}, {"labels": 0.5}),
+        ({"seed": 1, "split_seed": 1}, {}),  # other images of the same names
+        ({"size": 64}, {"size": 32}),
+    ],
+)
+def test_what_learned_from_our_training_images_or_from_other_images_is_allowed(
+    tmp_path: Path, source: dict[str, object], own: dict[str, object]
+) -> None:
+    check_source("init_from", trained(tmp_path / "source", **source), trained(tmp_path / "own", **own))
+
+
+@pytest.mark.parametrize(
+    ("source", "own", "part"),
+    [
+        ({}, {"labels": 0.5}, "unused"),
+        ({"labels": 0.5}, {"labels": 0.3}, "unused"),
+        ({"split_seed": 1}, {}, "val|test"),
+    ],
+)
+def test_what_learned_from_images_that_are_not_for_our_training_is_refused(
+    tmp_path: Path, source: dict[str, object], own: dict[str, object], part: str
+) -> None:
+    message = (
+        rf"init_from: .*source has seen the labels of \d+ others, such as 'phantom-\d+', which is ({part})"
+    )
+    with pytest.raises(UserError, match=message + r" here; train it with data.split_seed=0 and data.labels="):
+        check_source("init_from", trained(tmp_path / "source", **source), trained(tmp_path / "own", **own))
+
+
+@pytest.mark.parametrize(
+    ("had", "is_now", "is_leak"),
+    [
+        ("train", "train", False),
+        ("train", "val", True),
+        ("train", "test", True),
+        ("train", "unused", True),
+        ("val", "train", False),
+        ("val", "val", False),
+        ("val", "test", True),
+        ("val", "unused", True),
+        ("test", "val", False),
+        ("unused", "test", False),
+    ],
+)
+def test_an_image_leaks_where_its_label_was_used_and_must_not_be(
+    tmp_path: Path, had: str, is_now: str, is_leak: bool
+) -> None:
+    source, own = trained(tmp_path / "source"), trained(tmp_path / "own")
+    source.split_path.write_text(f"{had}\tphantom-0000\ntrain\tanother\n")
+    own.split_path.write_text(f"{is_now}\tphantom-0000\n")
+    if is_leak:
+        with pytest.raises(UserError, match=f"of 1 others, such as 'phantom-0000', which is {is_now} here"):
+            check_source("refiner", source, own)
+    else:
+        check_source("refiner", source, own)
+
+
+def test_weights_of_the_same_images_without_a_split_are_refused(tmp_path: Path) -> None:
+    source, own = trained(tmp_path / "source"), trained(tmp_path / "own")
+    source.split_path.unlink()
+    with pytest.raises(UserError, match=r"same data set 'phantom' and has no split.tsv that tells on which"):
+        check_source("init_from", source, own)
+    check_source("init_from", source, trained(tmp_path / "others", seed=7))
+
+
+def test_a_shipped_agent_may_be_used_for_other_images(tmp_path: Path) -> None:
+    shipped = open_run(Path(__file__).parents[1] / "agents" / "contour-ppo")
+    assert not shipped.split_path.exists()
+    check_source("init_from", shipped, Run(tmp_path, AgentRecipe(data=DataRecipe(name="busi"))))
+
+
+def test_parts_are_those_of_the_same_images_only(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run")
+    assert set(find_parts(run, DataRecipe(count=20)).values()) == {"train", "val", "test"}
+    assert find_parts(run, DataRecipe(seed=1)) == {}
+    assert find_parts(run, DataRecipe(name="busi")) == {}
