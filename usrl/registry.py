@@ -39,7 +39,7 @@ class Row:
 REGISTRY = {
     "usrl/ContourRefine-v0": Row(
         task="usrl.envs.contour:ContourTask",
-        settings="usrl.envs.contour:ContourSettings",
+        settings="usrl.envs.contour_starts:ContourSettings",
         max_episode_steps=10,
         summary="Move the vertices of a closed contour until it fits the lesion",
         segmenter="usrl.agents.segmenter:ContourSegmenter",
