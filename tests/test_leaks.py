@@ -10,12 +10,20 @@ from usrl.leaks import check_source, find_parts
 from usrl.recipes import AgentRecipe, DataRecipe, NetworkRecipe
 from usrl.runs import Run, create_run, open_run
 
+PHANTOM = DataRecipe()
+
 
 def trained(path: Path, **data: object) -> Run:
     """Return a run as far as a leak is concerned: its recipe and its split of 20 phantoms."""
     chosen = DataRecipe.model_validate({"count": 20} | data)
-    run = create_run(path, NetworkRecipe(kind="network", data=chosen))
+    run = split_by_hand(path, "", chosen)
     load_train_and_val(chosen, run.split_path)
+    return run
+
+
+def split_by_hand(path: Path, split: str, data: DataRecipe = PHANTOM) -> Run:
+    run = create_run(path, NetworkRecipe(kind="network", data=data))
+    run.split_path.write_text(split)
     return run
 
 
@@ -71,9 +79,8 @@ def test_what_learned_from_images_that_are_not_for_our_training_is_refused(
 def test_an_image_leaks_where_its_label_was_used_and_must_not_be(
     tmp_path: Path, had: str, is_now: str, is_leak: bool
 ) -> None:
-    source, own = trained(tmp_path / "source"), trained(tmp_path / "own")
-    source.split_path.write_text(f"{had}\tphantom-0000\ntrain\tanother\n")
-    own.split_path.write_text(f"{is_now}\tphantom-0000\n")
+    source = split_by_hand(tmp_path / "source", f"{had}\tphantom-0000\ntrain\tanother\n")
+    own = split_by_hand(tmp_path / "own", f"{is_now}\tphantom-0000\n")
     if is_leak:
         with pytest.raises(UserError, match=f"of 1 others, such as 'phantom-0000', which is {is_now} here"):
             check_source("refiner", source, own)
@@ -82,21 +89,26 @@ def test_an_image_leaks_where_its_label_was_used_and_must_not_be(
 
 
 def test_weights_of_the_same_images_without_a_split_are_refused(tmp_path: Path) -> None:
-    source, own = trained(tmp_path / "source"), trained(tmp_path / "own")
+    source, own = (
+        split_by_hand(tmp_path / "source", ""),
+        split_by_hand(tmp_path / "own", "test\tphantom-0000\n"),
+    )
     source.split_path.unlink()
     with pytest.raises(UserError, match=r"same data set 'phantom' and has no split.tsv that tells on which"):
         check_source("init_from", source, own)
-    check_source("init_from", source, trained(tmp_path / "others", seed=7))
+    check_source("init_from", source, split_by_hand(tmp_path / "others", "", DataRecipe(seed=7)))
 
 
-def test_a_shipped_agent_may_be_used_for_other_images(tmp_path: Path) -> None:
+def test_a_shipped_agent_may_be_used_for_other_images_and_not_for_another_split(tmp_path: Path) -> None:
     shipped = open_run(Path(__file__).parents[1] / "agents" / "contour-ppo")
-    assert not shipped.split_path.exists()
     check_source("init_from", shipped, Run(tmp_path, AgentRecipe(data=DataRecipe(name="busi"))))
+    own = split_by_hand(tmp_path / "own", "".join(f"test\tphantom-{i:04d}\n" for i in range(600)))
+    with pytest.raises(UserError, match="contour-ppo has seen the labels of 480 others"):
+        check_source("init_from", shipped, own)
 
 
 def test_parts_are_those_of_the_same_images_only(tmp_path: Path) -> None:
-    run = trained(tmp_path / "run")
-    assert set(find_parts(run, DataRecipe(count=20)).values()) == {"train", "val", "test"}
+    run = split_by_hand(tmp_path / "run", "val\tphantom-0000\n")
+    assert find_parts(run, DataRecipe(count=20)) == {"phantom-0000": "val"}
     assert find_parts(run, DataRecipe(seed=1)) == {}
     assert find_parts(run, DataRecipe(name="busi")) == {}

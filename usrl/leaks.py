@@ -28,7 +28,7 @@ def find_parts(run: Run, data: DataRecipe) -> dict[str, str]:
         data: Whose images are meant.
 
     Returns:
-        Empty where the run was trained on other images or has no ``split.tsv``, as an agent that is shipped.
+        Empty where the run was trained on other images or has no ``split.tsv``.
 
     Raises:
         UserError: If the file is malformed.

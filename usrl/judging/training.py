@@ -158,7 +158,7 @@ def _copy_refiner(original: Run, copy: Path) -> None:
     """Copy what opens a refiner's run, and what tells the images that it was trained on."""
     copy.mkdir(exist_ok=True)
     for path in (original.path / "recipe.yaml", original.weights_path, original.split_path):
-        if path.is_file():  # an agent that is shipped has no split
+        if path.is_file():  # what learned from other images may lack its split
             shutil.copyfile(path, copy / path.name)
 
 
