@@ -12,7 +12,7 @@ from torch import Tensor
 from usrl.data.bank import Bank
 from usrl.envs.contour_starts import ContourSettings, ContourStarts
 from usrl.envs.rendering import draw_contour_step
-from usrl.envs.rewards import SCORES, Fit
+from usrl.envs.rewards import dice_boundary_score, iou_score
 from usrl.envs.task import State
 from usrl.geometry.area import RowSums, measure_dice, rasterise, signed_area
 from usrl.geometry.distance import read_distances, signed_distances
@@ -225,10 +225,10 @@ class ContourTask:
 
     def _score(self, vertices: Tensor, index: Tensor, dice: Tensor) -> Tensor:
         """Return what the reward is the change of, (B,)."""
-        if self.settings.reward == "dice":
-            return dice
-        distance = self._distance(vertices, index).abs().mean(dim=1)
-        return SCORES[self.settings.reward](Fit(dice, distance, self._targets.area[index]))
+        if self.settings.reward == "dice+boundary":
+            distance = self._distance(vertices, index).abs().mean(dim=1)
+            return dice_boundary_score(dice, distance, self._targets.area[index])
+        return dice if self.settings.reward == "dice" else iou_score(dice)
 
     def _distance(self, vertices: Tensor, index: Tensor) -> Tensor:
         """Return the vertices' signed distance from the target's boundary in pixels, (B, N)."""
