@@ -45,8 +45,9 @@ class AgentRecipe(Strict):
 
     ``algorithm`` is ``bc``, ``ppo-device``, ``q-learning`` or the lower-case name of a Stable-Baselines3 or
     sb3-contrib algorithm (`usrl.agents.algorithms`) and ``hyperparameters`` are arguments of its class;
-    steps count single environments' steps. ``init_from`` is a run whose weights the policy starts from, and
-    ``value_warmup_steps`` how long from there only the value function learns.
+    steps count single environments' steps. ``init_from`` is a run whose weights the policy starts from: of
+    other images, or of no more than the training images here (`usrl.leaks`). ``value_warmup_steps`` is how
+    long from there only the value function learns.
     """
 
     kind: Literal["agent"] = "agent"
@@ -122,11 +123,11 @@ class JudgeRecipe(Strict):
     """How a judge is trained, and how it chooses among the candidates of an image (`usrl.judging`).
 
     ``proposals`` is a folder that `usrl proposals` wrote for the same data, and ``refiner`` the run of an
-    agent that is prompted by boxes, or null for candidates as they are. ``levels`` are the thresholds whose
-    components are candidates. The candidate of the highest expected Dice is taken where that reaches
-    ``reject``, others beside it where theirs reaches ``accept``; ``margin`` is how much more must be
-    expected of another candidate than of a component of the network's own mask to take it instead. Where
-    that mask is empty nothing is taken.
+    agent that is prompted by boxes, of images as ``init_from`` wants them, or null for candidates as they
+    are. ``levels`` are the thresholds whose components are candidates. The candidate of the highest
+    expected Dice is taken where that reaches ``reject``, others beside it where theirs reaches ``accept``;
+    ``margin`` is how much more must be expected of another candidate than of a component of the network's
+    own mask to take it instead. Where that mask is empty nothing is taken.
     """
 
     kind: Literal["judge"]
