@@ -31,12 +31,12 @@ def load_start(run: Run, policy: BasePolicy) -> None:
     """
     recipe = run.recipe_as(AgentRecipe)
     source = open_run(str(recipe.init_from))
-    check_source("init_from", source, run)
     try:
         source.recipe_as(AgentRecipe)
         load_weights(source.weights_path, policy)
     except UserError as error:
         raise UserError(f"init_from: {error}; both recipes want the same policy and env") from None
+    check_source("init_from", source, run)
     initial, log_std = recipe.policy_kwargs.get("log_std_init"), getattr(policy, "log_std", None)
     if isinstance(initial, int | float) and isinstance(log_std, nn.Parameter):
         with torch.no_grad():
