@@ -109,7 +109,8 @@ def check_split(folder: Path, run: Run) -> None:
         UserError: If the images are others, or as `usrl.leaks.check_source`.
     """
     folds = [load_recipe(fold) for fold in (folder / _FOLDS).glob("*") if (fold / "recipe.yaml").is_file()]
-    if not all(has_same_images(fold.data, run.recipe.data) for fold in folds):
+    wanted = run.recipe.data  # by name too: the same images may have other targets
+    if not all(fold.data.name == wanted.name and has_same_images(fold.data, wanted) for fold in folds):
         raise UserError(f"{folder} holds proposals for other images than the run's; write some for its data")
     if (folder / _SPLIT).is_file():
         check_source("proposals", Run(folder, run.recipe), run)
