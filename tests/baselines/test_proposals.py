@@ -126,7 +126,7 @@ def test_proposals_of_few_labels_leave_the_unlabelled_images_alone(
             r"proposals: .*out has seen the labels of 7 others, .* which is unused here",
         ),
         ({"split_seed": 1}, r"proposals: .*out has seen the labels of \d+ others"),
-        ({"seed": 1}, "holds proposals for other images than the run's"),
+        ({"seed": 1}, "holds proposals for other images or structures than the run's"),
     ],
 )
 def test_proposals_of_other_labels_or_images_are_refused(

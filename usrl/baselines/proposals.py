@@ -111,7 +111,9 @@ def check_split(folder: Path, run: Run) -> None:
     folds = [load_recipe(fold) for fold in (folder / _FOLDS).glob("*") if (fold / "recipe.yaml").is_file()]
     wanted = run.recipe.data  # by name too: the same images may have other targets
     if not all(fold.data.name == wanted.name and has_same_images(fold.data, wanted) for fold in folds):
-        raise UserError(f"{folder} holds proposals for other images than the run's; write some for its data")
+        raise UserError(
+            f"{folder} holds proposals for other images or structures than the run's; write some for its data"
+        )
     if (folder / _SPLIT).is_file():
         check_source("proposals", Run(folder, run.recipe), run)
 
