@@ -9,7 +9,8 @@ from stable_baselines3 import PPO
 from usrl.agents.training import build_model
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.envs.batch import default_bank
-from usrl.recipes import AgentRecipe, load_recipe
+from usrl.recipe_files import load_recipe
+from usrl.recipes import AgentRecipe
 from usrl.registry import build_task
 
 RECIPE = Path(__file__).resolve().parents[1] / "agents" / "contour-ppo" / "recipe.yaml"

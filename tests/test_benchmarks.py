@@ -10,7 +10,8 @@ import pytest
 from stable_baselines3 import PPO
 
 from usrl.agents.device_ppo import DevicePPO
-from usrl.recipes import AgentRecipe, load_recipe
+from usrl.recipe_files import load_recipe
+from usrl.recipes import AgentRecipe
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 

@@ -14,7 +14,8 @@ from usrl.data.catalogue import DATASETS
 from usrl.data.phantom import load_phantom
 from usrl.data.splits import DEFAULT_FRACTIONS
 from usrl.evaluation.scoring import score_case
-from usrl.recipes import DataRecipe, parse_yaml
+from usrl.recipe_files import parse_yaml
+from usrl.recipes import DataRecipe
 from usrl.registry import REGISTRY
 
 ENVS = Path(__file__).parents[1] / "envs"

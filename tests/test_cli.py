@@ -16,7 +16,8 @@ from usrl.cli import app
 from usrl.cli.reports import _read_curves
 from usrl.data.catalogue import load_split, load_train_and_val
 from usrl.judging.network import JudgeNetwork
-from usrl.recipes import DataRecipe, JudgeRecipe, NetworkRecipe, load_recipe
+from usrl.recipe_files import load_recipe
+from usrl.recipes import DataRecipe, JudgeRecipe, NetworkRecipe
 from usrl.registry import REGISTRY
 from usrl.runs import Run, create_run
 from usrl.tensors import save_tensors

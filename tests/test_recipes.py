@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from usrl.errors import UserError
-from usrl.recipes import AgentRecipe, NetworkRecipe, dump_recipe, load_recipe
+from usrl.recipe_files import dump_recipe, load_recipe
+from usrl.recipes import AgentRecipe, NetworkRecipe
 
 
 def _write(tmp_path: Path, text: str) -> Path:

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from usrl.errors import UserError
-from usrl.recipes import AgentRecipe, apply_values, dump_recipe, load_recipe, parse_recipe
+from usrl.recipe_files import apply_values, dump_recipe, load_recipe, parse_recipe
+from usrl.recipes import AgentRecipe
 from usrl.search import SearchRange
 from usrl.strict import check
 

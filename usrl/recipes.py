@@ -1,26 +1,18 @@
 """Recipes: what a training is, written as YAML and checked strictly.
 
-A recipe holds the differences from the defaults below, each with its reason. The same models read a
-recipe by path, apply ``--set key=value`` and write the resolved recipe into a run. ``search`` (`usrl.search`)
-is for tuning alone: a run is trained without.
+A recipe holds the differences from the defaults below, each with its reason; `usrl.recipe_files` reads and
+writes it. ``search`` (`usrl.search`) is for tuning alone: a run is trained without.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field
 
-from usrl.errors import UserError, suggest
-from usrl.search import SearchRange, refuse_fixed
-from usrl.strict import Strict as Strict
-from usrl.strict import check as check
+from usrl.search import SearchRange
+from usrl.strict import Strict
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, lt=1)]
 Scalar = bool | int | float | str | None
 
 
@@ -55,8 +47,9 @@ class AgentRecipe(Strict):
 
     ``algorithm`` is ``bc``, ``ppo-device``, ``q-learning`` or the lower-case name of a Stable-Baselines3 or
     sb3-contrib algorithm (`usrl.agents.algorithms`) and ``hyperparameters`` are arguments of its class;
-    steps count single environments' steps. ``init_from`` is a run whose weights the policy starts from, and
-    ``value_warmup_steps`` how long from there only the value function learns.
+    steps count single environments' steps. ``init_from`` is a run whose weights the policy starts from: of
+    other images, or of no more than the training images here (`usrl.leaks`). ``value_warmup_steps`` is how
+    long from there only the value function learns.
     """
 
     kind: Literal["agent"] = "agent"
@@ -132,18 +125,18 @@ class JudgeRecipe(Strict):
     """How a judge is trained, and how it chooses among the candidates of an image (`usrl.judging`).
 
     ``proposals`` is a folder that `usrl proposals` wrote for the same data, and ``refiner`` the run of an
-    agent that is prompted by boxes, or null for candidates as they are. ``levels`` are the thresholds whose
-    components are candidates. The candidate of the highest expected Dice is taken where that reaches
-    ``reject``, others beside it where theirs reaches ``accept``; ``margin`` is how much more must be
-    expected of another candidate than of a component of the network's own mask to take it instead. Where
-    that mask is empty nothing is taken.
+    agent that is prompted by boxes, of images as ``init_from`` wants them, or null for candidates as they
+    are. ``levels`` are the thresholds whose components are candidates. The candidate of the highest
+    expected Dice is taken where that reaches ``reject``, others beside it where theirs reaches ``accept``;
+    ``margin`` is how much more must be expected of another candidate than of a component of the network's
+    own mask to take it instead. Where that mask is empty nothing is taken.
     """
 
     kind: Literal["judge"]
     data: DataRecipe = DataRecipe()
     proposals: str
     refiner: str | None = None
-    levels: list[Share] = Field([0.1, 0.2, 0.3, 0.5, 0.7, 0.9], min_length=1)
+    levels: list[Annotated[float, Field(gt=0, lt=1)]] = Field([0.1, 0.2, 0.3, 0.5, 0.7, 0.9], min_length=1)
     reject: Annotated[float, Field(ge=0, le=1)] = 0.0
     accept: Annotated[float, Field(ge=0, le=1)] = 0.45
     margin: Annotated[float, Field(ge=0, le=1)] = 0.05
@@ -158,148 +151,3 @@ class JudgeRecipe(Strict):
 
 
 Recipe = AgentRecipe | NetworkRecipe | JudgeRecipe
-_MODELS: dict[str, type[AgentRecipe] | type[NetworkRecipe] | type[JudgeRecipe]] = {
-    "agent": AgentRecipe,
-    "network": NetworkRecipe,
-    "judge": JudgeRecipe,
-}
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that also reads ``5e-4`` as a number, which YAML 1.1 takes for text."""
-
-
-# add_implicit_resolver copies the parent's table, so that SafeLoader itself stays as it is.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """Return the value of a YAML text, safely.
-
-    Args:
-        text: YAML.
-        source: Name of the file or option for messages.
-
-    Raises:
-        UserError: If the text is not valid YAML.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{source}: not valid YAML ({error}); mend the syntax") from None
-
-
-def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read and check a recipe.
-
-    Args:
-        path: A YAML file, or a folder that holds ``recipe.yaml``.
-        overrides: ``key=value`` with dotted keys, such as ``data.name=busi``; values are YAML.
-
-    Returns:
-        The checked recipe with every default filled in.
-
-    Raises:
-        UserError: If the file is missing or not YAML, or a key or value is wrong; names key and file.
-    """
-    path = Path(path)
-    path = path / "recipe.yaml" if path.is_dir() else path
-    tree = read_mapping(path, "recipe")
-    for override in overrides:
-        _apply_override(tree, override)
-    return parse_recipe(tree, str(path))
-
-
-def read_mapping(path: Path, what: str) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds.
-
-    Args:
-        path: The file.
-        what: What it is, for messages, such as ``recipe``.
-
-    Raises:
-        UserError: If the file is missing, not YAML or not a mapping.
-    """
-    try:
-        tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read the {what} ({error}); give the path of a YAML file") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: a {what} is a mapping of keys to values, got {type(tree).__name__}")
-    return tree
-
-
-def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
-    """Check a recipe that is already a mapping; see `load_recipe`."""
-    kind = tree.get("kind", "agent")
-    if kind not in _MODELS:
-        raise UserError(
-            f"{source}: kind must be one of {', '.join(_MODELS)}, got {kind!r}; {suggest(str(kind), _MODELS)}"
-        )
-    recipe = check(_MODELS[kind], tree, source)
-    for key, searched in recipe.search.items():
-        refuse_fixed(key, source)
-        for value in searched.extremes():
-            apply_values(recipe, {key: value}, f"{source}: search.{key}")
-    return recipe
-
-
-def apply_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recipe:
-    """Return a recipe without its search and with some keys changed.
-
-    Args:
-        recipe: Where the other keys come from.
-        values: By dotted key.
-        source: Where they come from, for messages.
-
-    Raises:
-        UserError: If a key is unknown or a value is wrong.
-    """
-    tree = recipe.model_dump(exclude={"search"})
-    for key, value in values.items():
-        set_key(tree, key, value, source)
-    return parse_recipe(tree, source)
-
-
-def without_search(recipe: Recipe) -> Recipe:
-    """Return a recipe as a run holds it."""
-    return recipe.model_copy(update={"search": {}})
-
-
-def dump_recipe(recipe: Recipe) -> str:
-    """Return the resolved recipe as YAML that `load_recipe` reads back equal."""
-    tree = recipe.model_dump(exclude={"search"})
-    if recipe.search:
-        tree["search"] = {
-            key: value.model_dump(exclude_defaults=True) for key, value in recipe.search.items()
-        }
-    return yaml.safe_dump(tree, sort_keys=False)
-
-
-def set_key(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
-    """Set a dotted key of nested mappings, such as ``data.name``; missing groups are made.
-
-    Args:
-        tree: Keys and values, changed in place.
-        key: Names joined by dots.
-        value: What the last of them becomes.
-        source: Name of the file or option for messages.
-
-    Raises:
-        UserError: If a name on the way is a value.
-    """
-    *parents, leaf = key.split(".")
-    for parent in parents:
-        tree = tree.setdefault(parent, {})
-        if not isinstance(tree, dict):
-            raise UserError(f"{source}: {parent!r} is a value, not a group of keys")
-    tree[leaf] = value
-
-
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    if not separator or not key:
-        raise UserError(f"--set wants key=value, got {override!r}; for example --set data.name=busi")
-    set_key(tree, key, parse_yaml(value, f"--set {override}"), f"--set {override}")

@@ -39,7 +39,7 @@ class Row:
 REGISTRY = {
     "usrl/ContourRefine-v0": Row(
         task="usrl.envs.contour:ContourTask",
-        settings="usrl.envs.contour:ContourSettings",
+        settings="usrl.envs.contour_starts:ContourSettings",
         max_episode_steps=10,
         summary="Move the vertices of a closed contour until it fits the lesion",
         segmenter="usrl.agents.segmenter:ContourSegmenter",
@@ -91,7 +91,7 @@ def build_task(
     Raises:
         UserError: If the id or a setting is unknown or wrong, or the step limit is no positive number.
     """
-    from usrl.recipes import check
+    from usrl.strict import check
 
     row = find_row(env_id)
     horizon = row.max_episode_steps if horizon is None else horizon

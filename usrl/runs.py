@@ -18,7 +18,8 @@ from typing import TypeVar, get_args
 
 from usrl.errors import UserError
 from usrl.files import write_atomically
-from usrl.recipes import AgentRecipe, JudgeRecipe, NetworkRecipe, Recipe, dump_recipe, load_recipe
+from usrl.recipe_files import dump_recipe, load_recipe
+from usrl.recipes import AgentRecipe, JudgeRecipe, NetworkRecipe, Recipe
 
 OneRecipe = TypeVar("OneRecipe", AgentRecipe, NetworkRecipe, JudgeRecipe)
 

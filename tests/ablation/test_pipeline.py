@@ -103,6 +103,10 @@ def test_a_training_that_fails_is_named(write_plan: WritePlan, tmp_path: Path, j
             {"init_from": {"variant": "base"}, "policy_kwargs.width": 8},
             "a/b: init_from: base has other weights",
         ),
+        (
+            {"init_from": {"variant": "base"}, "data.labels": 0.5},
+            "a/b: init_from: base learns from data.labels=1, more than the 0.5 here",
+        ),
     ],
 )
 def test_a_wrong_variant_is_told_before_anything_trains(

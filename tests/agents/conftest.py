@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from usrl.recipes import AgentRecipe, parse_recipe
+from usrl.recipe_files import parse_recipe
+from usrl.recipes import AgentRecipe
 
 TINY: dict[str, Any] = {
     "data": {"count": 24, "size": 64},

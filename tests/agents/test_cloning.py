@@ -18,7 +18,8 @@ from usrl.agents.vec_env import TaskVecEnv
 from usrl.data.bank import Bank
 from usrl.data.phantom import load_phantom
 from usrl.errors import UserError
-from usrl.recipes import AgentRecipe, dump_recipe
+from usrl.recipe_files import dump_recipe
+from usrl.recipes import AgentRecipe
 from usrl.registry import build_task
 from usrl.runs import create_run
 from usrl.tensors import load_tensors

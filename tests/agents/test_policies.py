@@ -1,15 +1,19 @@
 """The policy that shares its head among vertices, and names of algorithms."""
 
+import inspect
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3 import DQN, PPO
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from usrl.agents.algorithms import build_policy, check_hyperparameters, find_algorithm, find_policy
+from usrl.agents.cloning import Cloning
 from usrl.agents.device_ppo import DevicePPO
+from usrl.agents.hyperparameters import Ranges
 from usrl.agents.policies import ContourPolicy, ProfileExtractor
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe
@@ -122,12 +126,56 @@ def test_hyperparameters_are_checked_and_schedules_fall() -> None:
         ("train_freq", 0),
         ("gamma", 1.5),
         ("gamma", "lin_1"),
+        ("learning_rate", 0),
+        ("ent_coef", -0.1),
+        ("ent_coef", "lin_0.1"),
+        ("clip_range", 0),
+        ("clip_range_vf", -0.2),
+        ("target_kl", 0),
+        ("tau", 1.5),
+        ("tau", 0),
+        ("learning_starts", -1),
+        ("gradient_steps", -2),
+        ("target_update_interval", 0),
+        ("exploration_fraction", 0),
+        ("exploration_final_eps", 2),
+        ("target_policy_noise", -0.1),
+        ("policy_delay", 0),
+        ("rms_prop_eps", 0),
     ],
 )
 def test_hyperparameters_out_of_range_are_refused_for_every_algorithm(name: str, value: float) -> None:
-    algorithm = DQN if name == "train_freq" else DevicePPO
+    algorithm = next(a for a in (DevicePPO, DQN, TD3, A2C) if name in inspect.signature(a).parameters)
     with pytest.raises(UserError, match=f"hyperparameters: {name}: Input should be .*, got {value!r}"):
         check_hyperparameters(AgentRecipe(hyperparameters={name: value}), algorithm)
+
+
+def test_a_schedule_is_checked_by_the_number_it_falls_from() -> None:
+    for name in ("learning_rate", "clip_range", "clip_range_vf"):
+        check_hyperparameters(AgentRecipe(hyperparameters={name: "lin_0.1"}), PPO)
+        with pytest.raises(UserError, match=rf"{name}: Input should be greater than 0, got 'lin_-0\.1'"):
+            check_hyperparameters(AgentRecipe(hyperparameters={name: "lin_-0.1"}), PPO)
+
+
+def test_text_is_taken_only_where_an_algorithm_has_it_itself() -> None:
+    for value in ("auto", "auto_0.1"):
+        checked = check_hyperparameters(AgentRecipe(hyperparameters={"ent_coef": value}), SAC)
+        assert checked == {"ent_coef": value}
+    with pytest.raises(UserError, match="ent_coef: ppo takes no text here, got 'auto'"):
+        check_hyperparameters(AgentRecipe(hyperparameters={"ent_coef": "auto"}), PPO)
+    with pytest.raises(UserError, match="use_sde: ppo takes no text here, got 'yes'"):
+        check_hyperparameters(AgentRecipe(hyperparameters={"use_sde": "yes"}), PPO)
+    with pytest.raises(
+        UserError, match=r"ent_coef: Input should be greater than or equal to 0, got 'auto_-1'"
+    ):
+        check_hyperparameters(AgentRecipe(hyperparameters={"ent_coef": "auto_-1"}), SAC)
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C, DQN, SAC, TD3, DDPG, DevicePPO, Cloning])
+def test_the_defaults_of_every_algorithm_are_in_range(algorithm: type[BaseAlgorithm]) -> None:
+    found = inspect.signature(algorithm).parameters.items()
+    numbers = {name: p.default for name, p in found if name in Ranges.model_fields}
+    assert check_hyperparameters(AgentRecipe(hyperparameters=numbers), algorithm) == numbers
 
 
 def test_unknown_policy_arguments_are_named() -> None:

@@ -17,7 +17,8 @@ from usrl.agents.training import train_agent
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.data.bank import Bank
 from usrl.errors import UserError
-from usrl.recipes import AgentRecipe, EnvRecipe, dump_recipe
+from usrl.recipe_files import dump_recipe
+from usrl.recipes import AgentRecipe, EnvRecipe
 from usrl.registry import build_task
 from usrl.runs import create_run
 from usrl.tensors import load_tensors

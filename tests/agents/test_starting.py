@@ -70,7 +70,7 @@ def test_the_deviation_of_the_recipe_wins_over_that_of_the_clone(recipe: AgentRe
     quiet = continued(recipe, clone, policy_kwargs=recipe.policy_kwargs | {"log_std_init": -2.5})
     for chosen, expected in ((quiet, -2.5), (continued(recipe, clone), -1.2)):
         policy = build(chosen)
-        load_start(chosen, policy)
+        load_start(Run(clone.path, chosen), policy)  # its split is that of the clone
         assert policy.log_std.tolist() == pytest.approx([expected])
 
 
@@ -105,6 +105,16 @@ def test_a_start_that_is_not_there_or_not_an_agents_is_refused(recipe: AgentReci
     from_network = recipe.model_copy(update={"init_from": str(network.path)})
     with pytest.raises(UserError, match=r"init_from: .*net: wanted a recipe of kind 'agent', got 'network'"):
         train_agent(create_run(tmp_path / "b", from_network), CPU)
+
+
+def test_a_start_that_has_learned_from_images_without_labels_is_refused(
+    recipe: AgentRecipe, clone: Run, out: Path
+) -> None:
+    few = recipe.data.model_copy(update={"labels": 0.5})
+    run = create_run(out, continued(recipe, clone, data=few))
+    with pytest.raises(UserError, match=r"init_from: .*clone has seen the labels of 9 others, .* unused"):
+        train_agent(run, CPU)
+    train_agent(create_run(out, continued(recipe, clone)), CPU)  # the folder is still free
 
 
 def test_a_policy_without_a_value_function_cannot_warm_it_up(recipe: AgentRecipe, out: Path) -> None:

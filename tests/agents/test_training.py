@@ -14,7 +14,8 @@ import torch
 
 from usrl.agents.training import train_agent
 from usrl.errors import UserError
-from usrl.recipes import AgentRecipe, dump_recipe
+from usrl.recipe_files import dump_recipe
+from usrl.recipes import AgentRecipe
 from usrl.runs import create_run
 from usrl.tensors import load_tensors, save_tensors
 
@@ -106,9 +107,8 @@ def _logged_steps(out: Path) -> int:
 @pytest.mark.parametrize(
     ("algorithm", "changes", "message"),
     [
-        ("ppo", {"hyperparameters": {"learning_rate": -1}}, "Invalid learning rate: -1"),
-        ("bc", {"hyperparameters": {"learning_rate": -1}}, "Invalid learning rate: -1"),
-        ("ppo", {"hyperparameters": {"learning_rate": "fast"}}, "must be a float or a callable, not fast"),
+        ("ppo", {"hyperparameters": {"learning_rate": -1}}, "learning_rate: .* greater than 0, got -1"),
+        ("bc", {"hyperparameters": {"learning_rate": "fast"}}, "learning_rate: .* valid number, got 'fast'"),
         ("a2c", {"hyperparameters": {"use_sde": True}}, "use_sde: ContourPolicy has one deviation"),
         ("ppo", {"policy_kwargs": {"net_arch": 64}}, "unexpected keyword argument 'net_arch'"),
     ],

@@ -119,11 +119,6 @@ def test_to_moves_every_tensor():
     assert bank.names == ("one",)
 
 
-def test_progress_does_not_change_the_bank():
-    quiet, shown = (Bank.from_samples([two_lesions()], 64, show_progress=flag) for flag in (False, True))
-    assert torch.equal(quiet.targets, shown.targets)
-
-
 def test_what_a_bank_prepares_is_made_once_and_not_pickled():
     bank = Bank.from_samples([make_sample("a")], 32)
     made = bank.prepare(_double)

@@ -142,6 +142,14 @@ def test_a_refiner_that_is_no_agent_is_refused_before_training(proposals: Path, 
         train_judge(create_run(tmp_path / "a", recipe(proposals, refiner=str(tmp_path / "nowhere"))), CPU)
 
 
+def test_a_refiner_that_has_seen_validation_images_is_refused(
+    proposals: Path, agent: Run, tmp_path: Path
+) -> None:
+    agent.split_path.write_text(agent.split_path.read_text().replace("val\t", "train\t"))
+    with pytest.raises(UserError, match=r"refiner: .*agent has seen the labels of 2 others, .* val here"):
+        train_judge(create_run(tmp_path / "judge", recipe(proposals, refiner=str(agent.path))), CPU)
+
+
 def test_a_refused_training_leaves_a_folder_that_the_corrected_one_may_use(
     proposals: Path, agent: Run, tmp_path: Path
 ) -> None:

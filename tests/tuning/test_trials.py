@@ -15,7 +15,8 @@ from PIL import Image
 from usrl.data.catalogue import load_split
 from usrl.errors import UserError
 from usrl.evaluation.segmenter import open_segmenter
-from usrl.recipes import Recipe, load_recipe, parse_recipe
+from usrl.recipe_files import load_recipe, parse_recipe
+from usrl.recipes import Recipe
 from usrl.runs import Run, open_run
 from usrl.tuning import trials
 from usrl.tuning.trials import tune

@@ -22,8 +22,8 @@ def check_trainings(trainings: Iterable[Training]) -> None:
         trainings: In order, so that a start comes before what starts from it.
 
     Raises:
-        UserError: If a model cannot be built, a start has other weights, or the folder of a training holds
-            the run of another recipe; names the variant.
+        UserError: If a model cannot be built, a start has other weights or learns from more labels, or the
+            folder of a training holds the run of another recipe; names the variant.
     """
     shapes: dict[str, Shapes] = {}
     for training in trainings:
@@ -45,7 +45,16 @@ def _shapes(training: Training) -> Shapes:
 
 def _check_start(training: Training, shapes: dict[str, Shapes]) -> None:
     start = training.start
-    if start and shapes[training.variant] != shapes[start.variant]:
+    if not start:
+        return
+    # Variants share their split: of what `usrl.leaks.check_source` refuses only this is left.
+    own, before = training.recipe.data.labels, start.recipe.data.labels
+    if before > own:
+        raise UserError(
+            f"init_from: {start.variant} learns from data.labels={before:g}, more than the {own:g} here; "
+            "give it as few"
+        )
+    if shapes[training.variant] != shapes[start.variant]:
         raise UserError(
             f"init_from: {start.variant} has other weights; both want the same policy and env: give them "
             "the same overrides of these"

@@ -9,21 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from usrl.errors import UserError, suggest
-from usrl.recipes import (
-    AgentRecipe,
-    DataRecipe,
-    JudgeRecipe,
-    NetworkRecipe,
-    Recipe,
-    Strict,
-    check,
-    dump_recipe,
-    load_recipe,
-    parse_recipe,
-    read_mapping,
-    set_key,
-)
+from usrl.recipe_files import dump_recipe, load_recipe, parse_recipe, read_mapping, set_key
+from usrl.recipes import AgentRecipe, DataRecipe, JudgeRecipe, NetworkRecipe, Recipe
 from usrl.registry import find_row, load_object
+from usrl.strict import Strict, check
 
 BASE = "base"
 """The variant that changes nothing, first in every table."""

@@ -69,16 +69,21 @@ def check_hyperparameters(recipe: AgentRecipe, algorithm: type[BaseAlgorithm]) -
     A text ``lin_X`` is a schedule that falls linearly from X to zero, as in RL Baselines3 Zoo.
 
     Raises:
-        UserError: If the algorithm has no such argument, the recipe sets it elsewhere, or a number is out
-            of its range.
+        UserError: If the algorithm has no such argument or takes no text there, the recipe sets it elsewhere,
+            or a number is out of its range.
     """
     ours = {"self", "policy", "env", "seed", "device", "policy_kwargs", "tensorboard_log", "verbose"}
-    known = set(inspect.signature(algorithm).parameters) - ours
+    parameters = inspect.signature(algorithm).parameters
+    known = set(parameters) - ours
     for name in recipe.hyperparameters:
         if name not in known:
             raise UserError(f"hyperparameters: {recipe.algorithm} has no {name!r}; {suggest(name, known)}")
+    chosen = {name: _schedule(name, value) for name, value in recipe.hyperparameters.items()}
     check_ranges(recipe.hyperparameters)
-    return {name: _schedule(name, value) for name, value in recipe.hyperparameters.items()}
+    for name, value in chosen.items():
+        if isinstance(value, str) and not isinstance(parameters[name].default, str):
+            raise UserError(f"hyperparameters: {name}: {recipe.algorithm} takes no text here, got {value!r}")
+    return chosen
 
 
 def build_policy(

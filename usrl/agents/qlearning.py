@@ -22,8 +22,9 @@ from usrl.agents.starting import load_start
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.envs.task import Task
 from usrl.errors import UserError
-from usrl.recipes import AgentRecipe, Strict, check
+from usrl.recipes import AgentRecipe
 from usrl.runs import Run
+from usrl.strict import Strict, check
 from usrl.tensors import load_state, load_tensors, save_tensors, unique_state
 
 Q_LEARNING = "q-learning"
@@ -100,7 +101,7 @@ def train_table(run: Run, train: Task[Any], val: Task[Any], *, resume: bool) -> 
         load_state(policy, tensors, run.checkpoint_path)
         progress = Progress(**facts)
     elif recipe.init_from:
-        load_start(recipe, policy)
+        load_start(run, policy)
     run.truncate_log(progress.step or -1)  # the first evaluation, at step 0, is made again
     if progress.step >= recipe.total_steps:
         return

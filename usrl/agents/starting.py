@@ -6,30 +6,37 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import nn
 
 from usrl.errors import UserError
+from usrl.leaks import check_source
 from usrl.recipes import AgentRecipe
-from usrl.runs import open_run
+from usrl.runs import Run, open_run
 from usrl.tensors import load_weights
 
 
-def load_start(recipe: AgentRecipe, policy: BasePolicy) -> None:
+def load_start(run: Run, policy: BasePolicy) -> None:
     """Load the weights of the run that a recipe's ``init_from`` names into its policy.
+
+    That run may have learned from other images, such as simulated ones, but not from labels of the same
+    data set that this run must not see (`usrl.leaks.check_source`).
 
     The standard deviation of the actions starts at ``policy_kwargs.log_std_init`` where the recipe has it:
     cloning leaves it untrained, and what a clone was trained with may be too much noise for it.
 
     Args:
-        recipe: A recipe with ``init_from``.
+        run: A run of a recipe with ``init_from``, whose ``split.tsv`` is written.
         policy: The policy built from the recipe.
 
     Raises:
-        UserError: If there is no such run of an agent, or its observations, actions or policy are others.
+        UserError: If there is no such run of an agent, it has learned from labels that it must not, or its
+            observations, actions or policy are others.
     """
-    run = open_run(str(recipe.init_from))
+    recipe = run.recipe_as(AgentRecipe)
+    source = open_run(str(recipe.init_from))
     try:
-        run.recipe_as(AgentRecipe)
-        load_weights(run.weights_path, policy)
+        source.recipe_as(AgentRecipe)
+        load_weights(source.weights_path, policy)
     except UserError as error:
         raise UserError(f"init_from: {error}; both recipes want the same policy and env") from None
+    check_source("init_from", source, run)
     initial, log_std = recipe.policy_kwargs.get("log_std_init"), getattr(policy, "log_std", None)
     if isinstance(initial, int | float) and isinstance(log_std, nn.Parameter):
         with torch.no_grad():

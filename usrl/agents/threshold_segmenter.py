@@ -20,9 +20,10 @@ from usrl.envs.threshold import ThresholdState, ThresholdTask
 from usrl.envs.threshold_cases import ThresholdSettings
 from usrl.errors import UserError
 from usrl.metrics.uncertainty import measure_spread, vote
-from usrl.recipes import AgentRecipe, DataRecipe, check
+from usrl.recipes import AgentRecipe, DataRecipe
 from usrl.registry import find_row
 from usrl.runs import Run
+from usrl.strict import check
 from usrl.thresholding.regions import place_mask
 
 

@@ -59,7 +59,7 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
         progress = _restore(run, model)
         venv.seed(recipe.seed + progress.step)
     elif recipe.init_from:
-        load_start(recipe, model.policy)
+        load_start(run, model.policy)
     training = TrainingCallback(run, recipe, _task(recipe, val, device), progress)
     callbacks: list[BaseCallback] = [training]
     if recipe.value_warmup_steps:

@@ -16,7 +16,9 @@ from usrl.data.files import read_gray
 from usrl.data.sample import BoolMask, Sample
 from usrl.data.splits import folds as make_folds
 from usrl.errors import UserError
-from usrl.recipes import NetworkRecipe, load_recipe
+from usrl.leaks import check_source
+from usrl.recipe_files import load_recipe
+from usrl.recipes import NetworkRecipe
 from usrl.runs import Run, create_run
 
 _SPLIT = "split.tsv"
@@ -94,27 +96,26 @@ def read_probabilities(folder: Path, samples: Sequence[Sample]) -> list[NDArray[
 
 
 def check_split(folder: Path, run: Run) -> None:
-    """Check that proposals are of the images and the split that a run is trained on.
+    """Check that proposals are of the images that a run is trained on, and learned from no other label.
 
-    The networks of another split have learned from other labels: from more than it is to have, or
-    from the images that it is validated by.
+    The networks of another split have learned from more labels than the run is to have, or from the images
+    that it is validated by.
 
     Args:
         folder: What `write_proposals` wrote; masks from elsewhere, without a split, are not checked.
         run: Whose ``split.tsv`` is written.
 
     Raises:
-        UserError: If images or splits differ.
+        UserError: If the images are others, or as `usrl.leaks.check_source`.
     """
-    path = folder / _SPLIT
     folds = [load_recipe(fold) for fold in (folder / _FOLDS).glob("*") if (fold / "recipe.yaml").is_file()]
-    is_same = all(has_same_images(fold.data, run.recipe.data) for fold in folds)
-    own = run.split_path.read_text(encoding="utf-8")
-    if not is_same or (path.is_file() and path.read_text(encoding="utf-8") != own):
+    wanted = run.recipe.data  # by name too: the same images may have other targets
+    if not all(fold.data.name == wanted.name and has_same_images(fold.data, wanted) for fold in folds):
         raise UserError(
-            f"{path} is of other images or another split than the run's; write proposals for its data, "
-            "split_seed and labels"
+            f"{folder} holds proposals for other images or structures than the run's; write some for its data"
         )
+    if (folder / _SPLIT).is_file():
+        check_source("proposals", Run(folder, run.recipe), run)
 
 
 def _read(path: Path, sample: Sample) -> NDArray[np.float32]:

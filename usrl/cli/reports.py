@@ -112,7 +112,8 @@ def _report(
 def _data(
     name: str, root: Path | None, split_seed: int, labels: float, count: int, seed: int, variety: float
 ) -> "DataRecipe":
-    from usrl.recipes import DataRecipe, check
+    from usrl.recipes import DataRecipe
+    from usrl.strict import check
 
     text = None if root is None else str(root)
     options = {"name": name, "root": text, "split_seed": split_seed, "labels": labels}
@@ -149,11 +150,13 @@ def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
 def _check_images(run: "Run", data: "DataRecipe", split: str, samples: "Sequence[Sample]") -> None:
     """Raise where a run's split.tsv contradicts the part that it is to be scored on.
 
-    Test images must not be among those that it was trained on or chosen by, validation images not among
-    those that it was trained on, nor training images among its unused ones.
+    Test and validation images must not be among those whose labels it has seen (`usrl.leaks.FORBIDDEN`), nor
+    training images among its unused ones.
     """
-    wrong = {"test": ("train", "val"), "val": ("train",), "train": ("unused",)}.get(split, ())
-    parts = _read_parts(run, data)
+    from usrl.leaks import FORBIDDEN, find_parts
+
+    wrong = ("unused",) if split == "train" else FORBIDDEN.get(split, ())
+    parts = find_parts(run, data)
     found = [sample.name for sample in samples if parts.get(sample.name) in wrong]
     if not found:
         return
@@ -164,13 +167,3 @@ def _check_images(run: "Run", data: "DataRecipe", split: str, samples: "Sequence
         f"{run.path} {was} {len(found)} of these {len(samples)} {split} images, such as {found[0]!r}; "
         f"give --split-seed {own.split_seed} --count {own.count}{labels}, as in its recipe"
     )
-
-
-def _read_parts(run: "Run", data: "DataRecipe") -> dict[str, str]:
-    """Return the part of each image by name, of a run's split.tsv; empty where it is of other images."""
-    from usrl.data.catalogue import has_same_images
-
-    if not has_same_images(run.recipe.data, data) or not run.split_path.is_file():
-        return {}
-    lines = (line.split("\t") for line in run.split_path.read_text(encoding="utf-8").splitlines())
-    return {line[-1]: line[0] for line in lines}

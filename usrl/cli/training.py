@@ -19,7 +19,7 @@ def train(
     resume: Resume = False,
 ) -> None:
     """Train the agent, the network or the judge of a recipe."""
-    from usrl.recipes import load_recipe, without_search
+    from usrl.recipe_files import load_recipe, without_search
 
     loaded = load_recipe(recipe, overrides or ())  # a slip in the recipe is told before torch is imported
     loaded = without_search(loaded)
@@ -49,7 +49,7 @@ def tune(
     resume: Resume = False,
 ) -> None:
     """Search the ranges of a recipe's `search` for the best validation Dice."""
-    from usrl.recipes import load_recipe
+    from usrl.recipe_files import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
     from usrl.devices import select_device
@@ -73,7 +73,8 @@ def proposals(
     """Write what networks find in training images that they did not see, for agents to start from."""
     from usrl.baselines.proposals import write_proposals
     from usrl.devices import select_device
-    from usrl.recipes import NetworkRecipe, load_recipe, without_search
+    from usrl.recipe_files import load_recipe, without_search
+    from usrl.recipes import NetworkRecipe
 
     loaded = without_search(load_recipe(recipe, overrides or ()))
     if not isinstance(loaded, NetworkRecipe):

@@ -1,13 +1,12 @@
 """The images and targets of a split at working size, on one device."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from rich.progress import track
 
 from usrl.data.components import best_overlap, split_components
 from usrl.data.letterbox import Letterbox
@@ -50,7 +49,6 @@ class Bank:
         size: int = 128,
         proposals: Sequence[BoolMask] | None = None,
         by_component: bool = True,
-        show_progress: bool = False,
     ) -> "Bank":
         """Letterbox samples into a bank on the CPU.
 
@@ -67,7 +65,6 @@ class Bank:
             size: Side S of the working images, px.
             proposals: Network masks at native resolution, bool, one per sample, or None.
             by_component: One row per target component, else one row per sample.
-            show_progress: Show a progress bar.
 
         Returns:
             The bank.
@@ -77,7 +74,7 @@ class Bank:
         """
         _check_proposals(samples, proposals)
         builder = _Builder(size, by_component)
-        for index, sample in enumerate(_tracked(samples, show_progress)):
+        for index, sample in enumerate(samples):
             builder.add(index, sample, None if proposals is None else proposals[index])
         return builder.finish(has_proposals=proposals is not None)
 
@@ -198,13 +195,6 @@ class _Builder:
             if names:
                 listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
                 warnings.warn(f"{len(names)} lesions left out: {reason} ({listed})", stacklevel=4)
-
-
-def _tracked(samples: Sequence[Sample], show_progress: bool) -> Iterator[Sample]:
-    if show_progress:
-        yield from track(samples, description="Building the bank")
-    else:
-        yield from samples
 
 
 def _check_proposals(samples: Sequence[Sample], proposals: Sequence[BoolMask] | None) -> None:

@@ -108,54 +108,24 @@ def write_split(path: Path | str, samples: Sequence[Sample], split: Mapping[str,
     Path(path).write_text("".join(lines), encoding="utf-8")
 
 
-def read_split(path: Path | str, samples: Sequence[Sample]) -> dict[str, list[int]]:
-    """Read a split that ``write_split`` wrote.
-
-    Args:
-        path: The file.
-        samples: The dataset that it splits.
-
-    Returns:
-        Ascending positions in ``samples`` by part.
+def read_parts(path: Path | str) -> dict[str, str]:
+    """Return the part of each sample, by name, of a split that ``write_split`` wrote.
 
     Raises:
-        UserError: If the file is absent, a line is malformed, a sample is unknown, missing or named twice,
-            or a group is in two parts.
+        UserError: If the file is absent or no text, a line is malformed or a sample is named twice.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: does not exist; write it with write_split or name another file")
-    positions = {sample.name: index for index, sample in enumerate(samples)}
-    part_of: dict[str, str] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not text ({error}); write it with write_split") from error
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read the split ({error}); train the run again") from None
+    parts: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         part, tab, name = line.partition("\t")
-        if not (part and tab and name):
-            raise UserError(f"{path}: line {number} must be 'part<TAB>name', got {line!r}; mend it")
-        if name not in positions or name in part_of:
-            what = "occurs twice" if name in part_of else "is not in the dataset"
-            raise UserError(f"{path}: line {number}: {name!r} {what}; write the split again")
-        part_of[name] = part
-    _check_split(path, samples, part_of)
-    parts = dict.fromkeys(part_of.values())
-    return {part: sorted(positions[n] for n, p in part_of.items() if p == part) for part in parts}
-
-
-def _check_split(path: Path, samples: Sequence[Sample], part_of: Mapping[str, str]) -> None:
-    """Raise where a sample is missing or a group straddles two parts."""
-    part_of_group: dict[str, str] = {}
-    for sample in samples:
-        part = part_of.get(sample.name)
-        if part is None:
-            raise UserError(f"{path}: {sample.name!r} is missing; write the split again for this dataset")
-        if part_of_group.setdefault(sample.group, part) != part:
-            raise UserError(
-                f"{path}: group {sample.group!r} is in {part_of_group[sample.group]!r} and in {part!r}; "
-                "put all of it in one part, or the parts leak into each other"
-            )
+        if not (part and tab and name) or name in parts:
+            what = "a sample is named twice in" if name in parts else "'part<TAB>name' is wanted, got"
+            raise UserError(f"{path}: line {number}: {what} {line!r}; train the run again")
+        parts[name] = part
+    return parts
 
 
 def _partition(samples: Sequence[Sample], shares: Sequence[float], seed: int) -> list[list[int]]:

@@ -12,7 +12,8 @@ from usrl.data.catalogue import load_recipe_split
 from usrl.evaluation.compare import compare, make_empty_folder
 from usrl.evaluation.segmenter import open_segmenter
 from usrl.evaluation.tables import print_results
-from usrl.recipes import Recipe, load_recipe
+from usrl.recipe_files import load_recipe
+from usrl.recipes import Recipe
 from usrl.runs import Run, create_run
 
 

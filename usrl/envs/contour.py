@@ -1,50 +1,28 @@
 """Contour refinement: a closed polygon is moved until it fits the lesion."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import cv2
 import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
-from usrl.compiled import is_compiled_for
 from usrl.data.bank import Bank
+from usrl.envs.contour_starts import ContourSettings, ContourStarts
 from usrl.envs.rendering import draw_contour_step
-from usrl.envs.rewards import SCORES, Fit
-from usrl.envs.rng import uniform
-from usrl.envs.task import State, require_proposals
+from usrl.envs.rewards import dice_boundary_score, iou_score
+from usrl.envs.task import State
 from usrl.geometry.area import RowSums, measure_dice, rasterise, signed_area
-from usrl.geometry.boxes import boxes_of_masks, move_sides
+from usrl.geometry.distance import read_distances, signed_distances
 from usrl.geometry.fourier import fourier_basis
-from usrl.geometry.polygon import displace, ellipse_in_box, is_simple, polygon_of_mask
+from usrl.geometry.moves import move_simply, smoothing_matrices
 from usrl.geometry.sampling import profile_atlas, sample_profiles
 from usrl.geometry.start import start_profiles
-from usrl.recipes import Strict
 
 RADIUS_UNITS = 20
 """Pixels that the equivalent radius of a proposal counts under ``scale="proposal"``."""
-SMOOTHING_VERTICES = (2.0, 4.0)
-"""Standard deviations, in vertices, of the smoothing that is tried when a move would cross itself."""
-
-
-class ContourSettings(Strict):
-    """Arguments of the environment; the class docstring of `ContourTask` describes them."""
-
-    vertices: Annotated[int, Field(ge=8, le=1024)] = 64
-    samples: Annotated[int, Field(ge=36, le=256)] = 40
-    step_px: Annotated[float, Field(gt=0)] = 4.0
-    scale: Literal["pixel", "proposal"] = "pixel"
-    observation: Literal["profile", "profile+start", "image"] = "profile"
-    parametrization: Literal["vertices", "fourier"] = "vertices"
-    coefficients: Annotated[int, Field(ge=1, le=64)] = 15
-    reward: Literal["dice", "iou", "dice+boundary"] = "dice"
-    proposal: Literal["box", "target", "network"] = "box"
-    jitter: Annotated[float, Field(ge=0, le=0.45)] = 0.2
 
 
 @dataclass(frozen=True)
@@ -140,8 +118,6 @@ class ContourTask:
         Raises:
             UserError: If network proposals are asked for and the bank has none.
         """
-        if settings.proposal == "network":
-            require_proposals(bank, "proposal='network'")
         self.bank = bank
         self.settings = settings
         self.horizon = horizon
@@ -155,35 +131,14 @@ class ContourTask:
         ]
         self.observation_space: gym.spaces.Box = gym.spaces.Box(0, 255, shape, np.uint8)
         self._targets = bank.prepare(_row_sums)
+        self._starts = ContourStarts(bank, settings, self._targets)
         self._offsets = torch.arange(k, device=bank.device) - (k - 1) / 2  # (K,)
         self._basis = fourier_basis(settings.coefficients, n, bank.device) if fourier else None
-        self._smoothing = [_circular_gaussian(n, sigma, bank.device) for sigma in SMOOTHING_VERTICES]
-
-    # Prepared on first use: an episode needs some of these only. Tasks of one bank share them.
-
-    @property
-    def _atlas(self) -> Tensor:
-        return self.bank.prepare(_profile_atlas)  # (M, F, F)
-
-    @property
-    def _signed_distance(self) -> Tensor:
-        return self.bank.prepare(_signed_distances)  # (M, S, S)
-
-    @property
-    def _boxes(self) -> Tensor:
-        return self.bank.prepare(_boxes)  # (M, 4)
-
-    @cached_property
-    def _outlines(self) -> Tensor:
-        """Outlines of the masks that episodes start from, (M, N, 2)."""
-        network = self.settings.proposal == "network"
-        masks = self.bank.proposals if network and self.bank.proposals is not None else self.bank.targets
-        outlines = np.stack([polygon_of_mask(mask, self.settings.vertices) for mask in masks.cpu().numpy()])
-        return torch.from_numpy(outlines).to(self.bank.device)
+        self._smoothings = smoothing_matrices(n, bank.device)
 
     def reset(self, index: Tensor, keys: Tensor) -> ContourState:
         """Begin episodes; see `Task.reset`."""
-        return self.begin(index, self._propose(index, keys))
+        return self.begin(index, self._starts.propose(index, keys))
 
     def begin(self, index: Tensor, vertices: Tensor) -> ContourState:
         """Begin episodes from given contours.
@@ -208,7 +163,8 @@ class ContourTask:
 
     def step(self, state: ContourState, action: Tensor) -> tuple[ContourState, Tensor]:
         """Move the contours; see `Task.step`."""
-        vertices = self._move(state.vertices, self._displacement(action) * state.unit)
+        wanted = self._displacement(action) * state.unit  # (B, N)
+        vertices = move_simply(state.vertices, wanted, self._smoothings, self.bank.size - 1)
         dice = measure_dice(vertices, self._targets, state.index)
         score = self._score(vertices, state.index, dice)
         moved = replace(state, vertices=vertices, dice=dice, score=score, elapsed=state.elapsed + 1)
@@ -217,8 +173,9 @@ class ContourTask:
     def observe(self, state: ContourState) -> Tensor:
         """Return profiles or images; see `Task.observe`."""
         if self.settings.observation != "image":
+            atlas = self.bank.prepare(_profile_atlas)  # (M, F, F)
             profiles = sample_profiles(
-                self._atlas, state.index, state.vertices, self._offsets, state.unit, self.bank.size
+                atlas, state.index, state.vertices, self._offsets, state.unit, self.bank.size
             )
             if self.settings.observation == "profile":
                 return profiles
@@ -256,20 +213,6 @@ class ContourTask:
             f"   start {float(state.initial_dice[row]):.3f}",
         )
 
-    def _propose(self, index: Tensor, keys: Tensor) -> Tensor:
-        """Return the contours that episodes start from, (B, N, 2)."""
-        settings = self.settings
-        if settings.proposal == "network":
-            return self._outlines[index]
-        if settings.proposal == "box":
-            shares = (2 * uniform(keys, 4) - 1) * settings.jitter  # (B, 4)
-            return ellipse_in_box(move_sides(self._boxes[index], shares), settings.vertices)
-        waves = 2 * uniform(keys, 7) - 1  # (B, 7), up to the third harmonic
-        basis = fourier_basis(7, settings.vertices, index.device)
-        radius = torch.sqrt(self._targets.area[index] / torch.pi)  # (B,)
-        wave = (waves @ basis / 7) * (settings.jitter * radius)[:, None]  # (B, N)
-        return self._move(self._outlines[index], wave)
-
     def _unit(self, proposal: Tensor) -> Tensor:
         if self.settings.scale == "pixel":
             return proposal.new_ones(len(proposal), 1)
@@ -280,59 +223,19 @@ class ContourTask:
         wanted = action if self._basis is None else action @ self._basis
         return wanted.clamp(-1, 1) * self.settings.step_px
 
-    def _move(self, vertices: Tensor, displacement: Tensor) -> Tensor:
-        """Return the contours after a move, simple and with no vertices bunched, (B, N, 2).
-
-        Of several moves, from the one asked for to none at all, the first that keeps a contour simple
-        is made.
-        """
-        limit = self.bank.size - 1
-        moved = displace(vertices, displacement, limit)
-        settled = is_simple(moved)  # (B,)
-        for smoothing in self._smoothing:
-            if _all_known(settled):
-                return moved
-            # The matrix stands on the right, so that the batch is one product and not B of them.
-            smooth = (vertices.mT @ smoothing).mT.contiguous()  # (B, N, 2)
-            gentler = displace(smooth, displacement @ smoothing, limit)
-            moved = torch.where(settled[:, None, None], moved, gentler)
-            settled = settled | is_simple(gentler)
-        return torch.where(settled[:, None, None], moved, vertices)
-
     def _score(self, vertices: Tensor, index: Tensor, dice: Tensor) -> Tensor:
         """Return what the reward is the change of, (B,)."""
-        if self.settings.reward == "dice":
-            return dice
-        distance = self._distance(vertices, index).abs().mean(dim=1)
-        return SCORES[self.settings.reward](Fit(dice, distance, self._targets.area[index]))
+        if self.settings.reward == "dice+boundary":
+            distance = self._distance(vertices, index).abs().mean(dim=1)
+            return dice_boundary_score(dice, distance, self._targets.area[index])
+        return dice if self.settings.reward == "dice" else iou_score(dice)
 
     def _distance(self, vertices: Tensor, index: Tensor) -> Tensor:
         """Return the vertices' signed distance from the target's boundary in pixels, (B, N)."""
-        size = self.bank.size
-        maps = self._signed_distance.view(-1)
-        low = vertices.clamp(0, size - 1.001)
-        cell = low.to(torch.int64)  # (B, N, 2)
-        part = low - cell
-        first = index[:, None] * (size * size) + cell[..., 1] * size + cell[..., 0]
-        top = torch.lerp(maps[first], maps[first + 1], part[..., 0])
-        bottom = torch.lerp(maps[first + size], maps[first + size + 1], part[..., 0])
-        return torch.lerp(top, bottom, part[..., 1])
+        return read_distances(self.bank.prepare(_signed_distances), index, vertices)
 
 
-def _all_known(settled: Tensor) -> bool:
-    """Return whether nothing is left to try.
-
-    A GPU is not asked: to wait for its answer costs more than to try in vain.
-    """
-    return is_compiled_for(settled) and bool(settled.all())
-
-
-def _circular_gaussian(count: int, sigma: float, device: torch.device) -> Tensor:
-    """Return the matrix (N, N) that smooths a closed sequence of N numbers."""
-    place = torch.arange(count, device=device)
-    gap = (place[:, None] - place[None, :]).abs()
-    weight = torch.exp(-0.5 * (torch.minimum(gap, count - gap) / sigma) ** 2)
-    return weight / weight.sum(dim=1, keepdim=True)
+# What tasks of one bank share, prepared on first use: an episode needs some of it only.
 
 
 def _row_sums(bank: Bank) -> RowSums:
@@ -343,23 +246,5 @@ def _profile_atlas(bank: Bank) -> Tensor:
     return profile_atlas(bank.images)
 
 
-def _boxes(bank: Bank) -> Tensor:
-    return boxes_of_masks(bank.targets)
-
-
 def _signed_distances(bank: Bank) -> Tensor:
-    """Return the distance from each target's boundary in pixels, negative inside, (M, S, S)."""
-    maps = np.stack([_signed_distance(target) for target in bank.targets.cpu().numpy()])
-    return torch.from_numpy(maps).to(bank.device)
-
-
-def _signed_distance(target: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the distance of pixel centres from a mask's boundary, negative inside, (S, S)."""
-    inside, outside = (
-        cv2.distanceTransform(np.pad(side, 1, constant_values=edge).astype(np.uint8), cv2.DIST_L2, 5)[
-            1:-1, 1:-1
-        ]
-        for side, edge in ((target, False), (~target, True))
-    )
-    # Both count to the nearest pixel centre of the other side; the boundary lies half a pixel before it.
-    return np.where(target, 0.5 - inside, outside - 0.5).astype(np.float32)
+    return signed_distances(bank.targets)

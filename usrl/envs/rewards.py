@@ -1,49 +1,25 @@
-"""Rewards of contour refinement: how a fit is scored, so that a step is paid the change of score."""
+"""Scores of a fit, so that a step is paid the change of score; Dice itself is the third of them."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Fit:
-    """How well contours fit.
-
-    Attributes:
-        dice: Dice of contour and target, (B,).
-        distance_px: Mean distance of the vertices from the target's boundary, (B,).
-        target_area: Square pixels, (B,).
-    """
-
-    dice: Tensor
-    distance_px: Tensor
-    target_area: Tensor
+def iou_score(dice: Tensor) -> Tensor:
+    """Return the intersection over union, (B,), which Dice determines."""
+    return dice / (2 - dice)
 
 
-def dice_score(fit: Fit) -> Tensor:
-    """Return Dice."""
-    return fit.dice
-
-
-def iou_score(fit: Fit) -> Tensor:
-    """Return the intersection over union, which Dice determines."""
-    return fit.dice / (2 - fit.dice)
-
-
-def dice_boundary_score(fit: Fit) -> Tensor:
+def dice_boundary_score(dice: Tensor, distance_px: Tensor, target_area: Tensor) -> Tensor:
     """Return Dice minus the vertices' mean distance in units of the target's equivalent radius.
 
     A boundary that is off by d everywhere costs a disc of radius r about d / r of Dice: in this unit
     both terms weigh the same.
+
+    Args:
+        dice: Dice of contour and target, (B,).
+        distance_px: Mean distance of the vertices from the target's boundary, (B,).
+        target_area: Square pixels, (B,).
     """
-    return fit.dice - fit.distance_px / torch.sqrt(fit.target_area / math.pi)
-
-
-SCORES: dict[str, Callable[[Fit], Tensor]] = {
-    "dice": dice_score,
-    "iou": iou_score,
-    "dice+boundary": dice_boundary_score,
-}
+    return dice - distance_px / torch.sqrt(target_area / math.pi)

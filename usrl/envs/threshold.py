@@ -14,6 +14,7 @@ from usrl.compiled import is_compiled_for
 from usrl.data.bank import Bank
 from usrl.data.sample import Box
 from usrl.envs.rendering import draw_mask_step
+from usrl.envs.rewards import iou_score
 from usrl.envs.rng import uniform
 from usrl.envs.task import State
 from usrl.envs.threshold_cases import ThresholdCases, ThresholdSettings
@@ -244,5 +245,5 @@ class ThresholdTask:
 
     def _reward(self, before: Tensor, after: Tensor) -> Tensor:
         if self.settings.reward == "iou":
-            return after / (2 - after) - before / (2 - before)
+            return iou_score(after) - iou_score(before)
         return after - before if self.settings.reward == "dice" else (after - before).sign()

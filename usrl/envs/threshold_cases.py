@@ -15,7 +15,7 @@ from usrl.envs.rng import episode_keys, uniform
 from usrl.envs.task import require_proposals
 from usrl.errors import UserError
 from usrl.geometry.boxes import boxes_of_masks, move_sides
-from usrl.recipes import Strict
+from usrl.strict import Strict
 from usrl.thresholding.cleaning import CleanName, clean_mask
 from usrl.thresholding.features import describe_settings
 from usrl.thresholding.filters import FilterName, filter_speckle

@@ -27,6 +27,7 @@ from usrl.errors import UserError
 from usrl.judging.candidates import Candidates, choose, find_candidates
 from usrl.judging.evidence import Evidence, gather_evidence
 from usrl.judging.network import JudgeNetwork, expect
+from usrl.leaks import check_source
 from usrl.metrics.overlap import dice
 from usrl.recipes import JudgeRecipe
 from usrl.runs import Run, open_run
@@ -120,6 +121,8 @@ def _gather(
     train, val = load_train_and_val(recipe.data, run.split_path)
     folder = Path(recipe.proposals)
     check_split(folder, run)
+    if refiner is not None:
+        check_source("refiner", refiner, run)
     learned, asked = _pairs(train, folder), _pairs([sample for sample in val if sample.target.any()], folder)
     if not asked:
         raise UserError("the validation split has no image with a lesion; use more images")
@@ -159,7 +162,7 @@ def _copy_refiner(original: Run, copy: Path) -> None:
     """Copy what opens a refiner's run, and what tells the images that it was trained on."""
     copy.mkdir(exist_ok=True)
     for path in (original.path / "recipe.yaml", original.weights_path, original.split_path):
-        if path.is_file():  # an agent that is shipped has no split
+        if path.is_file():  # what learned from other images may lack its split
             shutil.copyfile(path, copy / path.name)
 
 

@@ -23,18 +23,6 @@ def dice_of_counts(counts: Tensor, target_area: Tensor) -> Tensor:
     return torch.where(total > 0, 2 * counts[..., 1] / total.clamp_min(1), 1.0)
 
 
-def best_single(tables: Tables) -> Tensor:
-    """Return the setting that is best for all tiles alike, int64, (C, 2): opening and threshold.
-
-    Exhaustive. Of equal ones it is the smallest opening with the lowest threshold.
-    """
-    together = tables.counts.sum(dim=1, dtype=torch.int64)  # (C, Z, K, 2)
-    dice = dice_of_counts(together, tables.target_area[:, None, None])
-    best = dice.flatten(1).argmax(dim=1)  # (C,)
-    count = tables.levels.shape[1]
-    return torch.stack([best // count, best % count], dim=1)
-
-
 def best_tiles(tables: Tables) -> Tensor:
     """Return the setting of every tile that together gives the highest Dice, int64, (C, T, 2).
 

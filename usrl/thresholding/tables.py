@@ -132,22 +132,6 @@ class Tables:
         return Tables(*(torch.cat([getattr(t, f.name) for t in every]) for f in fields(self)))
 
 
-def threshold_region(
-    smooth: GrayImage, support: BoolMask, level: int, diameter: int, polarity: Polarity = "dark"
-) -> BoolMask:
-    """Return a mask the plain way, pixel by pixel: threshold, open, cut to the support.
-
-    Args:
-        smooth: Filtered region, uint8, (s, s).
-        support: bool, (s, s).
-        level: A dark object has gray levels up to it; a bright one from 255 minus it.
-        diameter: Of the opening, odd, px.
-        polarity: Whether objects are dark or bright.
-    """
-    mask = (_flip(smooth, polarity) <= level).astype(np.uint8)
-    return (cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disk(diameter)) > 0) & support
-
-
 def split_tiles(array: NDArray[np.uint8], grid: int) -> NDArray[np.uint8]:
     """Return squares (..., s, s) tile by tile in raster order, (..., T, s * s / T)."""
     *lead, side, _ = array.shape

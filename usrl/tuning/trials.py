@@ -15,7 +15,8 @@ import typer
 from usrl.data.catalogue import require_dataset
 from usrl.errors import UserError
 from usrl.files import write_atomically
-from usrl.recipes import Recipe, apply_values, dump_recipe
+from usrl.recipe_files import apply_values, dump_recipe
+from usrl.recipes import Recipe
 from usrl.runs import create_run
 from usrl.strict import check
 from usrl.training import train_run

@@ -1,0 +1,73 @@
+"""Labels that weights have learned from and a run must not: parts of one split held against another's.
+
+Weights that a training starts from, or a judge refines with, bring along what they have learned. Where they
+learned it from images of the same data set, these must be images that the training may learn from too.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from usrl.data.catalogue import UNUSED, has_same_images
+from usrl.data.splits import read_parts
+from usrl.errors import UserError
+from usrl.recipes import DataRecipe
+from usrl.runs import Run
+
+FORBIDDEN: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"val": ("train",), "test": ("train", "val"), UNUSED: ("train", "val")}
+)
+"""Where weights come from, an image must not be in one of these parts if it is of the part before the colon
+here. A validation image has chosen weights, and so its label has been used too."""
+
+
+def find_parts(run: Run, data: DataRecipe) -> dict[str, str]:
+    """Return the part of each image, by name, that a run has or had.
+
+    Args:
+        run: Whose ``split.tsv`` is read.
+        data: Whose images are meant.
+
+    Returns:
+        Empty where the run was trained on other images or has no ``split.tsv``.
+
+    Raises:
+        UserError: If the file is malformed.
+    """
+    if not has_same_images(run.recipe.data, data) or not run.split_path.is_file():
+        return {}
+    return read_parts(run.split_path)
+
+
+def check_source(key: str, source: Run, run: Run) -> None:
+    """Check that what a run makes use of has learned from no label that the run must not see.
+
+    Allowed are weights that learned from other images, from the run's own training images, or from fewer of
+    them.
+
+    Args:
+        key: What names the source in the run's recipe, for messages.
+        source: Where weights, or the probabilities of a network, come from.
+        run: A run whose ``split.tsv`` is written.
+
+    Raises:
+        UserError: If the source learned from images that are for validation, for test or without label in the
+            run's split, or from the same data set without a ``split.tsv`` that tells from which of it.
+    """
+    data = run.recipe.data
+    if not has_same_images(source.recipe.data, data):
+        return
+    remedy = f"train it with data.split_seed={data.split_seed} and data.labels={data.labels:g}, as this run"
+    if not source.split_path.is_file():
+        raise UserError(
+            f"{key}: {source.path} was trained on the same data set {data.name!r} and has no "
+            f"{source.split_path.name} that tells on which images; {remedy}"
+        )
+    had = find_parts(source, data)
+    parts = read_parts(run.split_path).items()
+    leaks = [(name, part) for name, part in parts if had.get(name) in FORBIDDEN.get(part, ())]
+    if leaks:
+        name, part = leaks[0]
+        raise UserError(
+            f"{key}: wanted what learned from this run's training images alone, but {source.path} has seen "
+            f"the labels of {len(leaks)} others, such as {name!r}, which is {part} here; {remedy}"
+        )
