@@ -108,7 +108,8 @@ def check_split(folder: Path, run: Run) -> None:
     """
     path = folder / _SPLIT
     folds = [load_recipe(fold) for fold in (folder / _FOLDS).glob("*") if (fold / "recipe.yaml").is_file()]
-    is_same = all(has_same_images(fold.data, run.recipe.data) for fold in folds)
+    wanted = run.recipe.data  # by name too: the same images may have other targets
+    is_same = all(fold.data.name == wanted.name and has_same_images(fold.data, wanted) for fold in folds)
     own = run.split_path.read_text(encoding="utf-8")
     if not is_same or (path.is_file() and path.read_text(encoding="utf-8") != own):
         raise UserError(
