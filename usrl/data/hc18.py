@@ -1,10 +1,10 @@
 """HC18: fetal heads with fitted ellipses, for measuring the head circumference.
 
-Origin: Radboud University Medical Center, Nijmegen, 2014 and 2015; standard planes of the heads that 551 pregnant
-women's scans showed; the HC18 challenge.
+Origin: Radboud University Medical Center, Nijmegen, 2014 and 2015; standard planes of the head in scans of
+551 women; the HC18 challenge.
 
-Licence: CC BY 4.0 by a card of its mirrors; the data's own page is doi:10.5281/zenodo.1322001. Read the terms of
-your copy.
+Licence: CC BY 4.0 by a card of a mirror; the data's own page is doi:10.5281/zenodo.1322001. Read the terms
+of your copy.
 
 Citation: van den Heuvel, de Bruijn, de Korte and van Ginneken (2018), Automated measurement of fetal head
 circumference using 2D ultrasound images, PLoS ONE 13(8):e0200412, doi:10.1371/journal.pone.0200412.
@@ -12,8 +12,8 @@ circumference using 2D ultrasound images, PLoS ONE 13(8):e0200412, doi:10.1371/j
 Expected counts: 999 images in ``training_set``. Other counts load, if the table fits them. The challenge's
 ``test_set`` has no annotations and is not read.
 
-Layout: ``training_set/000_HC.png`` beside ``000_HC_Annotation.png``, and ``training_set_pixel_size_and_HC.csv``
-with the header ``filename,pixel size(mm),head circumference (mm)``.
+Layout: ``training_set/000_HC.png`` beside ``000_HC_Annotation.png``, and
+``training_set_pixel_size_and_HC.csv`` with the header ``filename,pixel size(mm),head circumference (mm)``.
 
 Known-bad cases:
 
@@ -39,9 +39,9 @@ from usrl.errors import UserError
 TOLERANCE = 0.005
 """Largest relative difference between the circumference of a fitted ellipse and the table's.
 
-An outline that is drawn one px too wide round a head of 200 px of radius differs by this much. The annotations of
-200 images (radii of 70 to 284 px) differ by 0.04% at most; of all ways to exchange two of their rows, 1.5% stay
-below."""
+An outline that is drawn one px too wide round a head of 200 px of radius differs by this much. The
+annotations of 200 images (radii of 70 to 284 px) differ by 0.04% at most; where a row of the table stood in
+another's place, 98.5% of them would differ by more than this."""
 
 _FOLDER = "training_set"
 _TABLE = "training_set_pixel_size_and_HC.csv"
@@ -78,8 +78,9 @@ def load_hc18(root: Path | str, show_progress: bool = False) -> list[Sample]:
         Samples by name, such as ``"010_2HC"``, of source ``"hc18"``, grouped by exam, with pixel sizes.
 
     Raises:
-        UserError: If the folder is absent or empty, images, annotations and rows do not match, a file is damaged,
-            an annotation is no ellipse, or its circumference is not the table's; the message lists the faults.
+        UserError: If the folder is absent or empty, images, annotations and rows do not match, a file is
+            damaged, an annotation is no ellipse, or its circumference is not the table's; the message lists
+            the faults.
     """
     found = _read(_locate(Path(root)), show_progress)
     raise_faults(found.faults)
@@ -104,16 +105,16 @@ def check_hc18(root: Path | str, show_progress: bool = False) -> DataReport:
     folder = _locate(Path(root))
     found = _read(folder, show_progress)
     report = report_samples("hc18", str(folder), found.samples, found.faults)
-    difference = {"largest difference of circumference": f"{found.largest_difference:.3%}"}
-    return replace(report, facts=report.facts | difference)
+    facts = {**report.facts, "largest difference of circumference": f"{found.largest_difference:.3%}"}
+    return replace(report, facts=facts)
 
 
 def _locate(root: Path) -> Path:
     """Return the root if there are images in it."""
     if not (root / _FOLDER).is_dir() or not list_images(root / _FOLDER):
         raise UserError(
-            f"{root}: no HC18 found; wanted {_FOLDER}/ with images and {_TABLE}; unpack training_set.zip there, "
-            "or name the folder that holds them"
+            f"{root}: no HC18 found; wanted {_FOLDER}/ with images and {_TABLE}; unpack training_set.zip "
+            "there, or name the folder that holds them"
         )
     return root
 
@@ -152,7 +153,7 @@ def _list_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
     outlines = {path.name: path for path in files if path.stem.endswith(_OUTLINE)}
     pairs: list[Pair] = []
     faults: list[str] = []
-    for path in (path for path in files if path.name not in outlines):
+    for path in [path for path in files if path.name not in outlines]:
         name = f"{path.stem}{_OUTLINE}{path.suffix}"
         outline = outlines.pop(name, None)
         if not _NAME.fullmatch(path.stem):
@@ -214,6 +215,7 @@ def _fill(pair: Pair, outcome: Sample | UserError, row: _Row) -> tuple[Sample, f
 
 def _describe(pair: Pair, difference: float, row: _Row) -> str:
     return (
-        f"{pair.image}: the ellipse fitted to its annotation differs by {difference:.1%} from the circumference of "
-        f"{row.circumference:g} mm in the table, more than {TOLERANCE:.1%}; restore annotation and row"
+        f"{pair.image}: the ellipse fitted to its annotation differs by {difference:.1%} from the "
+        f"circumference of {row.circumference:g} mm in the table, more than {TOLERANCE:.1%}; restore "
+        "annotation and row"
     )

@@ -2,26 +2,26 @@
 
 Origin: images of ultrasound-guided regional anaesthesia, with nerves and vessels outlined.
 
-Licence: copies state different terms (a file of MIT terms, CC BY 4.0 on their page); read those of yours. Citation:
-none is given with the data.
+Licence: stated as CC BY 4.0, while a file in the folder has the terms of MIT; read those of your copy.
+Citation: none is given with the data.
 
-Expected counts: none are stated; file names run beyond 0241. Counts of any size load.
+Expected counts: none are stated. Any number of images loads; names count up from ``0000`` with gaps.
 
-Layout: ``dataset/images/0000.png`` with ``dataset/masks/0000.png``, whose pixels are class numbers: 0 background,
-1 nerve, 2 vessel. They are the indices of a palette, never a luminance.
+Layout: ``dataset/images/0000.png`` with ``dataset/masks/0000.png``, whose pixels are class numbers:
+0 background, 1 nerve, 2 vessel. They are the indices of a palette, never a luminance.
 
-A sample has one target, and nerve and vessel often touch: united, they would be one component, one box and one
-contour for two structures that look different. Two samples of one image would ask an automatic network for two
-answers to one question. So the structures are two data sets that read the same files, with the same groups and hence
-the same splits: ``usgra`` has nerves as targets, ``usgra-vessels`` vessels.
+A sample has one target, and nerve and vessel often touch: united, they would be one component, one box and
+one contour for two structures that look different. Two samples of one image would ask an automatic network
+for two answers to one question. So the structures are two data sets that read the same files, with the same
+groups and hence the same splits: ``usgra`` has nerves as targets, ``usgra-vessels`` vessels.
 
 Known-bad cases:
 
-- Some masks carry stray specks; components of fewer than ``MIN_STRUCTURE_PX`` pixels are removed. Vessels that touch
-  are one component.
+- Some masks carry stray specks; components of fewer than ``MIN_STRUCTURE_PX`` pixels are removed. Vessels
+  that touch are one component.
 - Vessels are absent in some images, whose target in ``usgra-vessels`` is empty.
-- Some frames occur twice, once more padded or brighter. Groups are clusters of images that are near duplicates once
-  their dark margins are cut off; there is no patient id.
+- Some frames occur twice, the second time with other margins and brightness. Groups are clusters of images
+  that are near duplicates once their dark margins are cut off; there is no patient id.
 - Some images carry a logo. Pixel size is unknown.
 """
 
@@ -44,8 +44,9 @@ STRUCTURES = {"nerve": 1, "vessel": 2}
 MIN_STRUCTURE_PX = 10
 """Mask components of fewer native px than this are slips of the pen."""
 MAX_CUT_DISTANCE = 15
-"""Images whose hashes without margins differ in at most this many bits show the same frame. In 120 images the same
-frames differ in 2 to 11 bits, others in 19 or more."""
+"""Images whose hashes without margins differ in at most this many bits show the same frame.
+
+In 120 images the same frames differ in 2 to 11 bits, others in 19 or more."""
 
 _DARK = 12
 _LIT_SHARE = 0.1
@@ -74,8 +75,8 @@ def load_usgra(root: Path | str, show_progress: bool = False, structure: str = "
         frame, of unknown spacing.
 
     Raises:
-        UserError: If a folder is absent or empty, files do not pair, sizes differ, a file is damaged, or a mask
-            holds other classes; the message lists the faults.
+        UserError: If a folder is absent or empty, files do not pair, sizes differ, a file is damaged, or a
+            mask holds other classes; the message lists the faults.
     """
     found = _read(_locate(Path(root)), show_progress, structure)
     raise_faults(found.faults)
@@ -119,8 +120,8 @@ def _locate(root: Path) -> Path:
     for part in ("images", "masks"):
         if not (folder / part).is_dir() or not list_images(folder / part):
             raise UserError(
-                f"{root}: no USGRA found; wanted {_FOLDER}/images and {_FOLDER}/masks with files in both; unpack it "
-                "there, or name the folder that holds it"
+                f"{root}: no USGRA found; wanted {_FOLDER}/images and {_FOLDER}/masks with files in both; "
+                "unpack it there, or name the folder that holds it"
             )
     return folder
 
@@ -164,8 +165,8 @@ def _read_structure(number: int, path: Path) -> BoolMask:
     classes = read_classes(path)
     if unknown := sorted(set(np.unique(classes).tolist()) - {0, *STRUCTURES.values()}):
         raise UserError(
-            f"{path}: holds class {unknown[0]}, and classes are 0 to {max(STRUCTURES.values())}; export the mask "
-            "with its class numbers again"
+            f"{path}: holds class {unknown[0]}, and classes are 0 to {max(STRUCTURES.values())}; export the "
+            "mask with its class numbers again"
         )
     return np.asarray(classes == number, np.bool_)
 
