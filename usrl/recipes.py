@@ -28,6 +28,7 @@ class DataRecipe(Strict):
     """Which images: a dataset by name, where it lies and how it is split.
 
     ``labels`` is the share of the training part's groups that are trained on; validation and test stay whole.
+    ``count``, ``seed`` and ``variety`` are the phantom's (`usrl.data.phantom.load_phantom`).
     """
 
     name: str = "phantom"
@@ -37,6 +38,7 @@ class DataRecipe(Strict):
     labels: Annotated[float, Field(gt=0, le=1)] = 1.0
     count: PositiveInt = 200
     seed: int = 0
+    variety: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class EnvRecipe(Strict):

@@ -3,22 +3,24 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from usrl.baselines.classical import CLASSICAL
 from usrl.data.phantom import load_phantom
 from usrl.data.prompts import jittered_boxes
-from usrl.evaluation.segmenter import Refiner, open_segmenter
+from usrl.evaluation.segmenter import open_segmenter
 from usrl.metrics.overlap import dice
 
-AGENT = Path(__file__).parents[2] / "agents" / "contour-ppo"
+AGENTS = Path(__file__).parents[2] / "agents"
 
 
-def test_shipped_agent_refines_phantoms_that_it_has_not_seen() -> None:
-    agent = open_segmenter(str(AGENT), torch.device("cpu"))
-    assert isinstance(agent, Refiner)
+@pytest.mark.parametrize("name", ["contour-ppo", "contour-bc", "unet-prompted"])
+def test_shipped_weights_find_lesions_that_they_have_not_seen(name: str) -> None:
+    shipped, proposal = open_segmenter(str(AGENTS / name), torch.device("cpu")), CLASSICAL["proposal"]()
     gains = []
-    for sample in load_phantom(12, seed=9):
+    for sample in load_phantom(12, seed=9, variety=1.0):
         prompt = jittered_boxes(sample)
-        start, end = agent.propose(sample.image, prompt), agent.segment(sample.image, prompt)
-        gains.append(dice(end, sample.target) - dice(start, sample.target))
+        found, start = (method.segment(sample.image, prompt) for method in (shipped, proposal))
+        gains.append(dice(found, sample.target) - dice(start, sample.target))
     assert np.mean(gains) > 0.08

@@ -5,6 +5,7 @@ import pytest
 from skimage.filters import threshold_otsu
 
 from usrl.data.components import label_components
+from usrl.data.draws import Draws
 from usrl.data.folder import load_folder
 from usrl.data.phantom import load_phantom, make_phantom, write_phantom
 from usrl.data.speckle import PointSpread, speckle
@@ -80,7 +81,7 @@ def test_a_phantom_carries_name_group_source_and_spacing():
     ("shape", "count"), [((256, 256), 60), ((64, 64), 60), ((32, 32), 60), ((48, 160), 30)]
 )
 def test_every_phantom_has_exactly_one_lesion_clear_of_the_border(shape, count):
-    for sample in load_phantom(count, 1, shape):
+    for sample in [*load_phantom(count, 1, shape), *load_phantom(count // 2, 1, shape, variety=1.0)]:
         areas = label_components(sample.target)[1]
         assert sample.image.shape == shape
         assert len(areas) == 2
@@ -123,10 +124,39 @@ def test_a_folder_that_holds_anything_is_not_written_to(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-@pytest.mark.parametrize(("seed", "index", "shape"), [(-1, 0, (64, 64)), (0, -1, (64, 64)), (0, 0, (64, 31))])
-def test_arguments_out_of_range_are_refused(seed, index, shape):
-    with pytest.raises(UserError, match="seed >= 0, index >= 0 and sides of at least 32 px"):
-        make_phantom(seed, index, shape)
+@pytest.mark.parametrize(
+    ("seed", "index", "shape", "variety"),
+    [
+        (-1, 0, (64, 64), 0),
+        (0, -1, (64, 64), 0),
+        (0, 0, (64, 31), 0),
+        (0, 0, (64, 64), 1.1),
+        (0, 0, (64, 64), -0.1),
+    ],
+)
+def test_arguments_out_of_range_are_refused(seed, index, shape, variety):
+    with pytest.raises(UserError, match="seed >= 0, index >= 0, sides of at least 32 px and a variety"):
+        make_phantom(seed, index, shape, variety)
+
+
+def test_draws_are_uniform_over_a_range_between_the_usual_and_the_wide_one():
+    plain, half = np.random.Generator(np.random.SFC64([3, 5])), Draws([3, 5], 0.5)
+    assert Draws([3, 5]).within((2, 3), (0, 9)) == plain.uniform(2, 3)
+    drawn = [half.within((2, 3), (0, 9)) for _ in range(2000)]
+    assert min(drawn) == pytest.approx(1, abs=0.02)
+    assert max(drawn) == pytest.approx(6, abs=0.02)
+
+
+def test_variety_widens_what_images_look_like():
+    usual, varied = (load_phantom(40, variety=variety) for variety in (0.0, 1.0))
+
+    def spreads(samples):
+        grain = [np.diff(s.image.astype(float)).std() / s.image.std() for s in samples]
+        sizes = [np.log(s.target.mean()) for s in samples]
+        inner = [s.image[s.target].std() for s in samples]
+        return np.std([grain, sizes, inner, [s.image.mean() for s in samples]], axis=1)
+
+    assert (spreads(varied) > 1.2 * spreads(usual)).all()
 
 
 def test_a_dataset_of_no_images_is_refused():

@@ -42,6 +42,11 @@ def test_what_only_a_low_level_finds_is_not_the_networks_own() -> None:
     assert find_candidates(IMAGE, hill(40, 60, 0.4), [0.2, 0.5], None).own == 0
 
 
+def test_the_counterpart_of_a_candidate_is_what_it_was_refined_from_or_to() -> None:
+    candidates = Candidates([square(0, 5), square(10, 15), square(0, 6), square(9, 15)], own=1, refined=2)
+    assert [candidates.counterpart(number) for number in range(4)] == [2, 3, 0, 1]
+
+
 def square(low: int, high: int) -> np.ndarray:
     mask = np.zeros((60, 80), bool)
     mask[low:high, low:high] = True

@@ -12,7 +12,6 @@ from usrl.agents.training import train_agent
 from usrl.data.catalogue import load_split, load_train_and_val
 from usrl.data.sample import Sample
 from usrl.errors import UserError
-from usrl.judging.network import JudgeNetwork, draw_views, expect
 from usrl.judging.segmenter import JudgedSegmenter
 from usrl.judging.training import train_judge
 from usrl.metrics.overlap import dice
@@ -131,27 +130,6 @@ def stop_after_first(path: Path):  # type: ignore[no-untyped-def]
         _keep(run, state, score)  # type: ignore[arg-type]
 
     return keep
-
-
-def test_views_show_the_candidate_and_the_whole_image() -> None:
-    image = np.full((32, 64), 100, np.uint8)
-    mask = np.zeros((32, 64), bool)
-    mask[8:24, 16:32] = True
-    views = draw_views(image, np.full((32, 64), 0.4, np.float32), [mask], 64)
-    assert views.shape == (1, 2, 3, 64, 64)
-    near, far = views[0]
-    # The near view is the box with half of its side around it: the candidate fills its inner quarter.
-    assert (near[2] > 127).float().mean() == pytest.approx(0.25, abs=0.02)
-    assert (near[0, 32, 32], near[1, 32, 32]) == (100, 102)
-    # The far view is the letterboxed image, whose upper quarter is padding.
-    assert (far[0] > 0).float().mean() == pytest.approx(0.5, abs=0.05)
-    assert (far[2] > 127).float().mean() == pytest.approx(16 * 16 / 64**2, abs=0.01)
-
-
-def test_no_candidate_gives_no_view_and_no_expectation() -> None:
-    image = np.zeros((32, 64), np.uint8)
-    views = draw_views(image, np.zeros((32, 64), np.float32), [], 64)
-    assert expect(JudgeNetwork([4, 4], 0.0), views, CPU).shape == (0,)
 
 
 def test_without_a_network_to_judge_there_is_no_segmenter(judge: Run) -> None:

@@ -8,7 +8,7 @@ from usrl.ablation.checks import check_trainings
 from usrl.ablation.plan import Plan, Training, Variant, choose_variants, load_plan, plan_path, resolve_plan
 from usrl.ablation.running import score_all, train_all
 from usrl.ablation.table import Facts, summarise, write_table
-from usrl.data.catalogue import load_split, require_dataset
+from usrl.data.catalogue import load_recipe_split, require_dataset
 from usrl.data.sample import Sample
 from usrl.devices import select_device
 from usrl.errors import UserError
@@ -91,7 +91,7 @@ def _list_trainings(variants: Sequence[Variant]) -> list[Training]:
 def _load_samples(plan: Plan, base: Variant) -> list[Sample]:
     data = base.trainings[0].recipe.data
     require_dataset(data)
-    samples = load_split(data.name, data.root, plan.split, data.split_seed, count=data.count, seed=data.seed)
+    samples = load_recipe_split(data, plan.split)
     lesions = [sample for sample in samples if sample.target.any()]
     if not lesions:
         raise UserError(f"split: no image of {plan.split!r} has a lesion; choose another, or set data.count")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from usrl.cli.options import Count, Root, Seed
+from usrl.cli.options import Count, Root, Seed, Variety
 
 data_app = typer.Typer(no_args_is_help=True, help="Check a data set, or write a synthetic one.")
 
@@ -23,10 +23,13 @@ def check_data(name: Annotated[str, typer.Argument(help="Name of the data set.")
 
 @data_app.command("phantom")
 def write_phantom_data(
-    out: Annotated[Path, typer.Option(help="New folder to write.")], count: Count = 200, seed: Seed = 0
+    out: Annotated[Path, typer.Option(help="New folder to write.")],
+    count: Count = 200,
+    seed: Seed = 0,
+    variety: Variety = 0.0,
 ) -> None:
     """Write a synthetic data set as PNG."""
     from usrl.data.phantom import write_phantom
 
-    paths = write_phantom(out, count, seed)
+    paths = write_phantom(out, count, seed, variety=variety)
     typer.echo(f"wrote {len(paths)} images with masks to {out}; use them with --data folder --root {out}")

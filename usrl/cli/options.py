@@ -22,6 +22,7 @@ SplitSeed = Annotated[int, typer.Option(min=0, help="Seed of the split, as in th
 Labels = Annotated[float, typer.Option(help="Share of the training images, as data.labels in the recipe.")]
 Count = Annotated[int, typer.Option(min=1, help="Number of phantom images.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the phantom.")]
+Variety = Annotated[float, typer.Option(help="How far the phantom's looks range, from 0 to 1.")]
 Starts = Annotated[
     int, typer.Option(min=1, help="Starts per box of agents and prompted networks; their masks vote.")
 ]

@@ -20,6 +20,7 @@ from usrl.cli.options import (
     Split,
     SplitSeed,
     Starts,
+    Variety,
 )
 from usrl.errors import UserError
 
@@ -41,6 +42,7 @@ def evaluate(
     labels: Labels = 1.0,
     count: Count = 200,
     seed: Seed = 0,
+    variety: Variety = 0.0,
     jitter: Jitter = 0.2,
     starts: Starts = 1,
 ) -> None:
@@ -48,7 +50,7 @@ def evaluate(
     if out is None and not Path(run).is_dir():
         raise UserError(f"{run} is no folder to write into; give the report's folder with --out DIR")
     name = f"evaluation-{data}-{split}" + (f"-x{starts}" if starts > 1 else "")
-    chosen = _data(data, root, split_seed, labels, count, seed)
+    chosen = _data(data, root, split_seed, labels, count, seed, variety)
     _report([run], _open([run], device, starts), chosen, split, out or Path(run) / name, jitter)
 
 
@@ -63,11 +65,12 @@ def compare(
     labels: Labels = 1.0,
     count: Count = 200,
     seed: Seed = 0,
+    variety: Variety = 0.0,
     jitter: Jitter = 0.2,
     starts: Starts = 1,
 ) -> None:
     """Score several methods on the same images and write a report."""
-    chosen = _data(data, root, split_seed, labels, count, seed)
+    chosen = _data(data, root, split_seed, labels, count, seed, variety)
     _report(methods, _open(methods, device, starts), chosen, split, out, jitter)
 
 
@@ -87,15 +90,13 @@ def _report(
     out: Path,
     jitter: float,
 ) -> None:
-    from usrl.data.catalogue import load_split
+    from usrl.data.catalogue import load_recipe_split
     from usrl.evaluation.compare import compare as compare_segmenters
     from usrl.evaluation.tables import print_results
     from usrl.judging.training import REFINER
     from usrl.runs import open_run
 
-    samples = load_split(
-        data.name, data.root, split, data.split_seed, count=data.count, seed=data.seed, labels=data.labels
-    )
+    samples = load_recipe_split(data, split)
     runs = [path for method in methods for path in _run_folders(method)]
     refiners = [path / REFINER for path in runs if (path / REFINER).is_dir()]
     for path in [*runs, *refiners]:
@@ -109,13 +110,14 @@ def _report(
 
 
 def _data(
-    name: str, root: Path | None, split_seed: int, labels: float, count: int, seed: int
+    name: str, root: Path | None, split_seed: int, labels: float, count: int, seed: int, variety: float
 ) -> "DataRecipe":
     from usrl.recipes import DataRecipe, check
 
     text = None if root is None else str(root)
     options = {"name": name, "root": text, "split_seed": split_seed, "labels": labels}
-    return check(DataRecipe, options | {"count": count, "seed": seed}, "options of the data set")
+    simulated = {"count": count, "seed": seed, "variety": variety}
+    return check(DataRecipe, options | simulated, "options of the data set")
 
 
 def _run_folders(method: str) -> list[Path]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from usrl.data.blobs import Blob, random_blob
 from usrl.data.components import label_components
+from usrl.data.draws import Draws
 from usrl.data.sample import BoolMask
 from usrl.data.speckle import FloatArray
 
@@ -29,7 +30,7 @@ class Anatomy:
     lesion: BoolMask
 
 
-def draw_anatomy(rng: np.random.Generator, shape: tuple[int, int]) -> Anatomy:
+def draw_anatomy(rng: Draws, shape: tuple[int, int]) -> Anatomy:
     """Draw a breast with exactly one lesion.
 
     Args:
@@ -52,7 +53,7 @@ def draw_anatomy(rng: np.random.Generator, shape: tuple[int, int]) -> Anatomy:
     return Anatomy(echo_db, np.asarray(loss_db, np.float32) + _residual_gain(rng, shape), lesion)
 
 
-def _noise(rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int]) -> FloatArray:
+def _noise(rng: Draws, shape: tuple[int, int], cells: tuple[int, int]) -> FloatArray:
     """Return smooth unit noise with the given number of cells along (y, x), float32, shape (H, W)."""
     coarse = rng.standard_normal((cells[0] + 1, cells[1] + 1), dtype=np.float32)
     return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
@@ -63,9 +64,7 @@ def _strands(noise: FloatArray, width: float) -> FloatArray:
     return np.asarray(np.exp(-np.square(noise * np.float32(1 / width))), np.float32)
 
 
-def _draw_layers(
-    rng: np.random.Generator, shape: tuple[int, int], fat_end: float, gland_end: float
-) -> FloatArray:
+def _draw_layers(rng: Draws, shape: tuple[int, int], fat_end: float, gland_end: float) -> FloatArray:
     """Return the echo level of skin, fat, gland, muscle and chest wall, dB, float32, shape (H, W).
 
     The layers are drawn flat, row by row, and then bent by a smooth displacement that vanishes at the skin.
@@ -75,9 +74,9 @@ def _draw_layers(
     wall = rng.uniform(gland_end + 0.1, 1.15)
     edges = np.array([0.0, 0.025, fat_end, gland_end, wall], np.float32)
     levels = np.array([2, rng.uniform(-14, -7), 0, rng.uniform(-16, -8), -26], np.float32)
-    texture = np.array([1, 2, rng.uniform(2, 4.5), 3, 3], np.float32)
-    septa = np.array([0, rng.uniform(6, 12), rng.uniform(3, 8), 3, 0], np.float32)
-    fibres = np.array([3, 2, rng.uniform(1, 6), rng.uniform(6, 13), 6], np.float32)
+    texture = np.array([1, 2, rng.within((2, 4.5), (1, 7)), 3, 3], np.float32)
+    septa = np.array([0, rng.within((6, 12), (2, 14)), rng.within((3, 8), (0, 12)), 3, 0], np.float32)
+    fibres = np.array([3, 2, rng.within((1, 6), (0, 14)), rng.within((6, 13), (3, 16)), 6], np.float32)
     weights = np.stack([_row_profile(depth, edges, values) for values in (levels, texture, septa, fibres)])
     flat = weights[0][:, None] + weights[1][:, None] * (
         _noise(rng, shape, (14, 8)) + np.float32(0.7) * _noise(rng, shape, (40, 24))
@@ -94,7 +93,7 @@ def _row_profile(depth: FloatArray, edges: FloatArray, values: FloatArray) -> Fl
     return values[np.searchsorted(edges, depth, side="right") - 1]
 
 
-def _bend(rng: np.random.Generator, flat: FloatArray, depth: FloatArray) -> FloatArray:
+def _bend(rng: Draws, flat: FloatArray, depth: FloatArray) -> FloatArray:
     """Displace the layers along the beam by a smooth random amount."""
     rows, columns = flat.shape
     shift = _noise(rng, (rows, columns), (3, 4)) * np.float32(0.035 * rows)
@@ -106,15 +105,14 @@ def _bend(rng: np.random.Generator, flat: FloatArray, depth: FloatArray) -> Floa
     return np.asarray(cv2.remap(flat, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
-def _place_lesion(
-    rng: np.random.Generator, shape: tuple[int, int], gland: tuple[float, float], malignant: bool
-) -> Blob:
+def _place_lesion(rng: Draws, shape: tuple[int, int], gland: tuple[float, float], malignant: bool) -> Blob:
     """Return the lesion's outline, wholly inside the image and centred in the gland."""
     rows, columns = shape
-    width = min(shape) * np.exp(rng.uniform(np.log(0.07), np.log(0.26)))
-    height = width * (rng.uniform(0.7, 1.15) if malignant else rng.uniform(0.5, 0.85))
+    width = min(shape) * np.exp(rng.within((np.log(0.07), np.log(0.26)), (np.log(0.05), np.log(0.36))))
+    aspects = ((0.7, 1.15), (0.5, 1.4)) if malignant else ((0.5, 0.85), (0.35, 1.0))
+    height = width * rng.within(*aspects)
     tilt = rng.normal(0, 0.25)
-    roughness = rng.uniform(0.08, 0.16) if malignant else rng.uniform(0.02, 0.07)
+    roughness = rng.within(*(((0.08, 0.16), (0.05, 0.2)) if malignant else ((0.02, 0.07), (0.01, 0.12))))
     blob = random_blob(rng, (0.0, 0.0), (width, height), roughness, tilt)
     margin = min(blob.reach + 3, min(shape) / 2)
     x = np.clip(rng.uniform(0.15, 0.85) * columns, margin, columns - margin)
@@ -122,28 +120,38 @@ def _place_lesion(
     return Blob((float(x), float(y)), blob.radii, blob.tilt, blob.harmonics)
 
 
-def _draw_lesion(
-    rng: np.random.Generator, echo_db: FloatArray, loss: FloatArray, blob: Blob, malignant: bool
-) -> BoolMask:
+def _draw_lesion(rng: Draws, echo_db: FloatArray, loss: FloatArray, blob: Blob, malignant: bool) -> BoolMask:
     """Draw the lesion with its shadow or enhancement, and return its mask."""
     shape = (echo_db.shape[0], echo_db.shape[1])
     kind = rng.random()
     level = (
-        rng.uniform(-24, -11) if kind < 0.8 else rng.uniform(-10, -6) if kind < 0.93 else rng.uniform(5, 8)
+        rng.within((-24, -11), (-30, -9))
+        if kind < 0.8
+        else rng.uniform(-10, -6)
+        if kind < 0.93
+        else rng.uniform(5, 8)
     )
-    softness = rng.uniform(2.0, 5.0) if malignant else rng.uniform(0.7, 2.0)
+    softness = rng.within((2.0, 5.0), (1.0, 8.0)) if malignant else rng.within((0.7, 2.0), (0.7, 4.0))
     patch = blob.paint(shape, softness)
     rim = patch.coverage * (1 - patch.coverage) * 4
-    inner = _noise(rng, (rim.shape[0], rim.shape[1]), (5, 5)) * np.float32(rng.uniform(0.5, 2.5))
+    inner = _noise(rng, (rim.shape[0], rim.shape[1]), (5, 5)) * np.float32(rng.within((0.5, 2.5), (0, 9)))
+    if rng.variety:  # else the usual images would be others, as every draw moves those that follow
+        inner += _draw_septa(rng, (rim.shape[0], rim.shape[1]))
     patch.blend(echo_db, inner + np.float32(level))
     echo_db[patch.rows, patch.columns] += rim * np.float32(rng.uniform(0, 4 if malignant else 7))
-    total_db = rng.uniform(2, 18) if malignant else rng.uniform(-8, 1)
+    total_db = rng.within((2, 18), (-8, 24)) if malignant else rng.within((-8, 1), (-16, 6))
     patch.add(loss, total_db / (2 * blob.radii[1]))
     if rng.random() < 0.5:
         _draw_edge_shadows(rng, loss, blob)
     if malignant and rng.random() < 0.4:
         _draw_calcifications(rng, echo_db, blob)
     return _lesion_mask(patch.coverage, patch.rows, patch.columns, shape)
+
+
+def _draw_septa(rng: Draws, shape: tuple[int, int]) -> FloatArray:
+    """Return the echo of the walls within a lesion, dB, shape (h, w); three of five lesions have some."""
+    height_db = rng.variety * max(0.0, rng.uniform(-8, 12))
+    return _strands(_noise(rng, shape, (4, 4)), 0.3) * np.float32(height_db)
 
 
 def _lesion_mask(coverage: FloatArray, rows: slice, columns: slice, shape: tuple[int, int]) -> BoolMask:
@@ -155,7 +163,7 @@ def _lesion_mask(coverage: FloatArray, rows: slice, columns: slice, shape: tuple
     return mask
 
 
-def _draw_edge_shadows(rng: np.random.Generator, loss: FloatArray, blob: Blob) -> None:
+def _draw_edge_shadows(rng: Draws, loss: FloatArray, blob: Blob) -> None:
     """Add the thin refractive shadows below a lesion's flanks."""
     x, y = blob.centre
     for side in (-1, 1):
@@ -163,7 +171,7 @@ def _draw_edge_shadows(rng: np.random.Generator, loss: FloatArray, blob: Blob) -
         flank.paint((loss.shape[0], loss.shape[1]), 1.5).add(loss, rng.uniform(1, 6) / (2 * blob.radii[1]))
 
 
-def _draw_calcifications(rng: np.random.Generator, echo_db: FloatArray, blob: Blob) -> None:
+def _draw_calcifications(rng: Draws, echo_db: FloatArray, blob: Blob) -> None:
     """Add a few bright grains inside a lesion."""
     for _ in range(rng.integers(2, 7)):
         angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.6)
@@ -173,15 +181,15 @@ def _draw_calcifications(rng: np.random.Generator, echo_db: FloatArray, blob: Bl
         grain.paint((echo_db.shape[0], echo_db.shape[1]), 0.7).add(echo_db, rng.uniform(10, 20))
 
 
-def _draw_distractors(rng: np.random.Generator, echo_db: FloatArray, loss: FloatArray, lesion: Blob) -> None:
+def _draw_distractors(rng: Draws, echo_db: FloatArray, loss: FloatArray, lesion: Blob) -> None:
     """Draw what a threshold takes for the lesion: fat lobules in the gland and small anechoic cysts."""
     shape = (echo_db.shape[0], echo_db.shape[1])
     unit = min(shape)
-    for _ in range(rng.integers(0, 5)):
-        width = unit * rng.uniform(0.03, 0.11)
+    for _ in range(rng.integers(0, 5 + round(4 * rng.variety))):
+        width = unit * rng.within((0.03, 0.11), (0.02, 0.22))
         lobule = _place_away(rng, shape, lesion, (width, width * rng.uniform(0.25, 0.6)), 0.06)
         if lobule is not None:
-            lobule.paint(shape, 2.5).add(echo_db, rng.uniform(-9, -4))
+            lobule.paint(shape, 2.5).add(echo_db, rng.within((-9, -4), (-16, -2)))
     for _ in range(rng.choice([0, 0, 1, 2])):
         width = unit * rng.uniform(0.018, 0.04)
         cyst = _place_away(rng, shape, lesion, (width, width * rng.uniform(0.6, 1.0)), 0.03)
@@ -192,7 +200,7 @@ def _draw_distractors(rng: np.random.Generator, echo_db: FloatArray, loss: Float
 
 
 def _place_away(
-    rng: np.random.Generator,
+    rng: Draws,
     shape: tuple[int, int],
     lesion: Blob,
     radii: tuple[float, float],
@@ -202,10 +210,10 @@ def _place_away(
     centre = (rng.uniform(0.05, 0.95) * shape[1], rng.uniform(0.15, 0.85) * shape[0])
     blob = random_blob(rng, centre, radii, roughness, rng.normal(0, 0.3))
     distance = np.hypot(centre[0] - lesion.centre[0], centre[1] - lesion.centre[1])
-    return blob if distance > blob.reach + lesion.reach + 3 else None
+    return blob if distance > (blob.reach + lesion.reach) * (1 - 0.4 * rng.variety) + 3 else None
 
 
-def _draw_surface_shadows(rng: np.random.Generator, loss: FloatArray) -> None:
+def _draw_surface_shadows(rng: Draws, loss: FloatArray) -> None:
     """Add shadows of poor contact and of ligaments, which begin near the skin."""
     rows, columns = loss.shape
     x = np.arange(columns, dtype=np.float32)
@@ -217,7 +225,7 @@ def _draw_surface_shadows(rng: np.random.Generator, loss: FloatArray) -> None:
         loss[start : start + length] += band * np.float32(rng.uniform(2, 9) / length)
 
 
-def _residual_gain(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
+def _residual_gain(rng: Draws, shape: tuple[int, int]) -> FloatArray:
     """Return what time gain compensation leaves over, dB, float32, shape (H, W)."""
     depth = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None]
     aside = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]

@@ -50,6 +50,7 @@ def load_dataset(
     *,
     count: int = 200,
     seed: int = 0,
+    variety: float = 0.0,
     show_progress: bool = False,
 ) -> list[Sample]:
     """Load a dataset by name.
@@ -59,6 +60,7 @@ def load_dataset(
         root: Folder of the dataset; ``$USRL_DATA/<name>`` if None. The phantom has none, and takes None.
         count: Number of phantom images; other datasets ignore it.
         seed: Seed of the phantom; other datasets ignore it.
+        variety: Of the phantom (`usrl.data.phantom.load_phantom`); other datasets ignore it.
         show_progress: Show a progress bar.
 
     Returns:
@@ -70,7 +72,7 @@ def load_dataset(
     """
     _check_name(name, root)
     if name == PHANTOM:
-        return load_phantom(count, seed)
+        return load_phantom(count, seed, variety=variety)
     return _FILES[name].load(find_root(name, root), show_progress)
 
 
@@ -82,6 +84,7 @@ def load_split(
     *,
     count: int = 200,
     seed: int = 0,
+    variety: float = 0.0,
     labels: float = 1.0,
 ) -> list[Sample]:
     """Load one part of a dataset's default split.
@@ -93,6 +96,7 @@ def load_split(
         split_seed: Seed of the split.
         count: As ``load_dataset``.
         seed: As ``load_dataset``.
+        variety: As ``load_dataset``.
         labels: Share of the groups of ``"train"`` that are loaded (`usrl.data.splits.draw_labelled`).
 
     Returns:
@@ -104,10 +108,15 @@ def load_split(
     known = (*DEFAULT_FRACTIONS, "all")
     if split not in known:
         raise UserError(f"unknown split {split!r}: {suggest(split, known)}")
-    samples = load_dataset(name, root, count=count, seed=seed)
+    samples = load_dataset(name, root, count=count, seed=seed, variety=variety)
     if split == "all":
         return samples
     return [samples[index] for index in _split(samples, split_seed, labels)[split]]
+
+
+def load_recipe_split(data: DataRecipe, split: str) -> list[Sample]:
+    """Load one part of a recipe's data set; see `load_split`."""
+    return load_split(split=split, **data.model_dump(exclude={"size"}))
 
 
 def load_train_and_val(data: DataRecipe, split_path: Path) -> tuple[list[Sample], list[Sample]]:
@@ -115,7 +124,8 @@ def load_train_and_val(data: DataRecipe, split_path: Path) -> tuple[list[Sample]
 
     Training images beyond the recipe's share of labels are ``unused`` in the file.
     """
-    samples = load_dataset(data.name, data.root, count=data.count, seed=data.seed, show_progress=True)
+    options = data.model_dump(include={"name", "root", "count", "seed", "variety"})
+    samples = load_dataset(**options, show_progress=True)
     split = _split(samples, data.split_seed, data.labels)
     write_split(split_path, samples, split)
     return [samples[index] for index in split["train"]], [samples[index] for index in split["val"]]
@@ -195,7 +205,7 @@ def has_same_images(first: DataRecipe, second: DataRecipe) -> bool:
     if _name_folder(first.name) != _name_folder(second.name):
         return False
     if first.name == PHANTOM:
-        return first.seed == second.seed
+        return (first.seed, first.variety) == (second.seed, second.variety)
     # Folders of different places may use the same file names.
     return first.name != "folder" or resolve_root(first) == resolve_root(second)
 

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from usrl.data.anatomy import draw_anatomy
+from usrl.data.draws import Draws
 from usrl.data.sample import GrayImage, Sample
 from usrl.data.speckle import FloatArray, PointSpread, speckle
 from usrl.errors import UserError
@@ -27,13 +28,17 @@ SPACING_MM = (0.15, 0.15)
 """(row, column) pixel size, mm."""
 
 
-def load_phantom(count: int = 200, seed: int = 0, shape: tuple[int, int] = (256, 256)) -> list[Sample]:
+def load_phantom(
+    count: int = 200, seed: int = 0, shape: tuple[int, int] = (256, 256), variety: float = 0.0
+) -> list[Sample]:
     """Simulate a dataset.
 
     Args:
         count: Number of images.
         seed: Non-negative; together with the position it determines every image.
         shape: (H, W) of the images, px, each at least 32.
+        variety: From 0, the usual looks, to 1, wide ranges of speckle, blur, contrast, gain and gray map, of
+            layers and shadows, and of lesions' size, shape, edge and inner structure.
 
     Returns:
         ``count`` samples with exactly one lesion each; every one is a group of its own.
@@ -43,16 +48,17 @@ def load_phantom(count: int = 200, seed: int = 0, shape: tuple[int, int] = (256,
     """
     if count < 1:
         raise UserError(f"count must be at least 1, got {count}; ask for one image or more")
-    return [make_phantom(seed, index, shape) for index in range(count)]
+    return [make_phantom(seed, index, shape, variety) for index in range(count)]
 
 
-def make_phantom(seed: int, index: int, shape: tuple[int, int] = (256, 256)) -> Sample:
+def make_phantom(seed: int, index: int, shape: tuple[int, int] = (256, 256), variety: float = 0.0) -> Sample:
     """Simulate one image.
 
     Args:
         seed: Non-negative seed of the dataset.
         index: Non-negative position in the dataset.
         shape: (H, W) of the image, px, each at least 32.
+        variety: As `load_phantom`.
 
     Returns:
         The sample ``phantom-<index>``; equal arguments give equal bytes.
@@ -60,12 +66,12 @@ def make_phantom(seed: int, index: int, shape: tuple[int, int] = (256, 256)) -> 
     Raises:
         UserError: If an argument is out of range.
     """
-    if min(seed, index) < 0 or min(shape) < 32:
+    if min(seed, index) < 0 or min(shape) < 32 or not 0 <= variety <= 1:
         raise UserError(
-            f"a phantom needs seed >= 0, index >= 0 and sides of at least 32 px, got seed {seed}, "
-            f"index {index} and shape {tuple(shape)}; mend the one that is out of range"
+            "a phantom needs seed >= 0, index >= 0, sides of at least 32 px and a variety from 0 to 1, got "
+            f"seed {seed}, index {index}, shape {tuple(shape)} and variety {variety}; mend what is not"
         )
-    rng = np.random.Generator(np.random.SFC64([seed, index]))
+    rng = Draws([seed, index], variety)
     anatomy = draw_anatomy(rng, shape)
     image = _acquire(rng, anatomy.echo_db, anatomy.loss_db)
     name = f"phantom-{index:04d}"
@@ -73,7 +79,11 @@ def make_phantom(seed: int, index: int, shape: tuple[int, int] = (256, 256)) -> 
 
 
 def write_phantom(
-    out: Path, count: int = 200, seed: int = 0, shape: tuple[int, int] = (256, 256)
+    out: Path,
+    count: int = 200,
+    seed: int = 0,
+    shape: tuple[int, int] = (256, 256),
+    variety: float = 0.0,
 ) -> list[Path]:
     """Write a synthetic dataset as PNG, in the layout that ``load_folder`` reads.
 
@@ -82,6 +92,7 @@ def write_phantom(
         count: Number of images.
         seed: Seed of the dataset.
         shape: (H, W) of the images, px.
+        variety: As `load_phantom`.
 
     Returns:
         The images' paths.
@@ -92,7 +103,7 @@ def write_phantom(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is not an empty folder; name a new one, so that nothing is overwritten")
-    samples = load_phantom(count, seed, shape)
+    samples = load_phantom(count, seed, shape, variety)
     return list(_write(out, samples))
 
 
@@ -111,27 +122,34 @@ def _write_png(path: Path, image: GrayImage) -> None:
     path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
 
 
-def _acquire(rng: np.random.Generator, echo_db: FloatArray, loss_db: FloatArray) -> GrayImage:
+def _acquire(rng: Draws, echo_db: FloatArray, loss_db: FloatArray) -> GrayImage:
     """Return the scanner's view of a medium, uint8, shape (H, W)."""
     rows, columns = echo_db.shape
     spread = PointSpread(
-        axial_px=rng.uniform(0.7, 1.0),
-        lateral_px=rng.uniform(0.9, 1.4),
+        axial_px=rng.within((0.7, 1.0), (0.5, 1.8)),
+        lateral_px=rng.within((0.9, 1.4), (0.7, 2.6)),
         focus=rng.uniform(0.3, 0.6),
-        divergence=rng.uniform(1.0, 3.0),
+        divergence=rng.within((1.0, 3.0), (0.0, 4.0)),
     )
     amplitude = _from_db(echo_db)
     envelope = speckle(rng, (rows, columns), amplitude, spread, looks=2) * _from_db(-loss_db)
-    noise_db = rng.uniform(-58, -48) + np.linspace(0, rng.uniform(4, 12), rows, dtype=np.float32)
+    noise_db = rng.within((-58, -48), (-70, -44)) + np.linspace(0, rng.uniform(4, 12), rows, dtype=np.float32)
     noise = np.abs(rng.standard_normal((rows, columns), dtype=np.float32))
     envelope += noise * _from_db(noise_db)[:, None]
-    return _compress(envelope, dynamic_range_db=rng.uniform(50, 60), gamma=rng.uniform(1.4, 2.4))
+    return _compress(
+        envelope,
+        dynamic_range_db=rng.within((50, 60), (42, 75)),
+        gamma=rng.within((1.4, 2.4), (0.9, 3.0)),
+        blur_px=rng.within((0, 0), (0, 1.5)),
+    )
 
 
-def _compress(envelope: FloatArray, dynamic_range_db: float, gamma: float) -> GrayImage:
-    """Compress logarithmically, and map to gray by a power as scanners do."""
+def _compress(envelope: FloatArray, dynamic_range_db: float, gamma: float, blur_px: float) -> GrayImage:
+    """Compress logarithmically, smooth, and map to gray by a power as scanners do."""
     white = np.percentile(envelope[::3, ::3], 99.7)
     level_db = np.float32(20) * np.log10(envelope / np.float32(white) + np.float32(1e-6))
+    if blur_px:
+        level_db = cv2.GaussianBlur(level_db, (0, 0), blur_px)
     level = np.clip(1 + level_db / np.float32(dynamic_range_db), 0, 1)
     return np.asarray(255 * level ** np.float32(gamma), np.uint8)
 

@@ -8,7 +8,7 @@ import typer
 
 from usrl.agents.training import train_agent
 from usrl.baselines.training import train_network
-from usrl.data.catalogue import load_split
+from usrl.data.catalogue import load_recipe_split
 from usrl.evaluation.compare import compare, make_empty_folder
 from usrl.evaluation.segmenter import open_segmenter
 from usrl.evaluation.tables import print_results
@@ -48,7 +48,7 @@ def _compare(network: Run, agent: Run, out: Path, device: torch.device) -> None:
     methods = ["proposal", "otsu", "chan-vese", str(network.path), str(agent.path)]
     methods.append(f"{network.path}+{agent.path}")
     data = agent.recipe.data
-    samples = load_split(data.name, data.root, "test", data.split_seed, count=data.count, seed=data.seed)
+    samples = load_recipe_split(data, "test")
     segmenters = [open_segmenter(method, device) for method in methods]
     curves = {run.path.name: run.read_log() for run in (network, agent)}
     print_results(compare(segmenters, samples, out, dataset=data.name, split="test", curves=curves))

@@ -10,6 +10,7 @@ from usrl.agents.segmenter import ContourSegmenter
 from usrl.data.components import label_components
 from usrl.data.prompts import bounding_box
 from usrl.data.sample import BoolMask, GrayImage
+from usrl.metrics.overlap import iou
 from usrl.recipes import JudgeRecipe
 
 MIN_SHARE = 1 / 2000
@@ -26,10 +27,18 @@ class Candidates:
         masks: C masks, bool, shape (H, W) each.
         own: How many of them, from the first on, are the components at the level nearest to one half:
             what the network says by itself.
+        refined: How many of them, at the end, are what a refiner made of the first ones, in their order.
     """
 
     masks: list[BoolMask]
     own: int
+    refined: int = 0
+
+    def counterpart(self, number: int) -> int | None:
+        """Return what a candidate was refined from or to, None without a refiner."""
+        if not self.refined:
+            return None
+        return number + self.refined if number < self.refined else number - self.refined
 
     def unite(self, numbers: Sequence[int], image: GrayImage) -> BoolMask:
         """Return the union of some of them, bool, of the image's shape (H, W)."""
@@ -62,12 +71,13 @@ def find_candidates(
         labels, areas = label_components(probability > level)
         for label in np.flatnonzero(areas[1:] >= MIN_SHARE * image.size) + 1:
             mask = labels == label
-            if all(_iou(mask, other) <= SAME_IOU for other in found):
+            if all(iou(mask, other) <= SAME_IOU for other in found):
                 found.append(mask)
         own = len(found) if own is None else own
+    refined: list[BoolMask] = []
     if refiner is not None and found:
-        found += refiner.segment_each(image, tuple(bounding_box(mask) for mask in found))
-    return Candidates(found, own or 0)
+        refined = refiner.segment_each(image, tuple(bounding_box(mask) for mask in found))
+    return Candidates(found + refined, own or 0, len(refined))
 
 
 def choose(candidates: Candidates, expected: NDArray[np.float32], rule: JudgeRecipe) -> list[int]:
@@ -87,7 +97,3 @@ def choose(candidates: Candidates, expected: NDArray[np.float32], rule: JudgeRec
         if is_good and not any((masks[number] & masks[other]).any() for other in taken):
             taken.append(int(number))
     return taken
-
-
-def _iou(first: BoolMask, second: BoolMask) -> float:
-    return float((first & second).sum() / (first | second).sum())

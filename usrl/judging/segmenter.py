@@ -11,7 +11,8 @@ from usrl.data.components import split_components
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
 from usrl.errors import UserError
 from usrl.judging.candidates import Candidates, choose, find_candidates
-from usrl.judging.network import JudgeNetwork, draw_views, expect
+from usrl.judging.evidence import gather_evidence
+from usrl.judging.network import JudgeNetwork, expect
 from usrl.judging.training import REFINER
 from usrl.metrics.overlap import dice
 from usrl.recipes import JudgeRecipe
@@ -55,8 +56,8 @@ class JudgedSegmenter:
     def segment_with_uncertainty(self, image: GrayImage, prompt: Prompt | None) -> tuple[BoolMask, float]:
         """Return the same, and what the Dice expected of it on average lacks to 1; 1 where it is empty."""
         probability, candidates = self._find(image)
-        views = draw_views(image, probability, candidates.masks, self._recipe.data.size)
-        expected = expect(self._network, views, self._device)
+        evidence = gather_evidence(image, probability, candidates, self._recipe.data.size)
+        expected = expect(self._network, evidence, self._device)
         taken = choose(candidates, expected, self._recipe)
         return candidates.unite(taken, image), 1 - float(expected[taken].mean()) if taken else 1.0
 

@@ -25,7 +25,8 @@ from usrl.data.components import best_overlap
 from usrl.data.sample import BoolMask, Sample
 from usrl.errors import UserError
 from usrl.judging.candidates import Candidates, choose, find_candidates
-from usrl.judging.network import JudgeNetwork, draw_views, expect
+from usrl.judging.evidence import Evidence, gather_evidence
+from usrl.judging.network import JudgeNetwork, expect
 from usrl.metrics.overlap import dice
 from usrl.recipes import JudgeRecipe
 from usrl.runs import Run, open_run
@@ -38,8 +39,8 @@ from usrl.tensors import (
     unique_state,
 )
 
-_Examples = tuple[Tensor, Tensor]
-"""Views, uint8, (C, 2, 3, v, v), and scores, float32, (C,), of candidates."""
+_Examples = tuple[Evidence, Tensor]
+"""Evidence and scores, float32, (C,), of C candidates."""
 REFINER = "refiner"
 """Folder in a judge's run that holds a copy of its refiner: the run works without the original."""
 
@@ -67,7 +68,7 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
         return
     refiner = _open_refiner(run, recipe, is_begun)
     shown, checked = _gather(run, recipe, refiner, device)
-    views, scores = _stack(shown, recipe)
+    evidence, scores = _stack(shown, recipe)
     # Only now, as what is refused before leaves a folder that the corrected call may use.
     if refiner is not None and not is_begun:
         _copy_refiner(refiner, run.path / REFINER)
@@ -78,7 +79,7 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
     run.truncate_log(state.epoch)
     while state.epoch < recipe.epochs:
         state.epoch += 1
-        loss = _train_epoch(state, views, scores, recipe, device)
+        loss = _train_epoch(state, evidence, scores, recipe, device)
         score = float(np.mean([_choice_dice(state.network, recipe, case, device) for case in checked]))
         state.seconds = time.monotonic() - began
         row = {"seconds": round(state.seconds, 1), "train_loss": loss, "val_dice": score}
@@ -92,13 +93,13 @@ class _Case:
     Attributes:
         sample: The image.
         candidates: Its C candidates, native.
-        views: What the judge sees of them, uint8, (C, 2, 3, v, v).
+        evidence: What the judge is shown of them.
         scores: Their Dice with the lesion that they overlap most, float32, (C,).
     """
 
     sample: Sample
     candidates: Candidates
-    views: Tensor
+    evidence: Evidence
     scores: Tensor
 
 
@@ -125,19 +126,22 @@ def _gather(
     pairs = track([*learned, *asked], "Finding candidates", console=Console(stderr=True))
     cases = (_find(recipe, segmenter, *pair) for pair in pairs)
     # Thousands of native masks are not kept: only validation needs them.
-    examples = [(case.views, case.scores) for case in islice(cases, len(learned))]
+    examples = [(case.evidence, case.scores) for case in islice(cases, len(learned))]
     return examples, list(cases)
 
 
 def _stack(shown: Sequence[_Examples], recipe: JudgeRecipe) -> _Examples:
     """Return the examples of all images as one; refuse less than a batch."""
-    views, scores = (torch.cat(parts) for parts in zip(*shown, strict=True))
+    scores = torch.cat([score for _, score in shown])
     if len(scores) < recipe.batch_size:
         raise UserError(
             f"{recipe.proposals}: {len(scores)} candidates in {len(shown)} images, fewer than batch_size "
             f"{recipe.batch_size}; lower levels, or write better proposals"
         )
-    return views, scores
+    views, facts = (
+        torch.cat([getattr(evidence, name) for evidence, _ in shown]) for name in ("views", "facts")
+    )
+    return Evidence(views, facts), scores
 
 
 def _pairs(samples: Sequence[Sample], folder: Path) -> list[tuple[Sample, NDArray[np.float32]]]:
@@ -163,9 +167,9 @@ def _find(
     recipe: JudgeRecipe, refiner: ContourSegmenter | None, sample: Sample, probability: NDArray[np.float32]
 ) -> _Case:
     candidates = find_candidates(sample.image, probability, recipe.levels, refiner)
-    views = draw_views(sample.image, probability, candidates.masks, recipe.data.size)
+    evidence = gather_evidence(sample.image, probability, candidates, recipe.data.size)
     scores = torch.tensor([_score(mask, sample.target) for mask in candidates.masks])
-    return _Case(sample, candidates, views, scores)
+    return _Case(sample, candidates, evidence, scores)
 
 
 def _score(mask: BoolMask, target: BoolMask) -> float:
@@ -202,7 +206,7 @@ def _keep(run: Run, state: _State, row: Mapping[str, float]) -> None:
 
 
 def _train_epoch(
-    state: _State, views: Tensor, scores: Tensor, recipe: JudgeRecipe, device: torch.device
+    state: _State, evidence: Evidence, scores: Tensor, recipe: JudgeRecipe, device: torch.device
 ) -> float:
     """Show every candidate once, or its mirror image; return the mean loss."""
     rng = torch.Generator().manual_seed(epoch_seed(recipe.seed, state.epoch))
@@ -215,8 +219,10 @@ def _train_epoch(
             for group in state.optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * rate_factor(progress)
             is_mirrored = torch.rand(len(rows), 1, 1, 1, 1, generator=rng) < 0.5
-            seen = torch.where(is_mirrored, views[rows].flip(-1), views[rows]).to(device)
-            loss = F.binary_cross_entropy_with_logits(state.network(seen), scores[rows].to(device))
+            shown = evidence.take(rows)
+            views = torch.where(is_mirrored, shown.views.flip(-1), shown.views)
+            logits = state.network(Evidence(views, shown.facts).to(device))
+            loss = F.binary_cross_entropy_with_logits(logits, scores[rows].to(device))
             state.optimizer.zero_grad()
             loss.backward()
             state.optimizer.step()
@@ -233,5 +239,5 @@ def _whole(count: int, batch_size: int) -> int:
 
 
 def _choice_dice(network: JudgeNetwork, recipe: JudgeRecipe, case: _Case, device: torch.device) -> float:
-    taken = choose(case.candidates, expect(network, case.views, device), recipe)
+    taken = choose(case.candidates, expect(network, case.evidence, device), recipe)
     return dice(case.candidates.unite(taken, case.sample.image), case.sample.target)

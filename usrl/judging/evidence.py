@@ -1,0 +1,114 @@
+"""What a judge is shown of a candidate: two views, and numbers that views show badly."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from usrl.data.letterbox import Letterbox
+from usrl.data.sample import BoolMask, GrayImage
+from usrl.geometry.boxes import boxes_of_masks, grow, sample_boxes
+from usrl.judging.candidates import Candidates
+from usrl.metrics.overlap import iou
+
+VIEW_PX = 64
+"""Side of a view."""
+MARGIN = 0.5
+"""How much of the surroundings the near view shows on each side, as a share of the candidate's box."""
+MAPS = 3
+"""Maps of a view: the image, the probability of lesion, the candidate."""
+FACTS = 11
+"""Numbers of a candidate; `_measure` lists them."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is shown of C candidates.
+
+    Attributes:
+        views: Near and far; image, probability and candidate, 0 to 255, uint8, (C, 2, 3, VIEW_PX, VIEW_PX).
+        facts: float32, (C, FACTS).
+    """
+
+    views: Tensor
+    facts: Tensor
+
+    def __len__(self) -> int:
+        """Return C."""
+        return len(self.facts)
+
+    def take(self, rows: Tensor | slice) -> "Evidence":
+        """Return the evidence of some of the candidates."""
+        return Evidence(self.views[rows], self.facts[rows])
+
+    def to(self, device: torch.device) -> "Evidence":
+        """Return the same on a device."""
+        return Evidence(self.views.to(device), self.facts.to(device))
+
+
+def gather_evidence(
+    image: GrayImage, probability: NDArray[np.float32], candidates: Candidates, size: int
+) -> Evidence:
+    """Return what a judge is shown of an image's candidates.
+
+    Args:
+        image: Native image, uint8, shape (H, W).
+        probability: Probability of lesion, shape (H, W).
+        candidates: Of the image.
+        size: Side S of the working image, px.
+    """
+    masks = candidates.masks
+    if not masks:
+        return Evidence(
+            torch.zeros((0, 2, MAPS, VIEW_PX, VIEW_PX), dtype=torch.uint8), torch.zeros((0, FACTS))
+        )
+    rows = [_measure(image, probability, candidates, number) for number in range(len(masks))]
+    return Evidence(_draw_views(image, probability, masks, size), torch.tensor(rows, dtype=torch.float32))
+
+
+def _draw_views(
+    image: GrayImage, probability: NDArray[np.float32], masks: list[BoolMask], size: int
+) -> Tensor:
+    """Return the views of candidates, uint8, (C, 2, 3, VIEW_PX, VIEW_PX)."""
+    letterbox = Letterbox.fit((image.shape[0], image.shape[1]), size)
+    shared = [letterbox.image(image), letterbox.image(np.rint(255 * probability).astype(np.uint8))]
+    working = torch.from_numpy(np.stack([letterbox.target(mask) for mask in masks]))  # (C, S, S)
+    beneath = torch.from_numpy(np.stack(shared)).float().expand(len(masks), 2, size, size)
+    maps = torch.cat([beneath, 255.0 * working[:, None]], dim=1)  # (C, 3, S, S)
+    whole = torch.tensor([-0.5, -0.5, size - 0.5, size - 0.5]).expand(len(masks), 4)
+    boxes = (grow(boxes_of_masks(working), MARGIN), whole)
+    views = torch.stack([sample_boxes(maps, box, VIEW_PX) for box in boxes], dim=1)
+    return views.round().to(torch.uint8)
+
+
+def _measure(
+    image: GrayImage, probability: NDArray[np.float32], candidates: Candidates, number: int
+) -> list[float]:
+    """Return the facts of one candidate; all zero where it is empty.
+
+    They are the square root of its share of the image, its centre (y, x) and its gray level as shares, the
+    mean and the largest probability in it, the shares of it above one half and of all probability within
+    it, whether it is the network's own or refined, and its intersection over union with its counterpart:
+    what refinement made of it, or it was made of.
+    """
+    mask = candidates.masks[number]
+    if not mask.any():
+        return [0.0] * FACTS
+    inside = probability[mask]
+    rows, columns = np.nonzero(mask)
+    counterpart = candidates.counterpart(number)
+    return [
+        float(np.sqrt(mask.mean())),
+        float(rows.mean() / mask.shape[0]),
+        float(columns.mean() / mask.shape[1]),
+        float(image[mask].mean() / 255),
+        float(inside.mean()),
+        float(inside.max()),
+        float((inside > 0.5).mean()),
+        float(inside.sum() / max(float(probability.sum()), 1e-6)),
+        float(number < candidates.own),
+        float(number >= len(candidates.masks) - candidates.refined),
+        1.0 if counterpart is None else iou(mask, candidates.masks[counterpart]),
+    ]
