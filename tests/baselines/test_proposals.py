@@ -139,5 +139,16 @@ def test_proposals_of_other_labels_or_images_are_refused(
         check_split(tmp_path / "out", run)
 
 
-def of_data(**changes: float) -> NetworkRecipe:
+def test_proposals_of_other_structures_in_the_same_images_are_refused(tmp_path: Path) -> None:
+    names = {"usgra": tmp_path / "out" / "folds" / "0", "usgra-vessels": tmp_path / "run"}
+    runs = [create_run(path, of_data(name=name, root="somewhere")) for name, path in names.items()]
+    for run in runs:
+        run.split_path.write_text("train\t0000\n")
+    (tmp_path / "out" / "split.tsv").write_text("train\t0000\n")
+    check_split(tmp_path / "out", runs[0])
+    with pytest.raises(UserError, match="is of other images or another split than the run's"):
+        check_split(tmp_path / "out", runs[1])
+
+
+def of_data(**changes: float | str) -> NetworkRecipe:
     return RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update=changes)})

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sample_builders import disk, noise, write
+from sample_builders import disk, draw_ellipse, noise, write, write_classes
 
 
 @pytest.fixture
@@ -38,11 +38,64 @@ def folder_root(tmp_path):
     return root
 
 
+@pytest.fixture
+def hc18_root(tmp_path):
+    """A tiny copy of HC18: two images of one exam, and a head that the border cuts."""
+    root = tmp_path / "hc18"
+    rows = ["filename,pixel size(mm),head circumference (mm)"]
+    for name, centre, semi_axes, pixel in (
+        ("010_HC", (80, 60), (50, 35), 0.1),
+        ("010_2HC", (75, 62), (45, 40), 0.2),
+        ("011_HC", (30, 60), (50, 35), 0.1),
+    ):
+        outline, circumference = draw_ellipse(centre, semi_axes, degrees=30)
+        write(root / "training_set" / f"{name}.png", noise(len(rows), outline.shape))
+        write(root / "training_set" / f"{name}_Annotation.png", outline.astype(np.uint8) * 255)
+        rows.append(f"{name}.png,{pixel},{circumference * pixel:.2f}")
+    (root / "training_set_pixel_size_and_HC.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture
+def usgra_root(tmp_path):
+    """A tiny copy of USGRA: touching structures, a speck, no vessel, and a frame that is there twice."""
+    folder = tmp_path / "usgra" / "dataset"
+    classes = np.zeros((40, 50), np.uint8)
+    classes[disk(centre=(20, 30))] = 2
+    classes[10:30, 12:22] = 1
+    write(folder / "images" / "0000.png", noise(0), "RGB")
+    write_classes(folder / "masks" / "0000.png", classes)
+    alone = np.where(classes == 1, classes, 0)
+    alone[0, 0] = 1
+    write(folder / "images" / "0001.png", noise(1))
+    write_classes(folder / "masks" / "0001.png", alone)
+    margins = ((0, 30), (20, 5))
+    write(folder / "images" / "0003.png", np.pad(noise(0) // 2 + 20, margins))
+    write_classes(folder / "masks" / "0003.png", np.pad(classes, margins))
+    return tmp_path / "usgra"
+
+
 @pytest.fixture(scope="session")
 def real_busi():
     """The folder of a real copy of BUSI."""
+    return _find_real("busi")
+
+
+@pytest.fixture(scope="session")
+def real_hc18():
+    """The folder of a real copy of HC18."""
+    return _find_real("hc18")
+
+
+@pytest.fixture(scope="session")
+def real_usgra():
+    """The folder of a real copy of USGRA."""
+    return _find_real("usgra")
+
+
+def _find_real(name):
     default = Path(__file__).parents[3] / "shared" / "data"
-    root = Path(os.environ.get("USRL_DATA") or default) / "busi"
+    root = Path(os.environ.get("USRL_DATA") or default) / name
     if not root.is_dir():
-        pytest.skip(f"no BUSI at {root}; set USRL_DATA to the folder that holds busi/")
+        pytest.skip(f"nothing at {root}; set USRL_DATA to the folder that holds {name}/")
     return root

@@ -1,6 +1,13 @@
 import pytest
 
-from usrl.data.catalogue import DATASETS, check_dataset, load_dataset, load_split, load_train_and_val
+from usrl.data.catalogue import (
+    DATASETS,
+    check_dataset,
+    has_same_images,
+    load_dataset,
+    load_split,
+    load_train_and_val,
+)
 from usrl.errors import UserError
 from usrl.recipes import DataRecipe
 
@@ -22,7 +29,7 @@ def test_every_dataset_of_files_is_found_by_root_and_through_usrl_data(busi_root
 def test_a_misspelt_dataset_gets_a_suggestion():
     with pytest.raises(UserError, match=r"unknown dataset 'bussi': did you mean 'busi'\?"):
         load_dataset("bussi")
-    with pytest.raises(UserError, match="unknown dataset 'zzz': known names: busi, folder, phantom"):
+    with pytest.raises(UserError, match="unknown dataset 'zzz': known names: busi, folder, hc18, phantom"):
         check_dataset("zzz")
 
 
@@ -65,8 +72,20 @@ def test_a_misspelt_split_gets_a_suggestion():
         load_split("phantom", None, "tests")
 
 
-def test_every_dataset_can_be_checked(busi_root, folder_root):
-    roots = {"busi": busi_root, "folder": folder_root, "phantom": None}
+def test_nerves_and_vessels_lie_in_one_folder_and_have_the_same_images(usgra_root, monkeypatch):
+    monkeypatch.setenv("USRL_DATA", str(usgra_root.parent))
+    nerves, vessels = load_dataset("usgra"), load_dataset("usgra-vessels")
+    assert [(s.name, s.group) for s in nerves] == [(s.name, s.group) for s in vessels]
+    assert has_same_images(DataRecipe(name="usgra"), DataRecipe(name="usgra-vessels"))
+    assert not has_same_images(DataRecipe(name="usgra"), DataRecipe(name="hc18"))
+    monkeypatch.delenv("USRL_DATA")
+    with pytest.raises(UserError, match="set USRL_DATA to the folder that holds usgra/"):
+        load_dataset("usgra-vessels")
+
+
+def test_every_dataset_can_be_checked(busi_root, folder_root, hc18_root, usgra_root):
+    roots = {"busi": busi_root, "folder": folder_root, "phantom": None, "hc18": hc18_root}
+    roots |= {"usgra": usgra_root, "usgra-vessels": usgra_root}
     assert set(roots) == set(DATASETS)
     for name, root in roots.items():
         report = check_dataset(name, root, count=3)

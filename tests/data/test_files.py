@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from PIL import Image
-from sample_builders import disk, noise, truncate, write
+from sample_builders import disk, noise, truncate, write, write_classes
 
 from usrl.data import files
-from usrl.data.files import list_images, read_gray, read_mask
+from usrl.data.files import list_images, read_classes, read_gray, read_mask
 from usrl.errors import UserError
 
 LESION = disk().astype(np.uint8) * 255
@@ -148,6 +148,19 @@ def test_a_mask_of_class_numbers_is_refused_rather_than_read_as_empty(tmp_path):
     path = write(tmp_path / "m.png", LESION // 255)
     with pytest.raises(UserError, match=r"m\.png: its largest value is 1, .* foreground is 255"):
         read_mask(path)
+
+
+def test_class_numbers_are_those_of_the_palette_or_of_gray_levels(tmp_path):
+    classes = np.array([[0, 1, 2], [2, 3, 0]], np.uint8)
+    np.testing.assert_array_equal(read_classes(write_classes(tmp_path / "p.png", classes)), classes)
+    np.testing.assert_array_equal(read_classes(write(tmp_path / "l.png", classes)), classes)
+
+
+@pytest.mark.parametrize("mode", ["1", "RGB", "LA"])
+def test_colours_are_no_class_numbers(tmp_path, mode):
+    path = write(tmp_path / "m.png", LESION, mode)
+    with pytest.raises(UserError, match=rf"m\.png: holds no class numbers .* mode '{mode}'; export the mask"):
+        read_classes(path)
 
 
 def test_listing_leaves_out_other_and_hidden_files(tmp_path):

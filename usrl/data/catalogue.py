@@ -3,14 +3,17 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from usrl.data.busi import check_busi, load_busi
 from usrl.data.folder import check_folder, load_folder
+from usrl.data.hc18 import check_hc18, load_hc18
 from usrl.data.phantom import load_phantom
 from usrl.data.reports import DataReport, report_samples
 from usrl.data.sample import Sample
 from usrl.data.splits import DEFAULT_FRACTIONS, draw_labelled, split_samples, write_split
+from usrl.data.usgra import check_usgra, load_usgra
 from usrl.errors import UserError, suggest
 from usrl.recipes import DataRecipe
 
@@ -21,13 +24,22 @@ UNUSED = "unused"
 
 @dataclass(frozen=True)
 class _Files:
-    """How a dataset of files is loaded and checked: both take (root, show_progress)."""
+    """How a dataset of files is loaded and checked, and the folder that it shares with another."""
 
-    load: Callable[[Path, bool], list[Sample]]
+    load: Callable[[Path, bool], list[Sample]]  # of root and show_progress, as check
     check: Callable[[Path, bool], DataReport]
+    folder: str | None = None
 
 
-_FILES = {"busi": _Files(load_busi, check_busi), "folder": _Files(load_folder, check_folder)}
+_FILES = {
+    "busi": _Files(load_busi, check_busi),
+    "folder": _Files(load_folder, check_folder),
+    "hc18": _Files(load_hc18, check_hc18),
+    "usgra": _Files(load_usgra, check_usgra),
+    "usgra-vessels": _Files(
+        partial(load_usgra, structure="vessel"), partial(check_usgra, structure="vessel"), folder="usgra"
+    ),
+}
 DATASETS = (PHANTOM, *_FILES)
 """Names that ``load_dataset`` knows."""
 
@@ -153,7 +165,7 @@ def find_root(name: str, root: Path | str | None = None) -> Path:
 
     Args:
         name: Name of the dataset.
-        root: The folder, or None for ``$USRL_DATA/<name>``.
+        root: The folder, or None for ``$USRL_DATA/<name>`` (``usgra-vessels`` lies in ``usgra``).
 
     Returns:
         An existing folder.
@@ -161,17 +173,17 @@ def find_root(name: str, root: Path | str | None = None) -> Path:
     Raises:
         UserError: If none is given and ``USRL_DATA`` is not set, or it does not exist.
     """
-    base = os.environ.get("USRL_DATA")
+    base, home = os.environ.get("USRL_DATA"), _name_folder(name)
     if root is None and not base:
         raise UserError(
             f"dataset {name!r} is read from a folder and none is given; pass --root DIR, "
-            f"or set USRL_DATA to the folder that holds {name}/"
+            f"or set USRL_DATA to the folder that holds {home}/"
         )
-    folder = Path(root) if root is not None else Path(base or "") / name
+    folder = Path(root) if root is not None else Path(base or "") / home
     if not folder.is_dir():
         raise UserError(
             f"{folder}: no such folder; pass the folder of dataset {name!r} with --root DIR, "
-            f"or set USRL_DATA to the folder that holds {name}/"
+            f"or set USRL_DATA to the folder that holds {home}/"
         )
     return folder
 
@@ -185,17 +197,22 @@ def require_dataset(data: DataRecipe) -> None:
 
 def resolve_root(data: DataRecipe) -> Path:
     """Return the absolute folder of a recipe's data set, whether or not it is there."""
-    return Path(data.root or Path(os.environ.get("USRL_DATA", "")) / data.name).resolve()
+    return Path(data.root or Path(os.environ.get("USRL_DATA", "")) / _name_folder(data.name)).resolve()
 
 
 def has_same_images(first: DataRecipe, second: DataRecipe) -> bool:
     """Return whether equal names of images mean equal images in two recipes' data sets."""
-    if first.name != second.name:
+    if _name_folder(first.name) != _name_folder(second.name):
         return False
     if first.name == PHANTOM:
         return (first.seed, first.variety) == (second.seed, second.variety)
     # Folders of different places may use the same file names.
     return first.name != "folder" or resolve_root(first) == resolve_root(second)
+
+
+def _name_folder(name: str) -> str:
+    """Return the folder of a dataset in ``$USRL_DATA``; datasets of one folder have the same images."""
+    return (_FILES[name].folder if name in _FILES else None) or name
 
 
 def _split(samples: list[Sample], seed: int, labels: float) -> dict[str, list[int]]:

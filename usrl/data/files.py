@@ -66,6 +66,28 @@ def read_mask(path: Path | str) -> BoolMask:
     return gray > 127
 
 
+def read_classes(path: Path | str) -> GrayImage:
+    """Read a mask file of class numbers: the indices of a palette, or gray levels, whatever their colours.
+
+    Args:
+        path: File in any format that Pillow reads: palette or 8-bit gray.
+
+    Returns:
+        Class of every pixel, uint8, shape (H, W).
+
+    Raises:
+        UserError: As ``read_gray``, and if the file holds colours, which have no number.
+    """
+    path = Path(path)
+    with _opened(path) as image:
+        if image.mode not in ("P", "L"):
+            raise UserError(
+                f"{path}: holds no class numbers but colours or levels of mode {image.mode!r}; "
+                "export the mask as a palette PNG again"
+            )
+        return np.array(image, np.uint8)
+
+
 def read_size(path: Path | str) -> tuple[int, int]:
     """Return (H, W) of an image file in px, from its header alone.
 

@@ -7,7 +7,6 @@ counts: one mask per image, one image per mask. Masks: foreground is where the l
 components are several lesions, an empty mask is an image without one. Pixel size is unknown.
 """
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from usrl.data.files import list_images
 from usrl.data.pairs import Pair, listed, raise_faults, read_pairs
 from usrl.data.reports import DataReport, report_samples
 from usrl.data.sample import Sample
+from usrl.data.tables import read_rows
 from usrl.errors import UserError
 
 
@@ -102,24 +102,10 @@ def _read_groups(path: Path, names: list[str]) -> dict[str, str]:
     if not path.exists():
         return {}
     groups: dict[str, str] = {}
-    for line, (name, group) in _read_rows(path):
+    for line, (name, group) in read_rows(path, ("name", "group")):
         if not name or not group or name in groups:
             raise UserError(f"{path}: line {line} must give a new name and its group; mend it")
         groups[name] = group
     if unmatched := sorted(set(names) ^ groups.keys()):
         raise UserError(f"{path}: must name every image once and nothing else; see {listed(unmatched)}")
     return groups
-
-
-def _read_rows(path: Path) -> list[tuple[int, tuple[str | None, str | None]]]:
-    """Return line number, name and group of every row; raise where the file is no such table."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            header = list(reader.fieldnames or [])
-            rows = [(reader.line_num, (row.get("name"), row.get("group"))) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as CSV ({error}); save it as UTF-8 text") from error
-    if header != ["name", "group"]:
-        raise UserError(f"{path}: the header must be name,group, got {','.join(header)!r}; mend line 1")
-    return rows

@@ -1,15 +1,16 @@
 """Images paired with their masks on disk."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from rich.progress import track
 
 from usrl.data.files import read_gray, read_mask
-from usrl.data.sample import Sample
+from usrl.data.sample import BoolMask, Sample
 from usrl.errors import UserError
 
 MAX_LISTED = 10
@@ -31,19 +32,25 @@ class Pair:
     source: str
 
 
-def read_pairs(pairs: list[Pair], description: str, show_progress: bool) -> list[Sample | UserError]:
+def read_pairs(
+    pairs: list[Pair],
+    description: str,
+    show_progress: bool,
+    read: Callable[[Path], BoolMask] = read_mask,
+) -> list[Sample | UserError]:
     """Read samples from their files, several at once.
 
     Args:
         pairs: The files.
         description: What the progress bar says.
         show_progress: Show a progress bar.
+        read: Reads a mask file; raises a ``UserError`` that names it.
 
     Returns:
         For every pair its sample, each a group of its own, or the error that reading it met.
     """
     with ThreadPoolExecutor() as pool:  # decoding a file releases the interpreter
-        outcomes: Iterable[Sample | UserError] = pool.map(_try_read, pairs)
+        outcomes: Iterable[Sample | UserError] = pool.map(partial(_try_read, read), pairs)
         if show_progress:
             outcomes = track(outcomes, description=description, total=len(pairs))
         return list(outcomes)
@@ -76,13 +83,13 @@ def listed(names: list[str]) -> str:
     return ", ".join(names[:MAX_LISTED]) + more
 
 
-def _try_read(pair: Pair) -> Sample | UserError:
+def _try_read(read: Callable[[Path], BoolMask], pair: Pair) -> Sample | UserError:
     """Return the sample, or the error that reading it met."""
     try:
         image = read_gray(pair.image)
         target = np.zeros(image.shape, np.bool_)
         for path in pair.masks:
-            mask = read_mask(path)
+            mask = read(path)
             if mask.shape != image.shape:
                 raise UserError(
                     f"{path}: the mask is {mask.shape[1]} x {mask.shape[0]} px and its image "

@@ -16,7 +16,7 @@ class DataReport:
         root: Where it was found, or ``"simulated"``.
         counts: Number of images per source.
         groups: Number of groups that splits keep together.
-        facts: Further counts, in the order in which they are shown.
+        facts: Further counts and measures, in the order in which they are shown.
         duplicate_pairs: Names of near-duplicate images, by pair.
         cross_pairs: Those of them whose sources differ.
         faults: What is wrong, each with its remedy; a dataset with faults does not load.
@@ -26,7 +26,7 @@ class DataReport:
     root: str
     counts: dict[str, int]
     groups: int
-    facts: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, int | str] = field(default_factory=dict)
     duplicate_pairs: tuple[tuple[str, str], ...] = ()
     cross_pairs: tuple[tuple[str, str], ...] = ()
     faults: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class DataReport:
 
     def lines(self) -> list[str]:
         """Return the report as lines of text."""
-        rows = {f"images, {source}": count for source, count in self.counts.items()}
+        rows: dict[str, int | str] = {f"images, {source}": count for source, count in self.counts.items()}
         rows["images, all"] = sum(self.counts.values())
         rows.update(self.facts)
         rows["groups"] = self.groups

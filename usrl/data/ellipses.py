@@ -1,0 +1,75 @@
+"""Ellipses of outlines: fitted, measured and filled."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy.special import ellipe
+
+from usrl.data.sample import BoolMask
+from usrl.errors import UserError
+
+MIN_POINTS = 5
+"""An ellipse has five parameters."""
+
+
+@dataclass(frozen=True)
+class Ellipse:
+    """An ellipse in an image, whose pixel centres lie at integer coordinates.
+
+    Attributes:
+        centre: (x, y), px.
+        semi_axes: Half of both axes, px; the first lies at ``angle``.
+        angle: From the x axis towards the y axis, radians.
+    """
+
+    centre: tuple[float, float]
+    semi_axes: tuple[float, float]
+    angle: float
+
+    @property
+    def circumference(self) -> float:
+        """Length of the whole curve, px, by the complete elliptic integral of the second kind."""
+        minor, major = sorted(self.semi_axes)
+        return float(4 * major * ellipe(1 - (minor / major) ** 2))
+
+    def fill(self, shape: tuple[int, int]) -> BoolMask:
+        """Return the pixels whose centres lie inside, bool, shape (H, W), as far as the image reaches."""
+        y, x = np.mgrid[: shape[0], : shape[1]]
+        x, y = x - self.centre[0], y - self.centre[1]
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        along = (x * cos + y * sin) / self.semi_axes[0]
+        across = (y * cos - x * sin) / self.semi_axes[1]
+        return np.asarray(along**2 + across**2 <= 1.0, np.bool_)
+
+
+def fit_ellipse(outline: BoolMask) -> Ellipse:
+    """Return the ellipse that fits the pixels of an outline best, by least squares.
+
+    A stroke of several px is followed along its middle, and an outline that the border cuts is continued.
+
+    Args:
+        outline: The drawn line, bool, shape (H, W).
+
+    Raises:
+        UserError: If there are too few pixels for an ellipse, or they lie on a line.
+
+    Source:
+        Fitzgibbon and Fisher (1995), A buyer's guide to conic fitting, British Machine Vision Conference,
+        513-522, doi:10.5244/C.9.51; OpenCV's ``fitEllipse``.
+    """
+    points = np.argwhere(outline)[:, ::-1].astype(np.float32)  # (P, 2), x and y
+    if len(points) < MIN_POINTS:
+        raise UserError(
+            f"an ellipse needs an outline of {MIN_POINTS} px or more, got {len(points)}; draw it again"
+        )
+    (x, y), (first, second), degrees = cv2.fitEllipse(points)
+    values = (x, y, first, second, degrees)
+    # Thinner than two px there is no inside: the points lie on a line.
+    if not all(map(math.isfinite, values)) or min(first, second) < 2 or max(first, second) > 1e6:
+        raise UserError(
+            f"an outline must enclose an area, and the ellipse that fits this one is {first:.3g} x "
+            f"{second:.3g} px; draw it again"
+        )
+    return Ellipse((x, y), (first / 2, second / 2), math.radians(degrees))

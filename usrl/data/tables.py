@@ -1,0 +1,37 @@
+"""Small tables that come with images, as CSV."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from usrl.errors import UserError
+
+
+def read_rows(path: Path, header: Sequence[str]) -> list[tuple[int, list[str]]]:
+    """Read a CSV file of a known header.
+
+    Args:
+        path: UTF-8 text, with or without a byte order mark.
+        header: The columns that line 1 must name, in order.
+
+    Returns:
+        Line number and cells of every row; cells that a line leaves out are empty, those beyond the header
+        are dropped.
+
+    Raises:
+        UserError: If the file is absent, is no UTF-8 text or no CSV, or has another header.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            found = list(reader.fieldnames or [])
+            rows = [(reader.line_num, [row.get(column, "") for column in header]) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as CSV ({error}); save it as UTF-8 text") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); restore it") from error
+    if found != list(header):
+        raise UserError(
+            f"{path}: the header must be {','.join(header)}, got {','.join(found)!r}; mend line 1"
+        )
+    return rows
