@@ -138,14 +138,15 @@ def test_test_images_that_a_run_was_trained_on_are_refused(tmp_path: Path, run: 
 
 def test_test_images_that_a_judges_refiner_was_trained_on_are_refused(tmp_path: Path, run: Run) -> None:
     shipped = Path(__file__).parents[1] / "agents" / "contour-ppo"
-    recipe = JudgeRecipe(kind="judge", data=DataRecipe(size=32, count=20), proposals="", refiner=str(shipped))
+    images = DataRecipe(size=32, count=20, variety=load_recipe(shipped).data.variety)
+    recipe = JudgeRecipe(kind="judge", data=images, proposals="", refiner=str(shipped))
     judge = create_run(tmp_path / "judge", recipe)
     save_tensors(judge.weights_path, JudgeNetwork(recipe.channels, recipe.dropout).state_dict())
     shutil.copytree(shipped, judge.path / "refiner")
     load_train_and_val(recipe.data, judge.split_path)
     name = load_split("phantom", None, "test", count=20)[0].name
     (judge.path / "refiner" / "split.tsv").write_text(f"train\t{name}\n")
-    data = ("--data", "phantom", "--count", 20, "--seed", load_recipe(shipped).data.seed)
+    data = ("--data", "phantom", "--count", 20, "--variety", images.variety)
     message = _usrl("compare", f"{run.path}+{judge.path}", *data, "--out", tmp_path / "out", status=2)
     assert f"refiner was trained on 1 of these 4 test images, such as {name!r}" in message
 

@@ -107,8 +107,10 @@ def test_weights_of_the_same_images_without_a_split_are_refused(tmp_path: Path) 
 def test_a_shipped_agent_may_be_used_for_other_images_and_not_for_another_split(tmp_path: Path) -> None:
     shipped = open_run(Path(__file__).parents[1] / "agents" / "contour-ppo")
     check_source("init_from", shipped, Run(tmp_path, AgentRecipe(data=DataRecipe(name="busi"))))
-    own = split_by_hand(tmp_path / "own", "".join(f"test\tphantom-{i:04d}\n" for i in range(600)))
-    with pytest.raises(UserError, match="contour-ppo has seen the labels of 480 others"):
+    text = "".join(f"test\tphantom-{i:04d}\n" for i in range(3000))
+    own = split_by_hand(tmp_path / "own", text, shipped.recipe.data)
+    # Four fifths of them are for training and validation.
+    with pytest.raises(UserError, match="contour-ppo has seen the labels of 2400 others"):
         check_source("init_from", shipped, own)
 
 

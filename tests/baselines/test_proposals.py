@@ -146,7 +146,7 @@ def test_proposals_of_other_structures_in_the_same_images_are_refused(tmp_path: 
         run.split_path.write_text("train\t0000\n")
     (tmp_path / "out" / "split.tsv").write_text("train\t0000\n")
     check_split(tmp_path / "out", runs[0])
-    with pytest.raises(UserError, match="is of other images or another split than the run's"):
+    with pytest.raises(UserError, match="holds proposals for other images or structures than the run's"):
         check_split(tmp_path / "out", runs[1])
 
 
