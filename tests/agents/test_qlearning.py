@@ -119,7 +119,7 @@ def deceptive_bank() -> Bank:
     targets = [np.hypot(rows - 40, columns - x) < 10 for x in (24, 30, 36, 40)]
     levels = [np.where(t, 60, np.where(rows < 32, 230, 90)) + rng.normal(0, 6, t.shape) for t in targets]
     images = torch.from_numpy(np.stack(levels).clip(1, 255).astype(np.uint8))
-    return Bank(images, torch.from_numpy(np.stack(targets)), None, tuple("abcd"), (0, 1, 2, 3))
+    return Bank(images, torch.from_numpy(np.stack(targets)), None, tuple("abcd"))
 
 
 def test_a_table_learns_and_its_run_opens(table: AgentRecipe, out: Path) -> None:

@@ -20,7 +20,6 @@ def test_every_component_of_a_target_gives_a_row():
     bank = Bank.from_samples(samples, size=64)
     assert len(bank) == 3
     assert bank.names == ("one", "two", "two")
-    assert bank.sample_index == (0, 1, 1)
     assert bank.images.dtype == torch.uint8
     assert bank.targets.dtype == torch.bool
     assert bank.images.shape == bank.targets.shape == (3, 64, 64)

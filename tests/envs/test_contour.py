@@ -145,7 +145,7 @@ def test_profiles_show_the_image_inside_first(bank: Bank) -> None:
     disc = torch.zeros(1, 64, 64, dtype=torch.bool)
     rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
     disc[0] = (rows - 32) ** 2 + (columns - 30) ** 2 <= 15**2
-    bright = Bank(disc.to(torch.uint8) * 200, disc, None, ("disc",), (0,))
+    bright = Bank(disc.to(torch.uint8) * 200, disc, None, ("disc",))
     task = make(bright, jitter=0.0)
     profile = task.observe(task.reset(torch.tensor([0]), torch.tensor([0])))
     assert profile.shape == (1, 3, 64, 40)
@@ -179,7 +179,7 @@ def test_fourier_coefficient_zero_moves_all_vertices_alike(bank: Bank) -> None:
 
 
 def test_network_proposals_need_a_bank_that_has_them(bank: Bank) -> None:
-    bare = Bank(bank.images, bank.targets, None, bank.names, bank.sample_index)
+    bare = Bank(bank.images, bank.targets, None, bank.names)
     with pytest.raises(
         UserError,
         match=r"needs a bank with proposals, got one without; .* env\.proposals .* Bank\.from_samples",

@@ -194,7 +194,7 @@ class ContourSegmenter:
         """Return a task over images with a target each; blank ones where only the policy acts."""
         stacked = torch.from_numpy(np.stack(images))
         names = ("image",) * len(images)
-        bank = Bank(stacked, torch.from_numpy(np.stack(targets)), None, names, tuple(range(len(targets))))
+        bank = Bank(stacked, torch.from_numpy(np.stack(targets)), None, names)
         # The segmenter brings its own contours, so that the recipe's proposals are not asked for.
         settings = dict(self._recipe.env.kwargs) | {"proposal": "box"}
         horizon = self._recipe.env.max_episode_steps

@@ -97,7 +97,7 @@ class _Lens:
             targets = [target] if boxes is None else [_component(target, box) for box in boxes]
         images = torch.from_numpy(np.stack([letterbox.image(image)] * count))
         working = torch.from_numpy(np.stack([letterbox.target(mask) for mask in targets]))
-        bank = Bank(images, working, None, ("image",) * count, tuple(range(count))).to(self.device)
+        bank = Bank(images, working, None, ("image",) * count).to(self.device)
         places = None if boxes is None else [_to_working(letterbox, box) for box in boxes]
         return _Scene(letterbox, ThresholdTask(bank, self.settings, self.horizon, places))
 

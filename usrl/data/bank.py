@@ -27,7 +27,6 @@ class Bank:
         targets: Reference masks, bool, shape (M, S, S).
         proposals: Masks that episodes start from, bool, shape (M, S, S), or None.
         names: Name of the sample of each row, length M; a sample of several lesions repeats.
-        sample_index: Index of each row's sample in the sequence the bank was made from, length M.
         dropped: Names of samples, one per row left out, of which no proposal overlapped the target.
         too_small: Names of samples, one per row left out, of which the target component is smaller
             than ``MIN_AREA_PX`` at working size.
@@ -37,7 +36,6 @@ class Bank:
     targets: torch.Tensor
     proposals: torch.Tensor | None
     names: tuple[str, ...]
-    sample_index: tuple[int, ...]
     dropped: tuple[str, ...] = ()
     too_small: tuple[str, ...] = ()
     _prepared: dict[Callable[["Bank"], Any], Any] = field(default_factory=dict, repr=False, compare=False)
@@ -74,8 +72,9 @@ class Bank:
         """
         _check_proposals(samples, proposals)
         builder = _Builder(size, by_component)
-        for index, sample in enumerate(samples):
-            builder.add(index, sample, None if proposals is None else proposals[index])
+        starts: Sequence[BoolMask | None] = [None] * len(samples) if proposals is None else proposals
+        for sample, proposal in zip(samples, starts, strict=True):
+            builder.add(sample, proposal)
         return builder.finish(has_proposals=proposals is not None)
 
     def __len__(self) -> int:
@@ -135,11 +134,10 @@ class _Builder:
         self.targets: list[BoolMask] = []
         self.proposals: list[BoolMask] = []
         self.names: list[str] = []
-        self.sample_index: list[int] = []
         self.dropped: list[str] = []
         self.too_small: list[str] = []
 
-    def add(self, index: int, sample: Sample, proposal: BoolMask | None) -> None:
+    def add(self, sample: Sample, proposal: BoolMask | None) -> None:
         """Append the rows of one sample."""
         letterbox = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), self.size)
         image = letterbox.image(sample.image)
@@ -157,7 +155,6 @@ class _Builder:
             self.images.append(image)
             self.targets.append(target)
             self.names.append(sample.name)
-            self.sample_index.append(index)
 
     def _proposal(self, letterbox: Letterbox, proposal: BoolMask, native: BoolMask) -> BoolMask | None:
         """Return the working proposal of one row, or None where there is none."""
@@ -181,7 +178,6 @@ class _Builder:
             targets=torch.from_numpy(np.stack(self.targets)),  # (M, S, S)
             proposals=torch.from_numpy(np.stack(self.proposals)) if has_proposals else None,
             names=tuple(self.names),
-            sample_index=tuple(self.sample_index),
             dropped=tuple(self.dropped),
             too_small=tuple(self.too_small),
         )

@@ -88,22 +88,6 @@ def read_classes(path: Path | str) -> GrayImage:
         return np.array(image, np.uint8)
 
 
-def read_size(path: Path | str) -> tuple[int, int]:
-    """Return (H, W) of an image file in px, from its header alone.
-
-    Args:
-        path: File in any format that Pillow reads.
-
-    Returns:
-        Height and width, px.
-
-    Raises:
-        UserError: If the file is absent, is no image, or holds several frames.
-    """
-    with _opened(Path(path)) as image:
-        return image.height, image.width
-
-
 def list_images(folder: Path) -> list[Path]:
     """Return the image files of a folder by name, hidden ones left out.
 
