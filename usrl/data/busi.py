@@ -32,10 +32,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from usrl.data.components import remove_specks
 from usrl.data.duplicates import cluster_names, duplicate_pairs
 from usrl.data.files import list_images
-from usrl.data.pairs import Pair, raise_faults, read_pairs
+from usrl.data.pairs import Pair, raise_faults, read_pairs, without_specks
 from usrl.data.reports import DataReport
 from usrl.data.sample import Sample
 from usrl.errors import UserError
@@ -135,13 +134,7 @@ def _read(folder: Path, show_progress: bool) -> _Found:
     pairs, faults = _list_pairs(folder)
     outcomes = read_pairs(pairs, "Reading BUSI", show_progress)
     faults += [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]
-    samples: list[Sample] = []
-    specks = 0
-    for outcome in outcomes:
-        if isinstance(outcome, Sample):
-            target, removed = remove_specks(outcome.target, MIN_LESION_PX)
-            samples.append(replace(outcome, target=target))
-            specks += removed
+    samples, specks = without_specks(outcomes, MIN_LESION_PX)
     duplicates = duplicate_pairs(sample.image for sample in samples)
     groups = cluster_names([sample.name for sample in samples], duplicates)
     samples = [replace(sample, group=group) for sample, group in zip(samples, groups, strict=True)]

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from rich.progress import track
 
+from usrl.data.components import remove_specks
 from usrl.data.files import read_gray, read_mask
 from usrl.data.sample import BoolMask, Sample
 from usrl.errors import UserError
@@ -54,6 +55,26 @@ def read_pairs(
         if show_progress:
             outcomes = track(outcomes, description=description, total=len(pairs))
         return list(outcomes)
+
+
+def without_specks(outcomes: Iterable[Sample | UserError], min_px: int) -> tuple[list[Sample], int]:
+    """Return the samples that could be read without components that are slips of the pen.
+
+    Args:
+        outcomes: Of `read_pairs`; errors are left out.
+        min_px: Components of fewer native px are removed.
+
+    Returns:
+        The samples, and how many components were removed.
+    """
+    samples: list[Sample] = []
+    specks = 0
+    for outcome in outcomes:
+        if isinstance(outcome, Sample):
+            target, removed = remove_specks(outcome.target, min_px)
+            samples.append(replace(outcome, target=target))
+            specks += removed
+    return samples, specks
 
 
 def raise_faults(faults: list[str]) -> None:

@@ -31,10 +31,9 @@ from pathlib import Path
 
 import numpy as np
 
-from usrl.data.components import remove_specks
 from usrl.data.duplicates import cluster_names, duplicate_pairs
 from usrl.data.files import list_images, read_classes
-from usrl.data.pairs import Pair, raise_faults, read_pairs
+from usrl.data.pairs import Pair, raise_faults, read_pairs, without_specks
 from usrl.data.reports import DataReport, report_samples
 from usrl.data.sample import BoolMask, GrayImage, Sample
 from usrl.errors import UserError
@@ -132,13 +131,7 @@ def _read(folder: Path, show_progress: bool, structure: str) -> _Found:
     read = partial(_read_structure, STRUCTURES[structure])
     outcomes = read_pairs(pairs, "Reading USGRA", show_progress, read)
     faults += [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]
-    samples: list[Sample] = []
-    specks = 0
-    for outcome in outcomes:
-        if isinstance(outcome, Sample):
-            target, removed = remove_specks(outcome.target, MIN_STRUCTURE_PX)
-            samples.append(replace(outcome, target=target))
-            specks += removed
+    samples, specks = without_specks(outcomes, MIN_STRUCTURE_PX)
     duplicates = duplicate_pairs((_cut_margins(sample.image) for sample in samples), MAX_CUT_DISTANCE)
     groups = cluster_names([sample.name for sample in samples], duplicates)
     samples = [replace(sample, group=group) for sample, group in zip(samples, groups, strict=True)]
