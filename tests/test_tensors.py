@@ -5,50 +5,7 @@ import torch
 from torch import nn
 
 from usrl.errors import UserError
-from usrl.tensors import (
-    load_optimizer,
-    load_tensors,
-    load_weights,
-    optimizer_tensors,
-    save_tensors,
-    unique_state,
-)
-
-
-def _train_step(module: nn.Linear, optimizer: torch.optim.Optimizer) -> None:
-    optimizer.zero_grad()
-    module(torch.arange(6.0).view(2, 3)).square().sum().backward()
-    optimizer.step()
-
-
-def test_optimizer_restored_from_file_continues_exactly(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    first = nn.Linear(3, 2)
-    optimizer = torch.optim.AdamW(first.parameters(), lr=0.1)
-    for _ in range(3):
-        _train_step(first, optimizer)
-    save_tensors(tmp_path / "c.safetensors", first.state_dict() | optimizer_tensors(optimizer))
-
-    second = nn.Linear(3, 2)
-    other = torch.optim.AdamW(second.parameters(), lr=0.1)
-    tensors, _ = load_tensors(tmp_path / "c.safetensors")
-    second.load_state_dict({name: tensors[name] for name in second.state_dict()})
-    load_optimizer(other, tensors)
-    _train_step(first, optimizer)
-    _train_step(second, other)
-
-    assert torch.equal(first.weight, second.weight)
-    assert other.state_dict()["state"][0]["step"] == 4
-
-
-def test_optimizer_state_of_another_network_is_refused() -> None:
-    wide = nn.Linear(3, 5)
-    optimizer = torch.optim.AdamW(wide.parameters())
-    wide(torch.ones(1, 3)).sum().backward()
-    optimizer.step()
-    narrow = torch.optim.AdamW(nn.Linear(3, 2).parameters())
-    with pytest.raises(UserError, match=r"optimizer\.0\.exp_avg.*fits no parameter"):
-        load_optimizer(narrow, optimizer_tensors(optimizer))
+from usrl.tensors import load_tensors, load_weights, save_tensors, unique_state
 
 
 def test_saved_tensors_and_facts_come_back(tmp_path: Path) -> None:

@@ -106,6 +106,8 @@ class Run:
 
     def truncate_log(self, step: float) -> None:
         """Drop rows after ``step``, so that a resumed training writes each of them once."""
+        if not self.log_path.exists():
+            return
         kept = [row for row in self.read_log() if row["step"] <= step]
         write_atomically(self.log_path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 

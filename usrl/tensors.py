@@ -1,20 +1,16 @@
-"""Weights and checkpoints as safetensors: reading one never unpickles."""
+"""Tensors in files, as safetensors: reading one never unpickles."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from usrl.errors import UserError
 from usrl.files import write_atomically
-
-_OPTIMIZER = "optimizer."
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any] | None = None) -> None:
@@ -23,7 +19,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
     write_atomically(path, save(plain, metadata={"facts": json.dumps(dict(facts or {}))}))
 
 
-def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote.
 
     Returns:
@@ -33,7 +29,7 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
         UserError: If the file is missing, truncated or not safetensors.
     """
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
+        with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {}).get("facts", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, facts
     except FileNotFoundError:
@@ -76,40 +72,3 @@ def unique_state(module: nn.Module) -> dict[str, Tensor]:
     for name, tensor in module.state_dict(keep_vars=True).items():
         named.setdefault(id(tensor), (name, tensor))
     return dict(named.values())
-
-
-def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """Return the state of an optimizer as tensors for `save_tensors`, named ``optimizer.<parameter>.<key>``.
-
-    Learning rate and other settings are not state: they come from the recipe and the step.
-    """
-    return {
-        f"{_OPTIMIZER}{index}.{key}": torch.as_tensor(value)
-        for index, entries in optimizer.state_dict()["state"].items()
-        for key, value in entries.items()
-        if value is not None
-    }
-
-
-def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Restore what `optimizer_tensors` returned; other names are left alone.
-
-    Args:
-        optimizer: Over the same parameters in the same order, which already hold their restored values.
-        tensors: A checkpoint's tensors.
-
-    Raises:
-        UserError: If the state belongs to another number of parameters or to other shapes.
-    """
-    parameters = [value for group in optimizer.param_groups for value in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if not name.startswith(_OPTIMIZER):
-            continue
-        index, key = name.removeprefix(_OPTIMIZER).split(".", 1)
-        if int(index) >= len(parameters) or tensor.shape not in ((), parameters[int(index)].shape):
-            raise UserError(
-                f"checkpoint: {name!r} fits no parameter of this recipe's network; train it again"
-            )
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

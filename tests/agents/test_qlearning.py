@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from usrl.agents import qlearning
+from usrl import checkpoints
 from usrl.agents.algorithms import build_policy, find_algorithm
 from usrl.agents.qlearning import QLearningSettings, TablePolicy, _Learner, train_table
 from usrl.agents.rollout import evaluate_policy
@@ -21,7 +21,7 @@ from usrl.recipe_files import dump_recipe
 from usrl.recipes import AgentRecipe, EnvRecipe
 from usrl.registry import build_task
 from usrl.runs import create_run
-from usrl.tensors import load_tensors
+from usrl.tensors import load_tensors, save_tensors
 
 CPU = torch.device("cpu")
 KWARGS: dict[str, Any] = {"grid": 1, "action": "raster", "observation": "features", "boxes": 1}
@@ -157,20 +157,38 @@ def test_a_resumed_table_goes_on_with_a_whole_log(table: AgentRecipe, out: Path)
     assert load_tensors(run.checkpoint_path)[1]["step"] == 320
 
 
+def test_a_table_starts_from_that_of_another_run(table: AgentRecipe, tmp_path: Path) -> None:
+    first = create_run(tmp_path / "first", table)
+    train_agent(first, CPU)
+    start = load_tensors(first.weights_path)[0]["values"]
+    start[:, 0] = 100.0
+    save_tensors(first.weights_path, {"values": start})
+    second = create_run(tmp_path / "second", table.model_copy(update={"init_from": str(first.path)}))
+    train_agent(second, CPU)
+    learned = load_tensors(second.checkpoint_path)[0]["values"] != start
+    assert 0 < learned.sum() <= table.total_steps  # each step changes one value; the rest is as it came
+
+
+def test_a_table_does_not_start_from_a_network(table: AgentRecipe, recipe: AgentRecipe, out: Path) -> None:
+    agent = create_run(out.with_name("agent"), recipe)
+    train_agent(agent, CPU)
+    with pytest.raises(UserError, match=r"init_from: .*another architecture: .* both recipes want the same"):
+        train_agent(create_run(out, table.model_copy(update={"init_from": str(agent.path)})), CPU)
+
+
 def test_checkpoints_and_evaluations_have_intervals_of_their_own(
     table: AgentRecipe, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written: list[tuple[str, int]] = []
+    written: list[int] = []
 
-    def keep(path: Path, tensors: object, facts: dict[str, int] | None = None) -> None:
-        if facts:
-            written.append((path.stem, facts["step"]))
+    def keep(path: Path, parts: object, facts: dict[str, int]) -> None:
+        written.append(facts["step"])
 
-    monkeypatch.setattr(qlearning, "save_tensors", keep)
+    monkeypatch.setattr(checkpoints, "save_checkpoint", keep)
     run = create_run(out, table.model_copy(update={"checkpoint_every": 100, "evaluate_every": 200}))
     train_agent(run, CPU)
     # Steps go by eights: a hundred are reached after 104.
-    assert written == [("checkpoint", step) for step in (0, 104, 208, 312, 320)]
+    assert written == [0, 104, 208, 312, 320]
     assert [row["step"] for row in run.read_log()] == [0, 200, 320]
 
 

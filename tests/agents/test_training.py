@@ -9,13 +9,21 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.utils import set_random_seed
 
-from usrl.agents.training import train_agent
+from usrl.agents.training import _parts, build_model, train_agent
+from usrl.agents.vec_env import TaskVecEnv
+from usrl.checkpoints import load_checkpoint, save_checkpoint
+from usrl.envs.batch import default_bank
 from usrl.errors import UserError
 from usrl.recipe_files import dump_recipe
 from usrl.recipes import AgentRecipe
+from usrl.registry import build_task
 from usrl.runs import create_run
 from usrl.tensors import load_tensors, save_tensors
 
@@ -179,6 +187,35 @@ def test_other_algorithms_train_and_resume(recipe: AgentRecipe, out: Path, algor
     run = create_run(out, longer, resume=True)
     train_agent(run, CPU, resume=True)
     assert run.read_log()[-1]["step"] >= 176
+
+
+def test_a_checkpoint_holds_the_temperature_of_sac(recipe: AgentRecipe, out: Path) -> None:
+    changes = {"algorithm": "sac", "policy": "CnnPolicy", "policy_kwargs": {}, "total_steps": 8}
+    tiny = recipe.model_copy(update=changes | {"hyperparameters": {"buffer_size": 16}})
+    venv = TaskVecEnv(build_task(tiny.env.id, default_bank(64), {}), tiny.num_envs)
+    parts = _parts(model := build_model(tiny, venv, CPU))
+    model.log_ent_coef.data.fill_(-1.5)  # type: ignore[attr-defined]
+    save_checkpoint(out, parts, {})
+    model.log_ent_coef.data.fill_(0.0)  # type: ignore[attr-defined]
+    load_checkpoint(out, parts)
+    assert model.log_ent_coef.item() == -1.5  # type: ignore[attr-defined]
+
+
+def test_a_resumed_training_seeds_all_generators_anew(
+    recipe: AgentRecipe, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_agent(create_run(out, recipe.model_copy(update={"total_steps": 160, "seed": 3})), CPU)
+    longer = recipe.model_copy(update={"seed": 3})
+    (out / "recipe.yaml").write_text(dump_recipe(longer))
+    drawn = []
+
+    def learn(model: BaseAlgorithm, steps: int, **_: object) -> None:
+        drawn.append((steps, model.num_timesteps, torch.rand(1).item(), np.random.rand()))
+
+    monkeypatch.setattr(PPO, "learn", learn)
+    train_agent(create_run(out, longer, resume=True), CPU, resume=True)
+    set_random_seed(163)
+    assert drawn == [(160, 160, torch.rand(1).item(), np.random.rand())]
 
 
 @pytest.mark.slow

@@ -91,7 +91,7 @@ def test_kept_weights_are_those_of_the_best_epoch(trained: Run, val: list[Sample
     assert all({"seconds", "train_loss", "val_dice"} <= row.keys() for row in rows)
     _, facts = load_tensors(trained.weights_path)
     best = max(rows, key=lambda row: row["val_dice"])
-    assert facts == {"epoch": best["step"], "val_dice": best["val_dice"]}
+    assert facts == {"step": best["step"], "val_dice": best["val_dice"]}
     segmenter = NetworkSegmenter(trained, CPU)
     scores = [dice(segmenter.segment(s.image), s.target) for s in val if s.target.any()]
     assert np.mean(scores) == pytest.approx(best["val_dice"], abs=1e-6)
@@ -153,10 +153,10 @@ def test_resumed_training_equals_an_uninterrupted_one(
 
     one_epoch = training._train_epoch
 
-    def fail_in_third(state: training._State, *rest: object) -> float:
-        if state.epoch == 3:
+    def fail_in_third(state: training._State, epoch: int, *rest: object) -> float:
+        if epoch == 3:
             raise KeyboardInterrupt
-        return one_epoch(state, *rest)  # type: ignore[arg-type]
+        return one_epoch(state, epoch, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(training, "_train_epoch", fail_in_third)
     with pytest.raises(KeyboardInterrupt):
@@ -167,7 +167,7 @@ def test_resumed_training_equals_an_uninterrupted_one(
 
     expected, facts = load_tensors(whole.checkpoint_path)
     found, found_facts = load_tensors(cut.checkpoint_path)
-    assert facts["epoch"] == found_facts["epoch"] == 4
+    assert facts["step"] == found_facts["step"] == 4
     assert expected.keys() == found.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, atol=1e-6, rtol=1e-5)

@@ -13,6 +13,7 @@ from usrl.data.catalogue import load_split, load_train_and_val
 from usrl.data.sample import Sample
 from usrl.errors import UserError
 from usrl.judging.segmenter import JudgedSegmenter
+from usrl.judging.training import _train_epoch as train_epoch
 from usrl.judging.training import train_judge
 from usrl.metrics.overlap import dice
 from usrl.recipes import AgentRecipe, DataRecipe, JudgeRecipe
@@ -98,7 +99,7 @@ def test_a_judge_that_was_interrupted_goes_on_to_the_same_weights(proposals: Pat
     train_judge(whole, CPU)
     halted = create_run(tmp_path / "halted", wanted)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("usrl.judging.training._keep", stop_after_first(tmp_path / "halted"))
+        patch.setattr("usrl.judging.training._train_epoch", one_epoch)
         with pytest.raises(KeyboardInterrupt):
             train_judge(halted, CPU)
     train_judge(halted, CPU, resume=True)
@@ -121,15 +122,10 @@ def raise_interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def stop_after_first(path: Path):  # type: ignore[no-untyped-def]
-    from usrl.judging.training import _keep
-
-    def keep(run: Run, state: object, score: float) -> None:
-        if run.checkpoint_path.exists():
-            raise KeyboardInterrupt
-        _keep(run, state, score)  # type: ignore[arg-type]
-
-    return keep
+def one_epoch(state: object, epoch: int, *rest: object) -> float:
+    if epoch > 1:
+        raise KeyboardInterrupt
+    return train_epoch(state, epoch, *rest)  # type: ignore[arg-type]
 
 
 def test_without_a_network_to_judge_there_is_no_segmenter(judge: Run) -> None:

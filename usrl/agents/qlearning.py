@@ -3,8 +3,6 @@
 An offline stage fills the table from images with references; in use the table is read and needs none.
 """
 
-import time
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,16 +14,15 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 from torch import Tensor
 
-from usrl.agents.callbacks import Progress, training_bar
-from usrl.agents.rollout import evaluate_policy
+from usrl.agents.keeper import Keeper
 from usrl.agents.starting import load_start
 from usrl.agents.vec_env import TaskVecEnv
+from usrl.checkpoints import Record
 from usrl.envs.task import Task
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe
 from usrl.runs import Run
 from usrl.strict import Strict, check
-from usrl.tensors import load_state, load_tensors, save_tensors, unique_state
 
 Q_LEARNING = "q-learning"
 """Name of the algorithm in recipes."""
@@ -95,27 +92,20 @@ def train_table(run: Run, train: Task[Any], val: Task[Any], *, resume: bool) -> 
         UserError: If the recipe or the checkpoint is unusable.
     """
     recipe = run.recipe_as(AgentRecipe)
-    (policy, settings), progress = build_table(recipe, train), Progress()
-    if resume and run.checkpoint_path.exists():
-        tensors, facts = load_tensors(run.checkpoint_path)
-        load_state(policy, tensors, run.checkpoint_path)
-        progress = Progress(**facts)
-    elif recipe.init_from:
+    policy, settings = build_table(recipe, train)
+    record = Record(run, policy, {"": policy})
+    if not record.begin(resume=resume) and recipe.init_from:
         load_start(run, policy)
-    run.truncate_log(progress.step or -1)  # the first evaluation, at step 0, is made again
-    if progress.step >= recipe.total_steps:
+    if record.step >= recipe.total_steps:
         return
-    learner = _Learner(policy, settings, TaskVecEnv(train, recipe.num_envs, recipe.seed + progress.step))
-    keeper = _Keeper(run, recipe, policy, val, progress)
-    rng = np.random.default_rng([recipe.seed, progress.step])
-    with training_bar() as bar:
-        shown = bar.add_task("training", total=recipe.total_steps, completed=progress.step, score="")
-        keeper.visit()
-        while progress.step < recipe.total_steps:
-            learner.step(rng, progress.step / recipe.total_steps)
-            progress.step += recipe.num_envs
-            keeper.visit()
-            bar.update(shown, completed=progress.step, score=f"val Dice {progress.best:.3f}")
+    learner = _Learner(policy, settings, TaskVecEnv(train, recipe.num_envs, recipe.seed + record.step))
+    keeper = Keeper(record, recipe, policy, val)
+    rng = np.random.default_rng([recipe.seed, record.step])
+    with keeper.bar:
+        keeper.visit(record.step)
+        while record.step < recipe.total_steps:
+            learner.step(rng, record.step / recipe.total_steps)
+            keeper.visit(record.step + recipe.num_envs)
 
 
 def build_table(recipe: AgentRecipe, task: Task[Any]) -> tuple[TablePolicy, QLearningSettings]:
@@ -164,41 +154,3 @@ class _Learner:
     def _table_rows(self, observation: VecEnvObs) -> NDArray[np.int64]:
         rows: NDArray[np.int64] = self._policy.rows(torch.from_numpy(np.asarray(observation))).numpy()
         return rows
-
-
-class _Keeper:
-    """Evaluates, logs and saves at the recipe's intervals and at the end."""
-
-    def __init__(
-        self, run: Run, recipe: AgentRecipe, policy: TablePolicy, val: Task[Any], progress: Progress
-    ) -> None:
-        self._run, self._recipe, self._policy, self._val, self._progress = run, recipe, policy, val, progress
-        self._began = time.monotonic() - progress.seconds
-        self._next_evaluation = self._next_checkpoint = progress.step
-        if progress.step:
-            self._next_evaluation += recipe.evaluate_every
-            self._next_checkpoint += recipe.checkpoint_every
-
-    def visit(self) -> None:
-        """Do what is due after the steps so far."""
-        step, recipe = self._progress.step, self._recipe
-        is_last = step >= recipe.total_steps
-        if step >= self._next_evaluation or is_last:
-            self._next_evaluation = step + recipe.evaluate_every
-            self._evaluate()
-        if step >= self._next_checkpoint or is_last:
-            self._next_checkpoint = step + recipe.checkpoint_every
-            self._checkpoint()
-
-    def _evaluate(self) -> None:
-        progress = self._progress
-        figures = {f"val_{k}": v for k, v in evaluate_policy(self._val, self._policy).items()}
-        progress.seconds = time.monotonic() - self._began
-        if figures["val_dice"] > progress.best:
-            progress.best = figures["val_dice"]
-            save_tensors(self._run.weights_path, unique_state(self._policy))
-        self._run.append_log({"step": progress.step, "seconds": round(progress.seconds, 1)} | figures)
-
-    def _checkpoint(self) -> None:
-        self._progress.seconds = time.monotonic() - self._began
-        save_tensors(self._run.checkpoint_path, unique_state(self._policy), asdict(self._progress))

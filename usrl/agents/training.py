@@ -10,13 +10,17 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.policies import BasePolicy
+from torch import nn
+from torch.optim import Optimizer
 
 from usrl.agents.algorithms import BUILD_ERRORS, check_hyperparameters, find_algorithm, find_policy
-from usrl.agents.callbacks import Progress, TrainingCallback
+from usrl.agents.callbacks import TrainingCallback
+from usrl.agents.keeper import Keeper
 from usrl.agents.qlearning import Q_LEARNING, build_table, train_table
 from usrl.agents.starting import ValueWarmup, load_start
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.baselines.proposals import check_split, read_proposals
+from usrl.checkpoints import Parts, Record
 from usrl.data.bank import Bank
 from usrl.data.catalogue import load_train_and_val
 from usrl.data.phantom import load_phantom
@@ -26,7 +30,6 @@ from usrl.errors import UserError
 from usrl.recipes import AgentRecipe
 from usrl.registry import build_task
 from usrl.runs import Run
-from usrl.tensors import load_optimizer, load_state, load_tensors
 
 
 def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None:
@@ -52,24 +55,23 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
         cpu = torch.device("cpu")
         train_table(run, _task(recipe, train, cpu), _task(recipe, val, cpu), resume=resume)
         return
-    venv = TaskVecEnv(_task(recipe, train, device), recipe.num_envs)
-    model = build_model(recipe, venv, device)
-    progress = Progress()
-    if resume and run.checkpoint_path.exists():
-        progress = _restore(run, model)
-        venv.seed(recipe.seed + progress.step)
+    validation = _task(recipe, val, device)
+    model = build_model(recipe, TaskVecEnv(_task(recipe, train, device), recipe.num_envs), device)
+    record = Record(run, model.policy, _parts(model))
+    if record.begin(resume=resume):
+        model.num_timesteps = record.step
+        # All generators, on any device, go on from numbers that the training has not met before.
+        model.set_random_seed(recipe.seed + record.step)
     elif recipe.init_from:
         load_start(run, model.policy)
-    training = TrainingCallback(run, recipe, _task(recipe, val, device), progress)
-    callbacks: list[BaseCallback] = [training]
+    keeper = Keeper(record, recipe, model.policy, validation)
+    callbacks: list[BaseCallback] = [TrainingCallback(keeper)]
     if recipe.value_warmup_steps:
         callbacks.append(ValueWarmup(model.policy, recipe.value_warmup_steps))
-    # Only now, as what is refused before leaves a folder that the corrected call may use.
-    run.truncate_log(progress.step or -1)  # the first evaluation, at step 0, is made again
-    remaining = recipe.total_steps - progress.step
+    remaining = recipe.total_steps - record.step
     if remaining > 0:
         model.set_logger(configure(str(run.path / "tb"), ["tensorboard"]))
-        with training.bar:
+        with keeper.bar:
             model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
 
 
@@ -149,27 +151,30 @@ def build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> 
             f"{recipe.algorithm} with {recipe.policy} cannot be built for {recipe.env.id}: {error}; "
             "check algorithm, policy, policy_kwargs and hyperparameters"
         ) from None
-    # An on-policy algorithm would collect one rollout past the end and learn nothing before it.
+    _check_rollout(recipe, model)
+    return model
+
+
+def _check_rollout(recipe: AgentRecipe, model: BaseAlgorithm) -> None:
+    """Refuse a training that ends within an on-policy algorithm's first rollout.
+
+    It would collect one past the end and learn nothing before it.
+    """
     rollout = getattr(model, "n_steps", 0) * recipe.num_envs
     if rollout > recipe.total_steps:
         raise UserError(
             f"one rollout of {rollout} steps (n_steps x num_envs) exceeds total_steps {recipe.total_steps}; "
             "set hyperparameters.n_steps or num_envs lower"
         )
-    return model
 
 
-def _restore(run: Run, model: BaseAlgorithm) -> Progress:
-    """Load a checkpoint into a model; return how far it had come."""
-    tensors, facts = load_tensors(run.checkpoint_path)
-    names, _ = model._get_torch_save_params()
-    for name in names:
-        part = {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
-        target = attrgetter(name)(model)
-        if isinstance(target, torch.nn.Module):
-            load_state(target, part, run.checkpoint_path)
-        else:
-            load_optimizer(target, part)
-    torch.set_rng_state(tensors["rng"])
-    model.num_timesteps = facts["step"]
-    return Progress(**facts)
+def _parts(model: BaseAlgorithm) -> Parts:
+    """Return what a checkpoint of an algorithm holds."""
+    modules, variables = model._get_torch_save_params()
+    parts: dict[str, nn.Module | Optimizer] = {}
+    for name in modules:
+        part = attrgetter(name)(model)
+        parts[f"{name}/" if isinstance(part, nn.Module) else f"{name}/optimizer."] = part
+    if variables:  # such as SAC's temperature; as parameters they share memory with the model's tensors
+        parts["variables/"] = nn.ParameterDict({name: attrgetter(name)(model) for name in variables})
+    return parts

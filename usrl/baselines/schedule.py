@@ -1,4 +1,4 @@
-"""What trainings of networks share: the course of the learning rate, and randomness by epoch."""
+"""What epochs of networks share: the course of the learning rate, randomness, steps and their mean loss."""
 
 import math
 from collections.abc import Iterator
@@ -6,6 +6,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from usrl.errors import UserError
 
 _WARM_UP = 0.1
 
@@ -32,3 +36,24 @@ def seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(epoch_seed(seed, epoch))
         yield
+
+
+def descend(optimizer: Optimizer, loss: Tensor, rate: float) -> None:
+    """Make one step down the gradient of a loss, at a learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def mean_loss(total: Tensor, count: int, epoch: int) -> float:
+    """Return the mean loss of an epoch from the sum over its examples.
+
+    Raises:
+        UserError: If it is no finite number.
+    """
+    mean = float(total) / count
+    if not math.isfinite(mean):
+        raise UserError(f"training diverged in epoch {epoch}; choose a smaller learning_rate")
+    return mean

@@ -1,11 +1,10 @@
 """Training a segmentation network."""
 
 import copy
-import math
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,14 +12,15 @@ from monai.losses.dice import DiceCELoss
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.utils.tensorboard import SummaryWriter
 
 from usrl.baselines.networks import build_network
 from usrl.baselines.prompted import PromptedValidation, draw_inputs
-from usrl.baselines.schedule import epoch_seed, rate_factor, seeded
+from usrl.baselines.schedule import descend, epoch_seed, mean_loss, rate_factor, seeded
 from usrl.baselines.segmenter import autocast, predict
+from usrl.checkpoints import Parts, Record
 from usrl.data.augment import Augmentation
 from usrl.data.bank import Bank
 from usrl.data.catalogue import load_train_and_val
@@ -30,16 +30,6 @@ from usrl.errors import UserError
 from usrl.metrics.overlap import dice
 from usrl.recipes import NetworkRecipe
 from usrl.runs import Run
-from usrl.tensors import (
-    load_optimizer,
-    load_state,
-    load_tensors,
-    optimizer_tensors,
-    save_tensors,
-    unique_state,
-)
-
-_PARTS = ("network", "average")
 
 
 def train_network(run: Run, device: torch.device, *, resume: bool = False) -> None:
@@ -82,40 +72,39 @@ def fit_network(
     # A box belongs to one lesion.
     bank = Bank.from_samples(shown, recipe.data.size, by_component=is_prompted).to(device)
     validation = PromptedValidation(val, recipe, device) if is_prompted else _Validation(val, recipe, device)
-    state = _resume(run, device) if resume and run.checkpoint_path.exists() else _start(recipe, device)
-    run.truncate_log(state.epoch)
-    began = time.monotonic() - state.seconds
-    with _progress(recipe, bank, state.epoch) as tick, SummaryWriter(str(run.path / "tb")) as board:
-        while state.epoch < recipe.epochs:
-            state.epoch += 1
-            loss = _train_epoch(state, bank, recipe, tick)
-            score = validation.score(state.average)
-            state.seconds = time.monotonic() - began
-            row = {"seconds": round(state.seconds, 1), "train_loss": loss, "val_dice": score}
-            for name, value in row.items():
-                board.add_scalar(name, value, state.epoch)
-            _keep(run, state, {"step": state.epoch} | row)
+    state = _start(recipe, device)
+    parts: Parts = {"network/": state.network, "average/": state.average, "optimizer.": state.optimizer}
+    record = Record(run, state.average, parts)
+    record.begin(resume=resume)
+    images = len(bank)
+    with (
+        _progress(recipe.epochs * images, record.step * images) as show,
+        SummaryWriter(str(run.path / "tb")) as board,
+    ):
+        while record.step < recipe.epochs:
+            record.step += 1
+            loss = _train_epoch(state, record.step, bank, recipe, show)
+            figures = {"train_loss": loss, "val_dice": validation.score(state.average)}
+            record.log(figures)
+            record.checkpoint()
+            show(score=f"val Dice {record.best:.3f}")
+            for name, value in figures.items():
+                board.add_scalar(name, value, record.step)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _State:
-    """What changes while training: the checkpoint holds all of it.
+    """What changes while training.
 
     Attributes:
         network: What the optimiser changes.
         average: Its running average, which is validated and kept: it moves less from step to step.
         optimizer: Of the network.
-        epoch: Epochs begun.
-        best: Best validation Dice so far.
-        seconds: Wall time.
     """
 
     network: nn.Module
     average: nn.Module
     optimizer: AdamW
-    epoch: int = 0
-    best: float = -1.0
-    seconds: float = 0.0
 
 
 def _start(recipe: NetworkRecipe, device: torch.device) -> _State:
@@ -125,62 +114,38 @@ def _start(recipe: NetworkRecipe, device: torch.device) -> _State:
     return _State(network, copy.deepcopy(network), optimizer)
 
 
-def _resume(run: Run, device: torch.device) -> _State:
-    state = _start(run.recipe_as(NetworkRecipe), device)
-    tensors, facts = load_tensors(run.checkpoint_path, device)
-    for part in _PARTS:
-        own = {name.removeprefix(f"{part}/"): t for name, t in tensors.items() if name.startswith(f"{part}/")}
-        load_state(getattr(state, part), own, run.checkpoint_path)
-    load_optimizer(state.optimizer, tensors)
-    state.epoch, state.best, state.seconds = facts["epoch"], facts["best"], facts["seconds"]
-    return state
-
-
-def _keep(run: Run, state: _State, row: Mapping[str, float]) -> None:
-    """Write the weights where they are the best so far, the row of the log, and last the checkpoint."""
-    if (score := row["val_dice"]) > state.best:
-        state.best = score
-        facts = {"epoch": state.epoch, "val_dice": score}
-        save_tensors(run.weights_path, unique_state(state.average), facts)
-    # Before the checkpoint: what a kill cuts off is done again, and a row beyond the checkpoint dropped.
-    run.append_log(row)
-    facts = {"epoch": state.epoch, "best": state.best, "seconds": state.seconds}
-    tensors = optimizer_tensors(state.optimizer)
-    for part in _PARTS:
-        tensors |= {f"{part}/{name}": tensor for name, tensor in unique_state(getattr(state, part)).items()}
-    save_tensors(run.checkpoint_path, tensors, facts)
-
-
-def _train_epoch(state: _State, bank: Bank, recipe: NetworkRecipe, tick: "_Tick") -> float:
+def _train_epoch(
+    state: _State, epoch: int, bank: Bank, recipe: NetworkRecipe, show: Callable[..., None]
+) -> float:
     """Show the network every image once, changed at random; return the mean loss."""
     device = bank.device
+    rng = torch.Generator(device).manual_seed(epoch_seed(recipe.seed, epoch))
+    batches = torch.randperm(len(bank), generator=rng, device=device).split(recipe.batch_size)
     # An image without lesion has no Dice of its own; in that of the batch its false positives count.
     loss_of = DiceCELoss(sigmoid=True, batch=recipe.negatives)
-    rng = torch.Generator(device).manual_seed(epoch_seed(recipe.seed, state.epoch))
-    batches = torch.randperm(len(bank), generator=rng, device=device).split(recipe.batch_size)
     total = torch.zeros((), device=device)
     state.network.train()
-    with seeded(recipe.seed, state.epoch, device):
+    with seeded(recipe.seed, epoch, device):
         for step, rows in enumerate(batches):
-            progress = (state.epoch - 1 + step / len(batches)) / recipe.epochs
-            for group in state.optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * rate_factor(progress)
-            drawn = Augmentation.draw(recipe.augment, len(rows), rng)
-            images, masks = drawn.apply(bank.images[rows], bank.targets[rows])  # (B, S, S)
-            inputs, masks = draw_inputs(recipe, images, masks, rng)  # (B, C, s, s), (B, s, s)
+            inputs, masks = _draw_batch(bank, rows, recipe, rng)
             with autocast(recipe, device):
                 logits = state.network(inputs)  # (B, 1, s, s)
             loss = loss_of(logits.float(), masks[:, None].float())
-            state.optimizer.zero_grad()
-            loss.backward()
-            state.optimizer.step()
-            _update_average(state, recipe.ema_decay, (state.epoch - 1) * len(batches) + step)
+            progress = (epoch - 1 + step / len(batches)) / recipe.epochs
+            descend(state.optimizer, loss, recipe.learning_rate * rate_factor(progress))
+            _update_average(state, recipe.ema_decay, (epoch - 1) * len(batches) + step)
             total += loss.detach() * len(rows)
-            tick(len(rows), state.best)
-    mean = float(total) / len(bank)
-    if not math.isfinite(mean):
-        raise UserError(f"training diverged in epoch {state.epoch}; choose a smaller learning_rate")
-    return mean
+            show(advance=len(rows))
+    return mean_loss(total, len(bank), epoch)
+
+
+def _draw_batch(
+    bank: Bank, rows: Tensor, recipe: NetworkRecipe, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return inputs, (B, C, s, s), and masks, (B, s, s), of B rows, changed at random."""
+    drawn = Augmentation.draw(recipe.augment, len(rows), rng)
+    images, masks = drawn.apply(bank.images[rows], bank.targets[rows])  # (B, S, S)
+    return draw_inputs(recipe, images, masks, rng)
 
 
 @torch.no_grad()
@@ -221,22 +186,10 @@ class _Rate(ProgressColumn):
         return Text(f"{task.finished_speed or task.speed or 0:.0f} images/s")
 
 
-class _Tick:
-    """Moves a progress bar by images."""
-
-    def __init__(self, progress: Progress, total: int, done: int) -> None:
-        self._progress = progress
-        self._task = progress.add_task("training", total=total, completed=done, score="")
-
-    def __call__(self, images: int, best: float) -> None:
-        """Count images and show the best validation Dice."""
-        text = f"val Dice {best:.3f}" if best >= 0 else ""
-        self._progress.update(self._task, advance=images, score=text)
-
-
 @contextmanager
-def _progress(recipe: NetworkRecipe, bank: Bank, epoch: int) -> Iterator[_Tick]:
+def _progress(total: int, done: int) -> Iterator[Callable[..., None]]:
+    """Show a bar of images and the best validation Dice; yield what updates its task."""
     text, score = TextColumn("{task.description}"), TextColumn("{task.fields[score]}")
     columns = (text, BarColumn(), _Rate(), TimeRemainingColumn(), score)
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield _Tick(progress, recipe.epochs * len(bank), epoch * len(bank))
+        yield partial(progress.update, progress.add_task("training", total=total, completed=done, score=""))

@@ -1,9 +1,7 @@
 """Training a judge on candidates in images that their network was not trained on."""
 
-import math
 import shutil
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,7 +17,8 @@ from torch.optim import AdamW
 
 from usrl.agents.segmenter import ContourSegmenter
 from usrl.baselines.proposals import check_split, read_probabilities
-from usrl.baselines.schedule import epoch_seed, rate_factor, seeded
+from usrl.baselines.schedule import descend, epoch_seed, mean_loss, rate_factor, seeded
+from usrl.checkpoints import Record
 from usrl.data.catalogue import load_train_and_val
 from usrl.data.components import best_overlap
 from usrl.data.sample import BoolMask, Sample
@@ -31,14 +30,6 @@ from usrl.leaks import check_source
 from usrl.metrics.overlap import dice
 from usrl.recipes import JudgeRecipe
 from usrl.runs import Run, open_run
-from usrl.tensors import (
-    load_optimizer,
-    load_state,
-    load_tensors,
-    optimizer_tensors,
-    save_tensors,
-    unique_state,
-)
 
 _Examples = tuple[Evidence, Tensor]
 """Evidence and scores, float32, (C,), of C candidates."""
@@ -63,28 +54,23 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
             no candidate is found.
     """
     recipe = run.recipe_as(JudgeRecipe)
-    began = time.monotonic()
-    is_begun = resume and run.checkpoint_path.exists()
-    if is_begun and load_tensors(run.checkpoint_path)[1]["epoch"] >= recipe.epochs:
+    state = _start(recipe, device)
+    record = Record(run, state.network, {"network/": state.network, "optimizer.": state.optimizer})
+    is_begun = record.begin(resume=resume)
+    if record.step >= recipe.epochs:
         return
     refiner = _open_refiner(run, recipe, is_begun)
     shown, checked = _gather(run, recipe, refiner, device)
-    evidence, scores = _stack(shown, recipe)
+    examples = _stack(shown, recipe)
     # Only now, as what is refused before leaves a folder that the corrected call may use.
     if refiner is not None and not is_begun:
         _copy_refiner(refiner, run.path / REFINER)
-    state = _start(recipe, device)
-    if is_begun:
-        _restore(run, state)
-        began -= state.seconds
-    run.truncate_log(state.epoch)
-    while state.epoch < recipe.epochs:
-        state.epoch += 1
-        loss = _train_epoch(state, evidence, scores, recipe, device)
+    while record.step < recipe.epochs:
+        record.step += 1
+        loss = _train_epoch(state, record.step, examples, recipe, device)
         score = float(np.mean([_choice_dice(state.network, recipe, case, device) for case in checked]))
-        state.seconds = time.monotonic() - began
-        row = {"seconds": round(state.seconds, 1), "train_loss": loss, "val_dice": score}
-        _keep(run, state, {"step": state.epoch} | row)
+        record.log({"train_loss": loss, "val_dice": score})
+        record.checkpoint()
 
 
 @dataclass(frozen=True)
@@ -104,13 +90,10 @@ class _Case:
     scores: Tensor
 
 
-@dataclass
+@dataclass(frozen=True)
 class _State:
     network: JudgeNetwork
     optimizer: AdamW
-    epoch: int = 0
-    best: float = -1.0
-    seconds: float = 0.0
 
 
 def _gather(
@@ -187,53 +170,26 @@ def _start(recipe: JudgeRecipe, device: torch.device) -> _State:
     return _State(network, optimizer)
 
 
-def _restore(run: Run, state: _State) -> None:
-    tensors, facts = load_tensors(run.checkpoint_path)
-    own = {name.removeprefix("network/"): t for name, t in tensors.items() if name.startswith("network/")}
-    load_state(state.network, own, run.checkpoint_path)
-    load_optimizer(state.optimizer, tensors)
-    state.epoch, state.best, state.seconds = facts["epoch"], facts["best"], facts["seconds"]
-
-
-def _keep(run: Run, state: _State, row: Mapping[str, float]) -> None:
-    """Write the weights where they are the best so far, the row of the log, and last the checkpoint."""
-    tensors, score = unique_state(state.network), row["val_dice"]
-    if score > state.best:
-        state.best = score
-        save_tensors(run.weights_path, tensors, {"epoch": state.epoch, "val_dice": score})
-    # Before the checkpoint: what a kill cuts off is done again, and a row beyond the checkpoint dropped.
-    run.append_log(row)
-    facts = {"epoch": state.epoch, "best": state.best, "seconds": state.seconds}
-    named = {f"network/{name}": tensor for name, tensor in tensors.items()}
-    save_tensors(run.checkpoint_path, named | optimizer_tensors(state.optimizer), facts)
-
-
 def _train_epoch(
-    state: _State, evidence: Evidence, scores: Tensor, recipe: JudgeRecipe, device: torch.device
+    state: _State, epoch: int, examples: _Examples, recipe: JudgeRecipe, device: torch.device
 ) -> float:
     """Show every candidate once, or its mirror image; return the mean loss."""
-    rng = torch.Generator().manual_seed(epoch_seed(recipe.seed, state.epoch))
-    batches = torch.randperm(len(scores), generator=rng)[: _whole(len(scores), recipe.batch_size)]
+    evidence, scores = examples
+    rng = torch.Generator().manual_seed(epoch_seed(recipe.seed, epoch))
+    shown = torch.randperm(len(scores), generator=rng)[: _whole(len(scores), recipe.batch_size)]
     total = torch.zeros((), device=device)
     state.network.train()
-    with seeded(recipe.seed, state.epoch, device):
-        for step, rows in enumerate(batches.split(recipe.batch_size)):
-            progress = (state.epoch - 1 + step * recipe.batch_size / len(batches)) / recipe.epochs
-            for group in state.optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * rate_factor(progress)
+    with seeded(recipe.seed, epoch, device):
+        for step, rows in enumerate(shown.split(recipe.batch_size)):
             is_mirrored = torch.rand(len(rows), 1, 1, 1, 1, generator=rng) < 0.5
-            shown = evidence.take(rows)
-            views = torch.where(is_mirrored, shown.views.flip(-1), shown.views)
-            logits = state.network(Evidence(views, shown.facts).to(device))
+            batch = evidence.take(rows)
+            views = torch.where(is_mirrored, batch.views.flip(-1), batch.views)
+            logits = state.network(Evidence(views, batch.facts).to(device))
             loss = F.binary_cross_entropy_with_logits(logits, scores[rows].to(device))
-            state.optimizer.zero_grad()
-            loss.backward()
-            state.optimizer.step()
+            progress = (epoch - 1 + step * recipe.batch_size / len(shown)) / recipe.epochs
+            descend(state.optimizer, loss, recipe.learning_rate * rate_factor(progress))
             total += loss.detach() * len(rows)
-    mean = float(total) / len(batches)
-    if not math.isfinite(mean):
-        raise UserError(f"training diverged in epoch {state.epoch}; choose a smaller learning_rate")
-    return mean
+    return mean_loss(total, len(shown), epoch)
 
 
 def _whole(count: int, batch_size: int) -> int:

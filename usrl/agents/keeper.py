@@ -1,0 +1,87 @@
+"""What happens beside an agent's learning: evaluation, best weights, checkpoints, log, a progress bar."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from stable_baselines3.common.policies import BasePolicy
+
+from usrl.agents.rollout import evaluate_policy
+from usrl.checkpoints import Record
+from usrl.envs.task import Task
+from usrl.recipes import AgentRecipe
+
+
+class Keeper:
+    """Evaluates, logs and writes checkpoints at a recipe's intervals, at the start and at the end.
+
+    Args:
+        record: What the training writes; begun.
+        recipe: How often, and for how long.
+        policy: In training.
+        validation: Task over the validation bank.
+
+    Attributes:
+        bar: To enter as a context around the training, so that an error or an interrupt ends it too.
+    """
+
+    def __init__(
+        self, record: Record, recipe: AgentRecipe, policy: BasePolicy, validation: Task[Any]
+    ) -> None:
+        self._record, self._recipe, self._policy, self._validation = record, recipe, policy, validation
+        # Step and seconds of the last row of the log: a checkpoint between two rows moves neither.
+        self._logged = (record.step, record.seconds)
+        self._next_evaluation = record.step + (recipe.evaluate_every if record.step else 0)
+        self._next_checkpoint = record.step + (recipe.checkpoint_every if record.step else 0)
+        self.bar = _training_bar()
+        self._task = self.bar.add_task("training", total=recipe.total_steps, completed=record.step, score="")
+
+    def show(self, step: int) -> None:
+        """Move the progress bar."""
+        self.bar.update(self._task, completed=step)
+
+    def visit(self, step: int, more: Callable[[], dict[str, float]] = dict) -> dict[str, float]:
+        """Do what is due.
+
+        Args:
+            step: Environment steps so far.
+            more: Returns further figures to log; called only where an evaluation is due.
+
+        Returns:
+            The figures of the evaluation; empty where none was due.
+        """
+        self.show(step)
+        self._record.step = step
+        figures, is_last = {}, step >= self._recipe.total_steps
+        if step >= self._next_evaluation or is_last:
+            self._next_evaluation = step + self._recipe.evaluate_every
+            figures = self._evaluate(more)
+        if step >= self._next_checkpoint or is_last:
+            self._next_checkpoint = step + self._recipe.checkpoint_every
+            self._record.checkpoint()
+        return figures
+
+    def _evaluate(self, more: Callable[[], dict[str, float]]) -> dict[str, float]:
+        found = evaluate_policy(self._validation, self._policy)
+        figures = {f"val_{name}": value for name, value in found.items()} | more()
+        step, seconds = self._record.step, self._record.seconds
+        done, spent = step - self._logged[0], seconds - self._logged[1]
+        self._logged = (step, seconds)
+        if done:
+            figures["steps_per_second"] = done / max(spent, 1e-9)
+        self._record.log(figures)
+        self.bar.update(self._task, score=f"val Dice {self._record.best:.3f}")
+        return figures
+
+
+def _training_bar() -> Progress:
+    """Return a progress bar of steps with the best validation Dice; tasks set the field ``score``."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} steps"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[score]}"),
+        console=Console(stderr=True),
+    )
