@@ -71,6 +71,7 @@ def test_a_record_keeps_the_best_weights_and_goes_on_where_its_checkpoint_ends(r
     module = nn.Linear(3, 2)
     record = Record(run, module, {"network/": module})
     assert not record.begin(resume=True)
+    assert not run.log_path.exists()  # a training that is refused now leaves the folder as it was
     for step, score in ((1, 0.5), (2, 0.25)):
         record.step = step
         nn.init.constant_(module.weight, step)

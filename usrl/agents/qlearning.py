@@ -93,7 +93,7 @@ def train_table(run: Run, train: Task[Any], val: Task[Any], *, resume: bool) -> 
     """
     recipe = run.recipe_as(AgentRecipe)
     policy, settings = build_table(recipe, train)
-    record = Record(run, policy, {"": policy})
+    record = Record(run, policy, {"": policy})  # a table is all that its checkpoint holds
     if not record.begin(resume=resume) and recipe.init_from:
         load_start(run, policy)
     if record.step >= recipe.total_steps:
