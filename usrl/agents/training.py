@@ -151,21 +151,14 @@ def build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> 
             f"{recipe.algorithm} with {recipe.policy} cannot be built for {recipe.env.id}: {error}; "
             "check algorithm, policy, policy_kwargs and hyperparameters"
         ) from None
-    _check_rollout(recipe, model)
-    return model
-
-
-def _check_rollout(recipe: AgentRecipe, model: BaseAlgorithm) -> None:
-    """Refuse a training that ends within an on-policy algorithm's first rollout.
-
-    It would collect one past the end and learn nothing before it.
-    """
+    # An on-policy algorithm would collect one rollout past the end and learn nothing before it.
     rollout = getattr(model, "n_steps", 0) * recipe.num_envs
     if rollout > recipe.total_steps:
         raise UserError(
             f"one rollout of {rollout} steps (n_steps x num_envs) exceeds total_steps {recipe.total_steps}; "
             "set hyperparameters.n_steps or num_envs lower"
         )
+    return model
 
 
 def _parts(model: BaseAlgorithm) -> Parts:

@@ -12,7 +12,7 @@ from monai.losses.dice import DiceCELoss
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW
 from torch.utils.tensorboard import SummaryWriter
 
@@ -127,7 +127,9 @@ def _train_epoch(
     state.network.train()
     with seeded(recipe.seed, epoch, device):
         for step, rows in enumerate(batches):
-            inputs, masks = _draw_batch(bank, rows, recipe, rng)
+            drawn = Augmentation.draw(recipe.augment, len(rows), rng)
+            images, masks = drawn.apply(bank.images[rows], bank.targets[rows])  # (B, S, S)
+            inputs, masks = draw_inputs(recipe, images, masks, rng)  # (B, C, s, s), (B, s, s)
             with autocast(recipe, device):
                 logits = state.network(inputs)  # (B, 1, s, s)
             loss = loss_of(logits.float(), masks[:, None].float())
@@ -137,15 +139,6 @@ def _train_epoch(
             total += loss.detach() * len(rows)
             show(advance=len(rows))
     return mean_loss(total, len(bank), epoch)
-
-
-def _draw_batch(
-    bank: Bank, rows: Tensor, recipe: NetworkRecipe, rng: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Return inputs, (B, C, s, s), and masks, (B, s, s), of B rows, changed at random."""
-    drawn = Augmentation.draw(recipe.augment, len(rows), rng)
-    images, masks = drawn.apply(bank.images[rows], bank.targets[rows])  # (B, S, S)
-    return draw_inputs(recipe, images, masks, rng)
 
 
 @torch.no_grad()
