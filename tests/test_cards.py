@@ -1,6 +1,8 @@
 """The cards under envs/ say what the code does."""
 
+import ast
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from usrl.data.splits import DEFAULT_FRACTIONS
 from usrl.evaluation.scoring import score_case
 from usrl.recipe_files import parse_yaml
 from usrl.recipes import DataRecipe
-from usrl.registry import REGISTRY
+from usrl.registry import REGISTRY, load_object
 
 ENVS = Path(__file__).parents[1] / "envs"
 MAX_PICTURE_BYTES = 300_000
@@ -62,6 +64,13 @@ def test_a_card_gives_the_registered_step_limit(card: dict[str, Any]) -> None:
 def test_a_card_gives_the_default_of_every_setting(card: dict[str, Any]) -> None:
     module, _, name = REGISTRY[card["id"]].settings.partition(":")
     assert card["defaults"] == getattr(importlib.import_module(module), name)().model_dump()
+
+
+def test_the_docstring_of_a_task_gives_the_default_of_every_setting(card: dict[str, Any]) -> None:
+    doc = load_object(REGISTRY[card["id"]].task).__doc__
+    table = dict(re.findall(r"^ +\| `(\w+)` \| (\S+) \|", doc.partition("Arguments:")[2], re.MULTILINE))
+    written = {name: ast.literal_eval(default.strip("`")) for name, default in table.items()}
+    assert written == card["defaults"]
 
 
 def pinned_space(pinned: dict[str, Any]) -> gym.Space[Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from usrl.data.sample import DEFAULT_JITTER, Jitter
 from usrl.search import SearchRange
 from usrl.strict import Strict
 
@@ -106,7 +107,7 @@ class NetworkRecipe(Strict):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     augment: AugmentRecipe = AugmentRecipe()
     prompt: Literal["none", "box", "crop"] = "none"
-    jitter: Annotated[float, Field(ge=0, le=0.45)] = 0.2
+    jitter: Jitter = DEFAULT_JITTER
     crop_size: PositiveInt = 96
     crop_margin: Annotated[float, Field(ge=0)] = 0.4
     epochs: PositiveInt = 40

@@ -11,7 +11,11 @@ from usrl.data.prompts import (
     start_boxes,
 )
 from usrl.data.sample import Sample
+from usrl.envs.contour_starts import ContourSettings
+from usrl.envs.threshold_cases import ThresholdSettings
 from usrl.errors import UserError
+from usrl.recipe_files import parse_recipe
+from usrl.strict import check
 
 KNOWN_BOX = (14.158862, 10.894764, 46.693863, 28.376317)
 
@@ -92,9 +96,21 @@ def test_an_empty_target_has_no_box():
         jittered_boxes(make_sample(np.zeros((9, 9), bool)))
 
 
-def test_a_jitter_that_could_turn_a_box_over_is_refused(target):
-    with pytest.raises(UserError, match=r"jitter must be in \[0, 0.5\), got 0.5"):
-        jittered_boxes(make_sample(target), 0.5)
+TAKERS_OF_JITTER = (
+    lambda jitter: jittered_boxes(make_sample(np.ones((9, 9), bool)), jitter),
+    lambda jitter: check(ContourSettings, {"jitter": jitter}, "contour"),
+    lambda jitter: check(ThresholdSettings, {"jitter": jitter}, "threshold"),
+    lambda jitter: parse_recipe({"kind": "network", "prompt": "box", "jitter": jitter}, "recipe"),
+)
+
+
+@pytest.mark.parametrize("take", TAKERS_OF_JITTER)
+def test_no_jitter_could_turn_a_box_over_and_every_place_takes_the_same(take):
+    take(0.0)
+    take(0.45)
+    for jitter in (-0.01, 0.46):
+        with pytest.raises(UserError, match=f"jitter.*got {jitter}"):
+            take(jitter)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,11 @@ from usrl.ablation.plan import Plan, Training, Variant, choose_variants, load_pl
 from usrl.ablation.running import score_all, train_all
 from usrl.ablation.table import Facts, summarise, write_table
 from usrl.data.catalogue import load_recipe_split, require_dataset
-from usrl.data.sample import Sample
+from usrl.data.sample import DEFAULT_JITTER, Sample
 from usrl.devices import select_device
 from usrl.errors import UserError
 from usrl.files import write_atomically
 
-JITTER = 0.2
-"""Of the boxes that runs are scored from: what `usrl compare` has by default."""
 SEED = 0
 """Of boxes and bootstrap."""
 _COPY = "plan.yaml"
@@ -76,8 +74,10 @@ def run_ablation(call: AblationCall) -> Path:
     _prepare(call)
     train_all(trainings, call.device, call.jobs)
     scored = {training.path: training for variant in variants for training in variant.trainings}
-    cases = score_all(list(scored.values()), samples, call.device, call.jobs, seed=SEED, jitter=JITTER)
-    facts = Facts(call.command, plan, variants[0].trainings[0].recipe.data, JITTER, SEED)
+    cases = score_all(
+        list(scored.values()), samples, call.device, call.jobs, seed=SEED, jitter=DEFAULT_JITTER
+    )
+    facts = Facts(call.command, plan, variants[0].trainings[0].recipe.data, DEFAULT_JITTER, SEED)
     write_table(call.folder, facts, summarise(variants, cases, SEED), variants, cases)
     return call.folder / "ablation.md"
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from usrl.data.sample import MAX_JITTER
+
 RecipePath = Annotated[Path, typer.Argument(help="A recipe file, or a folder that holds recipe.yaml.")]
 Methods = Annotated[
     list[str], typer.Argument(metavar="RUN_OR_METHOD", help="Runs, classical methods, or RUN+RUN.")
@@ -26,4 +28,6 @@ Variety = Annotated[float, typer.Option(help="How far the phantom's looks range,
 Starts = Annotated[
     int, typer.Option(min=1, help="Starts per box of agents and prompted networks; their masks vote.")
 ]
-Jitter = Annotated[float, typer.Option(help="Largest move of a box's side, as a share of the box.")]
+Jitter = Annotated[
+    float, typer.Option(min=0, max=MAX_JITTER, help="Largest move of a box's side, as a share of the box.")
+]

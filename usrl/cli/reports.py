@@ -22,6 +22,7 @@ from usrl.cli.options import (
     Starts,
     Variety,
 )
+from usrl.data.sample import DEFAULT_JITTER
 from usrl.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def evaluate(
     count: Count = 200,
     seed: Seed = 0,
     variety: Variety = 0.0,
-    jitter: Jitter = 0.2,
+    jitter: Jitter = DEFAULT_JITTER,
     starts: Starts = 1,
 ) -> None:
     """Score one run on a split and write a report."""
@@ -66,7 +67,7 @@ def compare(
     count: Count = 200,
     seed: Seed = 0,
     variety: Variety = 0.0,
-    jitter: Jitter = 0.2,
+    jitter: Jitter = DEFAULT_JITTER,
     starts: Starts = 1,
 ) -> None:
     """Score several methods on the same images and write a report."""

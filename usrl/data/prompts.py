@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from usrl.data.components import split_components
-from usrl.data.sample import BoolMask, Box, Prompt, Sample
+from usrl.data.sample import DEFAULT_JITTER, MAX_JITTER, BoolMask, Box, Prompt, Sample
 from usrl.errors import UserError
 
 MIN_COMPONENT_PX = 16
@@ -23,7 +23,7 @@ START_JITTER = 0.1
 """Largest move of a side between a box and those of further starts, as a share of the box."""
 
 
-def jittered_boxes(sample: Sample, jitter: float = 0.2, seed: int = 0) -> Prompt:
+def jittered_boxes(sample: Sample, jitter: float = DEFAULT_JITTER, seed: int = 0) -> Prompt:
     """Return the boxes that a hurried reader might draw around each lesion of a sample.
 
     The bounding box of every 8-connected component of the native target with at least 16 px is taken
@@ -34,15 +34,15 @@ def jittered_boxes(sample: Sample, jitter: float = 0.2, seed: int = 0) -> Prompt
 
     Args:
         sample: The case; its target must not be empty.
-        jitter: Largest move of a side as a share of width or height, in [0, 0.5).
+        jitter: Largest move of a side as a share of width or height, from 0 to `MAX_JITTER`.
         seed: Seed of the draw.
 
     Raises:
         UserError: If the target is empty or the jitter is out of range.
     """
-    if not 0 <= jitter < 0.5:
+    if not 0 <= jitter <= MAX_JITTER:
         raise UserError(
-            f"jitter must be in [0, 0.5), got {jitter}; 0.2 moves a side by up to a fifth of the box"
+            f"jitter must be from 0 to {MAX_JITTER}, got {jitter}; 0.2 moves a side by up to a fifth of a box"
         )
     components = split_components(sample.target)
     if not components:

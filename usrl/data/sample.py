@@ -1,10 +1,11 @@
 """One image with its reference mask: what every dataset is a sequence of."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from usrl.errors import UserError
 
@@ -14,6 +15,11 @@ Box = tuple[float, float, float, float]
 """(x0, y0, x1, y1) in pixels of the native image."""
 Prompt = tuple[Box, ...]
 """Bounding boxes, one per lesion component."""
+DEFAULT_JITTER = 0.2
+MAX_JITTER = 0.45
+"""From half on, the two sides of a box could change places."""
+Jitter = Annotated[float, Field(ge=0, le=MAX_JITTER)]
+"""Largest move of a box's side, as a share of the box's width or height."""
 Track = Literal["prompted", "automatic"]
 """Whether a method needs boxes or ignores them."""
 

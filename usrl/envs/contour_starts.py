@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from usrl.data.bank import Bank
+from usrl.data.sample import DEFAULT_JITTER, Jitter
 from usrl.envs.rng import uniform
 from usrl.envs.task import require_proposals
 from usrl.geometry.area import RowSums
@@ -31,7 +32,7 @@ class ContourSettings(Strict):
     coefficients: Annotated[int, Field(ge=1, le=64)] = 15
     reward: Literal["dice", "iou", "dice+boundary"] = "dice"
     proposal: Literal["box", "target", "network"] = "box"
-    jitter: Annotated[float, Field(ge=0, le=0.45)] = 0.2
+    jitter: Jitter = DEFAULT_JITTER
 
 
 class ContourStarts:

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from usrl.data.bank import Bank
-from usrl.data.sample import Box
+from usrl.data.sample import DEFAULT_JITTER, Box, Jitter
 from usrl.envs.rng import episode_keys, uniform
 from usrl.envs.task import require_proposals
 from usrl.errors import UserError
@@ -40,7 +40,7 @@ class ThresholdSettings(Strict):
     roi: Literal["box", "network", "image"] = "box"
     support: Literal["ellipse", "rectangle"] = "ellipse"
     margin: Annotated[float, Field(ge=0, le=1)] = 0.1
-    jitter: Annotated[float, Field(ge=0, le=0.45)] = 0.2
+    jitter: Jitter = DEFAULT_JITTER
     boxes: Annotated[int, Field(ge=1, le=64)] = 4
     clean: CleanName = "none"
     action: Literal["tiles", "raster"] = "tiles"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from usrl.data.prompts import jittered_boxes
-from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample
+from usrl.data.sample import DEFAULT_JITTER, BoolMask, GrayImage, Prompt, Sample
 from usrl.errors import UserError
 from usrl.evaluation.progress import ImageProgress, show_progress
 from usrl.evaluation.report import write_report
@@ -40,7 +40,7 @@ def compare(
     dataset: str,
     split: str,
     seed: int = 0,
-    jitter: float = 0.2,
+    jitter: float = DEFAULT_JITTER,
     curves: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
 ) -> dict[str, Any]:
     """Score methods on samples and write the report.
