@@ -14,7 +14,8 @@ from usrl.strict import Strict
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
-Scalar = bool | int | float | str | None
+Scalar = bool | int | Annotated[float, Field(allow_inf_nan=True)] | str | None
+"""An argument of something else, which checks its range."""
 
 
 class DataRecipe(Strict):

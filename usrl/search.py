@@ -9,14 +9,14 @@
 """
 
 import json
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from usrl.errors import UserError
 from usrl.strict import Strict
 
-Number = Annotated[int | float, Field(allow_inf_nan=False)]
+Number = int | float
 _DIGITS = 4
 _FIXED = {
     "kind",

@@ -9,9 +9,9 @@ from usrl.errors import UserError, suggest
 
 
 class Strict(BaseModel):
-    """A part of a recipe: unknown keys and wrong types are errors."""
+    """A part of a recipe: unknown keys, wrong types and numbers that are not finite are errors."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 StrictModel = TypeVar("StrictModel", bound=Strict)

@@ -15,6 +15,7 @@ from usrl.agents.cloning import Cloning
 from usrl.agents.device_ppo import DevicePPO
 from usrl.agents.hyperparameters import Ranges
 from usrl.agents.policies import ContourPolicy, ProfileExtractor
+from usrl.agents.training import build_untrained
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe
 
@@ -136,6 +137,11 @@ def test_hyperparameters_are_checked_and_schedules_fall() -> None:
         ("tau", 0),
         ("learning_starts", -1),
         ("gradient_steps", -2),
+        ("gradient_steps", 0),
+        ("learning_rate", float("inf")),
+        ("vf_coef", float("inf")),
+        ("target_entropy", float("inf")),
+        ("max_grad_norm", 0),
         ("target_update_interval", 0),
         ("exploration_fraction", 0),
         ("exploration_final_eps", 2),
@@ -145,7 +151,7 @@ def test_hyperparameters_are_checked_and_schedules_fall() -> None:
     ],
 )
 def test_hyperparameters_out_of_range_are_refused_for_every_algorithm(name: str, value: float) -> None:
-    algorithm = next(a for a in (DevicePPO, DQN, TD3, A2C) if name in inspect.signature(a).parameters)
+    algorithm = next(a for a in (DevicePPO, DQN, TD3, A2C, SAC) if name in inspect.signature(a).parameters)
     with pytest.raises(UserError, match=f"hyperparameters: {name}: Input should be .*, got {value!r}"):
         check_hyperparameters(AgentRecipe(hyperparameters={name: value}), algorithm)
 
@@ -169,6 +175,37 @@ def test_text_is_taken_only_where_an_algorithm_has_it_itself() -> None:
         UserError, match=r"ent_coef: Input should be greater than or equal to 0, got 'auto_-1'"
     ):
         check_hyperparameters(AgentRecipe(hyperparameters={"ent_coef": "auto_-1"}), SAC)
+
+
+def test_gradients_may_be_unlimited_and_updates_as_many_as_steps() -> None:
+    numbers = {"max_grad_norm": float("inf"), "gradient_steps": -1}
+    assert check_hyperparameters(AgentRecipe(hyperparameters=numbers), DQN) == numbers
+
+
+@pytest.mark.parametrize("name", ["_init_setup_model", "action_noise", "replay_buffer_class", "seed"])
+def test_arguments_that_a_recipe_cannot_give_are_no_hyperparameters(name: str) -> None:
+    with pytest.raises(UserError, match=f"ppo has no '{name}'; known names: batch_size, buffer_size"):
+        check_hyperparameters(AgentRecipe(hyperparameters={name: 1}), SAC)
+
+
+@pytest.mark.parametrize(
+    ("starts", "freq", "first"), [(95, 1, 96), (96, 1, 100), (0, 25, 100), (100, 25, 200)]
+)
+def test_a_training_that_ends_before_its_first_update_is_refused(starts: int, freq: int, first: int) -> None:
+    numbers = {"learning_starts": starts, "train_freq": freq}
+    recipe = AgentRecipe(algorithm="dqn", num_envs=4, total_steps=first, hyperparameters=numbers)
+    assert check_hyperparameters(recipe, DQN) == numbers
+    short = recipe.model_copy(update={"total_steps": first - 1})
+    with pytest.raises(
+        UserError, match=f"update would come after {first} steps .* past total_steps {first - 1};"
+    ):
+        check_hyperparameters(short, DQN)
+
+
+def test_a_buffer_beyond_the_memory_is_explained() -> None:
+    recipe = AgentRecipe(algorithm="sac", policy="MlpPolicy", hyperparameters={"buffer_size": 10**15})
+    with pytest.raises(UserError, match=r"sac with MlpPolicy cannot be built .* Unable to allocate"):
+        build_untrained(recipe)
 
 
 @pytest.mark.parametrize("algorithm", [PPO, A2C, DQN, SAC, TD3, DDPG, DevicePPO, Cloning])

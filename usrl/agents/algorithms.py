@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,15 @@ POLICIES: dict[str, type[BasePolicy]] = {"ContourPolicy": ContourPolicy}
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"bc": Cloning, "ppo-device": DevicePPO}
 """Our own algorithms, found beside those of Stable-Baselines3."""
 
-BUILD_ERRORS = (TypeError, ValueError, AssertionError)
+BUILD_ERRORS = (TypeError, ValueError, AssertionError, MemoryError)
 """What Stable-Baselines3 and torch raise where arguments of a policy or an algorithm are unusable."""
+
+_NO_HYPERPARAMETERS = frozenset(
+    {"self", "policy", "env", "seed", "device", "policy_kwargs", "tensorboard_log", "verbose"}
+    | {"_init_setup_model", "action_noise"}
+    | {f"{kind}_buffer_{what}" for kind in ("replay", "rollout") for what in ("class", "kwargs")}
+)
+"""Arguments of algorithms that a recipe sets elsewhere, or that no text or number of a recipe can be."""
 
 
 def find_algorithm(name: str) -> type[BaseAlgorithm]:
@@ -70,11 +78,10 @@ def check_hyperparameters(recipe: AgentRecipe, algorithm: type[BaseAlgorithm]) -
 
     Raises:
         UserError: If the algorithm has no such argument or takes no text there, the recipe sets it elsewhere,
-            or a number is out of its range.
+            a number is out of its range, or training would end before the first update.
     """
-    ours = {"self", "policy", "env", "seed", "device", "policy_kwargs", "tensorboard_log", "verbose"}
     parameters = inspect.signature(algorithm).parameters
-    known = set(parameters) - ours
+    known = set(parameters) - _NO_HYPERPARAMETERS
     for name in recipe.hyperparameters:
         if name not in known:
             raise UserError(f"hyperparameters: {recipe.algorithm} has no {name!r}; {suggest(name, known)}")
@@ -83,7 +90,21 @@ def check_hyperparameters(recipe: AgentRecipe, algorithm: type[BaseAlgorithm]) -
     for name, value in chosen.items():
         if isinstance(value, str) and not isinstance(parameters[name].default, str):
             raise UserError(f"hyperparameters: {name}: {recipe.algorithm} takes no text here, got {value!r}")
+    if "learning_starts" in parameters:
+        _check_first_update(recipe, {name: p.default for name, p in parameters.items()} | chosen)
     return chosen
+
+
+def _check_first_update(recipe: AgentRecipe, values: Mapping[str, Any]) -> None:
+    """Refuse an off-policy training of which nothing would be learned."""
+    rollout, starts = values["train_freq"] * recipe.num_envs, values["learning_starts"]
+    first = rollout * (starts // rollout + 1)
+    if first > recipe.total_steps:
+        raise UserError(
+            f"the first update would come after {first} steps (a multiple of train_freq x num_envs, above "
+            f"learning_starts), past total_steps {recipe.total_steps}; lower "
+            "hyperparameters.learning_starts or train_freq"
+        )
 
 
 def build_policy(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from usrl.recipes import PositiveFloat, PositiveInt
 from usrl.strict import Strict, check
@@ -19,6 +19,12 @@ def _first_of_learned(value: Any) -> Any:
     if value == "auto":
         return 1.0
     return float(value[5:]) if isinstance(value, str) and value.startswith("auto_") else value
+
+
+def _refuse_zero(value: int) -> int:
+    if value == 0:
+        raise ValueError("Input should be greater than 0, or -1 for as many as steps were taken")
+    return value
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -42,7 +48,7 @@ class Ranges(Strict):
     buffer_size: PositiveInt = 1
     train_freq: PositiveInt = 1
     learning_starts: NonNegativeInt = 0
-    gradient_steps: Annotated[int, Field(ge=-1)] = 1
+    gradient_steps: Annotated[int, Field(ge=-1), AfterValidator(_refuse_zero)] = 1
     policy_delay: PositiveInt = 1
     target_update_interval: PositiveInt = 1
     stats_window_size: PositiveInt = 1
@@ -54,8 +60,9 @@ class Ranges(Strict):
     gae_lambda: Share = 1.0
     tau: PositiveShare = 1.0
     ent_coef: Learned = 0.0
+    target_entropy: Annotated[float, BeforeValidator(_first_of_learned)] = 1.0
     vf_coef: NonNegativeFloat = 1.0
-    max_grad_norm: PositiveFloat = 1.0
+    max_grad_norm: Annotated[float, Field(gt=0, allow_inf_nan=True)] = 1.0  # infinite: gradients as they are
     huber_delta: PositiveFloat = 1.0
     rms_prop_eps: PositiveFloat = 1.0
     exploration_fraction: PositiveShare = 1.0
