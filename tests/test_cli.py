@@ -52,6 +52,7 @@ def run(tmp_path: Path) -> Run:
     """A run whose network has never been trained."""
     run = create_run(tmp_path / "run", RECIPE)
     save_tensors(run.weights_path, build_network(RECIPE).state_dict())
+    load_train_and_val(RECIPE.data, run.split_path)
     return run
 
 
@@ -134,6 +135,18 @@ def test_test_images_that_a_run_was_trained_on_are_refused(tmp_path: Path, run: 
     message = _usrl("compare", "otsu", run.path, *data, status=2)
     assert f"was trained on 1 of these 4 test images, such as {name!r}" in message
     _usrl("compare", "otsu", run.path, *data, "--split", "val")
+
+
+def test_a_run_of_the_same_images_without_its_split_is_scored_on_all_or_other_images_only(
+    tmp_path: Path, run: Run
+) -> None:
+    run.split_path.unlink()
+    data = ("--data", "phantom", "--count", 20, "--device", "cpu")
+    for split in ("test", "val", "train"):
+        message = _usrl("evaluate", run.path, *data, "--split", split, status=2)
+        assert f"{run.path} was trained on the same data set 'phantom' and has no split.tsv" in message
+    _usrl("evaluate", run.path, *data, "--split", "all")
+    _usrl("evaluate", run.path, *data, "--seed", 1)
 
 
 def test_test_images_that_a_judges_refiner_was_trained_on_are_refused(tmp_path: Path, run: Run) -> None:

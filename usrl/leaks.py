@@ -28,13 +28,18 @@ def find_parts(run: Run, data: DataRecipe) -> dict[str, str]:
         data: Whose images are meant.
 
     Returns:
-        Empty where the run was trained on other images or has no ``split.tsv``.
+        Empty where the run was trained on other images.
 
     Raises:
-        UserError: If the file is malformed.
+        UserError: If the file is malformed, or missing where the images are the same.
     """
-    if not has_same_images(run.recipe.data, data) or not run.split_path.is_file():
+    if not has_same_images(run.recipe.data, data):
         return {}
+    if not run.split_path.is_file():
+        raise UserError(
+            f"{run.path} was trained on the same data set {data.name!r} and has no {run.split_path.name} "
+            "that tells on which images; put back the file that its training wrote there, or train it again"
+        )
     return read_parts(run.split_path)
 
 
@@ -54,20 +59,18 @@ def check_source(key: str, source: Run, run: Run) -> None:
             run's split, or from the same data set without a ``split.tsv`` that tells from which of it.
     """
     data = run.recipe.data
-    if not has_same_images(source.recipe.data, data):
+    try:
+        had = find_parts(source, data)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
+    if not had:
         return
-    remedy = f"train it with data.split_seed={data.split_seed} and data.labels={data.labels:g}, as this run"
-    if not source.split_path.is_file():
-        raise UserError(
-            f"{key}: {source.path} was trained on the same data set {data.name!r} and has no "
-            f"{source.split_path.name} that tells on which images; {remedy}"
-        )
-    had = find_parts(source, data)
     parts = read_parts(run.split_path).items()
     leaks = [(name, part) for name, part in parts if had.get(name) in FORBIDDEN.get(part, ())]
     if leaks:
         name, part = leaks[0]
         raise UserError(
             f"{key}: wanted what learned from this run's training images alone, but {source.path} has seen "
-            f"the labels of {len(leaks)} others, such as {name!r}, which is {part} here; {remedy}"
+            f"the labels of {len(leaks)} others, such as {name!r}, which is {part} here; train it with "
+            f"data.split_seed={data.split_seed} and data.labels={data.labels:g}, as this run"
         )

@@ -149,13 +149,15 @@ def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
 
 
 def _check_images(run: "Run", data: "DataRecipe", split: str, samples: "Sequence[Sample]") -> None:
-    """Raise where a run's split.tsv contradicts the part that it is to be scored on.
+    """Raise where a run's split.tsv contradicts the part that it is to be scored on, or is not there to tell.
 
     Test and validation images must not be among those whose labels it has seen (`usrl.leaks.FORBIDDEN`), nor
-    training images among its unused ones.
+    training images among its unused ones. With all images nothing is said to be held back.
     """
     from usrl.leaks import FORBIDDEN, find_parts
 
+    if split == "all":
+        return
     wrong = ("unused",) if split == "train" else FORBIDDEN.get(split, ())
     parts = find_parts(run, data)
     found = [sample.name for sample in samples if parts.get(sample.name) in wrong]
