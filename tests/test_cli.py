@@ -16,6 +16,7 @@ from usrl.cli import app
 from usrl.cli.reports import _read_curves
 from usrl.data.catalogue import load_split, load_train_and_val
 from usrl.judging.network import JudgeNetwork
+from usrl.leaks import keep_source
 from usrl.recipe_files import load_recipe
 from usrl.recipes import DataRecipe, JudgeRecipe, NetworkRecipe
 from usrl.registry import REGISTRY
@@ -162,6 +163,18 @@ def test_test_images_that_a_judges_refiner_was_trained_on_are_refused(tmp_path: 
     data = ("--data", "phantom", "--count", 20, "--variety", images.variety)
     message = _usrl("compare", f"{run.path}+{judge.path}", *data, "--out", tmp_path / "out", status=2)
     assert f"refiner was trained on 1 of these 4 test images, such as {name!r}" in message
+
+
+def test_test_images_of_what_a_run_started_from_are_refused(tmp_path: Path, run: Run) -> None:
+    name = load_split("phantom", None, "test", count=20)[0].name
+    run.split_path.write_text(f"train\t{name}\n")
+    agent = shutil.copytree(Path(__file__).parents[1] / "agents" / "contour-ppo", tmp_path / "agent")
+    with (agent / "recipe.yaml").open("a") as recipe:
+        recipe.write(f"init_from: {run.path}\n")
+    keep_source(run, Run(agent, load_recipe(agent)))
+    data = ("--data", "phantom", "--count", 20, "--out", tmp_path / "out")
+    message = _usrl("compare", agent, *data, status=2)
+    assert f"{agent / 'source'} was trained on 1 of these 4 test images, such as {name!r}" in message
 
 
 def test_training_images_without_labels_are_refused_unless_asked_for_so(tmp_path: Path) -> None:

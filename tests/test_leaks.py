@@ -1,5 +1,6 @@
 """Which runs another may start from, by the images that they have learned from."""
 
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from usrl.data.catalogue import load_train_and_val
 from usrl.errors import UserError
-from usrl.leaks import check_source, find_parts
+from usrl.leaks import check_source, find_parts, keep_source, trace
 from usrl.recipes import AgentRecipe, DataRecipe, NetworkRecipe
 from usrl.runs import Run, create_run, open_run
 
@@ -102,6 +103,42 @@ def test_weights_of_the_same_images_without_a_split_are_refused(tmp_path: Path) 
     with pytest.raises(UserError, match=r"same data set 'phantom' and has no split.tsv that tells on which"):
         check_source("init_from", source, own)
     check_source("init_from", source, split_by_hand(tmp_path / "others", "", DataRecipe(seed=7)))
+
+
+def continue_from(source: Run, path: Path, split: str, data: DataRecipe) -> Run:
+    """A run that started from another, as far as a leak is concerned."""
+    run = create_run(path, AgentRecipe(data=data, init_from=str(source.path)))
+    run.split_path.write_text(split)
+    keep_source(source, run)
+    return run
+
+
+def test_labels_leak_through_a_training_on_other_images(tmp_path: Path) -> None:
+    others = DataRecipe(seed=7)
+    both = "train\tphantom-0000\ntrain\tphantom-0001\n"
+    first = split_by_hand(tmp_path / "first", both)
+    second = continue_from(first, tmp_path / "second", "train\tphantom-0005\n", others)
+    third = continue_from(second, tmp_path / "third", "train\tphantom-0006\n", others)
+    shutil.rmtree(first.path)
+    shutil.rmtree(second.path)
+    kept = third.path / "source" / "source"
+    assert [link.path for link in trace(third)] == [third.path, third.path / "source", kept]
+    own = split_by_hand(tmp_path / "own", "train\tphantom-0000\nunused\tphantom-0001\n")
+    message = f"init_from: .*{kept} has seen the labels of 1 others, such as 'phantom-0001', which is unused"
+    with pytest.raises(UserError, match=message):
+        check_source("init_from", third, own)
+    check_source("init_from", third, split_by_hand(tmp_path / "same", both))
+
+
+def test_a_run_without_its_sources_record_is_followed_to_the_source_or_refused(tmp_path: Path) -> None:
+    first = split_by_hand(tmp_path / "first", "train\tphantom-0000\n")
+    second = continue_from(first, tmp_path / "second", "", DataRecipe(seed=7))
+    shutil.rmtree(second.source_path)
+    assert [link.path for link in trace(second)] == [second.path, first.path]
+    shutil.rmtree(first.path)
+    own = split_by_hand(tmp_path / "own", "train\tphantom-0000\n")
+    with pytest.raises(UserError, match=r"init_from: .*second started from weights of which nothing tells"):
+        check_source("init_from", second, own)
 
 
 def test_a_shipped_agent_may_be_used_for_other_images_and_not_for_another_split(tmp_path: Path) -> None:

@@ -1,16 +1,20 @@
 """Labels that weights have learned from and a run must not: parts of one split held against another's.
 
-Weights that a training starts from, or a judge refines with, bring along what they have learned. Where they
-learned it from images of the same data set, these must be images that the training may learn from too.
+Weights that a training starts from, or a judge refines with, bring along what they have learned, and so do
+those that they started from themselves. Where that was images of the same data set, these must be images that
+the training may learn from too.
 """
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from usrl.data.catalogue import UNUSED, has_same_images
 from usrl.data.splits import read_parts
 from usrl.errors import UserError
-from usrl.recipes import DataRecipe
+from usrl.recipe_files import load_recipe
+from usrl.recipes import AgentRecipe, DataRecipe
 from usrl.runs import Run
 
 FORBIDDEN: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -43,11 +47,42 @@ def find_parts(run: Run, data: DataRecipe) -> dict[str, str]:
     return read_parts(run.split_path)
 
 
+def trace(run: Run) -> Iterator[Run]:
+    """Yield a run and, nearest first, those whose weights it goes back to: recipes and splits only.
+
+    Raises:
+        UserError: If neither the run (`keep_source`) nor what its ``init_from`` names tells what they are.
+    """
+    yield run
+    if not isinstance(run.recipe, AgentRecipe) or not run.recipe.init_from:
+        return
+    path = run.source_path if run.source_path.is_dir() else Path(run.recipe.init_from)
+    try:
+        source = Run(path, load_recipe(path))
+    except UserError as error:
+        raise UserError(
+            f"{run.path} started from weights of which nothing tells what they had seen: {error}"
+        ) from None
+    yield from trace(source)
+
+
+def keep_source(source: Run, run: Run) -> None:
+    """Keep in a run which images its source, and all that this one goes back to, have learned from."""
+    links, folder = list(trace(source)), run.source_path
+    shutil.rmtree(folder, ignore_errors=True)  # of a start that was refused
+    for link in links:
+        folder.mkdir()
+        for path in (link.path / "recipe.yaml", link.split_path):
+            if path.is_file():  # what learned from other images may lack its split
+                shutil.copyfile(path, folder / path.name)
+        folder = Run(folder, link.recipe).source_path
+
+
 def check_source(key: str, source: Run, run: Run) -> None:
     """Check that what a run makes use of has learned from no label that the run must not see.
 
     Allowed are weights that learned from other images, from the run's own training images, or from fewer of
-    them.
+    them. What the source itself started from is checked as well, whatever came between.
 
     Args:
         key: What names the source in the run's recipe, for messages.
@@ -60,17 +95,16 @@ def check_source(key: str, source: Run, run: Run) -> None:
     """
     data = run.recipe.data
     try:
-        had = find_parts(source, data)
+        seen = [(link.path, find_parts(link, data)) for link in trace(source)]
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
-    if not had:
-        return
-    parts = read_parts(run.split_path).items()
-    leaks = [(name, part) for name, part in parts if had.get(name) in FORBIDDEN.get(part, ())]
-    if leaks:
-        name, part = leaks[0]
-        raise UserError(
-            f"{key}: wanted what learned from this run's training images alone, but {source.path} has seen "
-            f"the labels of {len(leaks)} others, such as {name!r}, which is {part} here; train it with "
-            f"data.split_seed={data.split_seed} and data.labels={data.labels:g}, as this run"
-        )
+    for path, had in seen:
+        parts = read_parts(run.split_path) if had else {}
+        leaks = [(name, part) for name, part in parts.items() if had.get(name) in FORBIDDEN.get(part, ())]
+        if leaks:
+            name, part = leaks[0]
+            raise UserError(
+                f"{key}: wanted what learned from this run's training images alone, but {path} has seen "
+                f"the labels of {len(leaks)} others, such as {name!r}, which is {part} here; train it with "
+                f"data.split_seed={data.split_seed} and data.labels={data.labels:g}, as this run"
+            )

@@ -2,9 +2,10 @@
 
 A run holds ``recipe.yaml`` (resolved), ``weights.safetensors`` (best by validation),
 ``checkpoint.safetensors`` (the latest state of training), ``log.jsonl`` (one row per evaluation),
-``split.tsv`` (the part of each image; ``unused`` are training images beyond ``data.labels``) and
-``versions.json``. Every file is replaced atomically and none is ever unpickled, so a
-killed training leaves a folder that opens, and a hostile one cannot run code.
+``split.tsv`` (the part of each image; ``unused`` are training images beyond ``data.labels``),
+``versions.json``, and of a run that started from another ``source/`` with that one's recipe and split.
+Every file is replaced atomically and none is ever unpickled, so a killed training leaves a folder that
+opens, and a hostile one cannot run code.
 """
 
 import importlib.metadata
@@ -69,6 +70,11 @@ class Run:
     def split_path(self) -> Path:
         """The split that the run was trained on."""
         return self.path / "split.tsv"
+
+    @property
+    def source_path(self) -> Path:
+        """What tells which images the run had learned from that this one started from (`usrl.leaks`)."""
+        return self.path / "source"
 
     def recipe_as(self, model: type[OneRecipe]) -> OneRecipe:
         """Return the recipe where it is of one kind.
@@ -149,7 +155,7 @@ def _is_unused(path: Path) -> bool:
     """Return whether a folder is empty, or holds only what a refused training leaves before it begins."""
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else {"a file"}
     # versions.json tells it from a folder where somebody keeps a recipe of their own.
-    before_training = {"recipe.yaml", "versions.json", "split.tsv"}
+    before_training = {"recipe.yaml", "versions.json", "split.tsv", "source"}
     return not names or ("versions.json" in names and names <= before_training)
 
 

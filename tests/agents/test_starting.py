@@ -8,7 +8,9 @@ import torch
 from usrl.agents.algorithms import build_policy
 from usrl.agents.starting import actor_parameters, load_start
 from usrl.agents.training import train_agent
+from usrl.data.splits import read_parts
 from usrl.errors import UserError
+from usrl.leaks import trace
 from usrl.recipes import AgentRecipe, NetworkRecipe
 from usrl.registry import build_task
 from usrl.runs import Run, create_run
@@ -40,6 +42,8 @@ def trained(recipe: AgentRecipe, out: Path) -> dict[str, torch.Tensor]:
 def test_ppo_starts_where_its_clone_ended(recipe: AgentRecipe, clone: Run, out: Path) -> None:
     run = create_run(out, continued(recipe, clone))
     train_agent(run, CPU)
+    assert [link.path for link in trace(run)] == [out, out / "source"]
+    assert read_parts(out / "source" / "split.tsv") == read_parts(clone.split_path)
     best = max(row["val_dice"] for row in clone.read_log())
     assert run.read_log()[0]["val_dice"] == pytest.approx(best, abs=1e-6)
 

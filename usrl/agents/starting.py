@@ -6,7 +6,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import nn
 
 from usrl.errors import UserError
-from usrl.leaks import check_source
+from usrl.leaks import check_source, keep_source
 from usrl.recipes import AgentRecipe
 from usrl.runs import Run, open_run
 from usrl.tensors import load_weights
@@ -16,7 +16,7 @@ def load_start(run: Run, policy: BasePolicy) -> None:
     """Load the weights of the run that a recipe's ``init_from`` names into its policy.
 
     That run may have learned from other images, such as simulated ones, but not from labels of the same
-    data set that this run must not see (`usrl.leaks.check_source`).
+    data set that this run must not see (`usrl.leaks.check_source`). What it has seen is kept in the run.
 
     The standard deviation of the actions starts at ``policy_kwargs.log_std_init`` where the recipe has it:
     cloning leaves it untrained, and what a clone was trained with may be too much noise for it.
@@ -37,6 +37,7 @@ def load_start(run: Run, policy: BasePolicy) -> None:
     except UserError as error:
         raise UserError(f"init_from: {error}; both recipes want the same policy and env") from None
     check_source("init_from", source, run)
+    keep_source(source, run)
     initial, log_std = recipe.policy_kwargs.get("log_std_init"), getattr(policy, "log_std", None)
     if isinstance(initial, int | float) and isinstance(log_std, nn.Parameter):
         with torch.no_grad():

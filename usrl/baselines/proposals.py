@@ -115,7 +115,7 @@ def check_split(folder: Path, run: Run) -> None:
             f"{folder} holds proposals for other images or structures than the run's; write some for its data"
         )
     if (folder / _SPLIT).is_file():
-        check_source("proposals", Run(folder, run.recipe), run)
+        check_source("proposals", Run(folder, NetworkRecipe(kind="network", data=wanted)), run)
 
 
 def _read(path: Path, sample: Sample) -> NDArray[np.float32]:

@@ -95,13 +95,17 @@ def _report(
     from usrl.evaluation.compare import compare as compare_segmenters
     from usrl.evaluation.tables import print_results
     from usrl.judging.training import REFINER
+    from usrl.leaks import trace
     from usrl.runs import open_run
 
     samples = load_recipe_split(data, split)
     runs = [path for method in methods for path in _run_folders(method)]
     refiners = [path / REFINER for path in runs if (path / REFINER).is_dir()]
-    for path in [*runs, *refiners]:
-        _check_images(open_run(path), data, split, samples)
+    opened = [open_run(path) for path in [*runs, *refiners]]
+    # What a run started from may have learned from fewer training images.
+    links = opened if split in ("train", "all") else [link for run in opened for link in trace(run)]
+    for link in links:
+        _check_images(link, data, split, samples)
     curves = _read_curves(runs)
     results = compare_segmenters(
         segmenters, samples, out, dataset=data.name, split=split, jitter=jitter, curves=curves
