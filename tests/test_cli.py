@@ -317,6 +317,7 @@ def test_unusable_weights_are_explained(
         (("--box", "10,10,10,20"), "has no area"),
         (("--box", "10,10,20"), "a box is x0,y0,x1,y1 in pixels, got '10,10,20'"),
         ((), "needs a box"),
+        (("--spacing-mm", ""), "--spacing-mm wants ROW,COLUMN in mm, got ''"),
     ],
 )
 def test_segment_explains_a_wrong_box(
@@ -330,6 +331,11 @@ def test_segment_explains_wrong_images_and_runs(run: Run, image: Path, tmp_path:
     assert "does not exist" in _usrl("segment", run.path, tmp_path / "none.png", *out, status=2)
     assert "not an image" in _usrl("segment", run.path, run.path / "recipe.yaml", *out, status=2)
     assert "neither a method nor a run" in _usrl("segment", "ots", image, *out, status=2)
+    assert "'' is neither a method nor a run" in _usrl("segment", "", image, *out, status=2)
+    boxed = ("--box", "10,10,40,40", "--box", "1,1,9,9")
+    assert "otsu finds lesions by itself and takes no box, got 2; leave --box out" in _usrl(
+        "segment", "otsu", image, *boxed, *out, status=2
+    )
     assert "no such run" in _usrl("segment", tmp_path / "none", image, *out, status=2)
     other = tmp_path / "sub" / "image.png"
     assert "would be written to the same names" in _usrl("segment", run.path, image, other, *out, status=2)
@@ -351,6 +357,7 @@ def test_wrong_data_and_splits_are_explained(run: Run, tmp_path: Path) -> None:
     assert "no such folder" in _usrl(*compare, "busi", "--root", tmp_path / "none", *out, status=2)
     assert "unknown dataset 'bussi'" in _usrl("data", "check", "bussi", status=2)
     assert "give the report's folder" in _usrl("evaluate", "otsu", "--data", "phantom", status=2)
+    assert "neither a method nor a run" in _usrl("evaluate", "missing", "--data", "phantom", status=2)
 
 
 def test_a_missing_data_set_leaves_no_run_behind(recipe: Path, tmp_path: Path) -> None:

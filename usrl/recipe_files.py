@@ -20,7 +20,27 @@ _MODELS: dict[str, type[AgentRecipe] | type[NetworkRecipe] | type[JudgeRecipe]] 
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that also reads ``5e-4`` as a number, which YAML 1.1 takes for text."""
+    """Safe YAML that also reads ``5e-4`` as a number, which YAML 1.1 takes for text.
+
+    An alias, of which a short file can make a value without end, and a key given twice are errors.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(
+                problem=f"write out what *{event.anchor} is", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [key.value for key, _ in node.value]
+        for place, (key, _) in enumerate(node.value):
+            if key.value in keys[:place]:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value!r} is here twice", problem_mark=key.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 # add_implicit_resolver copies the parent's table, so that SafeLoader itself stays as it is.
@@ -41,7 +61,7 @@ def parse_yaml(text: str, source: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also: a 13th month, nested too deeply
         raise UserError(f"{source}: not valid YAML ({error}); mend the syntax") from None
 
 
@@ -88,7 +108,7 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
 def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
     """Check a recipe that is already a mapping; see `load_recipe`."""
     kind = tree.get("kind", "agent")
-    if kind not in _MODELS:
+    if not isinstance(kind, str) or kind not in _MODELS:
         raise UserError(
             f"{source}: kind must be one of {', '.join(_MODELS)}, got {kind!r}; {suggest(str(kind), _MODELS)}"
         )

@@ -14,6 +14,7 @@ from usrl.strict import Strict
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Scalar = bool | int | Annotated[float, Field(allow_inf_nan=True)] | str | None
 """An argument of something else, which checks its range."""
 
@@ -28,10 +29,10 @@ class DataRecipe(Strict):
     name: str = "phantom"
     root: str | None = None
     size: PositiveInt = 128
-    split_seed: int = 0
+    split_seed: Seed = 0
     labels: Annotated[float, Field(gt=0, le=1)] = 1.0
     count: PositiveInt = 200
-    seed: int = 0
+    seed: Seed = 0
     variety: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
@@ -67,7 +68,7 @@ class AgentRecipe(Strict):
     total_steps: PositiveInt = 100_000
     evaluate_every: PositiveInt = 10_240
     checkpoint_every: PositiveInt = 10_240
-    seed: int = 0
+    seed: Seed = 0
     search: dict[str, SearchRange] = Field(default_factory=dict)
 
 
@@ -119,7 +120,7 @@ class NetworkRecipe(Strict):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     flip_test: bool = True
     negatives: bool = True
-    seed: int = 0
+    seed: Seed = 0
     search: dict[str, SearchRange] = Field(default_factory=dict)
 
 
@@ -148,7 +149,7 @@ class JudgeRecipe(Strict):
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: PositiveFloat = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    seed: int = 0
+    seed: Seed = 0
     search: dict[str, SearchRange] = Field(default_factory=dict)
 
 

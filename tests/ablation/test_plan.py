@@ -1,6 +1,7 @@
 """What a plan resolves to, and what is wrong with it."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def test_a_wrong_plan_is_explained(
 
 def test_a_part_of_a_plan_keeps_the_base_and_shares_as_the_whole(write_plan: WritePlan) -> None:
     changes = {"a": {"num_envs": 4}, "b": {"num_envs": 2}}
-    variants = list(resolve(write_plan({"x": changes, "y": changes})).values())
+    variants = list(resolve(write_plan({"x": changes, "y": deepcopy(changes)})).values())
     assert [v.name for v in choose_variants(variants, ["y"])] == ["base", "y/a", "y/b"]
     assert [v.name for v in choose_variants(variants, ["x/a", "y/b"])] == ["base", "x/a", "y/b"]
     assert choose_variants(variants, ["y"])[1].trainings == variants[1].trainings

@@ -77,8 +77,12 @@ def segment(
     from usrl.evaluation.segmenter import open_segmenter
 
     prompt = tuple(parse_box(text) for text in box or ()) or None
-    spacing = _parse_spacing(spacing_mm) if spacing_mm else None
+    spacing = None if spacing_mm is None else _parse_spacing(spacing_mm)
     segmenter = open_segmenter(run, select_device(device), starts)
+    if prompt and segmenter.track == "automatic":
+        raise UserError(
+            f"{segmenter.name} finds lesions by itself and takes no box, got {len(prompt)}; leave --box out"
+        )
     for row in segment_files(segmenter, images, prompt, out, spacing):
         figures = [f"{key} {value:g}" for key, value in row.items() if key.startswith(("area", "perimeter"))]
         typer.echo(f"{row['image']}: {', '.join(figures)}")

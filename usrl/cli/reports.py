@@ -48,11 +48,12 @@ def evaluate(
     starts: Starts = 1,
 ) -> None:
     """Score one run on a split and write a report."""
+    segmenters = _open([run], device, starts)
     if out is None and not Path(run).is_dir():
         raise UserError(f"{run} is no folder to write into; give the report's folder with --out DIR")
     name = f"evaluation-{data}-{split}" + (f"-x{starts}" if starts > 1 else "")
     chosen = _data(data, root, split_seed, labels, count, seed, variety)
-    _report([run], _open([run], device, starts), chosen, split, out or Path(run) / name, jitter)
+    _report([run], segmenters, chosen, split, out or Path(run) / name, jitter)
 
 
 def compare(

@@ -148,8 +148,8 @@ def _partition(samples: Sequence[Sample], shares: Sequence[float], seed: int) ->
         excess = -lacking
     if not all(parts):
         raise UserError(
-            f"{len(groups)} groups are too few for {len(shares)} parts of shares "
-            f"{[round(share, 3) for share in shares]}; add images or ask for fewer or more even parts"
+            f"{len(groups)} groups are too few for {len(shares)} parts, the smallest with {min(shares):.0%} "
+            "of them; add images, ask for fewer or more even parts, or take all images as one"
         )
     return [sorted(part) for part in parts]
 

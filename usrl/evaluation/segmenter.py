@@ -139,7 +139,7 @@ def open_segmenter(spec: str, device: torch.device, starts: int = 1) -> Segmente
     if chain := split_chain(spec):
         first, second = chain
         return _open_run(second, device, starts, proposer=open_segmenter(first, device))
-    if not Path(spec).exists() and "/" not in spec:
+    if not spec or (not Path(spec).exists() and "/" not in spec):  # an empty path is the current folder
         raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, [*CLASSICAL, *ORACLES])}")
     return _open_run(spec, device, starts)
 
