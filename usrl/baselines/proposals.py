@@ -18,7 +18,7 @@ from usrl.data.splits import folds as make_folds
 from usrl.errors import UserError
 from usrl.leaks import check_source
 from usrl.recipe_files import load_recipe
-from usrl.recipes import NetworkRecipe
+from usrl.recipes import AgentRecipe, NetworkRecipe
 from usrl.runs import Run, create_run
 
 _SPLIT = "split.tsv"
@@ -115,7 +115,8 @@ def check_split(folder: Path, run: Run) -> None:
             f"{folder} holds proposals for other images or structures than the run's; write some for its data"
         )
     if (folder / _SPLIT).is_file():
-        check_source("proposals", Run(folder, NetworkRecipe(kind="network", data=wanted)), run)
+        # Networks that started from nothing: of their recipe only the data is asked for.
+        check_source("proposals", Run(folder, AgentRecipe(data=wanted)), run)
 
 
 def _read(path: Path, sample: Sample) -> NDArray[np.float32]:
