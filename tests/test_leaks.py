@@ -141,6 +141,13 @@ def test_a_run_without_its_sources_record_is_followed_to_the_source_or_refused(t
         check_source("init_from", second, own)
 
 
+def test_a_run_that_says_it_started_from_itself_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "loop"
+    run = create_run(path, AgentRecipe(data=DataRecipe(), init_from=str(path)))
+    with pytest.raises(UserError, match="started from itself; correct init_from"):
+        list(trace(run))
+
+
 def test_a_shipped_agent_may_be_used_for_other_images_and_not_for_another_split(tmp_path: Path) -> None:
     shipped = open_run(Path(__file__).parents[1] / "agents" / "contour-ppo")
     check_source("init_from", shipped, Run(tmp_path, AgentRecipe(data=DataRecipe(name="busi"))))

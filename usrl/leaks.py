@@ -53,17 +53,20 @@ def trace(run: Run) -> Iterator[Run]:
     Raises:
         UserError: If neither the run (`keep_source`) nor what its ``init_from`` names tells what they are.
     """
+    met = set()
     yield run
-    if not isinstance(run.recipe, AgentRecipe) or not run.recipe.init_from:
-        return
-    path = run.source_path if run.source_path.is_dir() else Path(run.recipe.init_from)
-    try:
-        source = Run(path, load_recipe(path))
-    except UserError as error:
-        raise UserError(
-            f"{run.path} started from weights of which nothing tells what they had seen: {error}"
-        ) from None
-    yield from trace(source)
+    while isinstance(run.recipe, AgentRecipe) and run.recipe.init_from:
+        path = run.source_path if run.source_path.is_dir() else Path(run.recipe.init_from)
+        try:
+            source = Run(path, load_recipe(path))
+        except UserError as error:
+            raise UserError(
+                f"{run.path} started from weights of which nothing tells what they had seen: {error}"
+            ) from None
+        if path.resolve() in met:
+            raise UserError(f"{path} says that it started from itself; correct init_from in its recipe.yaml")
+        met.add(path.resolve())
+        yield (run := source)
 
 
 def keep_source(source: Run, run: Run) -> None:

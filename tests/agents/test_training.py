@@ -44,6 +44,18 @@ def test_a_run_holds_weights_checkpoint_log_split_and_scalars(recipe: AgentRecip
     assert facts["best"] == max(row["val_dice"] for row in rows)
 
 
+@pytest.mark.parametrize("algorithm", ["ppo", "bc", "dqn"])
+def test_a_training_that_diverges_is_reported(recipe: AgentRecipe, out: Path, algorithm: str) -> None:
+    settings = {"algorithm": algorithm, "hyperparameters": {"n_steps": 10, "learning_rate": 1e30}}
+    if algorithm == "dqn":  # whose choice among values that are no numbers raises nothing
+        task = {"id": "usrl/ThresholdSelect-v0", "kwargs": {"action": "raster"}}
+        hyperparameters = {"learning_starts": 8, "learning_rate": 1e30, "buffer_size": 100}
+        settings |= {"policy": "CnnPolicy", "policy_kwargs": {}, "hyperparameters": hyperparameters}
+        settings["env"] = recipe.env.model_copy(update=task)
+    with pytest.raises(UserError, match=r"diverged before step \d+; choose a smaller learning_rate"):
+        train_agent(create_run(out, recipe.model_copy(update=settings)), CPU)
+
+
 def test_two_trainings_of_one_seed_agree(recipe: AgentRecipe, tmp_path: Path) -> None:
     runs = [create_run(tmp_path / name, recipe) for name in "ab"]
     for run in runs:
@@ -191,7 +203,8 @@ def test_other_algorithms_train_and_resume(recipe: AgentRecipe, out: Path, algor
 
 def test_a_checkpoint_holds_the_temperature_of_sac(recipe: AgentRecipe, out: Path) -> None:
     changes = {"algorithm": "sac", "policy": "CnnPolicy", "policy_kwargs": {}, "total_steps": 8}
-    tiny = recipe.model_copy(update=changes | {"hyperparameters": {"buffer_size": 16}})
+    hyperparameters = {"buffer_size": 16, "learning_starts": 0}
+    tiny = recipe.model_copy(update=changes | {"hyperparameters": hyperparameters})
     venv = TaskVecEnv(build_task(tiny.env.id, default_bank(64), {}), tiny.num_envs)
     parts = _parts(model := build_model(tiny, venv, CPU))
     model.log_ent_coef.data.fill_(-1.5)  # type: ignore[attr-defined]

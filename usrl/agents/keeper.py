@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from stable_baselines3.common.policies import BasePolicy
@@ -10,6 +11,7 @@ from stable_baselines3.common.policies import BasePolicy
 from usrl.agents.rollout import evaluate_policy
 from usrl.checkpoints import Record
 from usrl.envs.task import Task
+from usrl.errors import UserError
 from usrl.recipes import AgentRecipe
 
 
@@ -63,6 +65,8 @@ class Keeper:
         return figures
 
     def _evaluate(self, more: Callable[[], dict[str, float]]) -> dict[str, float]:
+        if not all(torch.isfinite(parameter).all() for parameter in self._policy.parameters()):
+            raise diverged(self._record.step)
         found = evaluate_policy(self._validation, self._policy)
         figures = {f"val_{name}": value for name, value in found.items()} | more()
         step, seconds = self._record.step, self._record.seconds
@@ -73,6 +77,11 @@ class Keeper:
         self._record.log(figures)
         self.bar.update(self._task, score=f"val Dice {self._record.best:.3f}")
         return figures
+
+
+def diverged(step: int) -> UserError:
+    """Return the error of a training whose weights have left all bounds."""
+    return UserError(f"training diverged before step {step}; choose a smaller learning_rate")
 
 
 def _training_bar() -> Progress:

@@ -9,13 +9,14 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 from torch.optim import Optimizer
 
 from usrl.agents.algorithms import BUILD_ERRORS, check_hyperparameters, find_algorithm, find_policy
 from usrl.agents.callbacks import TrainingCallback
-from usrl.agents.keeper import Keeper
+from usrl.agents.keeper import Keeper, diverged
 from usrl.agents.qlearning import Q_LEARNING, build_table, train_table
 from usrl.agents.starting import ValueWarmup, load_start
 from usrl.agents.vec_env import TaskVecEnv
@@ -72,7 +73,13 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
     if remaining > 0:
         model.set_logger(configure(str(run.path / "tb"), ["tensorboard"]))
         with keeper.bar:
-            model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
+            try:
+                model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
+            except ValueError as error:
+                # Torch refuses means that are not numbers, by this text alone; weights may be finite still.
+                if "of distribution" in str(error):
+                    raise diverged(model.num_timesteps) from None
+                raise
 
 
 def build_untrained(recipe: AgentRecipe) -> BasePolicy:
@@ -152,7 +159,7 @@ def build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> 
             "check algorithm, policy, policy_kwargs and hyperparameters"
         ) from None
     # An on-policy algorithm would collect one rollout past the end and learn nothing before it.
-    rollout = getattr(model, "n_steps", 0) * recipe.num_envs
+    rollout = model.n_steps * recipe.num_envs if isinstance(model, OnPolicyAlgorithm) else 0
     if rollout > recipe.total_steps:
         raise UserError(
             f"one rollout of {rollout} steps (n_steps x num_envs) exceeds total_steps {recipe.total_steps}; "

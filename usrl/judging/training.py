@@ -147,6 +147,8 @@ def _copy_refiner(original: Run, copy: Path) -> None:
     for path in (original.path / "recipe.yaml", original.weights_path, original.split_path):
         if path.is_file():  # what learned from other images may lack its split
             shutil.copyfile(path, copy / path.name)
+    if original.source_path.is_dir():
+        shutil.copytree(original.source_path, copy / original.source_path.name, dirs_exist_ok=True)
 
 
 def _find(
