@@ -105,6 +105,9 @@ def test_train_evaluate_compare_and_segment_go_through(
     assert (results["dataset"], results["split"]) == ("phantom", "test")
     assert [row["method"] for row in results["rows"]] == ["tiny", "otsu"]
     assert "already holds something" in _usrl("compare", "otsu", *data, "--out", "both", status=2)
+    _usrl("compare", "runs/tiny,otsu", "proposal", *data, "--out", "mean")
+    rows = json.loads(Path("mean/results.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["tiny", "otsu", "proposal", "tiny, mean of 2 runs"]
     text = _usrl("segment", "runs/tiny", image, "--out", "masks", "--spacing-mm", "0.2,0.1")
     assert "image.png: area_px" in text
     assert "area_mm2" in text

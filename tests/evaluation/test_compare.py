@@ -165,11 +165,38 @@ def test_two_runs_of_one_seed_agree(methods, samples, tmp_path):
 
 
 def test_methods_of_one_name_are_numbered(toy):
-    assert list(name_methods([toy.Darkness(), toy.Darkness(), toy.Darkness("x")])) == [
-        "darkness",
-        "darkness (2)",
-        "x",
-    ]
+    methods, runs = name_methods([toy.Darkness(), [toy.Darkness(), toy.Darkness("x")]])
+    assert list(methods) == ["darkness", "darkness (2)", "x"]
+    assert runs == {"darkness (2), mean of 2 runs": ["darkness (2)", "x"]}
+
+
+def test_the_mean_of_runs_is_one_of_images_and_takes_their_place_in_the_tests(toy, samples, tmp_path):
+    runs = [toy.Darkness("seed 0", misses=2), toy.Darkness("seed 1")]
+    results = compare([toy.Darkness("other"), runs], samples, tmp_path / "out", dataset="toy", split="test")
+    rows = {row["method"]: row for row in results["rows"]}
+    mean = rows["seed 0, mean of 2 runs"]
+    assert list(rows) == ["other", "seed 0", "seed 1", "seed 0, mean of 2 runs"]
+    for key in ("dice", "iou", "hd95_px", "nsd"):
+        assert mean[key] == pytest.approx((rows["seed 0"][key] + rows["seed 1"][key]) / 2)
+    assert (mean["missed"], mean["n"]) == (1, len(samples))
+    (test,) = results["tests"]
+    assert (test["first"], test["second"]) == ("other", "seed 0, mean of 2 runs")
+    cases = [case for case in read_cases(tmp_path / "out" / "cases.csv") if case["method"] == mean["method"]]
+    assert [case["case"] for case in cases] == [sample.name for sample in samples]
+
+
+def test_a_mean_of_runs_counts_the_share_of_runs_that_worsened_an_image(toy, samples, tmp_path):
+    class Harmless(toy.ShrinkingAgent):
+        def segment(self, image, prompt):
+            return self.propose(image, prompt)
+
+    class Harmful(toy.ShrinkingAgent):
+        def segment(self, image, prompt):
+            return np.zeros(image.shape, bool)
+
+    results = compare([[Harmless(), Harmful()]], samples, tmp_path / "out", dataset="toy", split="test")
+    assert [row["worsened"] for row in results["rows"]] == [0.0, 1.0, 0.5]
+    assert not results["tests"]
 
 
 def test_a_folder_that_holds_something_is_refused_and_left_alone(methods, samples, tmp_path):

@@ -9,7 +9,11 @@ from usrl.data.sample import MAX_JITTER
 
 RecipePath = Annotated[Path, typer.Argument(help="A recipe file, or a folder that holds recipe.yaml.")]
 Methods = Annotated[
-    list[str], typer.Argument(metavar="RUN_OR_METHOD", help="Runs, classical methods, or RUN+RUN.")
+    list[str],
+    typer.Argument(
+        metavar="RUN_OR_METHOD",
+        help="Runs, classical methods, or RUN+RUN. RUN,RUN,RUN adds their mean, for runs of several seeds.",
+    ),
 ]
 Method = Annotated[str, typer.Argument(metavar="RUN", help="A run, a classical method, or RUN+RUN.")]
 Overrides = Annotated[

@@ -48,12 +48,12 @@ def evaluate(
     starts: Starts = 1,
 ) -> None:
     """Score one run on a split and write a report."""
-    segmenters = _open([run], device, starts)
+    segmenters = _open([[run]], device, starts)
     if out is None and not Path(run).is_dir():
         raise UserError(f"{run} is no folder to write into; give the report's folder with --out DIR")
     name = f"evaluation-{data}-{split}" + (f"-x{starts}" if starts > 1 else "")
     chosen = _data(data, root, split_seed, labels, count, seed, variety)
-    _report([run], segmenters, chosen, split, out or Path(run) / name, jitter)
+    _report([[run]], segmenters, chosen, split, out or Path(run) / name, jitter)
 
 
 def compare(
@@ -73,20 +73,26 @@ def compare(
 ) -> None:
     """Score several methods on the same images and write a report."""
     chosen = _data(data, root, split_seed, labels, count, seed, variety)
-    _report(methods, _open(methods, device, starts), chosen, split, out, jitter)
+    runs = [_split_runs(method) for method in methods]
+    _report(runs, _open(runs, device, starts), chosen, split, out, jitter)
 
 
-def _open(methods: Sequence[str], device: str, starts: int) -> "list[Segmenter]":
+def _split_runs(method: str) -> list[str]:
+    """Return the runs whose mean a method's text asks for, which commas separate; most name one."""
+    return [method] if Path(method).exists() else method.split(",")
+
+
+def _open(methods: Sequence[Sequence[str]], device: str, starts: int) -> "list[list[Segmenter]]":
     from usrl.devices import select_device
     from usrl.evaluation.segmenter import open_segmenter
 
     where = select_device(device)
-    return [open_segmenter(method, where, starts) for method in methods]
+    return [[open_segmenter(run, where, starts) for run in runs] for runs in methods]
 
 
 def _report(
-    methods: Sequence[str],
-    segmenters: "Sequence[Segmenter]",
+    methods: Sequence[Sequence[str]],
+    segmenters: "Sequence[Sequence[Segmenter]]",
     data: "DataRecipe",
     split: str,
     out: Path,
@@ -100,7 +106,7 @@ def _report(
     from usrl.runs import open_run
 
     samples = load_recipe_split(data, split)
-    runs = [path for method in methods for path in _run_folders(method)]
+    runs = [path for method in methods for run in method for path in _run_folders(run)]
     refiners = [path / REFINER for path in runs if (path / REFINER).is_dir()]
     opened = [open_run(path) for path in [*runs, *refiners]]
     # What a run started from may have learned from fewer training images.

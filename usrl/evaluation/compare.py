@@ -7,9 +7,10 @@ Dice; a prompted method has no box to start from and is left out by definition.
 import csv
 import datetime
 import io
+import itertools
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from usrl.evaluation.segmenter import Refiner, Segmenter, predict_with_uncertain
 from usrl.evaluation.summary import (
     Case,
     Comparison,
+    average_runs,
     compare_pairs,
     summarise_method,
     summarise_negatives,
@@ -33,7 +35,7 @@ from usrl.runs import find_versions
 
 
 def compare(
-    segmenters: Sequence[Segmenter],
+    segmenters: Sequence[Segmenter | Sequence[Segmenter]],
     samples: Sequence[Sample],
     out: Path | str,
     *,
@@ -49,7 +51,9 @@ def compare(
     lesion-free image and automatic method, if there are any), ``results.json`` and ``report.html``.
 
     Args:
-        segmenters: Methods in the order of the tables; of equal names the later get a number.
+        segmenters: Methods in the order of the tables; of equal names the later get a number. Several runs
+            of one method, such as trainings of several seeds, come as a sequence of their own: below them
+            stands their mean, image by image, which takes their place in the tests.
         samples: Images with their references; distances are in mm where every one has a spacing.
         out: Folder to write; must be empty or absent.
         dataset: Name of the data set, for the report.
@@ -70,16 +74,18 @@ def compare(
             f"a comparison needs a method and an image with a lesion, got {len(segmenters)} methods and "
             f"{len(lesions)} such images; choose another split"
         )
-    methods, out = name_methods(segmenters), make_empty_folder(out)
+    methods, runs = name_methods(segmenters)
+    out = make_empty_folder(out)
     prompts = {sample.name: jittered_boxes(sample, jitter, seed) for sample in lesions}
     negatives = [sample for sample in samples if not sample.target.any()]
     automatic = {name: method for name, method in methods.items() if method.track == "automatic"}
     with show_progress(len(methods) * len(lesions) + len(automatic) * len(negatives)) as progress:
         cases = score_lesions(methods, lesions, prompts, progress)
+        cases += [mean for name, members in runs.items() for mean in average_runs(cases, name, members)]
         negative_cases = _score_negatives(automatic, negatives, progress)
         progress.start("scored")
     facts = {"dataset": dataset, "split": split, "seed": seed, "jitter": jitter}
-    results = facts | _describe(lesions) | _summarise(cases, negative_cases, seed)
+    results = facts | _describe(lesions) | _summarise(cases, negative_cases, runs, seed)
     write_atomically(out / "cases.csv", format_csv(cases))
     if negative_cases:
         write_atomically(out / "negatives.csv", format_csv(negative_cases))
@@ -89,16 +95,29 @@ def compare(
     return results
 
 
-def name_methods(segmenters: Sequence[Segmenter]) -> dict[str, Segmenter]:
-    """Return methods by name, in order; the second of a name is called ``name (2)`` and so on."""
+def name_methods(
+    segmenters: Sequence[Segmenter | Sequence[Segmenter]],
+) -> tuple[dict[str, Segmenter], dict[str, list[str]]]:
+    """Return all methods by name, in order, and which of them are runs of one, by the name of their mean.
+
+    The second method of a name is called ``name (2)`` and so on.
+    """
     methods: dict[str, Segmenter] = {}
-    for segmenter in segmenters:
-        name, count = segmenter.name, 1
-        while name in methods:
-            count += 1
-            name = f"{segmenter.name} ({count})"
-        methods[name] = segmenter
-    return methods
+    runs = {}
+    for entry in segmenters:
+        members = entry if isinstance(entry, Sequence) else [entry]
+        names = []
+        for segmenter in members:
+            names.append(_free_name(segmenter.name, methods))
+            methods[names[-1]] = segmenter
+        if len(members) > 1:
+            runs[f"{names[0]}, mean of {len(members)} runs"] = names
+    return methods, runs
+
+
+def _free_name(name: str, taken: Container[str]) -> str:
+    numbered = (f"{name} ({count})" for count in itertools.count(2))
+    return next(free for free in itertools.chain([name], numbered) if free not in taken)
 
 
 def make_empty_folder(path: Path | str) -> Path:
@@ -149,18 +168,20 @@ def score_lesions(
             if uncertainty is not None:
                 row["uncertainty"] = uncertainty
             if isinstance(method, Refiner):
-                row |= _score_refinement(method, sample.image, prompt, sample.target)
+                row |= _score_refinement(method, sample.image, prompt, sample.target, scores["dice"])
             cases.append(row | {"seconds": seconds})
             progress.advance()
     return cases
 
 
 def _score_refinement(
-    agent: Refiner, image: GrayImage, prompt: Prompt | None, target: BoolMask
+    agent: Refiner, image: GrayImage, prompt: Prompt | None, target: BoolMask, final_dice: float
 ) -> dict[str, float]:
+    initial_dice = dice(agent.propose(image, prompt), target)
     return {
-        "initial_dice": dice(agent.propose(image, prompt), target),
+        "initial_dice": initial_dice,
         "oracle_dice": dice(agent.oracle(image, prompt, target), target),
+        "worsened": float(final_dice < initial_dice),
     }
 
 
@@ -206,10 +227,14 @@ def _describe(samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-def _summarise(cases: Sequence[Case], negatives: Sequence[Case], seed: int) -> dict[str, Any]:
+def _summarise(
+    cases: Sequence[Case], negatives: Sequence[Case], runs: Mapping[str, Sequence[str]], seed: int
+) -> dict[str, Any]:
     names = dict.fromkeys(case["method"] for case in cases)
     rows = [summarise_method([case for case in cases if case["method"] == name], seed) for name in names]
-    return {"rows": rows, "tests": compare_pairs(cases), "negatives": summarise_negatives(negatives)}
+    single = {member for members in runs.values() for member in members}
+    tested = [case for case in cases if case["method"] not in single]
+    return {"rows": rows, "tests": compare_pairs(tested), "negatives": summarise_negatives(negatives)}
 
 
 def format_csv(rows: Sequence[Case]) -> bytes:

@@ -15,7 +15,8 @@ from usrl.evaluation.statistics import adjust_holm, bootstrap_mean, mean_by_grou
 Case = dict[str, Any]
 """One method on one image: the row of ``cases.csv``."""
 TRACKS: tuple[Track, ...] = ("prompted", "automatic")
-NOT_AVERAGED = frozenset({"case", "group", "source", "method", "track", "missed", "seconds", "uncertainty"})
+LABELS = frozenset({"case", "group", "source", "method", "track"})
+NOT_AVERAGED = LABELS | {"missed", "seconds", "uncertainty"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,28 @@ def trace_risk(cases: Sequence[Case]) -> tuple[RiskCoverage, RiskCoverage]:
     return risk_coverage([case["uncertainty"] for case in cases], dice), perfect_order(dice)
 
 
+def average_runs(cases: Sequence[Case], name: str, members: Sequence[str]) -> list[Case]:
+    """Return what several runs of one method reach in the mean, a row per image.
+
+    Args:
+        cases: Of all methods.
+        name: Of the mean.
+        members: The methods to average over.
+    """
+    by_case: dict[str, list[Case]] = {}
+    for case in cases:
+        if case["method"] in members:
+            by_case.setdefault(case["case"], []).append(case)
+    return [_average(own) | {"method": name} for own in by_case.values()]
+
+
+def _average(runs: Sequence[Case]) -> Case:
+    """Return what the rows of one image have in common; no uncertainty, which sorts a single run's images."""
+    shared = set.intersection(*(set(run) for run in runs)) - LABELS - {"uncertainty"}
+    means = {key: float(np.mean([run[key] for run in runs])) for key in runs[0] if key in shared}
+    return {key: runs[0][key] for key in runs[0] if key in LABELS} | means
+
+
 def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
     """Return the row of one method.
 
@@ -86,8 +109,6 @@ def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
     }
     row |= {key: float(np.mean([case[key] for case in cases])) for key in averaged}
     row["seconds_per_image"] = float(np.median([case["seconds"] for case in cases]))
-    if "initial_dice" in cases[0]:
-        row["worsened"] = float(np.mean([case["dice"] < case["initial_dice"] for case in cases]))
     if has_uncertainty(cases):
         own, perfect = trace_risk(cases)
         row |= {"aurc": own.area, "aurc_best": perfect.area}
