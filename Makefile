@@ -13,6 +13,7 @@ setup: .venv/.installed
 	touch $@
 
 demo: setup
+	rm -rf demo
 	$(BIN)/usrl demo --out demo
 
 test: setup
