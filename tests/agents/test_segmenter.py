@@ -13,6 +13,7 @@ from usrl.data.prompts import bounding_box, start_boxes
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
 from usrl.envs.contour import ContourState, ContourTask
 from usrl.errors import UserError
+from usrl.evaluation.compare import compare
 from usrl.evaluation.segmenter import Refiner, Uncertain
 from usrl.metrics.overlap import dice
 from usrl.metrics.uncertainty import measure_spread, vote
@@ -140,14 +141,19 @@ def test_a_chain_refines_the_masks_of_its_network(run: Run, sample: Sample) -> N
     assert dice(chain.oracle(sample.image, None, sample.target), sample.target) > 0.93
 
 
-def test_an_empty_proposal_stays_empty(run: Run, sample: Sample) -> None:
+def test_an_empty_proposal_stays_empty_and_has_no_film(run: Run, sample: Sample) -> None:
     empty = np.zeros_like(sample.target)
     chain = ContourSegmenter(run, CPU, proposer=FixedMask(empty))
     assert not chain.segment(sample.image, None).any()
     assert not chain.propose(sample.image, None).any()
     assert not chain.oracle(sample.image, None, sample.target).any()
-    with pytest.raises(UserError, match="no contour to film"):
-        chain.film(sample.image, None, sample.target)
+    assert chain.film(sample.image, None, sample.target) == []
+
+
+def test_a_chain_that_finds_nothing_still_gets_a_report(run: Run, sample: Sample, tmp_path: Path) -> None:
+    chain = ContourSegmenter(run, CPU, proposer=FixedMask(np.zeros_like(sample.target)))
+    compare([chain], [sample], tmp_path / "out", dataset="toy", split="test")
+    assert "An episode" not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 def test_what_is_too_small_for_a_contour_is_kept(run: Run, sample: Sample) -> None:

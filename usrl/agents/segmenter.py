@@ -132,10 +132,13 @@ class ContourSegmenter:
     def film(
         self, image: GrayImage, prompt: Prompt | None, target: BoolMask | None
     ) -> list[NDArray[np.uint8]]:
-        """Return one picture per step of the first start, uint8, (h, w, 3), proposal first."""
+        """Return one picture per step of the first start, uint8, (h, w, 3), proposal first.
+
+        Empty where the proposal is.
+        """
         start = self._start(image, prompt)
         if not start.masks:
-            raise UserError("there is no contour to film: the proposal is empty; choose another image")
+            return []
         working = None if target is None else start.letterbox.target(target)
         proposal = start.vertices.cpu().numpy()
         states = self._play(start, start.vertices[None])

@@ -69,7 +69,10 @@ class Filmed(Refiner, Protocol):
     def film(
         self, image: GrayImage, prompt: Prompt | None, target: BoolMask | None
     ) -> list[NDArray[np.uint8]]:
-        """Return one picture per step of the refinement, uint8, shape (h, w, 3), proposal first."""
+        """Return one picture per step of the refinement, uint8, shape (h, w, 3), proposal first.
+
+        There is none where the proposal is empty.
+        """
 
 
 @runtime_checkable
