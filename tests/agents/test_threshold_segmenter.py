@@ -11,7 +11,7 @@ from usrl.agents.threshold_segmenter import ORACLES, ThresholdSegmenter
 from usrl.agents.training import train_agent
 from usrl.data.phantom import make_phantom
 from usrl.data.prompts import bounding_box, start_boxes
-from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
+from usrl.data.sample import BoolMask, Box, GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError
 from usrl.evaluation.compare import compare
 from usrl.evaluation.segmenter import Ceiling, Refiner, open_segmenter, predict
@@ -170,6 +170,18 @@ def test_a_box_without_a_lesion_gets_next_to_nothing_from_a_ceiling(sample: Samp
     nowhere = Sample(sample.image, np.roll(sample.target, 60, axis=0) & False, None, "n", "n", "toy")
     wanted = predict(ORACLES["threshold-oracle-tiles"], nowhere, prompt)
     assert wanted.mean() < 0.1 * sample.target.mean()
+
+
+@pytest.mark.parametrize("box", [(0.0, 0.0, 20.0, 20.0), (10.0, 10.0, 41.0, 41.0)])
+def test_a_box_beside_the_content_is_segmented_like_any_other(
+    recipe: AgentRecipe, out: Path, sample: Sample, box: Box
+) -> None:
+    image, target = np.zeros((150, 150), np.uint8), np.zeros((150, 150), bool)
+    image[40:, 40:] = sample.image[:110, :110]
+    framed = Sample(image, target, None, "n", "n", "toy")
+    for oracle in ORACLES.values():
+        assert predict(oracle, framed, (box,)).shape == target.shape
+    assert ThresholdSegmenter(make_run(recipe, out), CPU).segment(image, (box,)).shape == target.shape
 
 
 def test_a_comparison_scores_agents_with_their_oracle_and_ceilings(

@@ -63,5 +63,12 @@ def test_a_box_outside_or_of_no_width_still_gives_a_region() -> None:
         assert 0 < y1 - y0
 
 
+def test_a_region_beside_the_ellipse_of_its_box_may_hold_the_object_anywhere() -> None:
+    image = np.zeros((60, 60), np.uint8)
+    image[30:, 30:] = 9
+    for box in ((0.0, 0.0, 20.0, 20.0), (0.0, 0.0, 32.0, 32.0)):  # off the content, or touching its corner
+        assert cut_region(image, box, 0.0, 36, is_ellipse=True).support.all()
+
+
 def test_a_grown_box_moves_each_side_by_its_share() -> None:
     assert grow_box((0.0, 10.0, 20.0, 50.0), 0.1) == (-2.0, 6.0, 22.0, 54.0)

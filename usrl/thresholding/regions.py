@@ -50,7 +50,7 @@ def cut_region(image: GrayImage, box: Box | None, margin: float, side: int, *, i
         box: (x0, y0, x1, y1) in px; the whole image if None.
         margin: Share of the box's size by which each side moves outwards.
         side: Side s of the square, px.
-        is_ellipse: Restrict the support to the ellipse inscribed in the grown box.
+        is_ellipse: Restrict the support to the ellipse inscribed in the grown box, where it holds a pixel.
     """
     content = _content_box(image)
     grown = content if box is None else grow_box(box, margin)
@@ -61,6 +61,8 @@ def cut_region(image: GrayImage, box: Box | None, margin: float, side: int, *, i
         x0, y0, x1, y1 = grown
         x, y = (2 * x - x0 - x1) / (x1 - x0), (2 * y - y0 - y1) / (y1 - y0)
         support = x[None, :] ** 2 + y[:, None] ** 2 <= 1
+        if not support.any():  # the content lies beside the ellipse, and thresholds need gray levels
+            support[:] = True
     step = max(kept[2] - kept[0], kept[3] - kept[1]) / side
     # Bilinear reads skip pixels from two per step on.
     smooth = cv2.GaussianBlur(image, (0, 0), step / 4) if step > 2 else image
