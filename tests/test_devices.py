@@ -14,6 +14,12 @@ def test_device_names_are_checked() -> None:
         select_device("cuda:99")
 
 
+@pytest.mark.parametrize("name", ["meta", "mps", "xpu", "cpu:3", "cuda:00", "cuda:128", "CPU", ""])
+def test_devices_that_usrl_does_not_compute_on_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match=rf"must be auto, cpu, cuda or cuda:N, got '{name}'"):
+        select_device(name)
+
+
 def test_the_message_names_where_the_device_was_given() -> None:
     with pytest.raises(UserError, match=r"^device must be auto, cpu, cuda or cuda:N, got 'gpu!'"):
         select_device("gpu!", "device")

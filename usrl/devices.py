@@ -1,5 +1,7 @@
 """Where tensors are computed."""
 
+import re
+
 import torch
 
 from usrl.errors import UserError
@@ -17,10 +19,9 @@ def select_device(name: str, argument: str = "--device") -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"{argument} must be auto, cpu, cuda or cuda:N, got {name!r}") from None
+    if not re.fullmatch(r"cpu|cuda(:(0|[1-9]\d?))?", name):
+        raise UserError(f"{argument} must be auto, cpu, cuda or cuda:N, got {name!r}")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
             f"{argument} {name}: {torch.cuda.device_count()} CUDA devices here; use {argument} auto or cpu"
