@@ -215,6 +215,29 @@ def test_the_defaults_of_every_algorithm_are_in_range(algorithm: type[BaseAlgori
     assert check_hyperparameters(AgentRecipe(hyperparameters=numbers), algorithm) == numbers
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "policy"),
+    [
+        ("ppo", "ContourPolicy"),
+        ("bc", "ContourPolicy"),
+        ("ppo-device", "MlpPolicy"),
+        *((name, "MlpPolicy") for name in ("a2c", "dqn", "sac", "td3", "ddpg")),
+    ],
+)
+def test_policies_that_only_act_have_no_optimizer_and_act_as_those_in_training(
+    algorithm: str, policy: str
+) -> None:
+    seen = PROFILES if policy == "ContourPolicy" else spaces.Box(0, 255, (8,), np.uint8)
+    actions = spaces.Discrete(3) if algorithm == "dqn" else spaces.Box(-1, 1, (64,), np.float32)
+    acting = build_policy(AgentRecipe(algorithm=algorithm, policy=policy, policy_kwargs={}), seen, actions)
+    assert not [m for m in acting.modules() if getattr(m, "optimizer", None) is not None]
+    training = find_policy(policy, find_algorithm(algorithm))(seen, actions, lambda _: 1e-3)  # type: ignore[arg-type]
+    acting.load_state_dict(training.state_dict())
+    observation = seen.sample()
+    expected = training.predict(observation, deterministic=True)[0]
+    np.testing.assert_array_equal(acting.predict(observation, deterministic=True)[0], expected)
+
+
 def test_unknown_policy_arguments_are_named() -> None:
     with pytest.raises(UserError, match=r"policy_kwargs: ContourPolicy .*widht"):
         build_policy(AgentRecipe(policy_kwargs={"widht": 3}), PROFILES, spaces.Box(-1, 1, (64,), np.float32))

@@ -14,11 +14,11 @@ from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
 from usrl.envs.contour import ContourState, ContourTask
 from usrl.errors import UserError
 from usrl.evaluation.compare import compare
-from usrl.evaluation.segmenter import Refiner, Uncertain
 from usrl.metrics.overlap import dice
 from usrl.metrics.uncertainty import measure_spread, vote
 from usrl.recipes import AgentRecipe
 from usrl.runs import Run, create_run
+from usrl.segmenter import Refiner, Uncertain
 
 CPU = torch.device("cpu")
 

@@ -7,18 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from usrl.agents.threshold_segmenter import ORACLES, ThresholdSegmenter
+from usrl.agents.threshold_oracle import ORACLES
+from usrl.agents.threshold_segmenter import ThresholdSegmenter
 from usrl.agents.training import train_agent
 from usrl.data.phantom import make_phantom
 from usrl.data.prompts import bounding_box, start_boxes
 from usrl.data.sample import BoolMask, Box, GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError
 from usrl.evaluation.compare import compare
-from usrl.evaluation.segmenter import Ceiling, Refiner, open_segmenter, predict
+from usrl.evaluation.segmenter import open_segmenter
 from usrl.metrics.overlap import dice
 from usrl.metrics.uncertainty import measure_spread, vote
 from usrl.recipes import AgentRecipe, DataRecipe, EnvRecipe
 from usrl.runs import Run, create_run
+from usrl.segmenter import Ceiling, Refiner, predict
 from usrl.tensors import save_tensors
 
 CPU = torch.device("cpu")

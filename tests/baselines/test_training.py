@@ -10,10 +10,10 @@ from usrl.baselines.segmenter import NetworkSegmenter
 from usrl.baselines.training import fit_network, train_network
 from usrl.data.sample import Sample
 from usrl.errors import UserError
-from usrl.evaluation.segmenter import Segmenter
 from usrl.metrics.overlap import dice
 from usrl.recipes import AgentRecipe, DataRecipe, NetworkRecipe
 from usrl.runs import Run, create_run, open_run
+from usrl.segmenter import Segmenter
 from usrl.tensors import load_tensors, save_tensors
 
 CPU = torch.device("cpu")

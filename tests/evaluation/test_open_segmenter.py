@@ -1,9 +1,13 @@
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from usrl.agents.threshold_segmenter import ORACLES
+import usrl
+from usrl.agents.threshold_oracle import ORACLES
 from usrl.baselines.classical import CLASSICAL
 from usrl.cli.reports import _run_folders
 from usrl.errors import UserError
@@ -29,11 +33,28 @@ def stand_ins(monkeypatch, tmp_path):
             self.name, self.device, self.proposer, self.starts = run.path.name, device, proposer, starts
             self.track = "prompted" if proposer is None else "automatic"
 
-    monkeypatch.setattr("usrl.evaluation.segmenter.NetworkSegmenter", Network)
+    monkeypatch.setattr("usrl.baselines.segmenter.NetworkSegmenter", Network)
     monkeypatch.setattr("usrl.agents.segmenter.ContourSegmenter", Agent)
     for name, recipe in (("net", NetworkRecipe(kind="network")), ("agent", AgentRecipe())):
         create_run(tmp_path / name, recipe).weights_path.write_bytes(b"")
     return Network, Agent
+
+
+@pytest.mark.parametrize(
+    ("spec", "unused"),
+    [
+        ("otsu", ("monai", "stable_baselines3", "matplotlib.pyplot")),
+        ("agents/contour-ppo", ("monai", "torch._dynamo", "matplotlib.pyplot")),
+    ],
+)
+def test_a_method_is_opened_without_the_slow_modules_of_others(spec, unused):
+    script = (
+        "import sys, torch; from usrl.evaluation import segmentation, segmenter;"
+        f"segmenter.open_segmenter({spec!r}, torch.device('cpu'));"
+        f"assert not {set(unused)} & set(sys.modules), {set(unused)} & set(sys.modules)"
+    )
+    root = Path(usrl.__file__).parents[1]
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=root)
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
@@ -88,7 +109,7 @@ def test_agents_and_prompted_networks_get_the_starts_and_others_keep_theirs(stan
         def __init__(self, run, device, starts=1):
             self.name, self.starts = run.path.name, starts
 
-    monkeypatch.setattr("usrl.evaluation.segmenter.PromptedNetworkSegmenter", Prompted)
+    monkeypatch.setattr("usrl.baselines.prompted.PromptedNetworkSegmenter", Prompted)
     recipe = NetworkRecipe(kind="network", prompt="crop")
     create_run(tmp_path / "boxed", recipe).weights_path.write_bytes(b"")
     specs = [tmp_path / "agent", f"{tmp_path / 'net'}+{tmp_path / 'agent'}", tmp_path / "boxed"]

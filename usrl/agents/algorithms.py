@@ -110,7 +110,7 @@ def _check_first_update(recipe: AgentRecipe, values: Mapping[str, Any]) -> None:
 def build_policy(
     recipe: AgentRecipe, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
 ) -> BasePolicy:
-    """Build the policy of a recipe without an algorithm around it, to load weights into.
+    """Build the policy of a recipe without algorithm and optimizer, to load weights into and to act.
 
     Raises:
         UserError: If the algorithm, the policy or its arguments are unknown.
@@ -119,8 +119,9 @@ def build_policy(
         return TablePolicy(observation_space, action_space)
     algorithm = find_algorithm(recipe.algorithm)
     policy = find_policy(recipe.policy, algorithm)
+    arguments: dict[str, Any] = {"optimizer_class": _no_optimizer, **recipe.policy_kwargs}
     try:
-        return policy(observation_space, action_space, lambda _: 0.0, **recipe.policy_kwargs)  # type: ignore[arg-type]
+        return policy(observation_space, action_space, lambda _: 0.0, **arguments)
     except UserError:
         raise
     except BUILD_ERRORS as error:
@@ -143,6 +144,10 @@ def load_policy(path: Path, recipe: AgentRecipe, task: Task[Any], device: torch.
     load_weights(path, policy)
     policy.set_training_mode(False)
     return policy.to(device)
+
+
+def _no_optimizer(parameters: Any, **options: Any) -> None:
+    """Stand in for an optimizer: the first of torch's in a process takes more than a second to make."""
 
 
 def _schedule(name: str, value: Any) -> Any:

@@ -7,7 +7,6 @@ they end with vote.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +30,7 @@ from usrl.metrics.uncertainty import measure_spread, vote
 from usrl.recipes import AgentRecipe
 from usrl.registry import build_task
 from usrl.runs import Run
+from usrl.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ class ContourSegmenter:
         UserError: If the recipe is not of a contour agent, or its weights are unusable.
     """
 
-    def __init__(self, run: Run, device: torch.device, proposer: Any = None, starts: int = 1) -> None:
+    def __init__(
+        self, run: Run, device: torch.device, proposer: Segmenter | None = None, starts: int = 1
+    ) -> None:
         self._recipe = run.recipe_as(AgentRecipe)
         self._device = device
         self._proposer = proposer
@@ -82,7 +84,7 @@ class ContourSegmenter:
         self._policy = load_policy(run.weights_path, self._recipe, task, device)
 
     def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the refined mask, bool, (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
+        """Return the refined mask, bool, (H, W); see `usrl.segmenter.Segmenter`."""
         return self.segment_with_uncertainty(image, prompt)[0]
 
     def segment_with_uncertainty(

@@ -168,7 +168,7 @@ class PromptedNetworkSegmenter:
         self._network = network.to(device).eval()
 
     def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the united masks of the boxes, bool, (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
+        """Return the united masks of the boxes, bool, (H, W); see `usrl.segmenter.Segmenter`."""
         return self.probability(image, prompt) > 0.5
 
     def probability(self, image: GrayImage, prompt: Prompt | None) -> NDArray[np.float32]:

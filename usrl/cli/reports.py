@@ -27,9 +27,9 @@ from usrl.errors import UserError
 
 if TYPE_CHECKING:
     from usrl.data.sample import Sample
-    from usrl.evaluation.segmenter import Segmenter
     from usrl.recipes import DataRecipe
     from usrl.runs import Run
+    from usrl.segmenter import Segmenter
 
 
 def evaluate(
@@ -135,7 +135,7 @@ def _data(
 
 def _run_folders(method: str) -> list[Path]:
     """Return the run folders that a method's text names: none, one, or those of a chain."""
-    from usrl.agents.threshold_segmenter import ORACLES
+    from usrl.agents.threshold_oracle import ORACLES
     from usrl.baselines.classical import CLASSICAL
     from usrl.evaluation.segmenter import split_chain
 

@@ -1,7 +1,6 @@
 """Pictures of an episode."""
 
 import cv2
-import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
@@ -124,6 +123,10 @@ class Window:
 
     def __init__(self, title: str, frames_per_second: int) -> None:
         """Open the window; frames are held long enough to be seen."""
+        # Slow to import, and only a window needs it.
+        import matplotlib.pyplot as plt
+
+        self._plt = plt
         self._pause_s = 1 / frames_per_second
         self._figure, axes = plt.subplots(figsize=(6, 6.7), num=title, clear=True)
         axes.set_axis_off()
@@ -136,8 +139,8 @@ class Window:
             self._axes.images[0].set_data(frame)
         else:
             self._axes.imshow(frame)
-        plt.pause(self._pause_s)
+        self._plt.pause(self._pause_s)
 
     def close(self) -> None:
         """Close the window."""
-        plt.close(self._figure)
+        self._plt.close(self._figure)

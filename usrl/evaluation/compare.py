@@ -20,7 +20,6 @@ from usrl.errors import UserError
 from usrl.evaluation.progress import ImageProgress, show_progress
 from usrl.evaluation.report import write_report
 from usrl.evaluation.scoring import NSD_TOLERANCE, score_case
-from usrl.evaluation.segmenter import Refiner, Segmenter, predict_with_uncertainty
 from usrl.evaluation.summary import (
     Case,
     Comparison,
@@ -32,6 +31,7 @@ from usrl.evaluation.summary import (
 from usrl.files import write_atomically
 from usrl.metrics.overlap import dice
 from usrl.runs import find_versions
+from usrl.segmenter import Refiner, Segmenter, predict_with_uncertainty
 
 
 def compare(

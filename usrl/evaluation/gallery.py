@@ -9,9 +9,9 @@ from usrl.data.prompts import bounding_box
 from usrl.data.sample import BoolMask, GrayImage, Prompt
 from usrl.evaluation.figures import encode_film, encode_picture
 from usrl.evaluation.overlay import STYLES, Picture, fit_scale, overlay
-from usrl.evaluation.segmenter import Filmed, Refiner, predict
 from usrl.evaluation.summary import Comparison
 from usrl.metrics.overlap import dice
+from usrl.segmenter import Filmed, Refiner, predict
 
 _PICTURE_PX = 480
 

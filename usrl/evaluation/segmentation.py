@@ -15,10 +15,10 @@ from usrl.data.sample import BoolMask, Prompt
 from usrl.errors import UserError
 from usrl.evaluation.overlay import overlay
 from usrl.evaluation.progress import show_progress
-from usrl.evaluation.segmenter import Refiner, Segmenter, segment_with_uncertainty
 from usrl.files import write_atomically
 from usrl.metrics.size import measure_area, measure_perimeter
 from usrl.metrics.surface import Spacing
+from usrl.segmenter import Refiner, Segmenter, segment_with_uncertainty
 
 
 def segment_files(

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from usrl.data.sample import Prompt, Sample, Track
-from usrl.evaluation.segmenter import Segmenter
 from usrl.evaluation.selective import RiskCoverage, perfect_order, risk_coverage
 from usrl.evaluation.statistics import adjust_holm, bootstrap_mean, mean_by_group, paired_wilcoxon
+from usrl.segmenter import Segmenter
 
 Case = dict[str, Any]
 """One method on one image: the row of ``cases.csv``."""

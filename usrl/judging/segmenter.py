@@ -1,7 +1,5 @@
 """A judge's choice among the candidates of an automatic network, as a segmenter."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,6 +15,7 @@ from usrl.judging.training import REFINER
 from usrl.metrics.overlap import dice
 from usrl.recipes import JudgeRecipe
 from usrl.runs import Run, open_run
+from usrl.segmenter import Probabilistic, Segmenter
 from usrl.tensors import load_weights
 
 
@@ -26,7 +25,7 @@ class JudgedSegmenter:
     Args:
         run: A run of a judge's recipe with weights.
         device: Where judge and refiner compute.
-        proposer: An automatic segmenter with a method ``probability``: a network's run.
+        proposer: A network's run.
 
     Raises:
         UserError: If there is no such proposer, or the weights are unusable.
@@ -34,8 +33,8 @@ class JudgedSegmenter:
 
     track: Track = "automatic"
 
-    def __init__(self, run: Run, device: torch.device, proposer: Any = None) -> None:
-        if not hasattr(proposer, "probability"):
+    def __init__(self, run: Run, device: torch.device, proposer: Segmenter | None = None) -> None:
+        if not isinstance(proposer, Probabilistic):
             raise UserError(
                 f"{run.path}: a judge chooses among the candidates of a network, got "
                 f"{'none' if proposer is None else proposer.name}; write NETWORK_RUN+{run.path}"
@@ -50,7 +49,7 @@ class JudgedSegmenter:
         self._network = network.to(device).eval()
 
     def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the union of what is taken, bool, (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
+        """Return the union of what is taken, bool, (H, W); see `usrl.segmenter.Segmenter`."""
         return self.segment_with_uncertainty(image, prompt)[0]
 
     def segment_with_uncertainty(self, image: GrayImage, prompt: Prompt | None) -> tuple[BoolMask, float]:
@@ -63,8 +62,7 @@ class JudgedSegmenter:
 
     def propose(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
         """Return the network's own mask, bool, (H, W)."""
-        mask: BoolMask = self._proposer.segment(image, prompt)
-        return mask
+        return self._proposer.segment(image, prompt)
 
     def oracle(self, image: GrayImage, prompt: Prompt | None, target: BoolMask) -> BoolMask:
         """Return the union of the candidates that fit the target's lesions best, bool, (H, W)."""

@@ -48,7 +48,7 @@ class BoxMethod(ABC):
     track: Literal["prompted"] = "prompted"
 
     def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the union of what is found in each box; see `usrl.evaluation.segmenter.Segmenter`.
+        """Return the union of what is found in each box; see `usrl.segmenter.Segmenter`.
 
         Args:
             image: uint8, shape (H, W).

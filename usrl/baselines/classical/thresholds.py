@@ -53,7 +53,7 @@ class OtsuThreshold:
     opening_share: float = 0.08
 
     def segment(self, image: GrayImage, prompt: Prompt | None = None) -> BoolMask:
-        """Return the region, bool, shape (H, W); see `usrl.evaluation.segmenter.Segmenter`."""
+        """Return the region, bool, shape (H, W); see `usrl.segmenter.Segmenter`."""
         side = min(image.shape)
         median = cv2.medianBlur(image, odd_length(self.filter_share * side))
         if median.min() == median.max():  # nothing to divide, and no histogram of it
