@@ -72,11 +72,28 @@ class ShrinkingAgent:
         ]
 
 
+class Reference:
+    """A ceiling: it gives the reference itself."""
+
+    name = "reference"
+    track = "prompted"
+
+    def segment(self, image, prompt):
+        raise AssertionError("a ceiling is asked with the reference")
+
+    def reach(self, image, prompt, target):
+        return target.copy()
+
+
 @pytest.fixture
 def toy():
     """Tiny samples, and segmenters whose results can be foreseen."""
     return SimpleNamespace(
-        make_sample=make_sample, Darkness=Darkness, Doubter=Doubter, ShrinkingAgent=ShrinkingAgent
+        make_sample=make_sample,
+        Darkness=Darkness,
+        Doubter=Doubter,
+        Reference=Reference,
+        ShrinkingAgent=ShrinkingAgent,
     )
 
 

@@ -102,6 +102,17 @@ def test_methods_are_tested_against_their_own_block_only(results):
     assert test["p_holm"] == test["p"]
 
 
+def test_a_ceiling_is_scored_but_neither_tested_nor_counted_among_the_tests(
+    toy, methods, results, samples, tmp_path
+):
+    with_ceiling = compare(
+        [toy.Reference(), *methods], samples, tmp_path / "with", dataset="toy", split="test"
+    )
+    assert with_ceiling["rows"][0]["dice"] == 1.0
+    assert [row.get("ceiling", False) for row in with_ceiling["rows"]] == [True, False, False, False]
+    assert with_ceiling["tests"] == results["tests"]
+
+
 def test_distances_are_in_millimetres_where_every_sample_has_a_spacing(toy, tmp_path):
     samples = [toy.make_sample(index, spacing_mm=(0.5, 0.5)) for index in range(3)]
     results = compare([toy.Darkness()], samples, tmp_path / "mm", dataset="toy", split="test")

@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from usrl.evaluation.compare import compare
-from usrl.evaluation.tables import format_cell, list_columns, print_results
+from usrl.evaluation.tables import find_best, format_cell, list_columns, print_results
 
 
 def print_to_text(results, width: int = 80) -> str:
@@ -30,6 +30,21 @@ def test_a_block_without_methods_is_left_out(toy, samples, tmp_path):
     text = print_to_text(results)
     assert "prompted" not in text
     assert "[red]: false detections in 0 of 1 images without lesion" in text
+
+
+def test_the_best_methods_are_marked_and_ceilings_do_not_compete(toy, methods, samples, tmp_path):
+    results = compare([toy.Reference(), *methods], samples, tmp_path / "out", dataset="toy", split="test")
+    prompted = [row for row in results["rows"] if row["track"] == "prompted"]
+    columns = {column.key: column for column in list_columns(prompted)}
+    assert find_best(prompted, columns["dice"]) == {max(prompted[1:], key=lambda row: row["dice"])["method"]}
+    assert find_best(prompted, columns["missed"]) == {"proposal", "agent"}
+    assert find_best(prompted, columns["n"]) == find_best(prompted[:2], columns["dice"]) == set()
+    stream = io.StringIO()
+    print_results(results, Console(file=stream, width=80, force_terminal=True))
+    (line,) = (line for line in stream.getvalue().splitlines() if "reference" in line)
+    assert "\x1b[1m" not in line
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<td class=text>reference</td><td class=number>6</td><td class=number>0</td>" in page
 
 
 def test_a_cell_that_does_not_apply_is_empty():

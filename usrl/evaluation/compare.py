@@ -31,7 +31,7 @@ from usrl.evaluation.summary import (
 from usrl.files import write_atomically
 from usrl.metrics.overlap import dice
 from usrl.runs import find_versions
-from usrl.segmenter import Refiner, Segmenter, predict_with_uncertainty
+from usrl.segmenter import Ceiling, Refiner, Segmenter, predict_with_uncertainty
 
 
 def compare(
@@ -85,7 +85,10 @@ def compare(
         negative_cases = _score_negatives(automatic, negatives, progress)
         progress.start("scored")
     facts = {"dataset": dataset, "split": split, "seed": seed, "jitter": jitter}
-    results = facts | _describe(lesions) | _summarise(cases, negative_cases, runs, seed)
+    ceilings = {name for name, method in methods.items() if isinstance(method, Ceiling)}
+    single = {member for members in runs.values() for member in members}
+    rows = _summarise(cases, negative_cases, seed, ceilings=ceilings, untested=ceilings | single)
+    results = facts | _describe(lesions) | rows
     write_atomically(out / "cases.csv", format_csv(cases))
     if negative_cases:
         write_atomically(out / "negatives.csv", format_csv(negative_cases))
@@ -228,13 +231,25 @@ def _describe(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _summarise(
-    cases: Sequence[Case], negatives: Sequence[Case], runs: Mapping[str, Sequence[str]], seed: int
+    cases: Sequence[Case],
+    negatives: Sequence[Case],
+    seed: int,
+    *,
+    ceilings: Container[str],
+    untested: Container[str],
 ) -> dict[str, Any]:
+    """Return what ``results.json`` says of methods; single runs and ceilings are left out of the tests.
+
+    A ceiling has seen the reference: to test methods against it says nothing, and costs the others power.
+    """
     names = dict.fromkeys(case["method"] for case in cases)
-    rows = [summarise_method([case for case in cases if case["method"] == name], seed) for name in names]
-    single = {member for members in runs.values() for member in members}
-    tested = [case for case in cases if case["method"] not in single]
-    return {"rows": rows, "tests": compare_pairs(tested), "negatives": summarise_negatives(negatives)}
+    rows = [
+        summarise_method([case for case in cases if case["method"] == name], seed)
+        | ({"ceiling": True} if name in ceilings else {})
+        for name in names
+    ]
+    tests = compare_pairs([case for case in cases if case["method"] not in untested])
+    return {"rows": rows, "tests": tests, "negatives": summarise_negatives(negatives)}
 
 
 def format_csv(rows: Sequence[Case]) -> bytes:

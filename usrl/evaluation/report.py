@@ -90,10 +90,9 @@ def _format_table(head: Sequence[str], body: Iterable[Sequence[str]], names: int
     )
 
 
-def _cell(row: Row, column: Column, best: float | None) -> str:
+def _cell(row: Row, column: Column, best: set[str]) -> str:
     value, *interval = format_cell(row, column).split(" ", 1)
-    is_best = best is not None and row.get(column.key) == best
-    text = f"<b>{escape(value)}</b>" if is_best else escape(value)
+    text = f"<b>{escape(value)}</b>" if row["method"] in best else escape(value)
     return text + "".join(f" <span class=interval>{escape(part)}</span>" for part in interval)
 
 

@@ -66,10 +66,16 @@ def format_cell(row: Row, column: Column) -> str:
     return f"{100 * row[column.key]:.0f}%" if column.key == "worsened" else text
 
 
-def find_best(rows: list[Row], column: Column) -> float | None:
-    """Return the best value of a column in a block, or None where that means nothing."""
-    values = [column.best * row[column.key] for row in rows if column.key in row]
-    return column.best * max(values) if column.best and len(values) > 1 else None
+def find_best(rows: list[Row], column: Column) -> set[str]:
+    """Return the methods of a block with the best value of a column; none where that means nothing.
+
+    Ceilings are chosen with the reference and do not compete.
+    """
+    own = [row for row in rows if column.key in row and not row.get("ceiling")]
+    values = {row["method"]: column.best * row[column.key] for row in own}
+    if not column.best or len(values) < 2:
+        return set()
+    return {method for method, value in values.items() if value == max(values.values())}
 
 
 def print_results(results: Mapping[str, Any], console: Console | None = None) -> None:
@@ -94,7 +100,7 @@ def print_results(results: Mapping[str, Any], console: Console | None = None) ->
             table.add_column(escape(_BRIEF[column.key]), justify="right", no_wrap=True)
         best = {column.key: find_best(rows, column) for column in columns}
         for row in rows:
-            cells = (_mark(escape(format_cell(row, c)), row.get(c.key), best[c.key]) for c in columns)
+            cells = (_mark(escape(format_cell(row, c)), row["method"] in best[c.key]) for c in columns)
             table.add_row(escape(row["method"]), *cells)
         console.print(table)
     for row in results["negatives"]:
@@ -102,5 +108,5 @@ def print_results(results: Mapping[str, Any], console: Console | None = None) ->
         console.print(f"{row['method']}: false detections in {found} images without lesion", markup=False)
 
 
-def _mark(text: str, value: float | None, best: float | None) -> str:
-    return f"[bold]{text}[/bold]" if best is not None and value == best else text
+def _mark(text: str, is_best: bool) -> str:
+    return f"[bold]{text}[/bold]" if is_best else text
