@@ -9,7 +9,7 @@ import torch
 from usrl.data.bank import Bank
 from usrl.data.phantom import load_phantom
 from usrl.envs.contour import ContourTask
-from usrl.envs.task import oracle_dice
+from usrl.envs.task import follow_oracle
 from usrl.errors import UserError
 from usrl.geometry.area import rasterise, signed_area
 from usrl.geometry.polygon import ellipse_in_box, is_simple
@@ -113,7 +113,7 @@ def test_the_oracle_beats_random_and_nearly_reaches_the_target(
     start = state = task.reset(index, index * 31)
     for step in range(10):
         state, _ = task.step(state, actions(task, len(index), step))
-    reached = oracle_dice(task, start)
+    reached = follow_oracle(task, start).dice
     assert float(reached.mean()) > 0.93
     assert float(reached.mean()) > float(state.dice.mean()) + 0.1
 
@@ -227,7 +227,7 @@ def test_the_teacher_counts_in_the_proposals_scale(bank: Bank, index: torch.Tens
     small = expected.abs() < torch.minimum(4 * unit, torch.tensor(4.0)) - 1e-3
     taught = scaled.oracle_action(scaled.reset(index, index * 31)) * 4 * unit
     assert torch.allclose(taught[small], expected[small], atol=1e-4)
-    assert float(oracle_dice(scaled, state).mean()) > 0.95
+    assert float(follow_oracle(scaled, state).dice.mean()) > 0.95
 
 
 def test_profiles_with_the_start_remember_it(bank: Bank, index: torch.Tensor) -> None:

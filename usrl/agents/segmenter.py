@@ -22,6 +22,7 @@ from usrl.data.prompts import bounding_box, check_prompt, name_starts, start_box
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
 from usrl.envs.contour import ContourState, ContourTask
 from usrl.envs.rendering import draw_contour_step
+from usrl.envs.task import follow_oracle
 from usrl.errors import UserError
 from usrl.geometry.area import rasterise
 from usrl.geometry.boxes import follow_boxes
@@ -126,9 +127,7 @@ class ContourSegmenter:
             targets = [start.letterbox.target(c) for c in components if c is not None]
             task = self._task([start.image] * len(targets), targets)
             state = task.begin(torch.arange(len(taught), device=self._device), start.vertices[taught])
-            for _ in range(task.horizon):
-                state, _ = task.step(state, task.oracle_action(state))
-            vertices[taught] = state.vertices
+            vertices[taught] = follow_oracle(task, state).vertices
         return self._native_mask(start, vertices) if start.masks else start.untouched
 
     def film(

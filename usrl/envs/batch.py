@@ -15,7 +15,7 @@ from usrl.data.bank import Bank
 from usrl.data.phantom import load_phantom
 from usrl.devices import select_device
 from usrl.envs.rng import episode_keys, mix, uniform
-from usrl.envs.task import Task, merge_states, oracle_dice
+from usrl.envs.task import Task, follow_oracle, merge_states
 from usrl.errors import UserError
 from usrl.registry import build_task
 
@@ -103,7 +103,7 @@ class Batch:
         self.elapsed[rows] = 0
         self._episodes[rows] += 1
         if self._oracle_dice is not None:
-            self._oracle_dice[rows] = to_numpy(oracle_dice(self.task, fresh))
+            self._oracle_dice[rows] = to_numpy(follow_oracle(self.task, fresh).dice)
 
     def step(self, actions: NDArray[Any]) -> NDArray[np.float32]:
         """Apply actions (B, ...); return the rewards, float32 (B,).

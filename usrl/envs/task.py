@@ -1,8 +1,8 @@
 """The seam between environments and the faces that offer them.
 
 A task is a batched decision process over a bank: pure functions on a state of tensors that share a
-leading batch dimension and a device. It knows nothing of seeds, auto-reset, time limits or rendering;
-faces (`usrl.envs.faces`, `usrl.agents.vec_env`) do.
+leading batch dimension and a device. It knows nothing of seeds, auto-reset or time limits; faces
+(`usrl.envs.faces`, `usrl.agents.vec_env`) do.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -87,8 +87,8 @@ def merge_states(state: AnyState, rows: Tensor, other: AnyState) -> AnyState:
     return replace(state, **{name: old.index_copy(0, rows, new) for name, (old, new) in pairs.items()})
 
 
-def oracle_dice(task: Task[AnyState], state: AnyState) -> Tensor:
-    """Return the Dice that the teacher reaches within the step limit, float32, (B,)."""
+def follow_oracle(task: Task[AnyState], state: AnyState) -> AnyState:
+    """Return the state that the teacher reaches within the step limit."""
     for _ in range(task.horizon):
         state, _ = task.step(state, task.oracle_action(state))
-    return state.dice
+    return state

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from usrl.data.prompts import bounding_box
 from usrl.data.sample import BoolMask, Box, GrayImage
 
 MIN_SIDE_PX = 2.0
@@ -108,10 +109,7 @@ def _places(low: float, high: float, count: int) -> NDArray[np.floating]:
 
 
 def _content_box(image: GrayImage) -> Box:
-    rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
-    if not rows.size:
-        return -0.5, -0.5, image.shape[1] - 0.5, image.shape[0] - 0.5
-    return float(columns[0]) - 0.5, float(rows[0]) - 0.5, float(columns[-1]) + 0.5, float(rows[-1]) + 0.5
+    return bounding_box(image > 0 if image.any() else np.ones_like(image, np.bool_))
 
 
 def _intersect(box: Box, limits: Box) -> Box:

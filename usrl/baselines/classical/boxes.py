@@ -7,11 +7,11 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from usrl.data.components import label_components
+from usrl.data.components import best_overlap
 from usrl.data.prompts import check_prompt
 from usrl.data.sample import BoolMask, Box, GrayImage, Prompt
+from usrl.thresholding.cleaning import fill_holes
 from usrl.thresholding.regions import grow_box
 
 WORKING_SIDE = 96
@@ -131,12 +131,8 @@ def box_slices(box: Box, shape: tuple[int, ...]) -> tuple[slice, slice]:
 def keep_inside(mask: BoolMask, box: Box) -> BoolMask:
     """Return the component that shares most with a box's ellipse, filled; the ellipse where none does."""
     ellipse = draw_ellipse(box, mask.shape)
-    labels, _ = label_components(mask)
-    shared = np.bincount(labels[ellipse], minlength=2)
-    shared[0] = 0
-    if not shared.any():
-        return ellipse
-    return np.asarray(ndimage.binary_fill_holes(labels == shared.argmax()), np.bool_)
+    best = best_overlap(mask, ellipse)
+    return ellipse if best is None else fill_holes(best)
 
 
 def open_mask(mask: BoolMask, diameter: int) -> BoolMask:

@@ -6,7 +6,6 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from scipy import ndimage
 from skimage.filters import threshold_multiotsu, threshold_otsu
 
 from usrl.baselines.classical.boxes import (
@@ -19,6 +18,7 @@ from usrl.baselines.classical.boxes import (
 )
 from usrl.data.components import label_components
 from usrl.data.sample import BoolMask, Box, GrayImage, Prompt
+from usrl.thresholding.cleaning import fill_holes
 from usrl.thresholding.regions import grow_box
 
 _BLACK = 8.0
@@ -70,7 +70,7 @@ class OtsuThreshold:
         weight[np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))] = 0
         weight[0] = 0
         best = int(weight.argmax())
-        return np.asarray(ndimage.binary_fill_holes((labels == best) & (weight[best] > 0)), np.bool_)
+        return fill_holes((labels == best) & (weight[best] > 0))
 
 
 @dataclass(frozen=True)
