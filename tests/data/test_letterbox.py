@@ -46,6 +46,15 @@ def test_a_known_point_maps_as_computed_by_hand():
     )
 
 
+def test_boxes_move_as_their_corners_do_and_come_back():
+    box = Letterbox.fit((100, 50), 20)
+    native = [(12.0, 7.0, 22.0, 27.0), (0.0, 0.0, 49.0, 99.0)]
+    working = box.boxes_to_working(native)
+    np.testing.assert_allclose(working[0], [7.0, 1.0, 9.0, 5.0], atol=1e-6)
+    np.testing.assert_allclose(box.boxes_to_native(working), native, atol=1e-4)
+    assert box.boxes_to_working(()).shape == (0, 4)
+
+
 @pytest.mark.parametrize(
     ("shape", "size"), [((203, 331), 64), ((331, 203), 64), ((31, 47), 128), ((47, 31), 90)]
 )

@@ -154,7 +154,8 @@ class ContourSegmenter:
         letterbox = Letterbox.fit((image.shape[0], image.shape[1]), self._recipe.data.size)
         if self._proposer is None:
             boxes, untouched = check_prompt(prompt, image.shape), np.zeros(image.shape, bool)
-            contours = ellipse_in_box(_corners(letterbox, boxes), self._vertices)
+            corners = torch.from_numpy(letterbox.boxes_to_working(boxes))
+            contours = ellipse_in_box(corners, self._vertices)
         else:
             contours, boxes, untouched = self._outlines(letterbox, self._proposer.segment(image, prompt))
         vertices = contours.to(self._device)
@@ -177,7 +178,8 @@ class ContourSegmenter:
     def _views(self, start: _Start) -> Tensor:
         """Return the contours of every start, (E, B, N, 2), those of odd number on the mirrored image."""
         prompts = start_boxes(start.boxes, self._starts, start.letterbox.native_shape)
-        first, *others = (_corners(start.letterbox, prompt).to(self._device) for prompt in prompts)
+        corners = torch.from_numpy(np.stack([start.letterbox.boxes_to_working(p) for p in prompts]))
+        first, *others = corners.to(self._device)  # (B, 4) each
         moved = [follow_boxes(start.vertices, first, boxes) for boxes in others]
         return self._mirror_odd(torch.stack([start.vertices, *moved]))
 
@@ -216,9 +218,3 @@ class ContourSegmenter:
 
     def _native_mask(self, start: _Start, vertices: Tensor) -> BoolMask:
         return np.logical_or.reduce([start.untouched, *self._native_masks(start.letterbox, vertices)])
-
-
-def _corners(letterbox: Letterbox, boxes: Prompt) -> Tensor:
-    """Return native boxes in working pixels, float32, (B, 4)."""
-    points = np.array(boxes, np.float32).reshape(-1, 2, 2)
-    return torch.from_numpy(letterbox.points_to_working(points)).reshape(-1, 4)

@@ -41,11 +41,10 @@ class ImageRegions:
         """Return the union of each start's masks, bool, (H, W); all starts have equally many regions."""
         shape = self.letterbox.native_shape
         united = [np.zeros(shape, np.bool_) for _ in range(starts)]
-        masks, regions = self.task.mask(state).cpu().numpy(), self.task.cases.regions
-        for row, (region, mask) in enumerate(zip(regions, masks, strict=True)):
-            corners = self.letterbox.points_to_native(np.reshape(region.box, (2, 2))).ravel()
-            x0, y0, x1, y1 = (float(side) for side in corners)
-            united[row * starts // len(masks)] |= place_mask(mask, (x0, y0, x1, y1), shape)
+        masks = self.task.mask(state).cpu().numpy()
+        boxes = self.letterbox.boxes_to_native([region.box for region in self.task.cases.regions])
+        for row, (box, mask) in enumerate(zip(boxes.tolist(), masks, strict=True)):
+            united[row * starts // len(masks)] |= place_mask(mask, box, shape)
         return united
 
     def best_mask(self) -> BoolMask:
@@ -89,7 +88,7 @@ class RegionCutter:
         images = torch.from_numpy(np.stack([letterbox.image(image)] * count))
         working = torch.from_numpy(np.stack([letterbox.target(mask) for mask in targets]))
         bank = Bank(images, working, None, ("image",) * count).to(self.device)
-        places = None if boxes is None else [_to_working(letterbox, box) for box in boxes]
+        places = None if boxes is None else letterbox.boxes_to_working(boxes).tolist()
         return ImageRegions(letterbox, ThresholdTask(bank, self.settings, self.horizon, places))
 
 
@@ -97,8 +96,3 @@ def _component(target: BoolMask, box: Box) -> BoolMask:
     """Return the target's component that shares most with a box's ellipse; empty where none does."""
     best = best_overlap(target, draw_ellipse(box, target.shape))
     return np.zeros_like(target) if best is None else best
-
-
-def _to_working(letterbox: Letterbox, box: Box) -> Box:
-    x0, y0, x1, y1 = (float(side) for side in letterbox.points_to_working(np.reshape(box, (2, 2))).ravel())
-    return x0, y0, x1, y1

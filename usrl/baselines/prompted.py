@@ -96,13 +96,7 @@ def predict_boxes(
         [box.image(image) for box, image in zip(letterboxes, images, strict=True)]
     )  # (M, S, S)
     boxes = torch.from_numpy(
-        np.stack(
-            [
-                letterbox.points_to_working(np.reshape(box, (2, 2))).reshape(4)
-                for letterbox, prompt in zip(letterboxes, prompts, strict=True)
-                for box in prompt
-            ]
-        )
+        np.concatenate([b.boxes_to_working(prompt) for b, prompt in zip(letterboxes, prompts, strict=True)])
     )  # (B, 4)
     maps = _predict(
         network, recipe, torch.from_numpy(working)[owner].to(device), boxes.to(device)

@@ -125,6 +125,14 @@ class Letterbox:
         scale, offset = self._affine()
         return ((np.asarray(points, np.float64) + 0.5 - offset) / scale - 0.5).astype(np.float32)
 
+    def boxes_to_working(self, boxes: ArrayLike) -> FloatArray:
+        """Return native boxes (x0, y0, x1, y1), shape (B, 4), in working px, float32, shape (B, 4)."""
+        return self.points_to_working(np.reshape(boxes, (-1, 2, 2))).reshape(-1, 4)
+
+    def boxes_to_native(self, boxes: ArrayLike) -> FloatArray:
+        """Return working boxes (x0, y0, x1, y1), shape (B, 4), in native px, float32, shape (B, 4)."""
+        return self.points_to_native(np.reshape(boxes, (-1, 2, 2))).reshape(-1, 4)
+
     def to_native(self, array: NDArray[np.floating]) -> FloatArray:
         """Return a working map, such as a probability, at native resolution.
 
