@@ -386,9 +386,21 @@ def test_a_root_of_the_phantom_is_refused(recipe: Path, tmp_path: Path) -> None:
 
 def test_phantom_is_not_written_over_anything(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert "not an empty folder" in _usrl("data", "phantom", "--out", tmp_path, status=2)
+    assert "already holds something" in _usrl("data", "phantom", "--out", tmp_path, status=2)
     written = ("data", "phantom", "--count", 1, "--out", tmp_path / "file" / "p")
-    assert "check path, permissions" in _usrl(*written, status=2)
+    assert "p: cannot write here (Not a directory); choose another --out" in _usrl(*written, status=2)
+
+
+def test_a_disk_that_fails_gets_a_line_and_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device", "mask.png")
+
+    monkeypatch.setattr("usrl.data.phantom._write", fail)
+    call = ("data", "phantom", "--count", 1, "--out", tmp_path / "p")
+    message = "mask.png: No space left on device; check path, permissions and space"
+    assert message in _usrl(*call, status=2)
 
 
 def test_tune_searches_and_its_best_recipe_trains(tmp_path: Path, recipe: Path) -> None:

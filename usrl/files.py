@@ -1,8 +1,10 @@
-"""Writing a file whole or not at all."""
+"""Folders to write into, and files that are written whole or not at all."""
 
 import os
 import tempfile
 from pathlib import Path
+
+from usrl.errors import UserError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -18,3 +20,28 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder where there is none.
+
+    Raises:
+        UserError: If it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot write here ({error.strerror}); choose another --out") from None
+
+
+def make_empty_folder(path: Path | str) -> Path:
+    """Return a new or empty folder.
+
+    Raises:
+        UserError: If there is something at the path, or it cannot be made.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path} already holds something; choose another --out")
+    make_folder(path)
+    return path

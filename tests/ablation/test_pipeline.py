@@ -126,7 +126,7 @@ def test_a_run_of_another_recipe_and_a_folder_of_others_are_refused(
         ablate(write_plan({"a": {"b": {}}}, seeds=[0], set={"total_steps": 320}), out)
     (out / "plan.yaml").unlink()
     shutil.rmtree(out / "base")
-    with pytest.raises(UserError, match="holds something that is no ablation"):
+    with pytest.raises(UserError, match="already holds something; choose another --out"):
         ablate(write_plan({"a": {"b": {}}}, seeds=[0]), out)
 
 

@@ -106,10 +106,10 @@ def test_most_lesions_are_darker_than_what_surrounds_them_and_a_threshold_does_n
 
 
 def test_a_written_phantom_is_read_back_as_it_was(tmp_path):
-    paths = write_phantom(tmp_path / "out", 3, 7, (64, 48))
+    paths = write_phantom(tmp_path / "out", 3, 7)
     loaded = load_folder(tmp_path / "out")
     assert [path.name for path in paths] == [f"phantom-000{i}.png" for i in range(3)]
-    for got, wanted in zip(loaded, load_phantom(3, 7, (64, 48)), strict=True):
+    for got, wanted in zip(loaded, load_phantom(3, 7), strict=True):
         assert got.name == wanted.name
         np.testing.assert_array_equal(got.image, wanted.image)
         np.testing.assert_array_equal(got.target, wanted.target)
@@ -117,9 +117,9 @@ def test_a_written_phantom_is_read_back_as_it_was(tmp_path):
 
 def test_a_folder_that_holds_anything_is_not_written_to(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="is not an empty folder; name a new one"):
+    with pytest.raises(UserError, match="already holds something; choose another --out"):
         write_phantom(tmp_path, 1)
-    with pytest.raises(UserError, match="is not an empty folder"):
+    with pytest.raises(UserError, match="already holds something"):
         write_phantom(tmp_path / "notes.txt", 1)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

@@ -12,7 +12,7 @@ from usrl.data.catalogue import load_recipe_split, require_dataset
 from usrl.data.sample import DEFAULT_JITTER, Sample
 from usrl.devices import select_device
 from usrl.errors import UserError
-from usrl.files import write_atomically
+from usrl.files import make_empty_folder, write_atomically
 
 SEED = 0
 """Of boxes and bootstrap."""
@@ -101,8 +101,6 @@ def _load_samples(plan: Plan, base: Variant) -> list[Sample]:
 def _prepare(call: AblationCall) -> None:
     """Make the folder, or take that of an earlier call; it holds a copy of the plan."""
     folder = call.folder
-    is_ours = (folder / _COPY).is_file()
-    if folder.exists() and not is_ours and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} holds something that is no ablation; choose another --out")
-    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / _COPY).is_file():
+        make_empty_folder(folder)
     write_atomically(folder / _COPY, plan_path(call.plan).read_bytes())

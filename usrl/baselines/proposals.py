@@ -16,6 +16,7 @@ from usrl.data.files import read_gray
 from usrl.data.sample import BoolMask, Sample
 from usrl.data.splits import folds as make_folds
 from usrl.errors import UserError
+from usrl.files import make_folder
 from usrl.leaks import check_source
 from usrl.recipe_files import load_recipe
 from usrl.recipes import AgentRecipe, NetworkRecipe
@@ -57,7 +58,7 @@ def write_proposals(
     require_dataset(recipe.data)
     build_network(recipe)
     runs = out / _FOLDS
-    _make(runs)
+    make_folder(runs)
     train, val = load_train_and_val(recipe.data, out / _SPLIT)
     held_outs = make_folds(train, folds, seed=recipe.data.split_seed)
     shares = [np.zeros(sample.image.shape, np.float32) for sample in val]
@@ -147,10 +148,3 @@ def _is_unused(out: Path) -> bool:
         return not out.exists()
     names = {entry.name for entry in out.iterdir()}
     return names in (set(), {_FOLDS}, {_FOLDS, _SPLIT}) and not any((out / _FOLDS).glob("*"))
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write here ({error.strerror}); choose another --out") from None

@@ -23,6 +23,7 @@ from usrl.data.draws import Draws
 from usrl.data.sample import GrayImage, Sample
 from usrl.data.speckle import FloatArray, PointSpread, speckle
 from usrl.errors import UserError
+from usrl.files import make_empty_folder
 
 SPACING_MM = (0.15, 0.15)
 """(row, column) pixel size, mm."""
@@ -82,7 +83,6 @@ def write_phantom(
     out: Path,
     count: int = 200,
     seed: int = 0,
-    shape: tuple[int, int] = (256, 256),
     variety: float = 0.0,
 ) -> list[Path]:
     """Write a synthetic dataset as PNG, in the layout that ``load_folder`` reads.
@@ -91,19 +91,16 @@ def write_phantom(
         out: Folder to fill with ``images/NAME.png`` and ``masks/NAME.png``; made where absent.
         count: Number of images.
         seed: Seed of the dataset.
-        shape: (H, W) of the images, px.
         variety: As `load_phantom`.
 
     Returns:
         The images' paths.
 
     Raises:
-        UserError: If the folder holds anything, or an argument is out of range.
+        UserError: If the folder holds anything or cannot be made, or an argument is out of range.
     """
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: is not an empty folder; name a new one, so that nothing is overwritten")
-    samples = load_phantom(count, seed, shape, variety)
+    out = make_empty_folder(out)
+    samples = load_phantom(count, seed, variety=variety)
     return list(_write(out, samples))
 
 

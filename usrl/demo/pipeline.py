@@ -9,9 +9,10 @@ import typer
 from usrl.agents.training import train_agent
 from usrl.baselines.training import train_network
 from usrl.data.catalogue import load_recipe_split
-from usrl.evaluation.compare import compare, make_empty_folder
+from usrl.evaluation.compare import compare
 from usrl.evaluation.segmenter import open_segmenter
 from usrl.evaluation.tables import print_results
+from usrl.files import make_empty_folder
 from usrl.recipe_files import load_recipe
 from usrl.recipes import Recipe
 from usrl.runs import Run, create_run

@@ -28,7 +28,7 @@ from usrl.evaluation.summary import (
     summarise_method,
     summarise_negatives,
 )
-from usrl.files import write_atomically
+from usrl.files import make_empty_folder, write_atomically
 from usrl.metrics.overlap import dice
 from usrl.runs import find_versions
 from usrl.segmenter import Ceiling, Refiner, Segmenter, predict_with_uncertainty
@@ -121,22 +121,6 @@ def name_methods(
 def _free_name(name: str, taken: Container[str]) -> str:
     numbered = (f"{name} ({count})" for count in itertools.count(2))
     return next(free for free in itertools.chain([name], numbered) if free not in taken)
-
-
-def make_empty_folder(path: Path | str) -> Path:
-    """Return a new or empty folder.
-
-    Raises:
-        UserError: If there is something at the path, or it cannot be written.
-    """
-    path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"{path} already holds something; choose another --out")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot write here ({error.strerror}); choose another --out") from None
-    return path
 
 
 def score_lesions(
