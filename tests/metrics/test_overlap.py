@@ -9,7 +9,6 @@ from usrl.metrics.overlap import (
     accuracy,
     count_pixels,
     dice,
-    f1,
     iou,
     precision,
     sensitivity,
@@ -24,7 +23,6 @@ PRED[1:3, 0:3] = True
 TARGET[1, 0:2] = TARGET[2, 0] = TARGET[0, 4] = True
 KNOWN = {
     dice: 6 / 10,
-    f1: 6 / 10,
     iou: 3 / 7,
     sensitivity: 3 / 4,
     precision: 3 / 6,
@@ -52,7 +50,7 @@ def test_two_empty_masks_agree_perfectly(metric):
     assert metric(EMPTY, EMPTY) == 1.0
 
 
-@pytest.mark.parametrize("metric", [dice, f1, iou, sensitivity, precision])
+@pytest.mark.parametrize("metric", [dice, iou, sensitivity, precision])
 @pytest.mark.parametrize("pair", [(EMPTY, PRED), (PRED, EMPTY)], ids=["empty pred", "empty target"])
 def test_one_empty_mask_scores_zero(metric, pair):
     assert metric(*pair) == 0.0

@@ -62,6 +62,8 @@ def count_pixels(pred: BoolMask, target: BoolMask) -> Counts:
 def dice(pred: BoolMask, target: BoolMask) -> float:
     """Return the Dice overlap, 2 TP / (2 TP + FP + FN); both empty is 1, exactly one empty 0.
 
+    The F1 score of pixels is the same number.
+
     Args:
         pred: Predicted mask, bool, shape (H, W).
         target: Reference mask, bool, shape (H, W).
@@ -74,11 +76,6 @@ def dice(pred: BoolMask, target: BoolMask) -> float:
     """
     tp, fp, fn, _ = count_pixels(pred, target)
     return _ratio(2 * tp, 2 * tp + fp + fn)
-
-
-def f1(pred: BoolMask, target: BoolMask) -> float:
-    """Return the F1 score of pixels: the same number as `dice`, listed because papers report both names."""
-    return dice(pred, target)
 
 
 def iou(pred: BoolMask, target: BoolMask) -> float:

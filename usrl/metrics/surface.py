@@ -22,7 +22,19 @@ Spacing = tuple[float, float]
 
 
 class SurfaceScores(NamedTuple):
-    """All distances of one case; ``hd``, ``hd95`` and ``asd`` in px or mm, ``nsd`` in [0, 1]."""
+    """All distances of one case.
+
+    Attributes:
+        hd: Hausdorff distance: the farthest that either boundary is from the other, px or mm.
+        hd95: The larger of the two directed 95th percentiles of boundary distance, px or mm.
+        asd: Symmetric mean of boundary distances, over the pixels of both boundaries, px or mm.
+        nsd: Normalised surface Dice: share of both boundaries within a tolerance of the other one, in [0, 1];
+            both masks empty is 1, exactly one empty 0.
+
+    Source:
+        Huttenlocher et al. (1993), IEEE TPAMI 15(9):850-863, doi:10.1109/34.232073; Nikolov et al. (2021),
+        J Med Internet Res 23(7):e26151, doi:10.2196/26151, here on boundary pixels, each counted once.
+    """
 
     hd: float
     hd95: float
@@ -88,74 +100,6 @@ def measure_surface(
         asd=float(both.mean()),
         nsd=0.0 if is_one_empty else float((both <= tolerance).mean()),
     )
-
-
-def hausdorff(pred: BoolMask, target: BoolMask, spacing_mm: Spacing | None = None) -> float:
-    """Return the Hausdorff distance: the farthest that either boundary is from the other, px or mm.
-
-    Args:
-        pred: Predicted mask, bool, shape (H, W).
-        target: Reference mask, bool, shape (H, W).
-        spacing_mm: (row, column) pixel size in mm; None measures in px.
-
-    Raises:
-        UserError: If the shapes differ, or a spacing is not positive.
-
-    Source:
-        Huttenlocher et al. (1993), IEEE TPAMI 15(9):850-863, doi:10.1109/34.232073.
-    """
-    return measure_surface(pred, target, 0.0, spacing_mm).hd
-
-
-def hd95(pred: BoolMask, target: BoolMask, spacing_mm: Spacing | None = None) -> float:
-    """Return the larger of the two directed 95th percentiles of boundary distance, px or mm.
-
-    Args:
-        pred: Predicted mask, bool, shape (H, W).
-        target: Reference mask, bool, shape (H, W).
-        spacing_mm: (row, column) pixel size in mm; None measures in px.
-
-    Raises:
-        UserError: If the shapes differ, or a spacing is not positive.
-    """
-    return measure_surface(pred, target, 0.0, spacing_mm).hd95
-
-
-def average_surface_distance(pred: BoolMask, target: BoolMask, spacing_mm: Spacing | None = None) -> float:
-    """Return the symmetric mean of boundary distances, over the pixels of both boundaries, px or mm.
-
-    Args:
-        pred: Predicted mask, bool, shape (H, W).
-        target: Reference mask, bool, shape (H, W).
-        spacing_mm: (row, column) pixel size in mm; None measures in px.
-
-    Raises:
-        UserError: If the shapes differ, or a spacing is not positive.
-    """
-    return measure_surface(pred, target, 0.0, spacing_mm).asd
-
-
-def normalised_surface_dice(
-    pred: BoolMask, target: BoolMask, tolerance: float, spacing_mm: Spacing | None = None
-) -> float:
-    """Return the share of both boundaries that lies within a tolerance of the other one.
-
-    Both masks empty is 1, exactly one empty 0.
-
-    Args:
-        pred: Predicted mask, bool, shape (H, W).
-        target: Reference mask, bool, shape (H, W).
-        tolerance: Accepted distance, px or mm.
-        spacing_mm: (row, column) pixel size in mm; None measures in px.
-
-    Raises:
-        UserError: If the shapes differ, or a spacing is not positive.
-
-    Source:
-        Nikolov et al. (2021), J Med Internet Res 23(7):e26151, doi:10.2196/26151; here on boundary
-        pixels, each counted once.
-    """
-    return measure_surface(pred, target, tolerance, spacing_mm).nsd
 
 
 def check_spacing(spacing_mm: Spacing | None) -> Spacing:
