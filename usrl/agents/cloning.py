@@ -1,6 +1,7 @@
 """Cloning the teacher: a policy learns by regression what the task's teacher would do."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,12 +22,12 @@ from usrl.agents.hyperparameters import check_ranges
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.errors import UserError, suggest
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+LOSSES: dict[str, Callable[..., Tensor]] = {
     "mse": F.mse_loss,
     "huber": F.huber_loss,
     "l1": F.l1_loss,
 }
-"""Between the policy's mean and the teacher's action, by name; Huber's turn lies at ``huber_delta``."""
+"""Between the policy's mean and the teacher's action, by name."""
 
 
 class Cloning(OnPolicyAlgorithm):
@@ -100,7 +101,7 @@ class Cloning(OnPolicyAlgorithm):
         check_ranges(numbers | {"huber_delta": huber_delta})
         self.batch_size, self.n_epochs = batch_size, n_epochs
         self.teacher_share = _share_schedule(teacher_share)
-        self.loss, self.huber_delta = loss, huber_delta
+        self._distance = partial(LOSSES[loss], **({"delta": huber_delta} if loss == "huber" else {}))
         super().__init__(
             policy,
             env,
@@ -173,11 +174,6 @@ class Cloning(OnPolicyAlgorithm):
         for name, value in zip(("action_loss", "value_loss"), np.mean(losses, axis=0), strict=True):
             self.logger.record(f"train/{name}", float(value))
         self.logger.record("train/teacher_share", self._share())
-
-    def _distance(self, mean: Tensor, taught: Tensor) -> Tensor:
-        if self.loss == "huber":
-            return F.huber_loss(mean, taught, delta=self.huber_delta)
-        return LOSSES[self.loss](mean, taught)
 
     def _share(self) -> float:
         return self.teacher_share(1 - self.num_timesteps / self._total_timesteps)

@@ -1,7 +1,5 @@
 """A search: one training after the other, each an ordinary run, compared by validation Dice alone."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Sequence
@@ -14,6 +12,7 @@ import typer
 
 from usrl.data.catalogue import require_dataset
 from usrl.errors import UserError
+from usrl.evaluation.compare import format_csv
 from usrl.files import write_atomically
 from usrl.recipe_files import apply_values, dump_recipe
 from usrl.recipes import Recipe
@@ -144,14 +143,13 @@ class _Search:
 
     def write(self, trials: Sequence[Trial]) -> None:
         """Write the table of trials, and the best recipe where there is one."""
-        table = io.StringIO()
-        rows = csv.writer(table, lineterminator="\n")
-        rows.writerow(["number", "val_dice", "seconds", *self.recipe.search, "failure"])
-        for trial in trials:
-            dice = "" if trial.val_dice is None else trial.val_dice
-            values = self.values(trial).values()
-            rows.writerow([trial.number, dice, trial.seconds, *values, trial.failure or ""])
-        write_atomically(self.out / "trials.csv", table.getvalue().encode())
+        rows = [
+            {"number": trial.number, "val_dice": trial.val_dice, "seconds": trial.seconds}
+            | self.values(trial)
+            | {"failure": trial.failure}
+            for trial in trials
+        ]
+        write_atomically(self.out / "trials.csv", format_csv(rows))
         if best := _best(trials):
             title = (
                 f"# Trial {best.number:03d}: the best validation Dice, {best.val_dice}, of {len(trials)}.\n"
