@@ -136,7 +136,6 @@ def check_dataset(
     root: Path | str | None = None,
     *,
     count: int = 200,
-    seed: int = 0,
     show_progress: bool = False,
 ) -> DataReport:
     """Check a dataset by name.
@@ -145,7 +144,6 @@ def check_dataset(
         name: One of ``DATASETS``.
         root: As ``load_dataset``.
         count: As ``load_dataset``.
-        seed: As ``load_dataset``.
         show_progress: Show a progress bar.
 
     Returns:
@@ -156,7 +154,7 @@ def check_dataset(
     """
     _check_name(name, root)
     if name == PHANTOM:
-        return report_samples(PHANTOM, "simulated", load_phantom(count, seed))
+        return report_samples(PHANTOM, "simulated", load_phantom(count))
     return _FILES[name].check(find_root(name, root), show_progress)
 
 

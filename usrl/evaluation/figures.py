@@ -15,6 +15,7 @@ from usrl.evaluation.selective import RiskCoverage
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 _MARKERS = "osD^vPX"
+_FRAME_MS, _LAST_FRAME_MS = 350, 1500
 
 
 def encode_picture(picture: Picture) -> str:
@@ -22,17 +23,15 @@ def encode_picture(picture: Picture) -> str:
     return _encode([picture], 0)
 
 
-def encode_film(frames: Sequence[Picture], duration_ms: int = 350, hold_ms: int = 1500) -> str:
+def encode_film(frames: Sequence[Picture]) -> str:
     """Return frames of one shape as an animated WebP data URI that holds its last frame, then repeats.
 
     Args:
         frames: Pictures, uint8, shape (H, W, 3), at least one; small ones are enlarged.
-        duration_ms: How long a frame stays.
-        hold_ms: How long the last one stays.
     """
     scale = max(1, round(384 / max(frames[0].shape[:2])))
     large = [frame.repeat(scale, axis=0).repeat(scale, axis=1) for frame in frames]
-    return _encode(large, [duration_ms] * (len(frames) - 1) + [hold_ms])
+    return _encode(large, [_FRAME_MS] * (len(frames) - 1) + [_LAST_FRAME_MS])
 
 
 def plot_dice(scores: Mapping[str, Sequence[float]]) -> str:

@@ -9,6 +9,11 @@ from scipy import stats
 
 from usrl.errors import UserError
 
+_RESAMPLES = 2000
+"""Samples of a bootstrap."""
+_PERCENTILES = (2.5, 97.5)
+"""Ends of a 95% interval."""
+
 
 class Interval(NamedTuple):
     """A mean with the ends of its confidence interval."""
@@ -18,10 +23,8 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap_mean(
-    values: ArrayLike, groups: Sequence[str], *, seed: int = 0, resamples: int = 2000, level: float = 0.95
-) -> Interval:
-    """Return a mean with its percentile interval from a bootstrap over whole groups.
+def bootstrap_mean(values: ArrayLike, groups: Sequence[str], *, seed: int = 0) -> Interval:
+    """Return a mean with its 95% percentile interval from a bootstrap over whole groups.
 
     Images of one patient resemble each other, so that groups are drawn with replacement, not images.
 
@@ -29,8 +32,6 @@ def bootstrap_mean(
         values: One number per case, shape (n,).
         groups: The group of each case, n names.
         seed: Seed of the resampling.
-        resamples: Number of bootstrap samples.
-        level: Coverage of the interval.
 
     Returns:
         Mean over cases and the interval; a single group gives one of no width, as nothing can vary.
@@ -44,9 +45,9 @@ def bootstrap_mean(
     sums, sizes = _sum_by_group(values, groups)
     count = len(sums)
     rng = np.random.default_rng(seed)
-    draws = rng.multinomial(count, np.full(count, 1 / count), size=resamples)  # (resamples, groups)
+    draws = rng.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES)  # (resamples, groups)
     means = (draws @ sums) / (draws @ sizes)
-    low, high = np.percentile(means, [50 * (1 - level), 50 * (1 + level)])
+    low, high = np.percentile(means, _PERCENTILES)
     return Interval(float(sums.sum() / sizes.sum()), float(low), float(high))
 
 
@@ -107,11 +108,10 @@ def interquartile_mean(values: ArrayLike) -> float:
     Source:
         Agarwal et al. (2021), NeurIPS, arXiv:2108.13264, as the summary over seeds.
     """
-    scores = np.sort(np.asarray(values, np.float64).ravel())
+    scores = np.asarray(values, np.float64).ravel()
     if scores.size == 0:
         raise UserError("an interquartile mean needs at least one value, got none")
-    cut = scores.size // 4
-    return float(scores[cut : scores.size - cut].mean())
+    return float(stats.trim_mean(scores, 0.25))
 
 
 def bootstrap_iqm(
@@ -120,10 +120,8 @@ def bootstrap_iqm(
     *,
     minus: ArrayLike | None = None,
     seed: int = 0,
-    resamples: int = 2000,
-    level: float = 0.95,
 ) -> Interval:
-    """Return the interquartile mean over runs and cases with its percentile interval.
+    """Return the interquartile mean over runs and cases with its 95% percentile interval.
 
     Each bootstrap sample draws runs and, independently, groups of cases, both whole and with replacement.
     Agarwal et al. draw the runs of each task on their own, as there every score is a training of its own;
@@ -135,8 +133,6 @@ def bootstrap_iqm(
         minus: Scores of another method in the same runs and cases, (R, N): the result is the difference
             of the two interquartile means, which share what each sample draws.
         seed: Seed of the resampling.
-        resamples: Number of bootstrap samples.
-        level: Coverage of the interval.
 
     Returns:
         Interquartile mean, or difference, and its interval.
@@ -162,10 +158,10 @@ def bootstrap_iqm(
     members = [np.flatnonzero(names == name) for name in np.unique(names)]
     rng = np.random.default_rng(seed)
     values = []
-    for _ in range(resamples):
+    for _ in range(_RESAMPLES):
         rows, drawn = rng.integers(len(own), size=len(own)), rng.integers(len(members), size=len(members))
         values.append(measure(rows, np.concatenate([members[group] for group in drawn])))
-    low, high = np.percentile(values, [50 * (1 - level), 50 * (1 + level)])
+    low, high = np.percentile(values, _PERCENTILES)
     return Interval(measure(np.arange(own.shape[0]), np.arange(own.shape[1])), float(low), float(high))
 
 
