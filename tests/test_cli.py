@@ -237,7 +237,7 @@ def test_learning_curves_of_runs_of_one_name_are_told_apart(run: Run, tmp_path: 
         ("network=unett", "unknown name 'unett'; did you mean 'unet'"),
         ("kind=networks", "kind must be one of agent, network, judge, got 'networks'"),
         ("data.name=folder", "pass --root DIR"),
-        ("epochs", "--set wants key=value, got 'epochs'"),
+        ("epochs", "--set needs key=value, got 'epochs'"),
     ],
 )
 def test_train_explains_a_wrong_key(

@@ -94,8 +94,8 @@ def test_overrides_reach_into_groups_and_keep_the_rest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("epochs", "--set wants key=value, got 'epochs'"),
-        ("=3", "--set wants key=value"),
+        ("epochs", "--set needs key=value, got 'epochs'"),
+        ("=3", "--set needs key=value"),
         ("algorithm.name=ppo", "'algorithm' is a value, not a group of keys"),
         ("data.name=[", "--set data.name=.*: not valid YAML"),
         ("data.nme=busi", "unknown key 'data.nme'; did you mean 'name'"),

@@ -44,7 +44,7 @@ def test_a_prefix_stands_before_the_number_and_choices_are_found_by_their_place(
     ("tree", "message"),
     [
         ({"low": 2, "high": 2}, "low must be less than high"),
-        ({"low": 0.0, "high": 1.0, "log": True}, "log wants a low above 0"),
+        ({"low": 0.0, "high": 1.0, "log": True}, "log needs a low above 0"),
         ({"low": 1}, "a range wants low and high, or choices"),
         ({}, "a range wants low and high, or choices"),
         ({"low": 1, "high": 8, "step": 2}, "a whole number of positive steps above low"),

@@ -1,11 +1,11 @@
-"""What a user can mend, and how it is said."""
+"""What a user can fix, and how it is said."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend: in a recipe, a file, an argument.
+    """A mistake that the user can fix: in a recipe, a file, an argument.
 
     The message says what was wanted, what came and what to do. The command line prints it without a
     traceback and exits with status 2.

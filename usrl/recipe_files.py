@@ -62,7 +62,7 @@ def parse_yaml(text: str, source: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # also: a 13th month, nested too deeply
-        raise UserError(f"{source}: not valid YAML ({error}); mend the syntax") from None
+        raise UserError(f"{source}: not valid YAML ({error}); fix the syntax") from None
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
@@ -175,5 +175,5 @@ def set_key(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
 def _apply_override(tree: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
     if not separator or not key:
-        raise UserError(f"--set wants key=value, got {override!r}; for example --set data.name=busi")
+        raise UserError(f"--set needs key=value, got {override!r}; for example --set data.name=busi")
     set_key(tree, key, parse_yaml(value, f"--set {override}"), f"--set {override}")

@@ -89,7 +89,7 @@ def build_task(
         horizon: Step limit; the registered one if None.
 
     Raises:
-        UserError: If the id or a setting is unknown or wrong, or the step limit is no positive number.
+        UserError: If the id or a setting is unknown or wrong, or the step limit is not positive.
     """
     from usrl.strict import check
 

@@ -64,7 +64,7 @@ class SearchRange(Strict):
         if low >= high:
             raise ValueError("low must be less than high")
         if self.log and low <= 0:
-            raise ValueError("log wants a low above 0")
+            raise ValueError("log needs a low above 0")
         if step is None:
             return
         if self.log:

@@ -280,7 +280,7 @@ def test_other_environments_and_buffers_are_refused(make: Make) -> None:
     from stable_baselines3.common.buffers import RolloutBuffer
 
     single = DummyVecEnv([lambda: gym.make("usrl/ContourRefine-v0")])
-    with pytest.raises(UserError, match="wants a TaskVecEnv as it is, got DummyVecEnv; use ppo"):
+    with pytest.raises(UserError, match="needs a TaskVecEnv as it is, got DummyVecEnv; use ppo"):
         DevicePPO(ContourPolicy, single, n_steps=4, batch_size=4, device="cpu").learn(4)
     with pytest.raises(UserError, match=r"must derive from TensorRollout, got .*RolloutBuffer"):
         make(DevicePPO, rollout_buffer_class=RolloutBuffer)

@@ -69,7 +69,7 @@ def test_layers_that_reach_around_the_contour_are_refused() -> None:
 
 def test_spaces_that_are_no_contours_are_refused() -> None:
     with pytest.raises(
-        UserError, match=r"wants profiles .* got observations .3, 64, 40. and actions Discrete"
+        UserError, match=r"needs profiles .* got observations .3, 64, 40. and actions Discrete"
     ):
         ContourPolicy(PROFILES, spaces.Discrete(3), lambda _: 1e-3)
 

@@ -203,17 +203,17 @@ def test_resuming_a_finished_table_adds_nothing(table: AgentRecipe, out: Path) -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"policy": "CnnPolicy"}, "q-learning wants TablePolicy without arguments, got 'CnnPolicy'"),
+        ({"policy": "CnnPolicy"}, "q-learning needs TablePolicy without arguments, got 'CnnPolicy'"),
         ({"hyperparameters": {"gama": 0.5}}, "unknown key 'gama'; did you mean 'gamma'"),
         (
             {"env": EnvRecipe(id="usrl/ThresholdSelect-v0", kwargs={"observation": "features"})},
-            "wants a Discrete action, got MultiDiscrete",
+            "needs a Discrete action, got MultiDiscrete",
         ),
         (
             {"env": EnvRecipe(id="usrl/ThresholdSelect-v0", kwargs={"action": "raster"})},
-            "wants observations of at most 1000000 states",
+            "needs observations of at most 1000000 states",
         ),
-        ({"env": EnvRecipe()}, "wants a Discrete action, got Box"),
+        ({"env": EnvRecipe()}, "needs a Discrete action, got Box"),
     ],
 )
 def test_recipes_that_no_table_fits_are_explained(

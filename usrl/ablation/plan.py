@@ -200,7 +200,9 @@ class _Resolver:
         own = tree | {"seed": seed} | ({} if before is None else {"init_from": str(before.path)})
         recipe = parse_recipe(own, where)
         if isinstance(recipe, JudgeRecipe):
-            raise UserError(f"{where}: a judge is no method by itself; give an agent's or a network's recipe")
+            raise UserError(
+                f"{where}: a judge is not a method by itself; give an agent's or a network's recipe"
+            )
         same = {"size": self._data.size, "labels": self._data.labels}
         if recipe.data.model_copy(update=same) != self._data:
             raise UserError(

@@ -120,7 +120,7 @@ class Cloning(OnPolicyAlgorithm):
         )
         if not isinstance(self.action_space, spaces.Box) or not isinstance(self.policy, ActorCriticPolicy):
             raise UserError(
-                "bc wants an actor-critic policy with continuous actions, got "
+                "bc needs an actor-critic policy with continuous actions, got "
                 f"{type(self.policy).__name__} and {self.action_space}; choose another policy or environment"
             )
         self._is_taught: NDArray[np.bool_] = np.zeros(self.n_envs, np.bool_)

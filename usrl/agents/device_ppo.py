@@ -74,7 +74,7 @@ class DevicePPO(PPO):
 
     @contextmanager
     def _fast(self) -> Iterator[None]:
-        """Extract features fast and check no distributions: to look at the result waits for the device."""
+        """Extract features fast, and leave distributions unchecked: a check would wait for the device."""
         before = Distribution._validate_args
         self._is_computing_fast = True
         Distribution.set_default_validate_args(False)
@@ -89,7 +89,7 @@ class DevicePPO(PPO):
     ) -> bool:
         """Fill the buffer; return whether the callbacks want to go on. See SB3's method."""
         if not isinstance(env, TaskVecEnv):
-            raise UserError(f"ppo-device wants a TaskVecEnv as it is, got {type(env).__name__}; use ppo")
+            raise UserError(f"ppo-device needs a TaskVecEnv as it is, got {type(env).__name__}; use ppo")
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         if self.use_sde:
@@ -230,6 +230,6 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def _check_rollout(rollout: TensorRollout) -> None:
-    """Raise a `UserError` if the policy drew what is no number: looked at once per rollout."""
+    """Raise a `UserError` if an action is nan or inf; once per rollout, as it waits for the device."""
     if not bool(torch.isfinite(rollout.transitions.actions).all()):
         raise UserError("the policy has diverged: its actions are nan or inf; lower learning_rate")

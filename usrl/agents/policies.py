@@ -152,7 +152,7 @@ class ContourPolicy(ActorCriticPolicy):
         shape, actions = observation_space.shape or (), action_space.shape or ()
         if not isinstance(action_space, spaces.Box) or len(shape) != 3 or actions[0] > shape[1]:
             raise UserError(
-                "ContourPolicy wants profiles (C, N, K) and a continuous action per vertex or Fourier "
+                "ContourPolicy needs profiles (C, N, K) and a continuous action per vertex or Fourier "
                 f"coefficient, got observations {shape} and actions {action_space}; use CnnPolicy"
             )
         self.width, self.vertices, self.actions = width, shape[1], actions[0]

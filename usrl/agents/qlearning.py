@@ -55,11 +55,11 @@ class TablePolicy(BasePolicy):
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
         shape = observation_space.shape or ()
         if not isinstance(action_space, spaces.Discrete) or not isinstance(observation_space, spaces.Box):
-            raise UserError(f"{Q_LEARNING} wants a Discrete action, got {action_space}; set action: raster")
+            raise UserError(f"{Q_LEARNING} needs a Discrete action, got {action_space}; set action: raster")
         radix = observation_space.high.astype(np.int64).ravel() + 1
         if len(shape) != 1 or np.log(radix).sum() > np.log(MAX_STATES):
             raise UserError(
-                f"{Q_LEARNING} wants observations of at most {MAX_STATES} states, got {observation_space}; "
+                f"{Q_LEARNING} needs observations of at most {MAX_STATES} states, got {observation_space}; "
                 "set observation: features"
             )
         super().__init__(observation_space, action_space)
@@ -115,7 +115,7 @@ def build_table(recipe: AgentRecipe, task: Task[Any]) -> tuple[TablePolicy, QLea
         UserError: If policy, settings or the spaces of the task are not those of a table.
     """
     if recipe.policy != POLICY or recipe.policy_kwargs:
-        raise UserError(f"policy: {Q_LEARNING} wants {POLICY} without arguments, got {recipe.policy!r}")
+        raise UserError(f"policy: {Q_LEARNING} needs {POLICY} without arguments, got {recipe.policy!r}")
     if recipe.value_warmup_steps:
         raise UserError(f"value_warmup_steps: {Q_LEARNING} has no value function of its own; leave it out")
     settings = check(QLearningSettings, dict(recipe.hyperparameters), "hyperparameters")
@@ -137,7 +137,7 @@ class _Learner:
         explores = rng.random(len(actions)) < epsilon
         actions[explores] = rng.integers(values.shape[1], size=int(explores.sum()))
         seen, rewards, done, infos = self._venv.step(actions)
-        # The limit of steps is no end of the task: what comes after a last step counts too.
+        # The limit of steps is not an end of the task: what comes after a last step counts too.
         after = np.array(seen)
         for env, info in enumerate(infos):
             if done[env]:

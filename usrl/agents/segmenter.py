@@ -207,7 +207,7 @@ class ContourSegmenter:
         task = build_task(self._recipe.env.id, bank.to(self._device), settings, horizon)
         if not isinstance(task, ContourTask):
             raise UserError(
-                f"env.id: {self._recipe.env.id} is no contour environment; segment with another run"
+                f"env.id: {self._recipe.env.id} is not a contour environment; segment with another run"
             )
         return task
 

@@ -85,11 +85,11 @@ def _build_segresnet(recipe: NetworkRecipe) -> nn.Module:
     first = recipe.channels[0]
     if first % 8 or recipe.channels != [first * 2**level for level in range(len(recipe.channels))]:
         raise UserError(
-            f"channels: segresnet wants multiples of 8 that double, got {recipe.channels}; "
+            f"channels: segresnet needs multiples of 8 that double, got {recipe.channels}; "
             "for example [16, 32, 64, 128]"
         )
     if not recipe.residual_units:
-        raise UserError("residual_units: segresnet wants at least 1 block per level, got 0")
+        raise UserError("residual_units: segresnet needs at least 1 block per level, got 0")
     network: nn.Module = SegResNet(
         spatial_dims=2,
         init_filters=first,

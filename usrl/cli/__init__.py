@@ -14,7 +14,7 @@ from usrl.errors import UserError
 
 
 class _Group(TyperGroup):
-    """Says in words what a user can mend, and ends with status 2."""
+    """Says in words what a user can fix, and ends with status 2."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""

@@ -21,7 +21,7 @@ def train(
     """Train the agent, the network or the judge of a recipe."""
     from usrl.recipe_files import load_recipe, without_search
 
-    loaded = load_recipe(recipe, overrides or ())  # a slip in the recipe is told before torch is imported
+    loaded = load_recipe(recipe, overrides or ())  # its mistakes are reported before torch is imported
     loaded = without_search(loaded)
     from usrl.data.catalogue import require_dataset
     from usrl.devices import select_device

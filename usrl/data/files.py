@@ -31,7 +31,7 @@ def read_gray(path: Path | str) -> GrayImage:
         Gray image, uint8, shape (H, W).
 
     Raises:
-        UserError: If the file is absent, is no image, is damaged, holds several frames, has negative or
+        UserError: If the file is absent, is not an image, is damaged, holds several frames, has negative or
             non-finite values, or is too large to be decoded safely.
     """
     path = Path(path)

@@ -104,7 +104,7 @@ def _read_groups(path: Path, names: list[str]) -> dict[str, str]:
     groups: dict[str, str] = {}
     for line, (name, group) in read_rows(path, ("name", "group")):
         if not name or not group or name in groups:
-            raise UserError(f"{path}: line {line} must give a new name and its group; mend it")
+            raise UserError(f"{path}: line {line} must give a new name and its group; fix it")
         groups[name] = group
     if unmatched := sorted(set(names) ^ groups.keys()):
         raise UserError(f"{path}: must name every image once and nothing else; see {listed(unmatched)}")

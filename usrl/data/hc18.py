@@ -79,8 +79,8 @@ def load_hc18(root: Path | str, show_progress: bool = False) -> list[Sample]:
 
     Raises:
         UserError: If the folder is absent or empty, images, annotations and rows do not match, a file is
-            damaged, an annotation is no ellipse, or its circumference is not the table's; the message lists
-            the faults.
+            damaged, an annotation is not an ellipse, or its circumference is not the table's; the message
+            lists the faults.
     """
     found = _read(_locate(Path(root)), show_progress)
     raise_faults(found.faults)
@@ -179,7 +179,7 @@ def _read_table(path: Path) -> tuple[dict[str, _Row], list[str]]:
         if not name or name in rows or None in sizes:
             faults.append(
                 f"{path}: line {line} must give a new file name and two positive sizes in mm, got "
-                f"{name},{pixel},{circumference}; mend it"
+                f"{name},{pixel},{circumference}; fix it"
             )
         else:
             rows[name] = _Row(float(pixel), float(circumference))

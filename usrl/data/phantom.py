@@ -70,7 +70,7 @@ def make_phantom(seed: int, index: int, shape: tuple[int, int] = (256, 256), var
     if min(seed, index) < 0 or min(shape) < 32 or not 0 <= variety <= 1:
         raise UserError(
             "a phantom needs seed >= 0, index >= 0, sides of at least 32 px and a variety from 0 to 1, got "
-            f"seed {seed}, index {index}, shape {tuple(shape)} and variety {variety}; mend the wrong one"
+            f"seed {seed}, index {index}, shape {tuple(shape)} and variety {variety}; fix the wrong one"
         )
     rng = Draws([seed, index], variety)
     anatomy = draw_anatomy(rng, shape)

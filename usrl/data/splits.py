@@ -37,7 +37,7 @@ def split_samples(
         or not all(share > 0 for share in shares)
         or not math.isclose(sum(shares), 1.0, abs_tol=1e-6)
     ):
-        raise UserError(f"fractions must be positive and sum to 1, got {dict(fractions)}; mend them")
+        raise UserError(f"fractions must be positive and sum to 1, got {dict(fractions)}; fix them")
     return dict(zip(fractions, _partition(samples, shares, seed), strict=True))
 
 
@@ -59,7 +59,7 @@ def draw_labelled(
         Ascending positions in ``samples``.
 
     Raises:
-        UserError: If the share is no share.
+        UserError: If the share is out of range.
     """
     if not 0 < share <= 1:
         raise UserError(f"labels must be a share in (0, 1], got {share}; use 1 for all")

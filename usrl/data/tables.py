@@ -31,7 +31,5 @@ def read_rows(path: Path, header: Sequence[str]) -> list[tuple[int, list[str]]]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); restore it") from error
     if found != list(header):
-        raise UserError(
-            f"{path}: the header must be {','.join(header)}, got {','.join(found)!r}; mend line 1"
-        )
+        raise UserError(f"{path}: the header must be {','.join(header)}, got {','.join(found)!r}; fix line 1")
     return rows

@@ -55,7 +55,7 @@ def risk_coverage(uncertainty: Sequence[float], dice: Sequence[float]) -> RiskCo
     """
     if not len(dice) or len(uncertainty) != len(dice):
         raise UserError(
-            f"a curve wants an uncertainty for each Dice, got {len(uncertainty)} and {len(dice)} of them"
+            f"a curve needs an uncertainty for each Dice, got {len(uncertainty)} and {len(dice)} of them"
         )
     _, rank, count = np.unique(uncertainty, return_inverse=True, return_counts=True)
     risk = np.bincount(rank, weights=1 - np.asarray(dice)) / count  # of each uncertainty, ascending

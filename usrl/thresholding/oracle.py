@@ -50,7 +50,7 @@ def best_tiles(tables: Tables) -> Tensor:
 def ascend_tiles(start: Tensor, counts: tuple[int, int], score: Callable[[Tensor], Tensor]) -> Tensor:
     """Return settings that no change of a single tile improves, by coordinate ascent.
 
-    For scores that are no sum over tiles, as when the whole mask is cleaned.
+    For scores that are not a sum over tiles, as when the whole mask is cleaned.
 
     Args:
         start: Settings to begin with, int64, (C, T, 2): opening and threshold.

@@ -23,7 +23,7 @@ class Trial(Strict):
 
     Attributes:
         number: Counted from 0.
-        drawn: Number by key; what it stands for says `usrl.search.SearchRange.value`.
+        drawn: Number by key; `usrl.search.SearchRange.value` gives what it stands for.
         val_dice: Best mean validation Dice, None where the training failed.
         seconds: Wall time of the training.
         failure: Why it failed, None where it did not.
@@ -83,7 +83,7 @@ def require_optuna() -> Any:
     try:
         optuna = importlib.import_module("optuna")
     except ModuleNotFoundError:
-        raise UserError('usrl tune wants Optuna, which is absent; run `pip install "usrl[tune]"`') from None
+        raise UserError('usrl tune needs Optuna, which is absent; run `pip install "usrl[tune]"`') from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

@@ -138,7 +138,7 @@ class _Search:
         train_run(run, self.device, resume=True)
         rows = run.read_log()
         if not all(math.isfinite(row["val_dice"]) for row in rows):
-            raise UserError("the validation Dice is no number: the training has diverged")
+            raise UserError("the validation Dice is nan or inf: the training has diverged")
         return {"val_dice": max(row["val_dice"] for row in rows), "seconds": rows[-1]["seconds"]}
 
     def write(self, trials: Sequence[Trial]) -> None:

@@ -15,7 +15,7 @@ from usrl.thresholding.cleaning import fill_holes
 from usrl.thresholding.regions import grow_box
 
 WORKING_SIDE = 96
-"""Slow methods run on crops of at most this many pixels a side: speckle is no help to them."""
+"""Slow methods run on crops of at most this many pixels a side: finer speckle does not help them."""
 
 
 def draw_ellipse(box: Box, shape: tuple[int, ...]) -> BoolMask:

@@ -74,7 +74,7 @@ class RandomWalkerInBox(BoxMethod):
         if np.unique(seeds).size < 3 or crop.image.min() == crop.image.max():
             return crop.finish(crop.ellipse(), self.margin)
         gray = crop.image.astype(np.float64) / 255
-        # Labels are compared, not probabilities: that these leave [0, 1] by a rounding is no news.
+        # Labels are compared, not probabilities: it does not matter that these leave [0, 1] by a rounding.
         labels = random_walker(gray, seeds, beta=self.beta, mode="cg_j", tol=1e-6, prob_tol=0.1)
         return crop.finish(labels == _INSIDE, self.margin)
 

@@ -22,7 +22,7 @@ from usrl.thresholding.cleaning import fill_holes
 from usrl.thresholding.regions import grow_box
 
 _BLACK = 8.0
-"""Gray levels added to the surroundings, so that noise in black areas is no contrast."""
+"""Gray levels added to the surroundings, so that noise in black areas does not count as contrast."""
 
 
 @dataclass(frozen=True)
