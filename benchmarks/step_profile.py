@@ -16,7 +16,7 @@ from reporting import make_parser, parse, print_machine, write_rows
 from usrl.envs.batch import default_bank, to_numpy
 from usrl.envs.rng import mix
 from usrl.geometry.area import RowSums, measure_dice
-from usrl.geometry.polygon import displace, is_simple
+from usrl.geometry.polygon import displace, is_valid
 from usrl.geometry.sampling import profile_atlas, sample_profiles
 from usrl.registry import build_task
 
@@ -45,7 +45,7 @@ def parts(num_envs: int, device: str) -> dict[str, Callable[[], Any]]:
 
     return {
         "geometry: move": lambda: displace(state.vertices, moves, bank.size - 1),
-        "geometry: crossings": lambda: is_simple(state.vertices),
+        "geometry: crossings": lambda: is_valid(state.vertices),
         "overlap": lambda: measure_dice(state.vertices, targets, index),
         "sampling": lambda: sample_profiles(atlas, index, state.vertices, offsets, state.unit, bank.size),
         "copy to NumPy": lambda: to_numpy(observation),

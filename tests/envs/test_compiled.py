@@ -54,13 +54,14 @@ def test_loops_and_formulas_draw_the_same_numbers(monkeypatch: pytest.MonkeyPatc
     assert torch.equal(rng.uniform(keys, 9), draws)
 
 
-def test_loops_and_formulas_agree_on_which_polygons_are_simple(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loops_and_formulas_agree_on_which_polygons_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(1)
     polygons = torch.rand(500, 12, 2, generator=generator) * torch.linspace(5, 80, 500)[:, None, None]
     polygons += polygon.ellipse_in_box(torch.tensor([[20.0, 20.0, 80.0, 80.0]]), 12)
-    looped = polygon.is_simple(polygons)
+    polygons[::5] = polygons[::5].flip(1)  # inside out
+    looped = polygon.is_valid(polygons)
     force_formulas(monkeypatch)
-    assert torch.equal(polygon.is_simple(polygons), looped)
+    assert torch.equal(polygon.is_valid(polygons), looped)
     assert 100 < int(looped.sum()) < 400
 
 

@@ -9,10 +9,11 @@ import torch
 from usrl.data.bank import Bank
 from usrl.data.phantom import load_phantom
 from usrl.envs.contour import ContourTask
+from usrl.envs.rng import mix
 from usrl.envs.task import follow_oracle
 from usrl.errors import UserError
-from usrl.geometry.area import rasterise, signed_area
-from usrl.geometry.polygon import ellipse_in_box, is_simple
+from usrl.geometry.area import rasterise
+from usrl.geometry.polygon import ellipse_in_box, is_valid, signed_area
 from usrl.geometry.start import start_profiles
 from usrl.registry import build_task
 
@@ -77,7 +78,7 @@ def test_one_action_moves_one_vertex_outwards_by_the_step(bank: Bank) -> None:
 
 
 @pytest.mark.parametrize("parametrization", ["vertices", "fourier"])
-def test_contours_stay_simple_and_inside_under_violent_actions(
+def test_contours_stay_valid_and_inside_under_violent_actions(
     bank: Bank, index: torch.Tensor, parametrization: str
 ) -> None:
     task = make(bank, step_px=12.0, parametrization=parametrization)
@@ -85,9 +86,18 @@ def test_contours_stay_simple_and_inside_under_violent_actions(
     for step in range(20):
         violent = actions(task, len(index), step).sign()
         state, _ = task.step(state, violent)
-        assert is_simple(state.vertices).all()
+        assert is_valid(state.vertices).all()
         assert float(state.vertices.min()) >= 0
         assert float(state.vertices.max()) <= bank.size - 1
+
+
+def test_contours_that_only_move_inwards_do_not_turn_inside_out(bank: Bank) -> None:
+    task = make(bank)
+    index = torch.arange(200) % len(bank)
+    state = task.reset(index, mix(torch.arange(200)))
+    for _ in range(10):
+        state, _ = task.step(state, -torch.ones(200, 64))
+        assert (signed_area(state.vertices) > 0).all()
 
 
 def test_dice_agrees_with_the_rastered_masks() -> None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from skimage.draw import polygon2mask
 
-from usrl.geometry.area import RowSums, measure_dice, overlap_area, rasterise, signed_area
-from usrl.geometry.polygon import ellipse_in_box
+from usrl.geometry.area import RowSums, measure_dice, overlap_area, rasterise
+from usrl.geometry.polygon import ellipse_in_box, signed_area
 
 BLOB_COUNT = 12
 

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from usrl.geometry.area import rasterise, signed_area
+from usrl.geometry.area import rasterise
 from usrl.geometry.polygon import (
     displace,
     edge_lengths,
     ellipse_in_box,
-    is_simple,
+    is_valid,
     mirror_polygons,
     outward_normals,
     polygon_of_mask,
     respace,
+    signed_area,
 )
 
 
@@ -86,18 +87,22 @@ def test_a_contour_stays_within_the_image() -> None:
     assert float(moved.max()) == 99
 
 
-def test_a_circle_is_simple_and_a_figure_of_eight_is_not() -> None:
+def test_a_circle_is_valid_and_a_figure_of_eight_or_one_inside_out_is_not() -> None:
     angle = 2 * math.pi * torch.arange(64) / 64
     eight = 50 + 20 * torch.stack([angle.sin(), (2 * angle + 0.05).sin()], dim=-1)[None]
-    assert is_simple(torch.cat([circle(), eight])).tolist() == [True, False]
+    inside_out = circle().flip(1)
+    assert is_valid(torch.cat([circle(), eight, inside_out])).tolist() == [True, False, False]
 
 
-def test_is_simple_agrees_with_a_pairwise_intersection_test() -> None:
+def test_is_valid_agrees_with_a_pairwise_intersection_test_and_the_area() -> None:
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand(200, 16, 2, generator=generator) * torch.linspace(0, 40, 200)[:, None, None]
     polygons = circle(count=16) + noise
-    expected = [is_simple_pairwise(polygon) for polygon in polygons.double().numpy()]
-    assert is_simple(polygons).tolist() == expected
+    polygons[::5] = polygons[::5].flip(1)
+    is_positive = (signed_area(polygons) > 0).tolist()
+    crosses_nowhere = [is_simple_pairwise(polygon) for polygon in polygons.double().numpy()]
+    expected = [all(each) for each in zip(is_positive, crosses_nowhere, strict=True)]
+    assert is_valid(polygons).tolist() == expected
     assert 20 < sum(expected) < 180  # both kinds occur
 
 

@@ -14,10 +14,11 @@ from usrl.envs.contour_starts import ContourSettings, ContourStarts
 from usrl.envs.rendering import draw_contour_step
 from usrl.envs.rewards import dice_boundary_score, iou_score
 from usrl.envs.task import State
-from usrl.geometry.area import RowSums, measure_dice, rasterise, signed_area
+from usrl.geometry.area import RowSums, measure_dice, rasterise
 from usrl.geometry.distance import read_distances, signed_distances
 from usrl.geometry.fourier import fourier_basis
 from usrl.geometry.moves import move_simply, smoothing_matrices
+from usrl.geometry.polygon import signed_area
 from usrl.geometry.sampling import profile_atlas, sample_profiles
 from usrl.geometry.start import start_profiles
 
@@ -48,8 +49,9 @@ class ContourTask:
     Description:
         An ultrasound image is shown with a closed polygon of N vertices, the proposal, that lies
         roughly on a lesion. In each step every vertex moves along its outward normal. The polygon
-        never crosses itself: a move that would is smoothed along the contour, as little as helps, and
-        otherwise not made. A contour whose vertices have bunched is spaced evenly again.
+        never crosses itself or turns inside out: a move that would do so is smoothed along the contour,
+        as little as helps, and otherwise not made. A contour whose vertices have bunched is spaced evenly
+        again.
 
     Action Space:
         | parametrization | space (float32) | meaning | unit |
@@ -145,7 +147,7 @@ class ContourTask:
 
         Args:
             index: Rows of the bank, int64, (B,).
-            vertices: Simple polygons in positive orientation, (B, N, 2), pixels of the working image.
+            vertices: Valid polygons (`usrl.geometry.polygon.is_valid`), (B, N, 2), working pixels.
         """
         vertices = vertices.clamp(0, self.bank.size - 1)
         dice = measure_dice(vertices, self._targets, index)

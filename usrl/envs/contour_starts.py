@@ -60,7 +60,7 @@ class ContourStarts:
             keys: Keys of the episodes (`usrl.envs.rng`), int64, (B,).
 
         Returns:
-            Simple polygons in positive orientation, float32, (B, N, 2), pixels of the working image.
+            Valid polygons (`usrl.geometry.polygon.is_valid`), float32, (B, N, 2), working pixels.
         """
         settings = self._settings
         if settings.proposal == "network":

@@ -14,20 +14,13 @@ from torch import Tensor
 
 from usrl.compiled import is_compiled_for
 from usrl.geometry import kernels
-from usrl.geometry.polygon import neighbours
+from usrl.geometry.polygon import neighbours, signed_area
 
 SAMPLES_PER_EDGE = 4
 """Midpoint samples of P on each edge; edges of a few pixels need no more (see the tests)."""
 SMOOTHING_PX = 0.7
 """Blur that takes the stairs off a mask's outline before it is sampled, in pixels of the mask."""
 _FINE_SIDE = 512
-
-
-def signed_area(vertices: Tensor) -> Tensor:
-    """Return the shoelace area in square pixels, (B,), positive for positive orientation."""
-    following = neighbours(vertices, 1)[1]
-    cross = vertices[..., 0] * following[..., 1] - vertices[..., 1] * following[..., 0]
-    return cross.sum(dim=1) / 2
 
 
 @dataclass(frozen=True)

@@ -81,14 +81,26 @@ def _respaced(contour: NDArray[np.float32], lengths: NDArray[np.float64]) -> NDA
 
 
 @compiled
-def is_simple(vertices: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return whether no two edges of each polygon cross, (B,)."""
+def is_valid(vertices: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return whether each polygon is simple and positively oriented, (B,)."""
     batch = vertices.shape[0]
-    simple = np.empty(batch, np.bool_)
+    valid = np.empty(batch, np.bool_)
     for b in range(batch):
-        # Most contours are stars, which are simple and quickly told.
-        simple[b] = _is_star(vertices[b]) or not _has_crossing(vertices[b])
-    return simple
+        contour = vertices[b]
+        # Most contours are stars in positive orientation, which takes little time to see.
+        valid[b] = _is_star(contour) or (_area(contour) > 0 and not _has_crossing(contour))
+    return valid
+
+
+@compiled
+def _area(contour: NDArray[np.float32]) -> float:
+    """Return the signed area of a contour (N, 2) in square pixels."""
+    count = contour.shape[0]
+    area = 0.0
+    for i in range(count):
+        j = i + 1 if i + 1 < count else 0
+        area += float(contour[i, 0]) * contour[j, 1] - float(contour[i, 1]) * contour[j, 0]
+    return area / 2
 
 
 @compiled
@@ -109,7 +121,7 @@ def _is_star(contour: NDArray[np.float32]) -> bool:
 
 @compiled
 def _has_crossing(contour: NDArray[np.float32]) -> bool:
-    """Return whether some two edges of a contour (N, 2) that share no vertex cross."""
+    """Return whether any two edges of a contour (N, 2) cross, neighbours aside."""
     count = contour.shape[0]
     low, high = np.empty((2, count), np.float32), np.empty((2, count), np.float32)
     for i in range(count):
@@ -155,7 +167,7 @@ def measure_dice(
     dice = np.empty(batch, np.float32)
     scale, bottom, right = F32(factor), F32(height - 1), F32(width - 1)
     for b in range(batch):
-        overlap, area = 0.0, 0.0
+        overlap = 0.0
         for i in range(count):
             j = i + 1 if i + 1 < count else 0
             edge_x = (vertices[b, j, 0] - vertices[b, i, 0]) * scale
@@ -168,10 +180,7 @@ def measure_dice(
                 y = min(max(start_y + edge_y * part, ZERO), bottom)
                 along += sums[index[b], U32(y), U32(x)]
             overlap += along * float(edge_y)
-            area += (
-                float(vertices[b, i, 0]) * vertices[b, j, 1] - float(vertices[b, i, 1]) * vertices[b, j, 0]
-            )
-        total = max(area / 2 + areas[index[b]], 1e-6)
+        total = max(_area(vertices[b]) + areas[index[b]], 1e-6)
         dice[b] = min(max(2 * overlap / (samples * factor * factor * total), 0.0), 1.0)
     return dice
 

@@ -1,4 +1,4 @@
-"""Moves of closed polygons that never make them cross themselves."""
+"""Moves of closed polygons that never make them cross themselves or turn inside out."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from usrl.compiled import is_compiled_for
-from usrl.geometry.polygon import displace, is_simple
+from usrl.geometry.polygon import displace, is_valid
 
 SMOOTHING_VERTICES = (2.0, 4.0)
-"""Standard deviations, in vertices, of the smoothing that is tried when a move would cross itself."""
+"""Standard deviations, in vertices, of the smoothing that is tried when a move would spoil the polygon."""
 
 
 def smoothing_matrices(count: int, device: torch.device) -> list[Tensor]:
@@ -30,22 +30,22 @@ def smoothing_matrices(count: int, device: torch.device) -> list[Tensor]:
 
 
 def move_simply(vertices: Tensor, displacement: Tensor, smoothings: Sequence[Tensor], limit: float) -> Tensor:
-    """Return polygons after a move, simple and with no vertices bunched.
+    """Return polygons after a move, valid (`is_valid`) and with no vertices bunched.
 
     Of several moves, from the one asked for over smoothed ones to none at all, the first that keeps a polygon
-    simple is made.
+    valid is made.
 
     Args:
-        vertices: Simple polygons, (B, N, 2).
+        vertices: Valid polygons, (B, N, 2).
         displacement: Outward moves in pixels, (B, N).
         smoothings: Of `smoothing_matrices`.
         limit: Largest coordinate; the smallest is 0.
 
     Returns:
-        Simple polygons, (B, N, 2).
+        Valid polygons, (B, N, 2).
     """
     moved = displace(vertices, displacement, limit)
-    settled = is_simple(moved)  # (B,)
+    settled = is_valid(moved)  # (B,)
     for smoothing in smoothings:
         if _all_known(settled):
             return moved
@@ -53,7 +53,7 @@ def move_simply(vertices: Tensor, displacement: Tensor, smoothings: Sequence[Ten
         smooth = (vertices.mT @ smoothing).mT.contiguous()  # (B, N, 2)
         gentler = displace(smooth, displacement @ smoothing, limit)
         moved = torch.where(settled[:, None, None], moved, gentler)
-        settled = settled | is_simple(gentler)
+        settled = settled | is_valid(gentler)
     return torch.where(settled[:, None, None], moved, vertices)
 
 

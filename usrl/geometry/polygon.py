@@ -1,4 +1,4 @@
-"""Closed polygons: normals, even spacing, simplicity, and polygons of masks and boxes.
+"""Closed polygons: normals, even spacing, validity, and polygons of masks and boxes.
 
 Vertices are float tensors of shape (B, N, 2), (x, y) in pixels with pixel centres at integers, in
 positive orientation: the shoelace area is positive.
@@ -51,6 +51,13 @@ def outward_normals(vertices: Tensor) -> Tensor:
     chord = after - before  # (B, N, 2)
     normal = torch.stack([chord[..., 1], -chord[..., 0]], dim=-1)
     return normal / torch.linalg.vector_norm(normal, dim=-1, keepdim=True).clamp_min(1e-6)
+
+
+def signed_area(vertices: Tensor) -> Tensor:
+    """Return the shoelace area in square pixels, (B,), positive for positive orientation."""
+    following = neighbours(vertices, 1)[1]
+    cross = vertices[..., 0] * following[..., 1] - vertices[..., 1] * following[..., 0]
+    return cross.sum(dim=1) / 2
 
 
 def edge_lengths(vertices: Tensor) -> Tensor:
@@ -108,8 +115,10 @@ def displace(vertices: Tensor, displacement: Tensor, limit: float) -> Tensor:
     return torch.where(displacement.any(dim=1)[:, None, None], placed, vertices)
 
 
-def is_simple(vertices: Tensor) -> Tensor:
-    """Return whether no two edges of each polygon cross.
+def is_valid(vertices: Tensor) -> Tensor:
+    """Return whether each polygon is simple, no two edges crossing, and positively oriented.
+
+    A move by more than half a contour's width can turn it inside out without a crossing.
 
     Args:
         vertices: (B, N, 2).
@@ -118,8 +127,8 @@ def is_simple(vertices: Tensor) -> Tensor:
         bool, (B,).
     """
     if is_compiled_for(vertices):
-        return torch.from_numpy(kernels.is_simple(vertices.numpy()))
-    return ~_has_crossing(vertices)
+        return torch.from_numpy(kernels.is_valid(vertices.numpy()))
+    return (signed_area(vertices) > 0) & ~_has_crossing(vertices)
 
 
 def _has_crossing(vertices: Tensor) -> Tensor:
