@@ -160,6 +160,10 @@ def test_reset_can_choose_the_row_of_the_bank(bank: Bank) -> None:
     assert (observation[0] == bank.images[4].numpy()).all()
     with pytest.raises(UserError, match="index must be from 0 to 5, got 6"):
         env.reset(options={"index": 6})
+    with pytest.raises(UserError, match=r"index must be a whole number or a list of 1, got 1\.7"):
+        env.reset(options={"index": 1.7})
+    with pytest.raises(UserError, match=r"index must be a whole number or a list of 1, got \[1, 2\]"):
+        env.reset(options={"index": [1, 2]})
     with pytest.raises(UserError, match="unknown reset option 'row'"):
         env.reset(options={"row": 1})
 
@@ -205,13 +209,41 @@ def test_human_rendering_shows_every_step_and_closes(bank: Bank, monkeypatch: py
     [
         (np.zeros((2, 63), np.float32), "shape .2, 64., got .2, 63."),
         (np.full((2, 64), np.nan), "finite, got nan"),
+        ([[0.0] * 64, [0.0] * 63], "an array of numbers on the host, got"),
+        ("left", "an array of numbers on the host, got 'left'"),
     ],
 )
-def test_unusable_actions_are_refused(bank: Bank, actions: np.ndarray, message: str) -> None:
+def test_unusable_actions_are_refused(bank: Bank, actions: Any, message: str) -> None:
     vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank)
     vector.reset(seed=0)
     with pytest.raises(UserError, match=message):
         vector.step(actions)
+
+
+def as_read_only(actions: np.ndarray) -> np.ndarray:
+    actions = actions.copy()
+    actions.setflags(write=False)
+    return actions
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [np.ndarray.tolist, lambda actions: actions[::-1].copy()[::-1], as_read_only, torch.from_numpy],
+    ids=["lists", "negative strides", "read only", "tensors"],
+)
+@pytest.mark.parametrize("env_id", IDS)
+def test_every_face_takes_actions_of_any_form(env_id: str, convert: Any, bank: Bank) -> None:
+    env, vector = make(env_id, bank), gym.make_vec(env_id, num_envs=2, bank=bank)
+    sb3 = TaskVecEnv(build_task(env_id, bank, {}), 2)
+    actions = np.stack([env.action_space.sample(), env.action_space.sample()])
+
+    def rewards(one: Any, both: Any) -> list[float]:
+        env.reset(seed=0), vector.reset(seed=0), sb3.seed(0), sb3.reset()  # type: ignore[func-returns-value]
+        return [env.step(one)[1], *vector.step(both)[1], *sb3.step(both)[1]]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert rewards(convert(actions[0]), convert(actions)) == rewards(actions[0], actions)
 
 
 def test_seeds_may_be_of_any_integer_type(bank: Bank) -> None:

@@ -226,7 +226,8 @@ def test_wrong_settings_are_named(bank: Bank, settings: dict[str, Any], message:
 
 
 @pytest.mark.parametrize(
-    ("settings", "action"), [({}, [[3] + [1] * 7]), ({"action": "raster"}, [9]), ({"action": "raster"}, [-1])]
+    ("settings", "action"),
+    [({}, [[3] + [1] * 7]), *(({"action": "raster"}, [choice]) for choice in (9, -1, 1.5))],
 )
 def test_choices_that_there_are_not_are_refused(bank: Bank, settings: dict[str, Any], action: Any) -> None:
     vector = gym.make_vec(ENV_ID, num_envs=1, bank=bank, **settings)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvStepReturn
 from torch import Tensor
 
-from usrl.envs.batch import Batch, check_actions, send, spread_seeds, to_numpy
+from usrl.envs.batch import Batch, send, spread_seeds, take_actions, to_numpy
 from usrl.envs.task import Task
 
 EPISODE_FIGURES = ("initial_dice", "dice")
@@ -111,10 +111,9 @@ class TaskVecEnv(VecEnv):
         """Apply the actions; restart the episodes that reach the step limit.
 
         Raises:
-            UserError: If the actions have another shape or are not finite.
+            UserError: If the actions are not numbers, have another shape or are not in the space.
         """
-        check_actions(self._actions, self.action_space)
-        step = self.step_tensors(torch.from_numpy(self._actions))
+        step = self.step_tensors(take_actions(self._actions, self.action_space))
         done = np.zeros(self.num_envs, bool)
         done[step.ended] = True
         return to_numpy(step.observations), to_numpy(step.rewards), done, list(StepInfos(step))

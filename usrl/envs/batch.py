@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from usrl.data.bank import Bank
@@ -105,14 +105,13 @@ class Batch:
         if self._oracle_dice is not None:
             self._oracle_dice[rows] = to_numpy(follow_oracle(self.task, fresh).dice)
 
-    def step(self, actions: NDArray[Any]) -> NDArray[np.float32]:
+    def step(self, actions: ArrayLike) -> NDArray[np.float32]:
         """Apply actions (B, ...); return the rewards, float32 (B,).
 
         Raises:
-            UserError: If the actions have another shape, are not finite, or are no choice that there is.
+            UserError: If the actions are not numbers, have another shape or are not in the space.
         """
-        check_actions(actions, self.task.action_space)
-        return to_numpy(self.step_tensors(torch.from_numpy(actions)))
+        return to_numpy(self.step_tensors(take_actions(actions, self.task.action_space)))
 
     def step_tensors(self, actions: Tensor) -> Tensor:
         """Apply finite actions (B, ...) of any device; return the rewards, float32 (B,), on the task's.
@@ -152,10 +151,12 @@ class Batch:
         unknown = set(options) - {"index"}
         if unknown:
             raise UserError(f"unknown reset option {sorted(unknown)[0]!r}; the only one is 'index'")
-        index = np.broadcast_to(np.asarray(options["index"], np.int64), (count,))
+        index = np.asarray(options["index"])
+        if index.dtype.kind not in "iu" or index.shape not in [(), (count,)]:
+            raise UserError(f"index must be a whole number or a list of {count}, got {options['index']}")
         if index.min() < 0 or index.max() >= len(self.task.bank):
             raise UserError(f"index must be from 0 to {len(self.task.bank) - 1}, got {options['index']}")
-        return torch.from_numpy(index.copy())
+        return torch.from_numpy(np.full(count, index, np.int64))
 
 
 def spread_seeds(seed: int | Sequence[int] | NDArray[np.integer], count: int) -> NDArray[np.int64]:
@@ -186,20 +187,25 @@ def _check_seed(seed: Any) -> int:
     return number
 
 
-def check_actions(actions: NDArray[Any], space: gym.Space[Any]) -> None:
-    """Check actions (B, ...) before they leave the host.
+def take_actions(actions: ArrayLike, space: gym.Space[Any]) -> Tensor:
+    """Return actions of the host, (B, ...), as a tensor of the space's dtype that shares no memory with them.
+
+    Their shape is not checked here but where the step is taken.
 
     Raises:
-        UserError: If one is not finite, or a discrete one is none of the space's.
+        UserError: If they are not numbers, one is not finite, or a discrete one is not in the space.
     """
-    if not np.isfinite(actions).all():
+    try:
+        given = np.asarray(actions, np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"actions must be an array of numbers on the host, got {actions!r}") from error
+    if not np.isfinite(given).all():
         raise UserError("actions must be finite, got nan or inf; the policy has diverged")
-    if actions.shape[1:] != space.shape:  # told where the step is taken
-        return
-    if isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete):
+    if isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete) and given.shape[1:] == space.shape:
         limit = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec
-        if (actions < 0).any() or (actions >= limit).any():
-            raise UserError(f"actions must be of {space}, got values from {actions.min()} to {actions.max()}")
+        if (given < 0).any() or (given >= limit).any() or (given % 1).any():
+            raise UserError(f"actions must be of {space}, got values from {given.min():g} to {given.max():g}")
+    return torch.from_numpy(given.astype(space.dtype))
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:

@@ -18,7 +18,7 @@ from usrl.errors import UserError
 RENDER_FPS = 4
 
 Observation = NDArray[np.uint8]
-Action = NDArray[Any]
+Action = Any  # numbers in any form that NumPy reads
 
 
 class TaskEnv(gym.Env[Any, Any]):
@@ -74,7 +74,7 @@ class TaskEnv(gym.Env[Any, Any]):
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Apply an action; the episode never terminates of its own."""
-        reward = self._batch.step(np.asarray(action, self.action_space.dtype)[None])
+        reward = self._batch.step([action])
         self._show()
         return self._batch.observe()[0], float(reward[0]), False, False, _first(self._batch.info())
 
@@ -160,7 +160,7 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self, actions: Action
     ) -> tuple[Observation, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Apply actions (B, ...); restart the episodes that reach the step limit."""
-        reward = self._batch.step(np.asarray(actions, self.single_action_space.dtype))
+        reward = self._batch.step(actions)
         observation, info = self._batch.observe(), _with_masks(self._batch.info())
         truncated = self._batch.elapsed >= self._batch.task.horizon
         if truncated.any():
