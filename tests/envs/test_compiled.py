@@ -7,14 +7,14 @@ import torch
 
 from usrl.data.bank import Bank
 from usrl.envs import rng, threshold
-from usrl.geometry import area, moves, polygon, sampling
+from usrl.geometry import area, fourier, moves, polygon, sampling
 from usrl.registry import build_task
 
 ENV_ID = "usrl/ContourRefine-v0"
 
 
 def force_formulas(patch: pytest.MonkeyPatch) -> None:
-    for module in (rng, threshold, area, moves, polygon, sampling):
+    for module in (rng, threshold, area, fourier, moves, polygon, sampling):
         patch.setattr(module, "is_compiled_for", lambda tensor: False)
 
 

@@ -213,6 +213,38 @@ def test_wrong_settings_are_named(bank: Bank, settings: dict[str, Any], message:
         make(bank, **settings)
 
 
+@pytest.mark.parametrize("reward", ["iou", "dice+boundary"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"parametrization": "fourier"},
+        {"proposal": "target", "vertices": 50},
+        {"scale": "proposal", "observation": "profile+start"},
+        {"proposal": "network", "observation": "image"},
+    ],
+)
+def test_on_a_cpu_an_episode_is_the_same_to_the_bit_alone_and_in_a_batch(
+    bank: Bank, settings: dict[str, Any], reward: str
+) -> None:
+    task = make(bank, reward=reward, **settings)
+    index = torch.arange(48) % len(bank)
+    together = task.reset(index, mix(index))
+    alone = [task.reset(row, mix(row)) for row in index.split(1)]
+    for step in range(6):
+        both = zip(together.vertices, together.score, task.observe(together), alone, strict=True)
+        for vertices, score, seen, single in both:
+            assert torch.equal(single.vertices[0], vertices)
+            assert torch.equal(single.score[0], score)
+            assert torch.equal(task.observe(single)[0], seen)
+        action = actions(task, len(index), step)
+        action[::2] = task.oracle_action(together)[::2]
+        for row, single in enumerate(alone):
+            assert torch.equal(task.oracle_action(single)[0], task.oracle_action(together)[row])
+        together = task.step(together, action)[0]
+        alone = [task.step(single, each)[0] for single, each in zip(alone, action.split(1), strict=True)]
+
+
 def test_an_unknown_environment_gets_a_suggestion(bank: Bank) -> None:
     with pytest.raises(UserError, match="did you mean 'usrl/ContourRefine-v0'"):
         build_task("usrl/ContourRefin-v0", bank, {})

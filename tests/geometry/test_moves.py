@@ -47,4 +47,4 @@ def test_a_polygon_that_no_move_keeps_valid_stays_as_it_is() -> None:
     # Without any smoothing to try there is nothing between the move and none.
     through = torch.zeros(1, 32)
     through[0, ::2] = -60.0
-    assert torch.equal(move_simply(CIRCLE, through, [], 100), CIRCLE)
+    assert torch.equal(move_simply(CIRCLE, through, SMOOTHINGS[:0], 100), CIRCLE)

@@ -56,7 +56,8 @@ def make_task(
 class Batch:
     """Episodes of one task, each with its own seed and restarted on its own.
 
-    The same seed gives the same sequence of episodes whatever the batch around it.
+    The same seed gives the same sequence of episodes whatever the batch around it: to the bit on a CPU, up to
+    rounding on a GPU.
 
     Attributes:
         task: The task.

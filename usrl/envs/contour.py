@@ -16,7 +16,7 @@ from usrl.envs.rewards import dice_boundary_score, iou_score
 from usrl.envs.task import State
 from usrl.geometry.area import RowSums, measure_dice, rasterise
 from usrl.geometry.distance import read_distances, signed_distances
-from usrl.geometry.fourier import fourier_basis
+from usrl.geometry.fourier import combine, fourier_basis
 from usrl.geometry.moves import move_simply, smoothing_matrices
 from usrl.geometry.polygon import signed_area
 from usrl.geometry.sampling import profile_atlas, sample_profiles
@@ -135,7 +135,9 @@ class ContourTask:
         self._targets = bank.prepare(_row_sums)
         self._starts = ContourStarts(bank, settings, self._targets)
         self._offsets = torch.arange(k, device=bank.device) - (k - 1) / 2  # (K,)
-        self._basis = fourier_basis(settings.coefficients, n, bank.device) if fourier else None
+        self._basis = fourier_basis(settings.coefficients, n, bank.device) if fourier else None  # (C, N)
+        if self._basis is not None:
+            self._projection = torch.linalg.pinv(self._basis).contiguous()  # (N, C)
         self._smoothings = smoothing_matrices(n, bank.device)
 
     def reset(self, index: Tensor, keys: Tensor) -> ContourState:
@@ -200,7 +202,7 @@ class ContourTask:
         step = self.settings.step_px * state.unit
         wanted = -self._distance(state.vertices, state.index) / step  # (B, N)
         if self._basis is not None:
-            wanted = wanted @ torch.linalg.pinv(self._basis)
+            wanted = combine(wanted, self._projection)
         return wanted.clamp(-1, 1)
 
     def render(self, state: ContourState, row: int) -> NDArray[np.uint8]:
@@ -222,7 +224,7 @@ class ContourTask:
 
     def _displacement(self, action: Tensor) -> Tensor:
         """Return the outward moves that actions ask for, (B, N), in pixels."""
-        wanted = action if self._basis is None else action @ self._basis
+        wanted = action if self._basis is None else combine(action, self._basis)
         return wanted.clamp(-1, 1) * self.settings.step_px
 
     def _score(self, vertices: Tensor, index: Tensor, dice: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from usrl.envs.rng import uniform
 from usrl.envs.task import require_proposals
 from usrl.geometry.area import RowSums
 from usrl.geometry.boxes import boxes_of_masks, move_sides
-from usrl.geometry.fourier import fourier_basis
+from usrl.geometry.fourier import combine, fourier_basis
 from usrl.geometry.moves import move_simply, smoothing_matrices
 from usrl.geometry.polygon import ellipse_in_box, polygon_of_mask
 from usrl.strict import Strict
@@ -71,7 +71,7 @@ class ContourStarts:
         waves = 2 * uniform(keys, 7) - 1  # (B, 7), up to the third harmonic
         basis = fourier_basis(7, settings.vertices, index.device)
         radius = torch.sqrt(self._area[index] / torch.pi)  # (B,)
-        wave = (waves @ basis / 7) * (settings.jitter * radius)[:, None]  # (B, N)
+        wave = (combine(waves, basis) / 7) * (settings.jitter * radius)[:, None]  # (B, N)
         return move_simply(self._outlines[index], wave, self._smoothings, self._bank.size - 1)
 
     @cached_property
@@ -83,7 +83,7 @@ class ContourStarts:
         return torch.from_numpy(outlines).to(bank.device)
 
     @cached_property
-    def _smoothings(self) -> list[Tensor]:
+    def _smoothings(self) -> Tensor:
         return smoothing_matrices(self._settings.vertices, self._bank.device)
 
 

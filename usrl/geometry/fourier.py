@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+from usrl.compiled import is_compiled_for
+from usrl.geometry import kernels
+
 
 def fourier_basis(count: int, vertices: int, device: torch.device | str = "cpu") -> Tensor:
     """Return 1, cos t, sin t, cos 2t, ... at evenly spaced vertices, t running once around.
@@ -20,3 +23,21 @@ def fourier_basis(count: int, vertices: int, device: torch.device | str = "cpu")
     order = (place + 1) // 2  # 0, 1, 1, 2, 2, ...
     phase = torch.where((place % 2 == 0) & (place > 0), -torch.pi / 2, 0.0)
     return torch.cos(order[:, None] * angle + phase[:, None])
+
+
+def combine(weights: Tensor, functions: Tensor) -> Tensor:
+    """Return sums of functions with the weights of each row.
+
+    On the CPU a row's sum is the same to the bit whatever the other rows; a matrix product would round by
+    the size of the batch.
+
+    Args:
+        weights: float32, (B, C).
+        functions: float32, (C, N).
+
+    Returns:
+        float32, (B, N).
+    """
+    if is_compiled_for(weights):
+        return torch.from_numpy(kernels.combine(weights.contiguous().numpy(), functions.numpy()))
+    return weights @ functions

@@ -22,7 +22,7 @@ HALF, ZERO, TINY = F32(0.5), F32(0.0), F32(1e-6)
 
 
 @compiled
-def _normal(contour: NDArray[np.float32], i: int) -> tuple[np.float32, np.float32]:
+def normal(contour: NDArray[np.float32], i: int) -> tuple[np.float32, np.float32]:
     """Return the outward unit normal (x, y) at vertex i of a contour (N, 2)."""
     count = contour.shape[0]
     after, before = (i + NORMAL_REACH) % count, (i - NORMAL_REACH) % count
@@ -41,23 +41,64 @@ def displace(
     longest: float,
 ) -> NDArray[np.float32]:
     """Move vertices along their normals; see `usrl.geometry.polygon.displace`."""
-    batch, count, _ = vertices.shape
     moved = np.empty_like(vertices)
-    lengths = np.empty(count, np.float64)
-    for b in range(batch):
-        if not displacement[b].any():
+    for b in range(vertices.shape[0]):
+        moved[b] = _displaced(vertices[b], displacement[b], limit, shortest, longest)
+    return moved
+
+
+@compiled
+def move(
+    vertices: NDArray[np.float32],
+    displacement: NDArray[np.float32],
+    smoothings: NDArray[np.float32],
+    limit: np.float32,
+    shortest: float,
+    longest: float,
+) -> NDArray[np.float32]:
+    """Move polygons and keep them valid; see `usrl.geometry.moves.move_simply`."""
+    moved = np.empty_like(vertices)
+    smooth = np.empty_like(vertices[0])
+    for b in range(vertices.shape[0]):
+        moved[b] = _displaced(vertices[b], displacement[b], limit, shortest, longest)
+        settled = _is_valid(moved[b])
+        for smoothing in smoothings:
+            if settled:
+                break
+            for axis in range(2):
+                smooth[:, axis] = _combined(vertices[b, :, axis], smoothing)
+            gentler = _combined(displacement[b], smoothing)
+            moved[b] = _displaced(smooth, gentler, limit, shortest, longest)
+            settled = _is_valid(moved[b])
+        if not settled:
             moved[b] = vertices[b]
-            continue
-        for i in range(count):
-            x, y = _normal(vertices[b], i)
-            moved[b, i, 0] = min(max(vertices[b, i, 0] + x * displacement[b, i], ZERO), limit)
-            moved[b, i, 1] = min(max(vertices[b, i, 1] + y * displacement[b, i], ZERO), limit)
-        for i in range(count):
-            j = i + 1 if i + 1 < count else 0
-            lengths[i] = math.hypot(moved[b, j, 0] - moved[b, i, 0], moved[b, j, 1] - moved[b, i, 1])
-        mean = lengths.mean()
-        if lengths.max() > longest * mean or lengths.min() < shortest * mean:
-            moved[b] = _respaced(moved[b], lengths)
+    return moved
+
+
+@compiled
+def _displaced(
+    contour: NDArray[np.float32],
+    displacement: NDArray[np.float32],
+    limit: np.float32,
+    shortest: float,
+    longest: float,
+) -> NDArray[np.float32]:
+    """Return a contour (N, 2) after a move along its normals (N,), spaced again if need be."""
+    if not displacement.any():
+        return contour.copy()
+    count = contour.shape[0]
+    moved = np.empty_like(contour)
+    lengths = np.empty(count, np.float64)
+    for i in range(count):
+        x, y = normal(contour, i)
+        moved[i, 0] = min(max(contour[i, 0] + x * displacement[i], ZERO), limit)
+        moved[i, 1] = min(max(contour[i, 1] + y * displacement[i], ZERO), limit)
+    for i in range(count):
+        j = i + 1 if i + 1 < count else 0
+        lengths[i] = math.hypot(moved[j, 0] - moved[i, 0], moved[j, 1] - moved[i, 1])
+    mean = lengths.mean()
+    if lengths.max() > longest * mean or lengths.min() < shortest * mean:
+        return _respaced(moved, lengths)
     return moved
 
 
@@ -83,13 +124,16 @@ def _respaced(contour: NDArray[np.float32], lengths: NDArray[np.float64]) -> NDA
 @compiled
 def is_valid(vertices: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return whether each polygon is simple and positively oriented, (B,)."""
-    batch = vertices.shape[0]
-    valid = np.empty(batch, np.bool_)
-    for b in range(batch):
-        contour = vertices[b]
-        # Most contours are stars in positive orientation, which takes little time to see.
-        valid[b] = _is_star(contour) or (_area(contour) > 0 and not _has_crossing(contour))
+    valid = np.empty(vertices.shape[0], np.bool_)
+    for b in range(vertices.shape[0]):
+        valid[b] = _is_valid(vertices[b])
     return valid
+
+
+@compiled
+def _is_valid(contour: NDArray[np.float32]) -> bool:
+    # Most contours are stars in positive orientation, which takes little time to see.
+    return _is_star(contour) or (_area(contour) > 0 and not _has_crossing(contour))
 
 
 @compiled
@@ -153,6 +197,25 @@ def _crosses(contour: NDArray[np.float32], i: int, j: int) -> bool:
 
 
 @compiled
+def combine(weights: NDArray[np.float32], functions: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return weighted sums of functions; see `usrl.geometry.fourier.combine`."""
+    sums = np.empty((weights.shape[0], functions.shape[1]), np.float32)
+    for b in range(weights.shape[0]):
+        sums[b] = _combined(weights[b], functions)
+    return sums
+
+
+@compiled
+def _combined(weights: NDArray[np.float32], functions: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the sum (N,) of functions (C, N) with weights (C,)."""
+    total = np.zeros(functions.shape[1], np.float32)
+    for c in range(len(weights)):
+        for i in range(len(total)):
+            total[i] += weights[c] * functions[c, i]
+    return total
+
+
+@compiled
 def measure_dice(
     vertices: NDArray[np.float32],
     sums: NDArray[np.int16],
@@ -205,7 +268,7 @@ def sample_profiles(
     for b in range(batch):
         image = atlas[index[b]].reshape(-1)
         for i in range(count):
-            normal_x, normal_y = _normal(vertices[b], i)
+            normal_x, normal_y = normal(vertices[b], i)
             step_x, step_y = normal_x * (unit[b, 0] * scale), normal_y * (unit[b, 0] * scale)
             start_x, start_y = (vertices[b, i, 0] + HALF) * scale, (vertices[b, i, 1] + HALF) * scale
             for k in range(places):

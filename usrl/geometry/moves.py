@@ -1,18 +1,18 @@
 """Moves of closed polygons that never make them cross themselves or turn inside out."""
 
-from collections.abc import Sequence
-
+import numpy as np
 import torch
 from torch import Tensor
 
 from usrl.compiled import is_compiled_for
-from usrl.geometry.polygon import displace, is_valid
+from usrl.geometry import kernels
+from usrl.geometry.polygon import MAX_EDGE_RATIO, MIN_EDGE_RATIO, displace, is_valid
 
 SMOOTHING_VERTICES = (2.0, 4.0)
 """Standard deviations, in vertices, of the smoothing that is tried when a move would spoil the polygon."""
 
 
-def smoothing_matrices(count: int, device: torch.device) -> list[Tensor]:
+def smoothing_matrices(count: int, device: torch.device) -> Tensor:
     """Return the smoothings that `move_simply` tries, the gentlest first: Gaussians along a closed sequence.
 
     Args:
@@ -20,16 +20,16 @@ def smoothing_matrices(count: int, device: torch.device) -> list[Tensor]:
         device: Where they are used.
 
     Returns:
-        Symmetric matrices, float32, (N, N) each.
+        Symmetric matrices, float32, (K, N, N).
     """
     place = torch.arange(count, device=device)
     gap = (place[:, None] - place[None, :]).abs()
     around = torch.minimum(gap, count - gap)
-    weights = [torch.exp(-0.5 * (around / sigma) ** 2) for sigma in SMOOTHING_VERTICES]
-    return [weight / weight.sum(dim=1, keepdim=True) for weight in weights]
+    weights = torch.stack([torch.exp(-0.5 * (around / sigma) ** 2) for sigma in SMOOTHING_VERTICES])
+    return weights / weights.sum(dim=2, keepdim=True)
 
 
-def move_simply(vertices: Tensor, displacement: Tensor, smoothings: Sequence[Tensor], limit: float) -> Tensor:
+def move_simply(vertices: Tensor, displacement: Tensor, smoothings: Tensor, limit: float) -> Tensor:
     """Return polygons after a move, valid (`is_valid`) and with no vertices bunched.
 
     Of several moves, from the one asked for over smoothed ones to none at all, the first that keeps a polygon
@@ -38,28 +38,29 @@ def move_simply(vertices: Tensor, displacement: Tensor, smoothings: Sequence[Ten
     Args:
         vertices: Valid polygons, (B, N, 2).
         displacement: Outward moves in pixels, (B, N).
-        smoothings: Of `smoothing_matrices`.
+        smoothings: Of `smoothing_matrices`, (K, N, N).
         limit: Largest coordinate; the smallest is 0.
 
     Returns:
         Valid polygons, (B, N, 2).
     """
+    if is_compiled_for(vertices):
+        moved = kernels.move(
+            vertices.contiguous().numpy(),
+            displacement.contiguous().numpy(),
+            smoothings.numpy(),
+            np.float32(limit),
+            MIN_EDGE_RATIO,
+            MAX_EDGE_RATIO,
+        )
+        return torch.from_numpy(moved)
     moved = displace(vertices, displacement, limit)
     settled = is_valid(moved)  # (B,)
+    # To ask a GPU whether anything is left to try would cost more than to try in vain.
     for smoothing in smoothings:
-        if _all_known(settled):
-            return moved
         # The matrix stands on the right, so that the batch is one product and not B of them.
         smooth = (vertices.mT @ smoothing).mT.contiguous()  # (B, N, 2)
         gentler = displace(smooth, displacement @ smoothing, limit)
         moved = torch.where(settled[:, None, None], moved, gentler)
         settled = settled | is_valid(gentler)
     return torch.where(settled[:, None, None], moved, vertices)
-
-
-def _all_known(settled: Tensor) -> bool:
-    """Return whether nothing is left to try.
-
-    A GPU is not asked: to wait for its answer costs more than to try in vain.
-    """
-    return is_compiled_for(settled) and bool(settled.all())
