@@ -17,16 +17,15 @@ from usrl.envs.batch import default_bank, to_numpy
 from usrl.envs.rng import mix
 from usrl.geometry.area import RowSums, measure_dice
 from usrl.geometry.polygon import displace, is_valid
-from usrl.geometry.sampling import profile_atlas, sample_profiles
 from usrl.registry import build_task
 
 ENV_ID = "usrl/ContourRefine-v0"
 
 
-def parts(num_envs: int, device: str) -> dict[str, Callable[[], Any]]:
+def parts(num_envs: int, device: str, observation: str) -> dict[str, Callable[[], Any]]:
     """Return the parts of a step, and the whole, as calls on the same states."""
     bank = default_bank().to(device)
-    task: Any = build_task(ENV_ID, bank, {})
+    task: Any = build_task(ENV_ID, bank, {"observation": observation})
     keys = torch.arange(num_envs, device=device)
     index = keys % len(bank)
     state = task.reset(index, mix(keys))
@@ -35,9 +34,8 @@ def parts(num_envs: int, device: str) -> dict[str, Callable[[], Any]]:
     for _ in range(3):
         state, _ = task.step(state, action)
     moves = action * task.settings.step_px
-    targets, atlas = RowSums.of(bank.targets), profile_atlas(bank.images)
-    offsets = torch.arange(40, device=device) - 19.5
-    observation = task.observe(state)
+    targets = RowSums.of(bank.targets)
+    observed = task.observe(state)
 
     def whole() -> None:
         following, _ = task.step(state, action)
@@ -47,8 +45,8 @@ def parts(num_envs: int, device: str) -> dict[str, Callable[[], Any]]:
         "geometry: move": lambda: displace(state.vertices, moves, bank.size - 1),
         "geometry: crossings": lambda: is_valid(state.vertices),
         "overlap": lambda: measure_dice(state.vertices, targets, index),
-        "sampling": lambda: sample_profiles(atlas, index, state.vertices, offsets, state.unit, bank.size),
-        "copy to NumPy": lambda: to_numpy(observation),
+        "sampling": lambda: task.observe(state),
+        "copy to NumPy": lambda: to_numpy(observed),
         "reset, per step": lambda: task.reset(index, mix(keys)),
         "step and observe": whole,
     }
@@ -77,10 +75,11 @@ def main() -> None:
     """Measure every part, print a table and write JSON."""
     parser = make_parser(__doc__)
     parser.add_argument("--num-envs", type=int, default=64)
+    parser.add_argument("--observation", default="profile", help="or profile+start, or image")
     parser.add_argument("--seconds", type=float, default=1.0, help="per part")
     arguments = parse(parser)
     print_machine(arguments)
-    calls = parts(arguments.num_envs, arguments.device)
+    calls = parts(arguments.num_envs, arguments.device, arguments.observation)
     found = {name: measure(call, arguments.device, arguments.seconds) for name, call in calls.items()}
     found["reset, per step"] /= 10  # an episode of ten steps has one
     whole = found.pop("step and observe")

@@ -29,7 +29,10 @@ def play_wildly(task: Any) -> list[Any]:
     return states
 
 
-@pytest.mark.parametrize("settings", [{}, {"proposal": "target"}, {"parametrization": "fourier"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"proposal": "target"}, {"parametrization": "fourier"}, {"observation": "profile+start"}],
+)
 def test_loops_and_formulas_play_the_same_episodes(
     bank: Bank, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,6 @@ from usrl.geometry.fourier import combine, fourier_basis
 from usrl.geometry.moves import move_simply, smoothing_matrices
 from usrl.geometry.polygon import signed_area
 from usrl.geometry.sampling import profile_atlas, sample_profiles
-from usrl.geometry.start import start_profiles
 
 RADIUS_UNITS = 20
 """Pixels that the equivalent radius of a proposal counts under ``scale="proposal"``."""
@@ -71,8 +70,8 @@ class ContourTask:
         | `image` | `Box(0, 255, (3, S, S))` | image, current mask, time left from 255 to 0 | gray level |
 
         Profiles have K = `samples` places, one pixel apart, inside to outside, centred on the contour.
-        The distance from the proposal rises from 0 at K / 2 pixels within it to 255 at K / 2 outside: where
-        an episode began, which is where a reader put the box, is else forgotten with the first step.
+        The distance from the proposal rises from 0 at K / 2 pixels within it to 255 at K / 2 outside:
+        otherwise where a reader put the box would be forgotten with the first step.
 
     Rewards:
         The change of a score: `dice` (default), `iou`, or `dice+boundary` (Dice minus the mean
@@ -178,13 +177,10 @@ class ContourTask:
         """Return profiles or images; see `Task.observe`."""
         if self.settings.observation != "image":
             atlas = self.bank.prepare(_profile_atlas)  # (M, F, F)
-            profiles = sample_profiles(
-                atlas, state.index, state.vertices, self._offsets, state.unit, self.bank.size
+            start = state.proposal if self.settings.observation == "profile+start" else None
+            return sample_profiles(
+                atlas, state.index, state.vertices, self._offsets, state.unit, self.bank.size, start
             )
-            if self.settings.observation == "profile":
-                return profiles
-            ramp = start_profiles(state.vertices, state.proposal, state.unit, self._offsets)
-            return torch.cat([profiles, ramp[:, None]], dim=1)
         image = self.bank.images[state.index]  # (B, S, S)
         left = (255 * (1 - state.elapsed / self.horizon)).clamp(0, 255).to(torch.uint8)
         time = left[:, None, None].expand_as(image)

@@ -1,7 +1,7 @@
 """Contour geometry on the CPU: loops over contours, compiled.
 
-They do the arithmetic of the tensor formulas in `usrl.geometry.polygon`, `area` and `sampling` contour by
-contour, so that a contour's result does not depend on the batch around it.
+They do the arithmetic of the tensor formulas in `usrl.geometry.polygon`, `moves`, `fourier` and `area`
+contour by contour, so that a contour's result does not depend on the batch around it.
 
 Vertices are float32 (B, N, 2); sums are kept in float64. Constants are float32, as Numba would widen the
 product of a Python number and a float32.
@@ -246,39 +246,3 @@ def measure_dice(
         total = max(_area(vertices[b]) + areas[index[b]], 1e-6)
         dice[b] = min(max(2 * overlap / (samples * factor * factor * total), 0.0), 1.0)
     return dice
-
-
-@compiled
-def sample_profiles(
-    atlas: NDArray[np.int32],
-    index: NDArray[np.int64],
-    vertices: NDArray[np.float32],
-    offsets: NDArray[np.float32],
-    unit: NDArray[np.float32],
-    scale: np.float32,
-) -> NDArray[np.uint8]:
-    """Return image profiles along the normals; see `usrl.geometry.sampling.sample_profiles`."""
-    batch, count, _ = vertices.shape
-    places = len(offsets)
-    profiles = np.empty((batch, 3, count, places), np.uint8)
-    side, last = U32(atlas.shape[1]), F32(atlas.shape[1] - 1)
-    # A profile is read in passes over short arrays: each becomes vector instructions. Unsigned indices
-    # spare the test for negative ones.
-    cells, packed = np.empty(places, np.uint32), np.empty(places, np.uint32)
-    for b in range(batch):
-        image = atlas[index[b]].reshape(-1)
-        for i in range(count):
-            normal_x, normal_y = normal(vertices[b], i)
-            step_x, step_y = normal_x * (unit[b, 0] * scale), normal_y * (unit[b, 0] * scale)
-            start_x, start_y = (vertices[b, i, 0] + HALF) * scale, (vertices[b, i, 1] + HALF) * scale
-            for k in range(places):
-                x = min(max(start_x + step_x * offsets[k], ZERO), last)
-                y = min(max(start_y + step_y * offsets[k], ZERO), last)
-                cells[k] = U32(I32(y)) * side + U32(I32(x))
-            for k in range(places):
-                packed[k] = U32(image[cells[k]])
-            for channel in range(3):
-                shift = U32(8 * channel)
-                for k in range(places):
-                    profiles[b, channel, i, k] = U8(packed[k] >> shift)
-    return profiles

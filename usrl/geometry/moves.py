@@ -45,7 +45,7 @@ def move_simply(vertices: Tensor, displacement: Tensor, smoothings: Tensor, limi
         Valid polygons, (B, N, 2).
     """
     if is_compiled_for(vertices):
-        moved = kernels.move(
+        made = kernels.move(
             vertices.contiguous().numpy(),
             displacement.contiguous().numpy(),
             smoothings.numpy(),
@@ -53,7 +53,7 @@ def move_simply(vertices: Tensor, displacement: Tensor, smoothings: Tensor, limi
             MIN_EDGE_RATIO,
             MAX_EDGE_RATIO,
         )
-        return torch.from_numpy(moved)
+        return torch.from_numpy(made)
     moved = displace(vertices, displacement, limit)
     settled = is_valid(moved)  # (B,)
     # To ask a GPU whether anything is left to try would cost more than to try in vain.

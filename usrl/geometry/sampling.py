@@ -1,4 +1,4 @@
-"""Image profiles along the normals of a contour.
+"""Profiles along the normals of a contour: of the image, and of where the contour started.
 
 A profile reads the nearest pixel of a finer grid: on a grid twice as fine, a read is at most a quarter
 of a pixel off, and one read of four packed channels costs a quarter of a bilinear one.
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from usrl.compiled import is_compiled_for
-from usrl.geometry import kernels
+from usrl.geometry import profile_kernels as kernels
 from usrl.geometry.polygon import outward_normals
 
 COARSE_SIGMA_PX = 2.0
@@ -30,8 +30,8 @@ def profile_atlas(images: Tensor) -> Tensor:
         images: uint8, (M, S, S).
 
     Returns:
-        int32, (M, F, F) with F the multiple of S that reaches 256, or S where S is larger: the bytes
-        of a cell are the image, its blur, its edge strength and zero.
+        int32, (M, F, F) with F the largest multiple of S up to 256, or S where S is larger: the
+        bytes of a cell are the image, its blur, its edge strength and zero.
     """
     factor = max(1, _FINE_SIDE // images.shape[-1])
     atlas = np.stack([_channels(image, factor) for image in images.cpu().numpy()])
@@ -49,9 +49,15 @@ def _channels(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
 
 
 def sample_profiles(
-    atlas: Tensor, index: Tensor, vertices: Tensor, offsets: Tensor, unit: Tensor, size: int
+    atlas: Tensor,
+    index: Tensor,
+    vertices: Tensor,
+    offsets: Tensor,
+    unit: Tensor,
+    size: int,
+    start: Tensor | None = None,
 ) -> Tensor:
-    """Return image profiles along the normals of contours.
+    """Return profiles along the normals of contours.
 
     Args:
         atlas: What `profile_atlas` made of the images, (M, F, F).
@@ -60,22 +66,52 @@ def sample_profiles(
         offsets: Places along the outward normal, in units, float32, (K,).
         unit: Pixels of a unit, float32, (B, 1).
         size: Side S of the working image.
+        start: Polygons that the contours started as, (B, N, 2), if a fourth channel is to show them.
 
     Returns:
-        uint8, (B, 3, N, K): image, blur, edge strength; places outside read the border.
+        uint8, (B, 3, N, K): image, blur, edge strength; places outside read the border. With a start
+        (B, 4, N, K): how far each place lies outside it, 0 at K / 2 units inside or more, 127 on it, 255 at
+        K / 2 outside or more.
     """
-    fine = atlas.shape[-1]
-    scale = fine / size
+    scale = atlas.shape[-1] / size
     if is_compiled_for(vertices):
-        profiles = kernels.sample_profiles(
-            atlas.numpy(), index.numpy(), vertices.numpy(), offsets.numpy(), unit.numpy(), np.float32(scale)
-        )
-        return torch.from_numpy(profiles)
-    step = outward_normals(vertices) * (unit[..., None] * scale)  # (B, N, 2)
-    start = (vertices + 0.5) * scale
-    x = torch.addcmul(start[..., :1], step[..., :1], offsets).clamp_(0, fine - 1)  # (B, N, K)
-    y = torch.addcmul(start[..., 1:], step[..., 1:], offsets).clamp_(0, fine - 1)
+        shape = (len(vertices), 3 if start is None else 4, vertices.shape[1], len(offsets))
+        seen = np.empty(shape, np.uint8)
+        contours, places, units = vertices.numpy(), offsets.numpy(), unit.numpy()
+        kernels.sample_images(atlas.numpy(), index.numpy(), contours, places, units, np.float32(scale), seen)
+        if start is not None:
+            kernels.sample_starts(contours, start.numpy(), places, units, seen)
+        return torch.from_numpy(seen)
+    profiles = _image_profiles(atlas, index, vertices, offsets, unit * scale, scale)
+    if start is None:
+        return profiles
+    return torch.cat([profiles, _start_profiles(vertices, start, offsets, unit)[:, None]], dim=1)
+
+
+def _image_profiles(
+    atlas: Tensor, index: Tensor, vertices: Tensor, offsets: Tensor, unit: Tensor, scale: float
+) -> Tensor:
+    """Return the channels of images, uint8, (B, 3, N, K), given unit and pixel in fine pixels."""
+    fine = atlas.shape[-1]
+    step = outward_normals(vertices) * unit[..., None]  # (B, N, 2)
+    middle = (vertices + 0.5) * scale
+    x = torch.addcmul(middle[..., :1], step[..., :1], offsets).clamp_(0, fine - 1)  # (B, N, K)
+    y = torch.addcmul(middle[..., 1:], step[..., 1:], offsets).clamp_(0, fine - 1)
     cell = y.to(torch.int64).mul_(fine).add_(x.to(torch.int64)).add_(index[:, None, None] * (fine * fine))
     packed = atlas.view(-1)[cell]  # (B, N, K)
     channels = packed.view(torch.uint8).view(*packed.shape, 4)[..., :3]  # (B, N, K, 3)
     return channels.permute(0, 3, 1, 2).contiguous()
+
+
+def _start_profiles(vertices: Tensor, start: Tensor, offsets: Tensor, unit: Tensor) -> Tensor:
+    """Return how far places lie outside the polygons that contours started as, uint8, (B, N, K).
+
+    The distance of a vertex is that from the start's tangent at its nearest vertex, and grows along the
+    profile by one per place: near the start that is the signed distance, and it costs one matrix of
+    distances instead of a map per episode.
+    """
+    nearest = torch.cdist(vertices, start).argmin(dim=2, keepdim=True).expand(-1, -1, 2)  # (B, N, 2)
+    away = vertices - start.gather(1, nearest)
+    distance = (away * outward_normals(start).gather(1, nearest)).sum(dim=-1) / unit  # (B, N)
+    places = (distance[..., None] + offsets) / (len(offsets) / 2)  # (B, N, K)
+    return (127.5 * (1 + places.clamp(-1, 1))).to(torch.uint8)
