@@ -83,6 +83,13 @@ def test_a_pickled_environment_goes_on_as_the_original(env_id: str, bank: Bank) 
     assert one[1:] == other[1:]
 
 
+def test_a_pickled_contour_environment_holds_images_and_masks_and_no_tables(bank: Bank) -> None:
+    env = make("usrl/ContourRefine-v0", bank, reward="dice+boundary", proposal="target")
+    env.reset(seed=1)
+    env.step(env.action_space.sample())
+    assert len(pickle.dumps(env)) < len(pickle.dumps(bank)) + 200_000
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("env_id", IDS)
 def test_all_faces_play_the_same_episodes_from_the_same_seed(env_id: str, device: str, bank: Bank) -> None:

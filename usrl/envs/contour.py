@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from usrl.data.bank import Bank
-from usrl.envs.contour_starts import ContourSettings, ContourStarts
+from usrl.envs.contour_starts import ContourSettings, ContourStarts, row_sums
 from usrl.envs.rendering import draw_contour_step
 from usrl.envs.rewards import dice_boundary_score, iou_score
 from usrl.envs.task import State
@@ -131,8 +131,7 @@ class ContourTask:
             settings.observation
         ]
         self.observation_space: gym.spaces.Box = gym.spaces.Box(0, 255, shape, np.uint8)
-        self._targets = bank.prepare(_row_sums)
-        self._starts = ContourStarts(bank, settings, self._targets)
+        self._starts = ContourStarts(bank, settings)
         self._offsets = torch.arange(k, device=bank.device) - (k - 1) / 2  # (K,)
         self._basis = fourier_basis(settings.coefficients, n, bank.device) if fourier else None  # (C, N)
         if self._basis is not None:
@@ -213,6 +212,10 @@ class ContourTask:
             f"   start {float(state.initial_dice[row]):.3f}",
         )
 
+    @property
+    def _targets(self) -> RowSums:
+        return self.bank.prepare(row_sums)
+
     def _unit(self, proposal: Tensor) -> Tensor:
         if self.settings.scale == "pixel":
             return proposal.new_ones(len(proposal), 1)
@@ -236,10 +239,6 @@ class ContourTask:
 
 
 # What tasks of one bank share, prepared on first use: an episode needs some of it only.
-
-
-def _row_sums(bank: Bank) -> RowSums:
-    return RowSums.of(bank.targets)
 
 
 def _profile_atlas(bank: Bank) -> Tensor:

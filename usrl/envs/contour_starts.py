@@ -41,16 +41,15 @@ class ContourStarts:
     Args:
         bank: Images and targets.
         settings: Those of the task.
-        targets: Of the bank, for their areas.
 
     Raises:
         UserError: If network proposals are asked for and the bank has none.
     """
 
-    def __init__(self, bank: Bank, settings: ContourSettings, targets: RowSums) -> None:
+    def __init__(self, bank: Bank, settings: ContourSettings) -> None:
         if settings.proposal == "network":
             require_proposals(bank, "proposal='network'")
-        self._bank, self._settings, self._area = bank, settings, targets.area
+        self._bank, self._settings = bank, settings
 
     def propose(self, index: Tensor, keys: Tensor) -> Tensor:
         """Return the contours that episodes start from.
@@ -70,7 +69,7 @@ class ContourStarts:
             return ellipse_in_box(move_sides(self._bank.prepare(_boxes)[index], shares), settings.vertices)
         waves = 2 * uniform(keys, 7) - 1  # (B, 7), up to the third harmonic
         basis = fourier_basis(7, settings.vertices, index.device)
-        radius = torch.sqrt(self._area[index] / torch.pi)  # (B,)
+        radius = torch.sqrt(self._bank.prepare(row_sums).area[index] / torch.pi)  # (B,)
         wave = (combine(waves, basis) / 7) * (settings.jitter * radius)[:, None]  # (B, N)
         return move_simply(self._outlines[index], wave, self._smoothings, self._bank.size - 1)
 
@@ -85,6 +84,11 @@ class ContourStarts:
     @cached_property
     def _smoothings(self) -> Tensor:
         return smoothing_matrices(self._settings.vertices, self._bank.device)
+
+
+def row_sums(bank: Bank) -> RowSums:
+    """Return the bank's targets prepared for `usrl.geometry.area.measure_dice`; for `Bank.prepare`."""
+    return RowSums.of(bank.targets)
 
 
 def _boxes(bank: Bank) -> Tensor:
