@@ -264,12 +264,24 @@ def test_seeds_may_be_of_any_integer_type(bank: Bank) -> None:
     assert (sb3.reset() == np.stack(wanted)).all()
 
 
+def test_an_environment_of_a_vector_whose_seed_is_none_goes_on_from_the_one_it_has(bank: Bank) -> None:
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank)
+    ours, kept = make("usrl/ContourRefine-v0", bank), make("usrl/ContourRefine-v0", bank)
+    vector.reset(seed=3)
+    kept.reset(seed=4)
+    seen = vector.reset(seed=[8, None])[0]  # type: ignore[arg-type]
+    assert (seen[0] == ours.reset(seed=8)[0]).all()
+    assert (seen[1] == kept.reset()[0]).all()
+    fresh = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank)
+    assert (fresh.reset(seed=[None, 8])[0][1] == seen[0]).all()  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("seed", "message"),
     [
-        ([1, 2, 3], "2 environments want 2 seeds or a single one, got 3"),
-        ([1], "2 environments want 2 seeds or a single one, got 1"),
-        ([1, None], "a seed must be a whole number from 0 to .*, got None"),
+        ([1, 2, 3], "2 environments need 2 seeds or a single one, got 3"),
+        ([1], "2 environments need 2 seeds or a single one, got 1"),
+        ([1, "2"], "a seed must be a whole number from 0 to .*, got '2'"),
         (1.5, "a seed must be a whole number from 0 to .*, got 1.5"),
         (-1, "a seed must be a whole number from 0 to .*, got -1"),
         (2**70, "a seed must be a whole number from 0 to .*, got 11805"),

@@ -96,8 +96,7 @@ class TaskVecEnv(VecEnv):
 
     def reset(self) -> NDArray[np.uint8]:
         """Begin all episodes; return observations, uint8 (B, ...)."""
-        if self._seeds[0] is not None:
-            self._batch.seed([seed or 0 for seed in self._seeds])
+        self._batch.seed(spread_seeds(self._seeds, self.num_envs))
         self._reset_seeds()
         self._reset_options()
         self._batch.begin(np.arange(self.num_envs))

@@ -79,10 +79,11 @@ class Batch:
         self._seeds = np.zeros(num_envs, np.int64)
         self._episodes = np.zeros(num_envs, np.int64)
 
-    def seed(self, seeds: Sequence[int] | NDArray[np.int64]) -> None:
-        """Give each environment a seed and let its episodes count from the first."""
-        self._seeds = np.asarray(seeds, np.int64)
-        self._episodes = np.zeros(self.num_envs, np.int64)
+    def seed(self, seeds: Sequence[int | None]) -> None:
+        """Give environments a seed and let their episodes count from the first; None leaves one as it is."""
+        for row, seed in enumerate(seeds):
+            if seed is not None:
+                self._seeds[row], self._episodes[row] = seed, 0
 
     def begin(self, rows: NDArray[np.int64], options: Mapping[str, Any] | None = None) -> None:
         """Begin new episodes in some environments.
@@ -160,22 +161,28 @@ class Batch:
         return torch.from_numpy(np.full(count, index, np.int64))
 
 
-def spread_seeds(seed: int | Sequence[int] | NDArray[np.integer], count: int) -> NDArray[np.int64]:
-    """Return one seed per environment, int64, (B,).
+Seeds = int | Sequence[int | None] | NDArray[np.integer] | None
+
+
+def spread_seeds(seed: Seeds, count: int) -> list[int | None]:
+    """Return one seed per environment, as Gymnasium spreads them; None is for one that keeps its own.
 
     Args:
-        seed: One number, from which the environments get consecutive ones, or one per environment.
+        seed: One number, from which the environments get consecutive ones, or one for each, or None for all.
         count: Number B of environments.
 
     Raises:
         UserError: If a seed is not a whole number from 0 to 2**62, or there are not B of them.
     """
-    if np.ndim(seed) == 0:
-        return _check_seed(seed) + np.arange(count)
-    seeds = [_check_seed(each) for each in seed]  # type: ignore[union-attr]
+    if seed is None:
+        return [None] * count
+    if np.ndim(seed) == 0:  # type: ignore[arg-type]
+        first = _check_seed(seed)
+        return [first + row for row in range(count)]
+    seeds = [None if each is None else _check_seed(each) for each in seed]  # type: ignore[union-attr]
     if len(seeds) != count:
-        raise UserError(f"{count} environments want {count} seeds or a single one, got {len(seeds)}")
-    return np.array(seeds, np.int64)
+        raise UserError(f"{count} environments need {count} seeds or a single one, got {len(seeds)}")
+    return seeds
 
 
 def _check_seed(seed: Any) -> int:

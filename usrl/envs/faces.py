@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from usrl.data.bank import Bank
-from usrl.envs.batch import Batch, make_task, spread_seeds
+from usrl.envs.batch import Batch, Seeds, make_task, spread_seeds
 from usrl.envs.rendering import Window
 from usrl.errors import UserError
 
@@ -62,12 +62,11 @@ class TaskEnv(gym.Env[Any, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin an episode; ``options={"index": i}`` chooses the row of the bank."""
-        seeds = None if seed is None else spread_seeds(seed, 1)
-        super().reset(seed=None if seeds is None else int(seeds[0]))
-        if seeds is not None:
-            self._batch.seed(seeds)
-        elif self._batch.state is None:
+        seeds = spread_seeds(seed, 1)
+        super().reset(seed=seeds[0])
+        if self._batch.state is None:
             self._batch.seed([int(self.np_random.integers(2**62))])
+        self._batch.seed(seeds)
         self._batch.begin(np.zeros(1, np.int64), options)
         self._show()
         return self._batch.observe()[0], _first(self._batch.info())
@@ -144,15 +143,20 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
 
     def reset(
-        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: Seeds = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin all episodes; ``options={"index": ...}`` chooses the rows of the bank."""
-        seeds = None if seed is None else spread_seeds(seed, self.num_envs)
-        super().reset(seed=None if seeds is None else int(seeds[0]))
-        if seeds is not None:
-            self._batch.seed(seeds)
-        elif self._batch.state is None:
-            self._batch.seed(self.np_random.integers(2**62, size=self.num_envs))
+        """Begin all episodes.
+
+        Args:
+            seed: Of the first environment, from which the others count on, or one for each; None where an
+                environment goes on from the seed that it has.
+            options: ``{"index": ...}`` chooses the rows of the bank.
+        """
+        seeds = spread_seeds(seed, self.num_envs)
+        super().reset(seed=seeds[0])
+        if self._batch.state is None:
+            self._batch.seed(self.np_random.integers(2**62, size=self.num_envs).tolist())
+        self._batch.seed(seeds)
         self._batch.begin(np.arange(self.num_envs), options)
         return self._batch.observe(), _with_masks(self._batch.info())
 
