@@ -1,0 +1,56 @@
+"""Tasks on torch's device `meta`, whose tensors have no values: what reads one on the host raises."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from usrl.data.bank import Bank
+from usrl.envs.rng import mix
+from usrl.envs.task import merge_states
+from usrl.registry import build_task
+
+CONTOUR, THRESHOLD = "usrl/ContourRefine-v0", "usrl/ThresholdSelect-v0"
+
+
+def on_meta(task: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a copy of a task, prepared tables and all, whose tensors are on `meta`."""
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "__deepcopy__", lambda tensor, memo: tensor.to("meta"))
+        patch.setattr(Bank, "__getstate__", lambda bank: bank.__dict__)
+        return copy.deepcopy(task)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "settings"),
+    [
+        (CONTOUR, {}),
+        (CONTOUR, {"proposal": "target", "reward": "dice+boundary", "observation": "profile+start"}),
+        (CONTOUR, {"proposal": "network", "scale": "proposal", "parametrization": "fourier"}),
+        (CONTOUR, {"observation": "image", "reward": "iou"}),
+        (THRESHOLD, {}),
+        (THRESHOLD, {"action": "raster", "polarity": "bright", "reward": "sign"}),
+        (THRESHOLD, {"observation": "features", "grid": 1, "reward": "iou"}),
+        (THRESHOLD, {"observation": "features", "action": "raster"}),
+    ],
+)
+def test_no_step_reads_a_number_on_the_host(
+    bank: Bank, env_id: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task: Any = build_task(env_id, bank, settings)
+    index = torch.arange(4)
+
+    def play(task: Any, index: torch.Tensor) -> list[torch.Tensor]:
+        state = task.reset(index, mix(index))
+        seen, action = task.observe(state), task.oracle_action(state)
+        moved, reward = task.step(state, action)
+        merged = merge_states(moved, index[:2], task.reset(index[:2], mix(index[:2])))
+        return [seen, action, reward, task.mask(merged), *vars(merged).values()]
+
+    here = play(task, index)  # prepares the tables, which is done on the host
+    there = play(on_meta(task, monkeypatch), index.to("meta"))
+    for one, other in zip(here, there, strict=True):
+        assert other.device.type == "meta"
+        assert one.shape == other.shape
+        assert one.dtype == other.dtype
