@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from usrl.data.bank import Bank
-from usrl.envs import rng, threshold
+from usrl.envs import rng, threshold, threshold_cases
 from usrl.geometry import area, fourier, moves, polygon, sampling
 from usrl.registry import build_task
 
@@ -14,7 +14,7 @@ ENV_ID = "usrl/ContourRefine-v0"
 
 
 def force_formulas(patch: pytest.MonkeyPatch) -> None:
-    for module in (rng, threshold, area, fourier, moves, polygon, sampling):
+    for module in (rng, threshold, threshold_cases, area, fourier, moves, polygon, sampling):
         patch.setattr(module, "is_compiled_for", lambda tensor: False)
 
 
@@ -69,7 +69,7 @@ def test_loops_and_formulas_agree_on_which_polygons_are_valid(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("settings", [{}, {"polarity": "bright"}, {"grid": 1}, {"action": "raster"}])
-def test_loops_and_formulas_draw_the_same_thresholds(
+def test_loops_and_formulas_score_and_draw_the_same_thresholds(
     bank: Bank, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task: Any = build_task("usrl/ThresholdSelect-v0", bank, settings)
@@ -77,7 +77,9 @@ def test_loops_and_formulas_draw_the_same_thresholds(
     state = task.reset(index, rng.mix(index))
     for _ in range(5):
         state, _ = task.step(state, task.oracle_action(state))
-    drawn = task.observe(state)
+    drawn, setting = task.observe(state), (state.case, state.level, state.size)
+    assert torch.equal(task.cases.dice(*setting), state.dice)
     assert 0 < float((drawn[:, 1] == 255).float().mean()) < 1
     force_formulas(monkeypatch)
     assert torch.equal(task.observe(state), drawn)
+    assert torch.equal(task.cases.dice(*setting), state.dice)

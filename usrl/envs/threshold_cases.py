@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from usrl.compiled import is_compiled_for
 from usrl.data.bank import Bank
 from usrl.data.sample import DEFAULT_JITTER, Box, Jitter
 from usrl.envs.rng import episode_keys, uniform
@@ -16,6 +17,7 @@ from usrl.envs.task import require_proposals
 from usrl.errors import UserError
 from usrl.geometry.boxes import boxes_of_masks, move_sides
 from usrl.strict import Strict
+from usrl.thresholding import kernels
 from usrl.thresholding.cleaning import CleanName, clean_mask
 from usrl.thresholding.features import describe_settings
 from usrl.thresholding.filters import FilterName, filter_speckle
@@ -136,6 +138,9 @@ class ThresholdCases:
             mask = self.masks(case, level, size)
             hit = (mask & self.tables.targets[case]).flatten(1).sum(dim=1)
             counts = torch.stack([mask.flatten(1).sum(dim=1), hit], dim=1)
+        elif is_compiled_for(case):
+            parts = (self.tables.counts, self.tables.target_area, case, level, size)
+            return torch.from_numpy(kernels.measure_dice(*(part.numpy() for part in parts)))
         else:
             place = (case[:, None] * self.choices.tiles + self.tile) * self.settings.sizes + size
             entry = (place * self.settings.thresholds + level).flatten()  # (B T,)

@@ -1,4 +1,4 @@
-"""Drawing of threshold observations on the CPU: a loop over tiles, compiled; see `usrl.compiled`."""
+"""Scores and observations of thresholds on the CPU: loops over tiles, compiled; see `usrl.compiled`."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,6 +6,28 @@ from numpy.typing import NDArray
 from usrl.compiled import compiled
 
 INSIDE, OUTSIDE = np.uint8(255), np.uint8(0)
+
+
+@compiled
+def measure_dice(
+    counts: NDArray[np.int32],
+    target_area: NDArray[np.float32],
+    case: NDArray[np.int64],
+    level: NDArray[np.int64],
+    size: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Return the Dice of settings, (B,); see `usrl.envs.threshold_cases.ThresholdCases.dice`."""
+    batch, tiles = level.shape
+    dice = np.ones(batch, np.float32)
+    for b in range(batch):
+        taken, hit = 0, 0
+        for tile in range(tiles):
+            entry = counts[case[b], tile, size[b, tile], level[b, tile]]
+            taken, hit = taken + entry[0], hit + entry[1]
+        total = np.float32(taken) + target_area[case[b]]
+        if total > 0:
+            dice[b] = np.float32(2 * hit) / max(total, np.float32(1))
+    return dice
 
 
 @compiled
