@@ -41,7 +41,7 @@ class StepInfos(Sequence[dict[str, Any]]):
     """The infos of a step as SB3's callbacks read them, fetched from the device when first read.
 
     Attributes:
-        step: What they tell of.
+        step: The step that they are about.
     """
 
     def __init__(self, step: TensorStep) -> None:
@@ -84,7 +84,7 @@ class TaskVecEnv(VecEnv):
         seed: Seed of environment 0.
 
     Raises:
-        UserError: If the seed is no whole number from 0 on, or there is no environment.
+        UserError: If the seed is not a whole number from 0 to 2**62, or there is no environment.
     """
 
     def __init__(self, task: Task[Any], num_envs: int, seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Scores of a fit, so that a step is paid the change of score; Dice itself is the third of them."""
+"""Scores of a fit beside Dice itself; a step is paid the change of a score."""
 
 import math
 

@@ -72,7 +72,7 @@ class Task(Protocol[AnyState]):
 
 
 def require_proposals(bank: Bank, setting: str) -> None:
-    """Raise a `UserError` if a bank has no proposals, which ``roi='network'`` or another setting wants."""
+    """Raise a `UserError` if a bank has no proposals, which a setting like ``roi='network'`` needs."""
     if bank.proposals is None:
         raise UserError(
             f"{setting} needs a bank with proposals, got one without; name their folder in the recipe's "

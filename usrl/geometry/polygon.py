@@ -135,8 +135,8 @@ def _has_crossing(vertices: Tensor) -> Tensor:
     """Return whether some pair of edges crosses, bool, (B,).
 
     Two edges cross when each one's line separates the other's ends; the side of every vertex from
-    every line is one batched product. Of edges on one line the rounding says anything, hence their boxes
-    must meet too.
+    every line is one batched product. For edges on one line the side is a matter of rounding, so their
+    boxes must meet too.
     """
     following = neighbours(vertices, 1)[1]
     edge = following - vertices  # (B, N, 2)
@@ -154,7 +154,7 @@ _APART: dict[tuple[int, torch.device], Tensor] = {}
 
 
 def _apart(count: int, device: torch.device) -> Tensor:
-    """Return which edges share no vertex, (N, N): those that do meet, yet never cross."""
+    """Return which edges share no vertex, (N, N): those that do touch and never cross."""
     key = (count, device)
     if key not in _APART:
         place = torch.arange(count, device=device)
