@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from sample_builders import disk, make_sample
+from sample_builders import disk, make_sample, noise
 
 from usrl.data.bank import Bank
 from usrl.data.letterbox import Letterbox
@@ -110,6 +110,67 @@ def test_images_of_different_sizes_share_a_bank():
         make_sample("l", disk((300, 200), (150, 90), 50)),
     ]
     assert Bank.from_samples(samples, size=64).images.shape == (2, 64, 64)
+
+
+ROWS = (torch.zeros(2, 40, 40, dtype=torch.uint8), torch.ones(2, 40, 40, dtype=torch.bool), None, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("place", "field", "message"),
+    [
+        (
+            0,
+            torch.zeros(2, 40, 40),
+            r"images must be a tensor of torch\.uint8 \(2, 40, 40\), got torch\.float32",
+        ),
+        (0, ROWS[0].numpy(), "images must be a tensor of .*, got a ndarray; Bank.from_arrays"),
+        (0, ROWS[0][:, :30], r"images must be .* \(M, S, S\), got torch\.uint8 \(2, 30, 40\)"),
+        (1, ROWS[0], r"targets must be a tensor of torch\.bool \(2, 40, 40\), got torch\.uint8"),
+        (1, ROWS[1][:, :20, :20], r"targets must be .* \(2, 40, 40\), got torch\.bool \(2, 20, 20\)"),
+        (2, ROWS[1][:1], r"proposals must be .* \(2, 40, 40\), got torch\.bool \(1, 40, 40\)"),
+        (3, ("a",), "at least one row, and a name for each, got 2 rows and 1 names"),
+    ],
+)
+def test_fields_that_make_no_bank_are_refused(place, field, message):
+    fields = list(ROWS)
+    Bank(*fields)
+    fields[place] = field
+    with pytest.raises(UserError, match=message):
+        Bank(*fields)
+
+
+def test_a_bank_without_rows_is_refused():
+    with pytest.raises(UserError, match=r"at least one row, .* got 0 rows"):
+        Bank(ROWS[0][:0], ROWS[1][:0], None, ())
+
+
+def test_arrays_give_the_bank_of_their_samples():
+    samples = [make_sample("0"), two_lesions("1")]
+    images, targets = [s.image for s in samples], [s.target for s in samples]
+    bank, wanted = Bank.from_arrays(images, targets, size=64), Bank.from_samples(samples, size=64)
+    assert torch.equal(bank.images, wanted.images)
+    assert torch.equal(bank.targets, wanted.targets)
+    assert bank.names == wanted.names == ("0", "1", "1")
+    assert Bank.from_arrays(np.stack(images), np.stack(targets), 64, ["a", "b"]).names == ("a", "b", "b")
+
+
+@pytest.mark.parametrize(
+    ("images", "targets", "names", "message"),
+    [
+        ([noise(0)], [], None, "got 1 images, 0 targets and 1 names; pass them in the same order"),
+        ([noise(0)], [disk()], ["a", "b"], "got 1 images, 1 targets and 2 names"),
+        (
+            [noise(0) / 255],
+            [disk()],
+            None,
+            r"0: image must be uint8 of shape \(H, W\), got float64 \(40, 50\)",
+        ),
+        ([noise(0)], [disk() * 255], None, r"0: target must be bool .* got int64 .*mask > 127"),
+    ],
+)
+def test_arrays_that_make_no_bank_are_refused(images, targets, names, message):
+    with pytest.raises(UserError, match=message):
+        Bank.from_arrays(images, targets, names=names)
 
 
 def test_to_moves_every_tensor():

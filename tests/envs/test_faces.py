@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -317,6 +318,25 @@ def test_arguments_that_no_face_can_follow_are_refused(
 
     with pytest.raises(UserError, match=message):
         make_face()
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_a_bank_with_a_target_without_a_pixel_is_refused(env_id: str, bank: Bank) -> None:
+    targets = bank.targets.clone()
+    targets[4] = False
+    faulty = replace(bank, targets=targets, _prepared={})
+    message = f"1 of the bank's 6 rows have none, the first is row 4 .{bank.names[4]}.; leave them out"
+    with pytest.raises(UserError, match=message):
+        make(env_id, faulty)
+    with pytest.raises(UserError, match=message):
+        gym.make_vec(env_id, num_envs=2, bank=faulty)
+    with pytest.raises(UserError, match=message):
+        TaskVecEnv(build_task(env_id, faulty, {}), 2)
+
+
+def test_what_is_no_bank_is_refused() -> None:
+    with pytest.raises(UserError, match=r"bank must be .*, got a list; Bank\.from_arrays"):
+        make("usrl/ContourRefine-v0", [])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("limit", [0, -3, 2.5])

@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from usrl.data.bank_checks import check_proposals, check_tensors
 from usrl.data.components import best_overlap, split_components
 from usrl.data.letterbox import Letterbox
 from usrl.data.sample import BoolMask, GrayImage, Sample
@@ -30,6 +32,9 @@ class Bank:
         dropped: Names of samples, one per row left out, of which no proposal overlapped the target.
         too_small: Names of samples, one per row left out, of which the target component is smaller
             than ``MIN_AREA_PX`` at working size.
+
+    Raises:
+        UserError: If the tensors have other types or shapes than stated, or there is no row.
     """
 
     images: torch.Tensor
@@ -39,6 +44,10 @@ class Bank:
     dropped: tuple[str, ...] = ()
     too_small: tuple[str, ...] = ()
     _prepared: dict[Callable[["Bank"], Any], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check types and shapes, which asks nothing of the device."""
+        check_tensors(self.images, self.targets, self.proposals, self.names)
 
     @classmethod
     def from_samples(
@@ -70,12 +79,46 @@ class Bank:
         Raises:
             UserError: If the proposals do not fit the samples, or no row remains.
         """
-        _check_proposals(samples, proposals)
+        check_proposals(samples, proposals)
         builder = _Builder(size, by_component)
         starts: Sequence[BoolMask | None] = [None] * len(samples) if proposals is None else proposals
         for sample, proposal in zip(samples, starts, strict=True):
             builder.add(sample, proposal)
         return builder.finish(has_proposals=proposals is not None)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Sequence[NDArray[np.uint8]],
+        targets: Sequence[NDArray[np.bool_]],
+        size: int = 128,
+        names: Sequence[str] | None = None,
+    ) -> "Bank":
+        """Letterbox arrays into a bank on the CPU, one row for each component of a target.
+
+        Args:
+            images: Gray images, uint8, each of any shape (H, W).
+            targets: Reference masks, bool, each of its image's shape.
+            size: Side S of the working images, px.
+            names: One per image; ``"0"``, ``"1"``, ... if None.
+
+        Returns:
+            The bank, as `from_samples` makes it.
+
+        Raises:
+            UserError: If there is not one target and one name per image, an array has another type or
+                shape, or no row remains.
+        """
+        names = [str(number) for number in range(len(images))] if names is None else names
+        if not len(images) == len(targets) == len(names):
+            raise UserError(
+                f"one target and one name per image are needed, got {len(images)} images, "
+                f"{len(targets)} targets and {len(names)} names; pass them in the same order"
+            )
+        triples = zip(images, targets, names, strict=True)
+        return cls.from_samples(
+            [Sample(np.asarray(i), np.asarray(t), None, name, name, "arrays") for i, t, name in triples], size
+        )
 
     def __len__(self) -> int:
         """Return the number of rows M."""
@@ -191,20 +234,3 @@ class _Builder:
             if names:
                 listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
                 warnings.warn(f"{len(names)} lesions left out: {reason} ({listed})", stacklevel=4)
-
-
-def _check_proposals(samples: Sequence[Sample], proposals: Sequence[BoolMask] | None) -> None:
-    """Raise where proposals and samples do not match one to one."""
-    if proposals is None:
-        return
-    if len(proposals) != len(samples):
-        raise UserError(
-            f"one proposal per sample is needed, got {len(proposals)} for {len(samples)} samples; "
-            "pass the proposals of exactly these samples"
-        )
-    for sample, proposal in zip(samples, proposals, strict=True):
-        if proposal.dtype != np.bool_ or proposal.shape != sample.image.shape:
-            raise UserError(
-                f"{sample.name}: its proposal must be bool of shape {sample.image.shape}, "
-                f"got {proposal.dtype} {proposal.shape}; resample it to the native image"
-            )

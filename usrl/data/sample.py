@@ -57,5 +57,5 @@ class Sample:
         if self.target.dtype != np.bool_ or self.target.shape != self.image.shape:
             raise UserError(
                 f"{self.name}: target must be bool of shape {self.image.shape}, "
-                f"got {self.target.dtype} {self.target.shape}; resample the mask to its image"
+                f"got {self.target.dtype} {self.target.shape}; pass mask > 127 at the size of its image"
             )

@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from usrl.data.bank import Bank
+from usrl.data.bank_checks import REMEDY
 from usrl.data.phantom import load_phantom
 from usrl.devices import select_device
 from usrl.envs.rng import episode_keys, mix, uniform
-from usrl.envs.task import Task, follow_oracle, merge_states
+from usrl.envs.task import Task, follow_oracle, merge_states, require_targets
 from usrl.errors import UserError
 from usrl.registry import build_task
 
@@ -46,8 +47,10 @@ def make_task(
         horizon: Step limit; the registered one if None.
 
     Raises:
-        UserError: If the id or a setting is unknown or wrong, or the device is not there.
+        UserError: If the id or a setting is unknown or wrong, the device is not there, or the bank is none.
     """
+    if not isinstance(bank, Bank | None):
+        raise UserError(f"bank must be a usrl.data.bank.Bank or None, got a {type(bank).__name__}; {REMEDY}")
     where = select_device(str(device), "device")
     bank = default_bank() if bank is None else bank
     return build_task(env_id, bank.to(where), dict(settings), horizon)
@@ -68,9 +71,14 @@ class Batch:
     """
 
     def __init__(self, task: Task[Any], num_envs: int, with_oracle: bool) -> None:
-        """Hold a task; call `seed` and `begin` before anything else."""
+        """Hold a task; call `seed` and `begin` before anything else.
+
+        Raises:
+            UserError: If there is no environment, or a target of the task's bank has no pixel.
+        """
         if num_envs < 1:
             raise UserError(f"num_envs must be at least 1, got {num_envs}")
+        task.bank.prepare(require_targets)
         self.task = task
         self.num_envs = num_envs
         self.elapsed = np.zeros(num_envs, np.int64)

@@ -81,6 +81,18 @@ def require_proposals(bank: Bank, setting: str) -> None:
         )
 
 
+def require_targets(bank: Bank) -> None:
+    """Raise a `UserError` if a target of a bank has no pixel; for `Bank.prepare`, which asks once."""
+    empty = ~bank.targets.flatten(1).any(dim=1)  # (M,)
+    if empty.any():
+        row = int(empty.nonzero()[0])
+        raise UserError(
+            f"an episode needs a target with a pixel, and {int(empty.sum())} of the bank's {len(bank)} rows "
+            f"have none, the first is row {row} ({bank.names[row]}); leave them out, as "
+            "Bank.from_samples does by component"
+        )
+
+
 def merge_states(state: AnyState, rows: Tensor, other: AnyState) -> AnyState:
     """Return ``state`` with its rows, int64 (R,), replaced by those of ``other``, a batch of R."""
     pairs = {f.name: (getattr(state, f.name), getattr(other, f.name)) for f in fields(state)}
