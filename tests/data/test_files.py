@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from sample_builders import disk, noise, truncate, write, write_classes
 
 from usrl.data import files
@@ -8,6 +8,7 @@ from usrl.data.files import list_images, read_classes, read_gray, read_mask
 from usrl.errors import UserError
 
 LESION = disk().astype(np.uint8) * 255
+SEEN = np.kron(np.array([[0, 60, 120], [180, 220, 255]], np.uint8), np.ones((16, 16), np.uint8))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA"])
@@ -70,6 +71,33 @@ def test_negative_and_non_finite_values_are_refused(tmp_path, value):
 
 def test_a_jpeg_is_read(tmp_path):
     assert read_gray(write(tmp_path / "a.jpg", np.full((16, 24), 90, np.uint8))).shape == (16, 24)
+
+
+def write_turned(path, orientation, seen=SEEN):
+    """Write what a viewer is to show, stored as the EXIF orientation wants it."""
+    stored = {3: seen[::-1, ::-1], 6: np.rot90(seen), 5: seen.T}[orientation]
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("orientation", [3, 5, 6])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_an_image_is_read_as_its_exif_orientation_says(tmp_path, suffix, orientation):
+    path = write_turned(tmp_path / f"a.{suffix}", orientation)
+    assert read_gray(path).shape == SEEN.shape
+    assert np.abs(read_gray(path).astype(int) - SEEN).max() < 9  # a JPEG is not exact
+
+
+def test_masks_and_classes_are_turned_alike(tmp_path):
+    np.testing.assert_array_equal(read_mask(write_turned(tmp_path / "m.png", 6, LESION)), disk())
+    np.testing.assert_array_equal(read_classes(write_turned(tmp_path / "c.png", 6)), SEEN)
+
+
+def test_damaged_exif_counts_as_none(tmp_path):
+    Image.fromarray(SEEN).save(tmp_path / "a.png", exif=b"Exif\0\0garbage")
+    np.testing.assert_array_equal(read_gray(tmp_path / "a.png"), SEEN)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])

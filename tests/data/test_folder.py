@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 from sample_builders import disk, noise, truncate, write
 
 from usrl.data.folder import check_folder, load_folder
@@ -62,6 +63,17 @@ def test_a_stem_that_occurs_twice_is_refused(folder_root):
 def test_a_mask_of_another_size_is_refused(folder_root):
     write(folder_root / "masks" / "b.png", np.zeros((8, 9), np.uint8))
     with pytest.raises(UserError, match=r"b\.png: the mask is 9 x 8 px and its image 50 x 40 px"):
+        load_folder(folder_root)
+
+
+def test_a_mask_that_is_turned_against_its_image_is_refused_with_what_to_do(folder_root):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(noise(0)).save(folder_root / "images" / "b.png", exif=exif)
+    with pytest.raises(
+        UserError,
+        match=r"b\.png: the mask is 50 x 40 px and its image 40 x 50 px; one is turned .*save both turned alike",
+    ):
         load_folder(folder_root)
 
 

@@ -1,12 +1,15 @@
-"""Reading images and masks from files that users bring."""
+"""Reading images and masks from files that users bring.
+
+All of them are turned as their EXIF orientation says: so viewers show them, and boxes are read off there.
+"""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from usrl.data.sample import BoolMask, GrayImage
 from usrl.errors import UserError
@@ -106,13 +109,17 @@ def list_images(folder: Path) -> list[Path]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image, and turn all that can go wrong with it into a ``UserError``."""
+    """Open an image the right way up, and turn all that can go wrong with it into a ``UserError``."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"{path}: {what}; give the path of an image file")
     try:
-        with Image.open(path) as image:
+        # Given a path, Pillow 13 maps an uncompressed TIFF to memory and scrambles it where it is turned.
+        with path.open("rb") as file, Image.open(file) as image:
             _check_header(path, image)
+            image.load()  # before its EXIF: a damaged file is an error, damaged EXIF counts as none
+            with suppress(SyntaxError):
+                ImageOps.exif_transpose(image, in_place=True)
             yield image
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: is not an image that can be read; convert it to PNG") from error

@@ -11,7 +11,7 @@ from rich.progress import track
 
 from usrl.data.components import remove_specks
 from usrl.data.files import read_gray, read_mask
-from usrl.data.sample import BoolMask, Sample
+from usrl.data.sample import BoolMask, GrayImage, Sample
 from usrl.errors import UserError
 
 MAX_LISTED = 10
@@ -112,12 +112,20 @@ def _try_read(read: Callable[[Path], BoolMask], pair: Pair) -> Sample | UserErro
         for path in pair.masks:
             mask = read(path)
             if mask.shape != image.shape:
-                raise UserError(
-                    f"{path}: the mask is {mask.shape[1]} x {mask.shape[0]} px and its image "
-                    f"{image.shape[1]} x {image.shape[0]} px; restore the original pair"
-                )
+                raise UserError(_explain_sizes(path, mask, image))
             target |= mask
     except UserError as error:
         return error
     name = pair.image.stem
     return Sample(image, target, None, name, name, pair.source)
+
+
+def _explain_sizes(path: Path, mask: BoolMask, image: GrayImage) -> str:
+    """Return what is wrong with a mask of another size than its image, and what to do."""
+    remedy = "restore the original pair"
+    if mask.shape == image.shape[::-1]:
+        remedy = "one is turned (EXIF orientation is followed); save both turned alike, without EXIF"
+    return (
+        f"{path}: the mask is {mask.shape[1]} x {mask.shape[0]} px and its image "
+        f"{image.shape[1]} x {image.shape[0]} px; {remedy}"
+    )
