@@ -1,3 +1,4 @@
+import re
 import time
 
 import numpy as np
@@ -46,16 +47,19 @@ def test_a_check_counts_what_the_folder_holds(busi_root):
     assert report.counts == {"busi/benign": 3, "busi/malignant": 1, "busi/normal": 1}
     assert report.groups == 4
     assert report.cross_pairs == report.duplicate_pairs == (("benign (2)", "malignant (1)"),)
+    assert report.apart_pairs == ()
     assert report.facts == {
-        "images with several masks": 1,
-        "images with an empty target": 1,
-        "specks removed (< 10 px)": 2,
+        "groups of several images": 1,
         "near-duplicate pairs": 1,
-        "near-duplicate pairs across classes": 1,
-        "groups of near-duplicates": 1,
+        "images without a lesion": 1,
+        "images with several lesions": 1,
+        "specks removed (< 10 px)": 2,
     }
     text = "\n".join(report.lines())
-    assert "duplicates across sources: benign (2) = malignant (1)" in text
+    assert "near duplicates in one group: benign (2) = malignant (1)" in text
+    assert "near duplicates of different sources: benign (2) = malignant (1)" in text
+    assert re.search("images, all +5\n", text)
+    assert "different groups" not in text
     assert text.endswith("no faults")
 
 
@@ -177,8 +181,9 @@ def test_real_busi_loads_in_seconds_without_faults(real_busi):
 def test_real_busi_has_its_known_bad_cases(real_busi):
     report = check_busi(real_busi)
     assert report.is_sound
-    assert report.facts["images with several masks"] >= 15
-    assert report.facts["near-duplicate pairs across classes"] >= 3
+    assert report.facts["images with several lesions"] >= 14
+    assert len(report.cross_pairs) >= 3
+    assert any("benign (4) = benign (321), " in line and " and 89 more" in line for line in report.lines())
     assert report.facts["specks removed (< 10 px)"] >= 7
     assert report.groups < sum(report.counts.values())
 

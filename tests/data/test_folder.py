@@ -72,7 +72,7 @@ def test_a_mask_that_is_turned_against_its_image_is_refused_with_what_to_do(fold
     Image.fromarray(noise(0)).save(folder_root / "images" / "b.png", exif=exif)
     with pytest.raises(
         UserError,
-        match=r"b\.png: the mask is 50 x 40 px and its image 40 x 50 px; one is turned .*save both turned alike",
+        match=r"b\.png: the mask is 50 x 40 .*image 40 x 50 px; one is turned .*save both turned alike",
     ):
         load_folder(folder_root)
 
@@ -104,8 +104,37 @@ def test_more_faults_than_a_message_holds_are_counted(tmp_path):
         load_folder(tmp_path)
 
 
-def test_duplicates_matter_only_between_groups(folder_root):
+def test_a_check_says_which_duplicates_a_split_may_part(folder_root):
     write(folder_root / "images" / "c.png", noise(ord("a")))
-    assert check_folder(folder_root).duplicate_pairs == (("a", "c"),)
+    report = check_folder(folder_root)
+    assert report.duplicate_pairs == report.apart_pairs == (("a", "c"),)
+    assert (
+        "  near duplicates in different groups, for a split to part; give them one: a = c" in report.lines()
+    )
     (folder_root / "groups.csv").write_text("name,group\na,p1\nb,p2\nc,p1\n")
-    assert check_folder(folder_root).duplicate_pairs == ()
+    report = check_folder(folder_root)
+    assert (report.duplicate_pairs, report.apart_pairs) == ((("a", "c"),), ())
+    assert "  near duplicates in one group: a = c" in report.lines()
+
+
+def test_a_check_counts_lesions_and_images_of_more_than_8_bits(folder_root):
+    assert "images of over 8 bits (largest value to 255)" not in check_folder(folder_root).facts
+    write(folder_root / "images" / "a.png", noise(1).astype(np.uint16) * 7)
+    write(folder_root / "masks" / "a.png", np.zeros((40, 50), np.uint8))
+    both = disk(centre=(10, 10)) | disk(centre=(30, 40))
+    write(folder_root / "masks" / "b.png", both.astype(np.uint8) * 255)
+    assert check_folder(folder_root).facts == {
+        "groups of several images": 0,
+        "near-duplicate pairs": 0,
+        "images without a lesion": 1,
+        "images with several lesions": 1,
+        "images of over 8 bits (largest value to 255)": 1,
+    }
+
+
+def test_a_check_spells_out_the_first_pairs_and_counts_the_others(tmp_path):
+    for index in range(4):
+        write(tmp_path / "images" / f"{index}.png", noise(0))
+        write(tmp_path / "masks" / f"{index}.png", disk().astype(np.uint8) * 255)
+    text = "\n".join(check_folder(tmp_path).lines())
+    assert ": 0 = 1, 0 = 2, 0 = 3, 1 = 2 and 2 more\n" in text

@@ -50,14 +50,16 @@ def test_a_check_counts_what_the_folder_holds(usgra_root):
     assert report.is_sound
     assert (report.name, report.counts, report.groups) == ("usgra", {"usgra/nerve": 3}, 2)
     assert report.facts == {
-        "images with an empty target": 0,
-        "near-duplicate pairs in different groups": 0,
+        "groups of several images": 1,
+        "near-duplicate pairs": 1,
+        "images without a lesion": 0,
+        "images with several lesions": 0,
         "specks removed (< 10 px)": 1,
-        "groups of near-duplicates": 1,
     }
+    assert report.duplicate_pairs == (("0000", "0003"),)
     vessels = check_usgra(usgra_root, structure="vessel")
     assert (vessels.name, vessels.counts) == ("usgra-vessels", {"usgra/vessel": 3})
-    assert vessels.facts["images with an empty target"] == 1
+    assert vessels.facts["images without a lesion"] == 1
     assert vessels.facts["specks removed (< 10 px)"] == 0
 
 
@@ -116,11 +118,11 @@ def test_real_usgra_has_nerves_everywhere_and_its_known_bad_cases(real_usgra):
     assert nerves.is_sound
     assert vessels.is_sound
     assert nerves.counts["usgra/nerve"] == vessels.counts["usgra/vessel"] >= 120
-    assert nerves.facts["images with an empty target"] == 0
-    assert vessels.facts["images with an empty target"] >= 13
-    assert nerves.facts["groups of near-duplicates"] >= 5
+    assert nerves.facts["images without a lesion"] == 0
+    assert vessels.facts["images without a lesion"] >= 13
+    assert nerves.facts["groups of several images"] >= 5
     assert nerves.facts["specks removed (< 10 px)"] >= 1
-    assert nerves.duplicate_pairs == ()
+    assert nerves.apart_pairs == ()
 
 
 @pytest.mark.realdata

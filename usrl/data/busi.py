@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from usrl.data.duplicates import cluster_names, duplicate_pairs
 from usrl.data.files import list_images
 from usrl.data.pairs import Pair, raise_faults, read_pairs, without_specks
-from usrl.data.reports import DataReport
+from usrl.data.reports import DataReport, report_samples
 from usrl.data.sample import Sample
 from usrl.errors import UserError
 
@@ -53,7 +53,6 @@ class _Found:
 
     samples: list[Sample]
     duplicates: NDArray[np.int64]  # (P, 2)
-    several_masks: int
     specks: int
     faults: list[str]
 
@@ -86,7 +85,7 @@ def check_busi(root: Path | str, show_progress: bool = False) -> DataReport:
         show_progress: Show a progress bar.
 
     Returns:
-        Counts per class, images of several masks, specks, near-duplicates and faults. Images with a
+        Counts per class, near-duplicates, specks and faults. Images with a
         fault take no part in the other numbers.
 
     Raises:
@@ -94,28 +93,10 @@ def check_busi(root: Path | str, show_progress: bool = False) -> DataReport:
     """
     folder = _locate(Path(root))
     found = _read(folder, show_progress)
-    samples, faults = found.samples, found.faults
-    groups = [sample.group for sample in samples]
-    linked = [(samples[i], samples[j]) for i, j in found.duplicates]
-    crossing = [(first.name, second.name) for first, second in linked if first.source != second.source]
-    sources = [sample.source for sample in samples]
-    return DataReport(
-        name="busi",
-        root=str(folder),
-        counts={f"busi/{label}": sources.count(f"busi/{label}") for label in CLASSES},
-        groups=len(set(groups)),
-        facts={
-            "images with several masks": found.several_masks,
-            "images with an empty target": sum(not sample.target.any() for sample in samples),
-            f"specks removed (< {MIN_LESION_PX} px)": found.specks,
-            "near-duplicate pairs": len(linked),
-            "near-duplicate pairs across classes": len(crossing),
-            "groups of near-duplicates": sum(groups.count(group) > 1 for group in set(groups)),
-        },
-        duplicate_pairs=tuple((first.name, second.name) for first, second in linked),
-        cross_pairs=tuple(crossing),
-        faults=tuple(faults),
-    )
+    report = report_samples("busi", str(folder), found.samples, found.faults, found.duplicates)
+    counts = {f"busi/{label}": report.counts.get(f"busi/{label}", 0) for label in CLASSES}
+    facts = report.facts | {f"specks removed (< {MIN_LESION_PX} px)": found.specks}
+    return replace(report, counts=counts, facts=facts)
 
 
 def _locate(root: Path) -> Path:
@@ -138,8 +119,7 @@ def _read(folder: Path, show_progress: bool) -> _Found:
     duplicates = duplicate_pairs(sample.image for sample in samples)
     groups = cluster_names([sample.name for sample in samples], duplicates)
     samples = [replace(sample, group=group) for sample, group in zip(samples, groups, strict=True)]
-    several = sum(len(pair.masks) > 1 for pair in pairs)
-    return _Found(samples, duplicates, several, specks, faults)
+    return _Found(samples, duplicates, specks, faults)
 
 
 def _list_pairs(folder: Path) -> tuple[list[Pair], list[str]]:

@@ -39,7 +39,7 @@ def read_gray(path: Path | str) -> GrayImage:
     """
     path = Path(path)
     with _opened(path) as image:
-        if image.mode.startswith(("I", "F")):
+        if _is_deep(image):
             return _scale_to_gray(path, np.asarray(image))
         return _luminance(image)
 
@@ -89,6 +89,12 @@ def read_classes(path: Path | str) -> GrayImage:
                 "export the mask as a palette PNG again"
             )
         return np.array(image, np.uint8)
+
+
+def has_more_than_8_bits(path: Path) -> bool:
+    """Return whether ``read_gray`` scales an image that it can read, from the file's header."""
+    with Image.open(path) as image:
+        return _is_deep(image)
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -143,6 +149,10 @@ def _check_header(path: Path, image: Image.Image) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise UserError(f"{path}: has too many pixels to be decoded safely; crop or shrink it first")
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith(("I", "F"))
 
 
 def _luminance(image: Image.Image) -> GrayImage:

@@ -10,12 +10,14 @@ components are several lesions, an empty mask is an image without one. Pixel siz
 from dataclasses import replace
 from pathlib import Path
 
-from usrl.data.files import list_images
+from usrl.data.files import has_more_than_8_bits, list_images
 from usrl.data.pairs import Pair, listed, raise_faults, read_pairs
 from usrl.data.reports import DataReport, report_samples
 from usrl.data.sample import Sample
 from usrl.data.tables import read_rows
 from usrl.errors import UserError
+
+_DEEP = "images of over 8 bits (largest value to 255)"
 
 
 def load_folder(root: Path | str, show_progress: bool = False) -> list[Sample]:
@@ -50,7 +52,7 @@ def check_folder(root: Path | str, show_progress: bool = False) -> DataReport:
         show_progress: Show a progress bar.
 
     Returns:
-        Counts, groups, near-duplicate pairs that are in different groups, and faults.
+        Counts, groups, near-duplicate pairs, images of more than 8 bits, and faults.
 
     Raises:
         UserError: If a folder is absent or empty.
@@ -66,7 +68,10 @@ def check_folder(root: Path | str, show_progress: bool = False) -> DataReport:
         groups = {}
         faults.append(str(error))
     samples = [replace(sample, group=groups.get(sample.name, sample.name)) for sample in samples]
-    return report_samples("folder", str(root), samples, faults)
+    report = report_samples("folder", str(root), samples, faults)
+    read = {sample.name for sample in samples}
+    deep = sum(has_more_than_8_bits(pair.image) for pair in pairs if pair.image.stem in read)
+    return replace(report, facts=report.facts | ({_DEEP: deep} if deep else {}))
 
 
 def _pair_files(root: Path) -> tuple[list[Pair], list[str]]:

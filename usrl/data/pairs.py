@@ -91,17 +91,18 @@ def raise_faults(faults: list[str]) -> None:
         raise UserError("\n".join(faults[:MAX_LISTED]) + more)
 
 
-def listed(names: list[str]) -> str:
+def listed(names: list[str], most: int = MAX_LISTED) -> str:
     """Return the first names in one line, and how many more there are.
 
     Args:
         names: Names to show.
+        most: How many of them at most.
 
     Returns:
-        At most ``MAX_LISTED`` of them, separated by commas.
+        These, separated by commas.
     """
-    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
-    return ", ".join(names[:MAX_LISTED]) + more
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _try_read(read: Callable[[Path], BoolMask], pair: Pair) -> Sample | UserError:

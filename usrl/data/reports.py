@@ -1,10 +1,20 @@
 """What a check of a dataset found."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
+from usrl.data.components import label_components
 from usrl.data.duplicates import duplicate_pairs
+from usrl.data.pairs import listed
 from usrl.data.sample import Sample
+
+_SHOWN_PAIRS = 4
+"""Pairs that are spelt out; more make a line that nobody reads."""
+NamePair = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -19,6 +29,7 @@ class DataReport:
         facts: Further counts and measures, in the order in which they are shown.
         duplicate_pairs: Names of near-duplicate images, by pair.
         cross_pairs: Those of them whose sources differ.
+        apart_pairs: Those of them that are in different groups, so that a split may part them.
         faults: What is wrong, each with its remedy; a dataset with faults does not load.
     """
 
@@ -27,8 +38,9 @@ class DataReport:
     counts: dict[str, int]
     groups: int
     facts: dict[str, int | str] = field(default_factory=dict)
-    duplicate_pairs: tuple[tuple[str, str], ...] = ()
-    cross_pairs: tuple[tuple[str, str], ...] = ()
+    duplicate_pairs: tuple[NamePair, ...] = ()
+    cross_pairs: tuple[NamePair, ...] = ()
+    apart_pairs: tuple[NamePair, ...] = ()
     faults: tuple[str, ...] = ()
 
     @property
@@ -39,19 +51,39 @@ class DataReport:
     def lines(self) -> list[str]:
         """Return the report as lines of text."""
         rows: dict[str, int | str] = {f"images, {source}": count for source, count in self.counts.items()}
-        rows["images, all"] = sum(self.counts.values())
-        rows.update(self.facts)
-        rows["groups"] = self.groups
+        if len(self.counts) > 1:
+            rows["images, all"] = sum(self.counts.values())
+        rows |= {"groups, which splits keep whole": self.groups} | self.facts
         width = max(len(label) for label in rows)
         lines = [f"{self.name} at {self.root}"]
-        lines += [f"  {label:<{width}}  {count}" for label, count in rows.items()]
-        lines += [f"  duplicates across sources: {first} = {second}" for first, second in self.cross_pairs]
+        lines += [f"  {label:<{width}}  {count:>6}" for label, count in rows.items()]
+        lines += self._pair_lines()
         lines += [f"  FAULT {fault}" for fault in self.faults]
         lines.append("  " + ("no faults" if self.is_sound else f"{len(self.faults)} faults"))
         return lines
 
+    def _pair_lines(self) -> list[str]:
+        """Return near-duplicate pairs by what becomes of them, where there are any."""
+        together = [pair for pair in self.duplicate_pairs if pair not in set(self.apart_pairs)]
+        kinds = {
+            "near duplicates in one group": together,
+            "near duplicates of different sources": self.cross_pairs,
+            "near duplicates in different groups, for a split to part; give them one": self.apart_pairs,
+        }
+        return [
+            f"  {kind}: {listed([f'{first} = {second}' for first, second in pairs], _SHOWN_PAIRS)}"
+            for kind, pairs in kinds.items()
+            if pairs
+        ]
 
-def report_samples(name: str, root: str, samples: list[Sample], faults: Iterable[str] = ()) -> DataReport:
+
+def report_samples(
+    name: str,
+    root: str,
+    samples: list[Sample],
+    faults: Iterable[str] = (),
+    duplicates: NDArray[np.int64] | None = None,
+) -> DataReport:
     """Return the report that any dataset of samples can give.
 
     Args:
@@ -59,23 +91,25 @@ def report_samples(name: str, root: str, samples: list[Sample], faults: Iterable
         root: Where it was found.
         samples: The samples that could be read.
         faults: What is wrong with the others.
-
-    Returns:
-        The report; near-duplicate pairs inside one group are not counted, as splits keep them together.
+        duplicates: Positions of near-duplicates, int64, (P, 2), where they are known; found here if None.
     """
-    found = duplicate_pairs(sample.image for sample in samples)
-    linked = [(samples[i], samples[j]) for i, j in found if samples[i].group != samples[j].group]
-    sources = sorted({sample.source for sample in samples})
+    found = duplicate_pairs(sample.image for sample in samples) if duplicates is None else duplicates
+    linked = [(samples[i], samples[j]) for i, j in found]
+    lesions = [len(label_components(sample.target)[1]) - 1 for sample in samples]
+    sizes = Counter(sample.group for sample in samples)
     return DataReport(
         name=name,
         root=root,
-        counts={source: sum(sample.source == source for sample in samples) for source in sources},
-        groups=len({sample.group for sample in samples}),
+        counts=dict(sorted(Counter(sample.source for sample in samples).items())),
+        groups=len(sizes),
         facts={
-            "images with an empty target": sum(not sample.target.any() for sample in samples),
-            "near-duplicate pairs in different groups": len(linked),
+            "groups of several images": sum(size > 1 for size in sizes.values()),
+            "near-duplicate pairs": len(linked),
+            "images without a lesion": lesions.count(0),
+            "images with several lesions": sum(count > 1 for count in lesions),
         },
-        duplicate_pairs=tuple((first.name, second.name) for first, second in linked),
+        duplicate_pairs=tuple((a.name, b.name) for a, b in linked),
         cross_pairs=tuple((a.name, b.name) for a, b in linked if a.source != b.source),
+        apart_pairs=tuple((a.name, b.name) for a, b in linked if a.group != b.group),
         faults=tuple(faults),
     )

@@ -30,6 +30,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from usrl.data.duplicates import cluster_names, duplicate_pairs
 from usrl.data.files import list_images, read_classes
@@ -57,6 +58,7 @@ class _Found:
     """What a copy of USGRA holds, and what is wrong with it."""
 
     samples: list[Sample]
+    duplicates: NDArray[np.int64]  # (P, 2)
     specks: int
     faults: list[str]
 
@@ -99,12 +101,10 @@ def check_usgra(root: Path | str, show_progress: bool = False, structure: str = 
     """
     folder = _locate(Path(root))
     found = _read(folder, show_progress, structure)
-    report = report_samples(name_structure(structure), str(folder), found.samples, found.faults)
-    groups = [sample.group for sample in found.samples]
-    facts = report.facts | {
-        f"specks removed (< {MIN_STRUCTURE_PX} px)": found.specks,
-        "groups of near-duplicates": sum(groups.count(group) > 1 for group in set(groups)),
-    }
+    report = report_samples(
+        name_structure(structure), str(folder), found.samples, found.faults, found.duplicates
+    )
+    facts = report.facts | {f"specks removed (< {MIN_STRUCTURE_PX} px)": found.specks}
     return replace(report, facts=facts)
 
 
@@ -135,7 +135,7 @@ def _read(folder: Path, show_progress: bool, structure: str) -> _Found:
     duplicates = duplicate_pairs((_cut_margins(sample.image) for sample in samples), MAX_CUT_DISTANCE)
     groups = cluster_names([sample.name for sample in samples], duplicates)
     samples = [replace(sample, group=group) for sample, group in zip(samples, groups, strict=True)]
-    return _Found(samples, specks, faults)
+    return _Found(samples, duplicates, specks, faults)
 
 
 def _list_pairs(folder: Path, structure: str) -> tuple[list[Pair], list[str]]:
