@@ -100,7 +100,9 @@ def build_task(
             "the step limit (horizon, or max_episode_steps of a vector) must be a whole number from 1 on, "
             f"got {horizon!r}"
         )
-    checked = check(load_object(row.settings), settings, env_id)
+    # Settings come from arrays too: a strict model takes Python's numbers only.
+    plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in settings.items()}
+    checked = check(load_object(row.settings), plain, env_id)
     task: Task[Any] = load_object(row.task)(bank, checked, int(horizon))
     return task
 

@@ -254,6 +254,26 @@ def test_every_face_takes_actions_of_any_form(env_id: str, convert: Any, bank: B
         assert rewards(convert(actions[0]), convert(actions)) == rewards(actions[0], actions)
 
 
+@pytest.mark.parametrize("is_vector", [False, True])
+def test_settings_may_be_numbers_of_numpy(bank: Bank, is_vector: bool) -> None:
+    settings = {"vertices": np.int64(32), "step_px": np.float32(2), "jitter": np.float64(0.1)}
+    env_id = "usrl/ContourRefine-v0"
+
+    def first_step(given: dict[str, Any], count: Any) -> np.ndarray:
+        env = (
+            gym.make_vec(env_id, num_envs=count, bank=bank, **given)
+            if is_vector
+            else make(env_id, bank, **given)
+        )
+        env.reset(seed=0)
+        return env.step(np.ones(env.action_space.shape, np.float32))[0]  # type: ignore[arg-type]
+
+    wanted = first_step({"vertices": 32, "step_px": 2.0, "jitter": 0.1}, 2)
+    assert (first_step(settings, np.int64(2)) == wanted).all()
+    with pytest.raises(UserError, match=r"vertices: Input should be a valid integer, got 32\.0"):
+        first_step({"vertices": np.float64(32)}, 2)
+
+
 def test_seeds_may_be_of_any_integer_type(bank: Bank) -> None:
     env = make("usrl/ContourRefine-v0", bank)
     vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank)
