@@ -1,5 +1,7 @@
 """SB3's face of a task: tensors and NumPy play the same episodes, which end one by one."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,52 @@ def test_an_episode_that_ends_hands_over_its_own_last_observation_and_figures(ba
     assert info["dice"] == float(endless._batch.state.dice[1])
     assert StepInfos(step)[0] == {}
     assert len(StepInfos(step)) == 3
+
+
+def test_options_choose_the_rows_of_the_next_reset(bank: Bank) -> None:
+    venv = TaskVecEnv(build_task("usrl/ContourRefine-v0", bank, {"observation": "image"}), 3)
+    venv.set_options([{"index": 2}, {"index": 0}, {"index": 3}])
+    assert (venv.reset()[:, 0] == bank.images[[2, 0, 3]].numpy()).all()
+    venv.set_options({"index": 1})
+    assert (venv.reset()[:, 0] == bank.images[1].numpy()).all()
+    free = [venv.reset()[:, 0] for _ in range(4)]
+    assert any((seen != bank.images[1].numpy()).any() for seen in free)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"row": 1}, "unknown reset option 'row'"),
+        ([{"index": 1}, {}, {}], r"to all environments or to none, got .*'index': 1"),
+        ({"index": 9}, "index must be from 0 to 3, got"),
+    ],
+)
+def test_unusable_options_are_refused(bank: Bank, options: Any, message: str) -> None:
+    venv = build(bank, 4)
+    venv.set_options(options)
+    with pytest.raises(UserError, match=message):
+        venv.reset()
+    venv.reset()
+
+
+def test_a_seed_is_checked_where_it_is_given(bank: Bank) -> None:
+    venv = build(bank, 4)
+    with pytest.raises(UserError, match=r"a seed must be a whole number from 0 to .*, got -1"):
+        venv.seed(-1)
+    assert len(venv.seed()) == 3
+    venv.reset()
+
+
+def test_pictures_come_as_one_array_and_in_no_window(bank: Bank) -> None:
+    venv = TaskVecEnv(build_task("usrl/ContourRefine-v0", bank, {}), 3)
+    with pytest.raises(UserError, match=r"no episode has begun; call reset\(\) before render"):
+        venv.render()
+    venv.reset()
+    frame = venv.render()
+    assert frame is not None
+    assert frame.dtype == np.uint8
+    with pytest.raises(UserError, match="has no window here; mode='rgb_array'"):
+        venv.render("human")
 
 
 def test_unusable_actions_are_refused(bank: Bank) -> None:

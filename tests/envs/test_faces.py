@@ -34,6 +34,7 @@ def make(env_id: str, bank: Bank, **settings: Any) -> gym.Env[Any, Any]:
 def test_environments_pass_gymnasiums_checker_without_warnings(env_id: str, bank: Bank) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "no display for render_mode")  # the checker opens windows too
         check_env(make(env_id, bank, render_mode="rgb_array").unwrapped)
 
 
@@ -162,6 +163,25 @@ def test_max_episode_steps_sets_the_limit_and_the_time_left(bank: Bank) -> None:
     assert env.step(np.zeros(64, np.float32))[3]
 
 
+def test_a_limit_beyond_the_horizon_is_warned_of_once(bank: Bank) -> None:
+    env = gym.make("usrl/ContourRefine-v0", bank=bank, max_episode_steps=4, horizon=2)
+    action = np.zeros(64, np.float32)
+    env.reset(seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env.step(action), env.step(action)
+    with pytest.warns(
+        UserWarning, match="after the 2 steps .*same number as horizon and as max_episode_steps"
+    ):
+        env.step(action)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env.step(action)
+        env.reset()
+        for _ in range(4):
+            env.step(action)
+
+
 def test_reset_can_choose_the_row_of_the_bank(bank: Bank) -> None:
     env = make("usrl/ContourRefine-v0", bank, observation="image")
     observation, _ = env.reset(seed=0, options={"index": 4})
@@ -205,11 +225,27 @@ def test_human_rendering_shows_every_step_and_closes(bank: Bank, monkeypatch: py
     pauses: list[float] = []
     monkeypatch.setattr(plt, "pause", pauses.append)
     env = make("usrl/ContourRefine-v0", bank, render_mode="human")
-    env.reset(seed=0)
+    with pytest.warns(UserWarning, match='no display for render_mode="human".*"rgb_array" returns pictures'):
+        env.reset(seed=0)
     env.step(np.zeros(64, np.float32))
     assert len(pauses) == 2
     env.close()
     assert not plt.get_fignums()
+
+
+def test_rendering_without_a_mode_warns_as_gymnasiums_environments_do(bank: Bank) -> None:
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank)
+    for env in (make("usrl/ContourRefine-v0", bank), vector):
+        env.reset(seed=0)
+        with pytest.warns(UserWarning, match="returns nothing without a render mode"):
+            assert env.render() is None
+
+
+def test_rendering_before_the_first_reset_is_refused(bank: Bank) -> None:
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank, render_mode="rgb_array")
+    for env in (make("usrl/ContourRefine-v0", bank, render_mode="rgb_array").unwrapped, vector):
+        with pytest.raises(UserError, match=r"no episode has begun; call reset\(\) before render"):
+            env.render()
 
 
 @pytest.mark.parametrize(

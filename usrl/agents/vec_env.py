@@ -13,6 +13,7 @@ from torch import Tensor
 
 from usrl.envs.batch import Batch, send, spread_seeds, take_actions, to_numpy
 from usrl.envs.task import Task
+from usrl.errors import UserError
 
 EPISODE_FIGURES = ("initial_dice", "dice")
 """What the info of an episode's last step holds, beside SB3's own keys."""
@@ -94,13 +95,37 @@ class TaskVecEnv(VecEnv):
         self._actions: NDArray[Any] = np.zeros(0)
         super().__init__(num_envs, task.observation_space, task.action_space)
 
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Give environments consecutive seeds, to take at the next reset; drawn at random if None.
+
+        Raises:
+            UserError: If the seed is not a whole number from 0 to 2**62.
+        """
+        spread_seeds(seed, self.num_envs)
+        return super().seed(seed)
+
     def reset(self) -> NDArray[np.uint8]:
-        """Begin all episodes; return observations, uint8 (B, ...)."""
-        self._batch.seed(spread_seeds(self._seeds, self.num_envs))
+        """Begin all episodes; return observations, uint8 (B, ...).
+
+        Raises:
+            UserError: If an option of `set_options` is not ``index``, or some environments have none.
+        """
+        options, seeds = self._options, self._seeds
         self._reset_seeds()
         self._reset_options()
-        self._batch.begin(np.arange(self.num_envs))
+        self._batch.seed(spread_seeds(seeds, self.num_envs))
+        self._batch.begin(np.arange(self.num_envs), _join_options(options))
         return self._batch.observe()
+
+    def render(self, mode: str | None = None) -> NDArray[np.uint8] | None:
+        """Return one picture of all environments; see SB3.
+
+        Raises:
+            UserError: If a window is asked for: SB3 opens it with OpenCV, which has none here.
+        """
+        if mode == "human":
+            raise UserError("render(mode='human') has no window here; mode='rgb_array' returns the picture")
+        return super().render(mode)
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Keep the actions, (B, ...), for `step_wait`."""
@@ -165,3 +190,11 @@ class TaskVecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:
         """Return False for each environment."""
         return [False] * len(list(self._get_indices(indices)))
+
+
+def _join_options(options: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the options of all environments, one value for each."""
+    names = {name for own in options for name in own}
+    if any(own.keys() != names for own in options):
+        raise UserError(f"options must be given to all environments or to none, got {list(options)}")
+    return {name: [own[name] for own in options] for name in names}

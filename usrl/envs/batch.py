@@ -154,7 +154,13 @@ class Batch:
         return figures if self._oracle_dice is None else figures | {"oracle_dice": self._oracle_dice.copy()}
 
     def render(self, row: int) -> NDArray[np.uint8]:
-        """Return a picture of one environment, uint8 (h, w, 3)."""
+        """Return a picture of one environment, uint8 (h, w, 3).
+
+        Raises:
+            UserError: If no episode has begun.
+        """
+        if self.state is None:
+            raise UserError("no episode has begun; call reset() before render()")
         return self.task.render(self.state, row)
 
     def _chosen(self, options: Mapping[str, Any], count: int) -> Tensor:

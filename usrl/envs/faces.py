@@ -1,5 +1,6 @@
 """The Gymnasium faces of a task: one environment, and a vector of them."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from usrl.envs.rendering import Window
 from usrl.errors import UserError
 
 RENDER_FPS = 4
+
+_NO_MODE = 'render() returns nothing without a render mode: make the environment with render_mode="rgb_array"'
 
 Observation = NDArray[np.uint8]
 Action = Any  # numbers in any form that NumPy reads
@@ -57,6 +60,7 @@ class TaskEnv(gym.Env[Any, Any]):
         self.observation_space = self._batch.task.observation_space
         self.action_space = self._batch.task.action_space
         self._window: Window | None = None
+        self._has_warned = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -74,11 +78,15 @@ class TaskEnv(gym.Env[Any, Any]):
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Apply an action; the episode never terminates of its own."""
         reward = self._batch.step([action])
+        if self._batch.elapsed[0] > self._batch.task.horizon and not self._has_warned:
+            self._warn_of_limit()
         self._show()
         return self._batch.observe()[0], float(reward[0]), False, False, _first(self._batch.info())
 
     def render(self) -> NDArray[np.uint8] | None:
         """Return a picture, uint8 (h, w, 3), in mode ``rgb_array``; ``human`` shows it by itself."""
+        if self.render_mode is None:
+            gym.logger.warn(_NO_MODE)
         return self._batch.render(0) if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
@@ -86,6 +94,15 @@ class TaskEnv(gym.Env[Any, Any]):
         if self._window is not None:
             self._window.close()
             self._window = None
+
+    def _warn_of_limit(self) -> None:
+        # Gymnasium tells the environment nothing of its own step limit, so that it shows here first.
+        self._has_warned = True
+        warnings.warn(
+            f"the episode goes on after the {self._batch.task.horizon} steps that the environment counts "
+            "with (time left, oracle); give gym.make the same number as horizon and as max_episode_steps",
+            stacklevel=3,
+        )
 
     def _show(self) -> None:
         if self.render_mode == "human":
@@ -185,6 +202,8 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """Return a picture of each environment in mode ``rgb_array``."""
+        if self.render_mode is None:
+            gym.logger.warn(_NO_MODE)
         if self.render_mode != "rgb_array":
             return None
         return tuple(self._batch.render(row) for row in range(self.num_envs))

@@ -1,5 +1,7 @@
 """Pictures of an episode."""
 
+import warnings
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -126,6 +128,12 @@ class Window:
         # Slow to import, and only a window needs it.
         import matplotlib.pyplot as plt
 
+        if plt.get_backend().lower() == "agg":  # what matplotlib falls back on where there is no display
+            warnings.warn(
+                'no display for render_mode="human", and nothing to be seen; '
+                'render_mode="rgb_array" returns pictures',
+                stacklevel=2,
+            )
         self._plt = plt
         self._pause_s = 1 / frames_per_second
         self._figure, axes = plt.subplots(figsize=(6, 6.7), num=title, clear=True)
