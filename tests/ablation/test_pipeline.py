@@ -72,6 +72,21 @@ def test_a_plan_becomes_a_table_and_goes_on_where_it_stopped(
     assert [row["dice_iqm"] for row in again["rows"]] == [row["dice_iqm"] for row in first["rows"]]
 
 
+def test_runs_are_scored_again_with_more_starts(
+    write_plan: WritePlan, tmp_path: Path, trained: list[str]
+) -> None:
+    out = tmp_path / "out"
+    base, four = ablate(write_plan({"starts": {"four": {"starts": 4}}}, seeds=[0]), out)["rows"]
+    assert trained == ["base/0"]
+    assert (four["same_as"], four["changes"]) == ("", "starts: 4")
+    compared = ["compare", str(out / "base/0"), "--data", "phantom", "--count", "24", "--split", "val"]
+    folder = tmp_path / "compared"
+    CliRunner().invoke(app, [*compared, "--starts", "4", "--out", str(folder)])
+    (row,) = json.loads((folder / "results.json").read_text())["rows"]
+    assert four["dice"] == pytest.approx(row["dice"], abs=1e-9)
+    assert four["dice"] != base["dice"]
+
+
 @pytest.mark.slow
 def test_processes_give_what_one_process_gives(write_plan: WritePlan, tmp_path: Path) -> None:
     plan = write_plan(IOU, seeds=[0])

@@ -46,6 +46,13 @@ def test_what_equals_the_base_shares_its_trainings_even_by_a_default(write_plan:
     assert variants["reward/iou"].trainings != variants["base"].trainings
 
 
+def test_starts_change_how_runs_are_scored_and_not_what_is_trained(write_plan: WritePlan) -> None:
+    variants = resolve(write_plan({"starts": {"four": {"starts": 4}}}))
+    base, four = variants["base"], variants["starts/four"]
+    assert four.trainings == base.trainings
+    assert (base.scored[0][1], four.scored[0][1]) == (1, 4)
+
+
 def test_a_start_comes_before_what_starts_from_it_wherever_it_stands(write_plan: WritePlan) -> None:
     groups = {"cloning": {"ppo": {"init_from": {"variant": "cloning/only"}}, "only": {"algorithm": "bc"}}}
     training = resolve(write_plan(groups))["cloning/ppo"].trainings[1]
@@ -63,6 +70,7 @@ def test_a_start_comes_before_what_starts_from_it_wherever_it_stands(write_plan:
         ({"a": {"b": {"env.kwargs.rewrd": "iou"}}}, {}, "a/b: env.kwargs: unknown key 'rewrd'; did you mean"),
         ({"a": {"b": {"algorithm.x": 1}}}, {}, "a/b: 'algorithm' is a value, not a group of keys"),
         ({"a": {"b": {"seed": 1}}}, {}, "a/b: the plan's seeds set 'seed'"),
+        ({"a": {"b": {"starts": 0}}}, {}, "a/b: starts: .*greater than 0, got 0"),
         ({"a": {"b": {"data.count": 9}}}, {}, "a/b: all variants are scored on the same images"),
         ({"a": {"b": {"init_from": {"variant": "a/c"}}}}, {}, "a/b: init_from: no variant 'a/c'; did you"),
         ({"a": {"b": {"init_from": {"run": "a/c"}}}}, {}, "a/b: init_from: unknown key 'run'"),

@@ -7,11 +7,12 @@ from pathlib import Path
 from usrl.ablation.checks import check_trainings
 from usrl.ablation.plan import Plan, Training, Variant, choose_variants, load_plan, plan_path, resolve_plan
 from usrl.ablation.running import score_all, train_all
-from usrl.ablation.table import Facts, summarise, write_table
+from usrl.ablation.table import Cases, Facts, summarise, write_table
 from usrl.data.catalogue import load_recipe_split, require_dataset
 from usrl.data.sample import DEFAULT_JITTER, Sample
 from usrl.devices import select_device
 from usrl.errors import UserError
+from usrl.evaluation.summary import Case
 from usrl.files import make_empty_folder, write_atomically
 
 SEED = 0
@@ -73,10 +74,7 @@ def run_ablation(call: AblationCall) -> Path:
     check_trainings(trainings)
     _prepare(call)
     train_all(trainings, call.device, call.jobs)
-    scored = {training.path: training for variant in variants for training in variant.trainings}
-    cases = score_all(
-        list(scored.values()), samples, call.device, call.jobs, seed=SEED, jitter=DEFAULT_JITTER
-    )
+    cases = _score(variants, samples, call)
     facts = Facts(call.command, plan, variants[0].trainings[0].recipe.data, DEFAULT_JITTER, SEED)
     write_table(call.folder, facts, summarise(variants, cases, SEED), variants, cases)
     return call.folder / "ablation.md"
@@ -86,6 +84,25 @@ def _list_trainings(variants: Sequence[Variant]) -> list[Training]:
     """Return every training once, a start before what starts from it."""
     links = (link for variant in variants for training in variant.trainings for link in training.chain())
     return list({link.path: link for link in links}.values())
+
+
+def _score(variants: Sequence[Variant], samples: Sequence[Sample], call: AblationCall) -> Cases:
+    """Return the cases of every run, once for each number of starts that it is scored with."""
+    cases: dict[tuple[Path, int], list[Case]] = {}
+    for starts in dict.fromkeys(variant.starts for variant in variants):
+        own = [variant for variant in variants if variant.starts == starts]
+        runs = {training.path: training for variant in own for training in variant.trainings}
+        found = score_all(
+            list(runs.values()),
+            samples,
+            call.device,
+            call.jobs,
+            starts=starts,
+            seed=SEED,
+            jitter=DEFAULT_JITTER,
+        )
+        cases |= {(path, starts): rows for path, rows in found.items()}
+    return cases
 
 
 def _load_samples(plan: Plan, base: Variant) -> list[Sample]:

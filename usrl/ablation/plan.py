@@ -10,7 +10,7 @@ from pydantic import Field
 
 from usrl.errors import UserError, suggest
 from usrl.recipe_files import dump_recipe, load_recipe, parse_recipe, read_mapping, set_key
-from usrl.recipes import AgentRecipe, DataRecipe, JudgeRecipe, NetworkRecipe, Recipe
+from usrl.recipes import AgentRecipe, DataRecipe, JudgeRecipe, NetworkRecipe, PositiveInt, Recipe
 from usrl.registry import find_row, load_object
 from usrl.strict import Strict, check
 
@@ -26,7 +26,8 @@ class Plan(Strict):
     ``recipe`` is the base, a file or a folder relative to the plan. Overrides are dotted keys of a recipe
     with their values: ``set`` holds those of all variants and ``groups`` those of each, by group and name.
     A mapping as a value replaces the whole mapping. ``init_from: {variant: GROUP/NAME}`` starts from that
-    variant's run of the same seed. ``split`` names the images that are scored.
+    variant's run of the same seed, and ``starts`` is how often a method starts from each box when it is
+    scored, as in ``usrl compare --starts``. ``split`` names the images that are scored.
     """
 
     recipe: str = "."
@@ -40,6 +41,12 @@ class _Start(Strict):
     """``init_from`` of a plan: another variant."""
 
     variant: str
+
+
+class _Scoring(Strict):
+    """What of a variant is no key of a recipe: how its runs are scored."""
+
+    starts: PositiveInt = 1
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,18 @@ class Variant:
         name: ``base`` or ``group/name``.
         changes: Overrides that tell it from the base.
         trainings: One per seed, in the order of seeds.
+        starts: How often its runs start from each box when they are scored.
     """
 
     name: str
     changes: Mapping[str, Any]
     trainings: tuple[Training, ...]
+    starts: int = 1
+
+    @property
+    def scored(self) -> list[tuple[Path, int]]:
+        """The folder of each run and its number of starts: what its scored cases are kept by."""
+        return [(training.path, self.starts) for training in self.trainings]
 
 
 def load_plan(path: Path | str) -> Plan:
@@ -167,7 +181,9 @@ class _Resolver:
             raise UserError(f"{self._source}: variants start from each other: {circle}; end the circle")
         self._entered.append(name)
         where = f"{self._source}: {name}"
-        tree = self._apply(self._tree, self.changes[name], where)
+        changes = dict(self.changes[name])
+        starts = check(_Scoring, {"starts": changes.pop("starts", 1)}, where).starts
+        tree = self._apply(self._tree, changes, where)
         start = (
             self._resolve_start(tree["init_from"], where) if isinstance(tree.get("init_from"), dict) else None
         )
@@ -175,7 +191,7 @@ class _Resolver:
             self._train(name, tree, place, start, where) for place in range(len(self._plan.seeds))
         )
         self._entered.pop()
-        return self._found.setdefault(name, Variant(name, self.changes[name], trainings))
+        return self._found.setdefault(name, Variant(name, self.changes[name], trainings, starts))
 
     def _apply(self, tree: dict[str, Any], changes: Overrides, where: str) -> dict[str, Any]:
         if "seed" in changes:

@@ -64,6 +64,7 @@ def score_all(
     device: str,
     jobs: int,
     *,
+    starts: int,
     seed: int,
     jitter: float,
 ) -> dict[Path, list[Case]]:
@@ -74,13 +75,14 @@ def score_all(
         samples: Images with a lesion.
         device: Where policies and networks compute.
         jobs: Runs at once; see `train_all`.
+        starts: Per box; see `usrl.evaluation.segmenter.open_segmenter`.
         seed: Seed of the boxes.
         jitter: Of the boxes.
 
     Returns:
         A row per sample by the folder of each run, in the order of samples.
     """
-    work = partial(_score, device, samples, seed, jitter)
+    work = partial(_score, device, samples, starts, seed, jitter)
     return {training.path: cases for training, cases in _each(work, trainings, jobs)}
 
 
@@ -108,9 +110,9 @@ def _train(device: str, training: Training) -> float:
 
 
 def _score(
-    device: str, samples: Sequence[Sample], seed: int, jitter: float, training: Training
+    device: str, samples: Sequence[Sample], starts: int, seed: int, jitter: float, training: Training
 ) -> list[Case]:
-    methods = {training.variant: open_segmenter(str(training.path), select_device(device))}
+    methods = {training.variant: open_segmenter(str(training.path), select_device(device), starts)}
     prompts = {sample.name: jittered_boxes(sample, jitter, seed) for sample in samples}
     with show_progress(len(samples)) as progress:
         return score_lesions(methods, samples, prompts, progress)

@@ -17,8 +17,8 @@ from usrl.evaluation.summary import Case
 from usrl.files import write_atomically
 from usrl.recipes import DataRecipe
 
-Cases = Mapping[Path, Sequence[Case]]
-"""The scored cases of each run, by its folder."""
+Cases = Mapping[tuple[Path, int], Sequence[Case]]
+"""The scored cases of each run, by its folder and number of starts."""
 Row = dict[str, Any]
 
 
@@ -50,7 +50,7 @@ def summarise(variants: Sequence[Variant], cases: Cases, seed: int) -> list[Row]
         seed: Seed of the bootstrap.
 
     Returns:
-        Name, changes, the variant whose runs it shares, number of seeds and cases; over seeds and cases
+        Name, changes, the variant of which it is a copy, number of seeds and cases; over seeds and cases
         the interquartile mean of Dice and its difference from the base, each with its interval (see
         `usrl.evaluation.statistics.bootstrap_iqm`), the means of Dice, HD95 and, for agents, the Dice of
         starts, and the share of cases made worse; mean seconds of a training and of what it started from.
@@ -60,12 +60,13 @@ def summarise(variants: Sequence[Variant], cases: Cases, seed: int) -> list[Row]
 
 
 def _summarise(variant: Variant, cases: Cases, base: NDArray[np.float64], seed: int) -> Row:
-    runs = [cases[training.path] for training in variant.trainings]
+    runs = [cases[key] for key in variant.scored]
     own = [case for run in runs for case in run]
     dice, groups = _dice(variant, cases), [case["group"] for case in runs[0]]
     owner = variant.trainings[0].variant
     row: Row = {"variant": variant.name, "changes": _describe(variant.changes)}
-    row |= {"same_as": "" if owner == variant.name else owner, "seeds": len(runs), "cases": len(runs[0])}
+    is_own = owner == variant.name or variant.starts > 1
+    row |= {"same_as": "" if is_own else owner, "seeds": len(runs), "cases": len(runs[0])}
     row |= _spread("dice_iqm", bootstrap_iqm(dice, groups, seed=seed))
     if variant.name != BASE:
         row |= _spread("difference", bootstrap_iqm(dice, groups, minus=base, seed=seed))
@@ -149,7 +150,7 @@ def _explain(facts: Facts, rows: Sequence[Row]) -> str:
 
 def _dice(variant: Variant, cases: Cases) -> NDArray[np.float64]:
     """Return Dice by run and case, (R, N)."""
-    return np.array([[case["dice"] for case in cases[training.path]] for training in variant.trainings])
+    return np.array([[case["dice"] for case in cases[key]] for key in variant.scored])
 
 
 def _spread(key: str, interval: Interval) -> dict[str, float]:
@@ -168,8 +169,8 @@ def _label_cases(variants: Sequence[Variant], cases: Cases) -> list[Case]:
         {"variant": variant.name, "seed": training.seed}
         | {key: value for key, value in case.items() if key != "method"}
         for variant in variants
-        for training in variant.trainings
-        for case in cases[training.path]
+        for training, key in zip(variant.trainings, variant.scored, strict=True)
+        for case in cases[key]
     ]
 
 
