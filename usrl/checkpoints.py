@@ -106,6 +106,11 @@ class Record:
         self.best = -1.0
 
     @property
+    def name(self) -> str:
+        """Name of the run's folder."""
+        return self._run.path.resolve().name
+
+    @property
     def seconds(self) -> float:
         """Wall time so far, that of the trainings before it was resumed included."""
         return time.monotonic() - self._began

@@ -22,9 +22,9 @@ from usrl.data.sample import Sample
 from usrl.devices import select_device
 from usrl.errors import UserError
 from usrl.evaluation.compare import score_lesions
-from usrl.evaluation.progress import show_progress
 from usrl.evaluation.segmenter import open_segmenter
 from usrl.evaluation.summary import Case
+from usrl.progress import show_progress
 from usrl.recipes import NetworkRecipe
 from usrl.runs import Run, create_run
 from usrl.training import train_run

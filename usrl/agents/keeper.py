@@ -4,14 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from stable_baselines3.common.policies import BasePolicy
 
 from usrl.agents.rollout import evaluate_policy
 from usrl.checkpoints import Record
 from usrl.envs.task import Task
 from usrl.errors import UserError
+from usrl.progress import TrainingBar
 from usrl.recipes import AgentRecipe
 
 
@@ -36,12 +35,11 @@ class Keeper:
         self._logged = (record.step, record.seconds)
         self._next_evaluation = record.step + (recipe.evaluate_every if record.step else 0)
         self._next_checkpoint = record.step + (recipe.checkpoint_every if record.step else 0)
-        self.bar = _training_bar()
-        self._task = self.bar.add_task("training", total=recipe.total_steps, completed=record.step, score="")
+        self.bar = TrainingBar(record.name, "steps", recipe.total_steps, record.step, ("steps", 1))
 
     def show(self, step: int) -> None:
         """Move the progress bar."""
-        self.bar.update(self._task, completed=step)
+        self.bar.show(step)
 
     def visit(self, step: int, more: Callable[[], dict[str, float]] = dict) -> dict[str, float]:
         """Do what is due.
@@ -75,22 +73,10 @@ class Keeper:
         if done:
             figures["steps_per_second"] = done / max(spent, 1e-9)
         self._record.log(figures)
-        self.bar.update(self._task, score=f"val Dice {self._record.best:.3f}")
+        self.bar.evaluated(figures["val_dice"], self._record.best)
         return figures
 
 
 def diverged(step: int) -> UserError:
     """Return the error of a training whose weights have left all bounds."""
     return UserError(f"training diverged before step {step}; choose a smaller learning_rate")
-
-
-def _training_bar() -> Progress:
-    """Return a progress bar of steps with the best validation Dice; tasks set the field ``score``."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} steps"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[score]}"),
-        console=Console(stderr=True),
-    )

@@ -1,17 +1,12 @@
 """Training a segmentation network."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from monai.losses.dice import DiceCELoss
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 from torch import nn
 from torch.optim import AdamW
 from torch.utils.tensorboard import SummaryWriter
@@ -28,6 +23,7 @@ from usrl.data.letterbox import Letterbox
 from usrl.data.sample import Sample
 from usrl.errors import UserError
 from usrl.metrics.overlap import dice
+from usrl.progress import TrainingBar
 from usrl.recipes import NetworkRecipe
 from usrl.runs import Run
 
@@ -76,18 +72,15 @@ def fit_network(
     parts: Parts = {"network/": state.network, "average/": state.average, "optimizer.": state.optimizer}
     record = Record(run, state.average, parts)
     record.begin(resume=resume)
-    images = len(bank)
-    with (
-        _progress(recipe.epochs * images, record.step * images) as show,
-        SummaryWriter(str(run.path / "tb")) as board,
-    ):
+    bar = TrainingBar(record.name, "epochs", recipe.epochs, record.step, ("images", len(bank)))
+    with bar, SummaryWriter(str(run.path / "tb")) as board:
         while record.step < recipe.epochs:
             record.step += 1
-            loss = _train_epoch(state, record.step, bank, recipe, show)
+            loss = _train_epoch(state, record.step, bank, recipe, bar.show)
             figures = {"train_loss": loss, "val_dice": validation.score(state.average)}
             record.log(figures)
             record.checkpoint()
-            show(score=f"val Dice {record.best:.3f}")
+            bar.evaluated(figures["val_dice"], record.best)
             for name, value in figures.items():
                 board.add_scalar(name, value, record.step)
 
@@ -115,7 +108,7 @@ def _start(recipe: NetworkRecipe, device: torch.device) -> _State:
 
 
 def _train_epoch(
-    state: _State, epoch: int, bank: Bank, recipe: NetworkRecipe, show: Callable[..., None]
+    state: _State, epoch: int, bank: Bank, recipe: NetworkRecipe, show: Callable[[float], None]
 ) -> float:
     """Show the network every image once, changed at random; return the mean loss."""
     device = bank.device
@@ -137,7 +130,7 @@ def _train_epoch(
             descend(state.optimizer, loss, recipe.learning_rate * rate_factor(progress))
             _update_average(state, recipe.ema_decay, (epoch - 1) * len(batches) + step)
             total += loss.detach() * len(rows)
-            show(advance=len(rows))
+            show(epoch - 1 + (step + 1) / len(batches))
     return mean_loss(total, len(bank), epoch)
 
 
@@ -169,20 +162,3 @@ class _Validation:
             letterbox = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), self._recipe.data.size)
             scores.append(dice(letterbox.to_native(probability) > 0.5, sample.target))
         return float(np.mean(scores))
-
-
-class _Rate(ProgressColumn):
-    """Images per second."""
-
-    def render(self, task: Task) -> Text:
-        """Return the text of the column."""
-        return Text(f"{task.finished_speed or task.speed or 0:.0f} images/s")
-
-
-@contextmanager
-def _progress(total: int, done: int) -> Iterator[Callable[..., None]]:
-    """Show a bar of images and the best validation Dice; yield what updates its task."""
-    text, score = TextColumn("{task.description}"), TextColumn("{task.fields[score]}")
-    columns = (text, BarColumn(), _Rate(), TimeRemainingColumn(), score)
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield partial(progress.update, progress.add_task("training", total=total, completed=done, score=""))

@@ -31,5 +31,5 @@ def write_phantom_data(
     """Write a synthetic data set as PNG."""
     from usrl.data.phantom import write_phantom
 
-    paths = write_phantom(out, count, seed, variety=variety)
+    paths = write_phantom(out, count, seed, variety, show_progress=True)
     typer.echo(f"wrote {len(paths)} images with masks to {out}; use them with --data folder --root {out}")

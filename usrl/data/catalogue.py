@@ -72,7 +72,7 @@ def load_dataset(
     """
     _check_name(name, root)
     if name == PHANTOM:
-        return load_phantom(count, seed, variety=variety)
+        return load_phantom(count, seed, variety=variety, show_progress=show_progress)
     return _FILES[name].load(find_root(name, root), show_progress)
 
 
@@ -86,6 +86,7 @@ def load_split(
     seed: int = 0,
     variety: float = 0.0,
     labels: float = 1.0,
+    show_progress: bool = False,
 ) -> list[Sample]:
     """Load one part of a dataset's default split.
 
@@ -98,6 +99,7 @@ def load_split(
         seed: As ``load_dataset``.
         variety: As ``load_dataset``.
         labels: Share of the groups of ``"train"`` that are loaded (`usrl.data.splits.draw_labelled`).
+        show_progress: Show a progress bar.
 
     Returns:
         The samples of that part, in the dataset's order.
@@ -108,15 +110,15 @@ def load_split(
     known = (*DEFAULT_FRACTIONS, "all")
     if split not in known:
         raise UserError(f"unknown split {split!r}: {suggest(split, known)}")
-    samples = load_dataset(name, root, count=count, seed=seed, variety=variety)
+    samples = load_dataset(name, root, count=count, seed=seed, variety=variety, show_progress=show_progress)
     if split == "all":
         return samples
     return [samples[index] for index in _split(samples, split_seed, labels)[split]]
 
 
 def load_recipe_split(data: DataRecipe, split: str) -> list[Sample]:
-    """Load one part of a recipe's data set; see `load_split`."""
-    return load_split(split=split, **data.model_dump(exclude={"size"}))
+    """Load one part of a recipe's data set, with a progress bar; see `load_split`."""
+    return load_split(split=split, **data.model_dump(exclude={"size"}), show_progress=True)
 
 
 def load_train_and_val(data: DataRecipe, split_path: Path) -> tuple[list[Sample], list[Sample]]:
@@ -154,7 +156,7 @@ def check_dataset(
     """
     _check_name(name, root)
     if name == PHANTOM:
-        return report_samples(PHANTOM, "simulated", load_phantom(count))
+        return report_samples(PHANTOM, "simulated", load_phantom(count, show_progress=show_progress))
     return _FILES[name].check(find_root(name, root), show_progress)
 
 

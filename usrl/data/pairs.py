@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
 
 from usrl.data.components import remove_specks
 from usrl.data.files import read_gray, read_mask
 from usrl.data.sample import BoolMask, GrayImage, Sample
 from usrl.errors import UserError
+from usrl.progress import track
 
 MAX_LISTED = 10
 """At most this many names or faults are spelt out in one message."""
@@ -53,7 +53,7 @@ def read_pairs(
     with ThreadPoolExecutor() as pool:  # decoding a file releases the interpreter
         outcomes: Iterable[Sample | UserError] = pool.map(partial(_try_read, read), pairs)
         if show_progress:
-            outcomes = track(outcomes, description=description, total=len(pairs))
+            outcomes = track(outcomes, description, len(pairs))
         return list(outcomes)
 
 

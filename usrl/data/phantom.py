@@ -24,13 +24,18 @@ from usrl.data.sample import GrayImage, Sample
 from usrl.data.speckle import FloatArray, PointSpread, speckle
 from usrl.errors import UserError
 from usrl.files import make_empty_folder
+from usrl.progress import track
 
 SPACING_MM = (0.15, 0.15)
 """(row, column) pixel size, mm."""
 
 
 def load_phantom(
-    count: int = 200, seed: int = 0, shape: tuple[int, int] = (256, 256), variety: float = 0.0
+    count: int = 200,
+    seed: int = 0,
+    shape: tuple[int, int] = (256, 256),
+    variety: float = 0.0,
+    show_progress: bool = False,
 ) -> list[Sample]:
     """Simulate a dataset.
 
@@ -40,6 +45,7 @@ def load_phantom(
         shape: (H, W) of the images, px, each at least 32.
         variety: From 0, the usual looks, to 1, wide ranges of speckle, blur, contrast, gain and gray map, of
             layers and shadows, and of lesions' size, shape, edge and inner structure.
+        show_progress: Show a progress bar.
 
     Returns:
         ``count`` samples with exactly one lesion each; every one is a group of its own.
@@ -49,7 +55,8 @@ def load_phantom(
     """
     if count < 1:
         raise UserError(f"count must be at least 1, got {count}; ask for one image or more")
-    return [make_phantom(seed, index, shape, variety) for index in range(count)]
+    images = (make_phantom(seed, index, shape, variety) for index in range(count))
+    return list(track(images, "Simulating images", count) if show_progress else images)
 
 
 def make_phantom(seed: int, index: int, shape: tuple[int, int] = (256, 256), variety: float = 0.0) -> Sample:
@@ -84,6 +91,7 @@ def write_phantom(
     count: int = 200,
     seed: int = 0,
     variety: float = 0.0,
+    show_progress: bool = False,
 ) -> list[Path]:
     """Write a synthetic dataset as PNG, in the layout that ``load_folder`` reads.
 
@@ -92,6 +100,7 @@ def write_phantom(
         count: Number of images.
         seed: Seed of the dataset.
         variety: As `load_phantom`.
+        show_progress: Show a progress bar.
 
     Returns:
         The images' paths.
@@ -100,7 +109,7 @@ def write_phantom(
         UserError: If the folder holds anything or cannot be made, or an argument is out of range.
     """
     out = make_empty_folder(out)
-    samples = load_phantom(count, seed, variety=variety)
+    samples = load_phantom(count, seed, variety=variety, show_progress=show_progress)
     return list(_write(out, samples))
 
 

@@ -17,7 +17,6 @@ from typing import Any
 from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import DEFAULT_JITTER, BoolMask, GrayImage, Prompt, Sample
 from usrl.errors import UserError
-from usrl.evaluation.progress import ImageProgress, show_progress
 from usrl.evaluation.report import write_report
 from usrl.evaluation.scoring import NSD_TOLERANCE, score_case
 from usrl.evaluation.summary import (
@@ -30,6 +29,7 @@ from usrl.evaluation.summary import (
 )
 from usrl.files import make_empty_folder, write_atomically
 from usrl.metrics.overlap import dice
+from usrl.progress import ImageProgress, show_progress
 from usrl.runs import find_versions
 from usrl.segmenter import Ceiling, Refiner, Segmenter, predict_with_uncertainty
 

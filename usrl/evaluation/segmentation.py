@@ -14,10 +14,10 @@ from usrl.data.files import read_gray
 from usrl.data.sample import BoolMask, Prompt
 from usrl.errors import UserError
 from usrl.evaluation.overlay import overlay
-from usrl.evaluation.progress import show_progress
 from usrl.files import write_atomically
 from usrl.metrics.size import measure_area, measure_perimeter
 from usrl.metrics.surface import Spacing
+from usrl.progress import show_progress
 from usrl.segmenter import Refiner, Segmenter, segment_with_uncertainty
 
 

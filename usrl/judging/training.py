@@ -1,7 +1,7 @@
 """Training a judge on candidates in images that their network was not trained on."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import AdamW
@@ -28,6 +26,7 @@ from usrl.judging.evidence import Evidence, gather_evidence
 from usrl.judging.network import JudgeNetwork, expect
 from usrl.leaks import check_source
 from usrl.metrics.overlap import dice
+from usrl.progress import TrainingBar, track
 from usrl.recipes import JudgeRecipe
 from usrl.runs import Run, open_run
 
@@ -65,12 +64,15 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
     # Only now, as what is refused before leaves a folder that the corrected call may use.
     if refiner is not None and not is_begun:
         _copy_refiner(refiner, run.path / REFINER)
-    while record.step < recipe.epochs:
-        record.step += 1
-        loss = _train_epoch(state, record.step, examples, recipe, device)
-        score = float(np.mean([_choice_dice(state.network, recipe, case, device) for case in checked]))
-        record.log({"train_loss": loss, "val_dice": score})
-        record.checkpoint()
+    bar = TrainingBar(record.name, "epochs", recipe.epochs, record.step, ("candidates", len(examples[1])))
+    with bar:
+        while record.step < recipe.epochs:
+            record.step += 1
+            loss = _train_epoch(state, record.step, examples, recipe, bar.show)
+            score = float(np.mean([_choice_dice(state, recipe, case) for case in checked]))
+            record.log({"train_loss": loss, "val_dice": score})
+            record.checkpoint()
+            bar.evaluated(score, record.best)
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class _Case:
 class _State:
     network: JudgeNetwork
     optimizer: AdamW
+    device: torch.device
 
 
 def _gather(
@@ -109,7 +112,7 @@ def _gather(
     learned, asked = _pairs(train, folder), _pairs([sample for sample in val if sample.target.any()], folder)
     if not asked:
         raise UserError("the validation split has no image with a lesion; use more images")
-    pairs = track([*learned, *asked], "Finding candidates", console=Console(stderr=True))
+    pairs = track([*learned, *asked], "Finding candidates", len(learned) + len(asked))
     cases = (_find(recipe, segmenter, *pair) for pair in pairs)
     # Thousands of native masks are not kept: only validation needs them.
     examples = [(case.evidence, case.scores) for case in islice(cases, len(learned))]
@@ -169,14 +172,14 @@ def _start(recipe: JudgeRecipe, device: torch.device) -> _State:
     with seeded(recipe.seed, 0, device):
         network = JudgeNetwork(recipe.channels, recipe.dropout).to(device)
     optimizer = AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    return _State(network, optimizer)
+    return _State(network, optimizer, device)
 
 
 def _train_epoch(
-    state: _State, epoch: int, examples: _Examples, recipe: JudgeRecipe, device: torch.device
+    state: _State, epoch: int, examples: _Examples, recipe: JudgeRecipe, show: Callable[[float], None]
 ) -> float:
     """Show every candidate once, or its mirror image; return the mean loss."""
-    evidence, scores = examples
+    device, (evidence, scores) = state.device, examples
     rng = torch.Generator().manual_seed(epoch_seed(recipe.seed, epoch))
     shown = torch.randperm(len(scores), generator=rng)[: _whole(len(scores), recipe.batch_size)]
     total = torch.zeros((), device=device)
@@ -191,6 +194,7 @@ def _train_epoch(
             progress = (epoch - 1 + step * recipe.batch_size / len(shown)) / recipe.epochs
             descend(state.optimizer, loss, recipe.learning_rate * rate_factor(progress))
             total += loss.detach() * len(rows)
+            show(epoch - 1 + (step * recipe.batch_size + len(rows)) / len(shown))
     return mean_loss(total, len(shown), epoch)
 
 
@@ -199,6 +203,6 @@ def _whole(count: int, batch_size: int) -> int:
     return count - count % batch_size
 
 
-def _choice_dice(network: JudgeNetwork, recipe: JudgeRecipe, case: _Case, device: torch.device) -> float:
-    taken = choose(case.candidates, expect(network, case.evidence, device), recipe)
+def _choice_dice(state: _State, recipe: JudgeRecipe, case: _Case) -> float:
+    taken = choose(case.candidates, expect(state.network, case.evidence, state.device), recipe)
     return dice(case.candidates.unite(taken, case.sample.image), case.sample.target)
