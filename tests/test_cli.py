@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from usrl.baselines import training
 from usrl.baselines.networks import build_network
 from usrl.cli import app
 from usrl.cli.reports import _read_curves
+from usrl.cli.training import _name_of, _next_command
 from usrl.data.catalogue import load_split, load_train_and_val
 from usrl.judging.network import JudgeNetwork
 from usrl.leaks import keep_source
@@ -93,9 +95,14 @@ def test_train_evaluate_compare_and_segment_go_through(
     tmp_path: Path, recipe: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "wrote runs/tiny/weights.safetensors" in _usrl("train", recipe, "--device", "cpu")
+    text = _usrl("train", recipe, "--device", "cpu")
+    assert re.search(r"best val Dice 0\.\d{4} at epoch 1 of 1, in \d+ min \d+ s", text)
+    next_command = "usrl evaluate runs/tiny --data phantom --count 20"
+    assert text.endswith(f"wrote runs/tiny/weights.safetensors; score it with `{next_command}`")
+    assert "wrote runs/tiny/evaluation-phantom-test" in _usrl(*next_command.split()[1:], "--device", "cpu")
     assert "already holds something" in _usrl("train", recipe, status=2)
-    _usrl("train", recipe, "--device", "cpu", "--resume")
+    text = _usrl("train", recipe, "--device", "cpu", "--resume")
+    assert "runs/tiny is trained to its end already, nothing is left to do; best val Dice" in text
     data = ("--data", "phantom", "--count", 20, "--device", "cpu")
     assert "wrote runs/tiny/evaluation-phantom-val/report.html" in _usrl(
         "evaluate", "runs/tiny", *data, "--split", "val"
@@ -252,6 +259,82 @@ def test_train_explains_a_missing_recipe_and_a_folder_it_cannot_write(tmp_path: 
     assert "cannot write here" in _usrl("train", recipe, "--out", recipe / "run", status=2)
     (tmp_path / "photo.png").touch()
     assert "already holds something" in _usrl("train", recipe, "--out", tmp_path, status=2)
+
+
+AGENT = """
+data: {size: 64, count: 20}
+num_envs: 4
+total_steps: 40
+hyperparameters: {n_steps: 10, batch_size: 40}
+"""
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "message"),
+    [
+        (TINY, "channels=[4, 8, 16, 32, 64, 128]", "data.size: 6 levels want a multiple of 32"),
+        (AGENT, "hyperparameters.n_step=5", "ppo has no 'n_step'; did you mean 'n_steps'"),
+        (AGENT, "env.kwargs.vertexes=5", "unknown key 'vertexes'; did you mean 'vertices'"),
+        (AGENT, "env.kwargs.observation=image", "use CnnPolicy for images"),
+        (AGENT, "init_from=nowhere", "init_from: nowhere: no such run"),
+        (AGENT, "init_from=agents/unet", "init_from: agents/unet holds a recipe to train"),
+        (AGENT, "init_from=agents/unet-prompted", "init_from: agents/unet-prompted: wanted a recipe of kind"),
+        (
+            AGENT + "env: {kwargs: {proposal: network}}",
+            "env.proposals=none",
+            "env.proposals: none: no such folder",
+        ),
+        ("{kind: judge, proposals: .}", "refiner=nowhere", "refiner: nowhere: no such run"),
+        ("{kind: judge, proposals: .}", "proposals=none", "proposals: none: no such folder; write proposals"),
+    ],
+)
+def test_what_is_wrong_with_a_recipe_is_said_before_images_are_made_and_the_folder(
+    tmp_path: Path, recipe: str, override: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[1])
+    monkeypatch.setattr("usrl.data.catalogue.load_phantom", lambda *_, **__: pytest.fail("images were made"))
+    path = tmp_path / "wrong.yaml"
+    path.write_text(recipe)
+    out = ("--out", tmp_path / "out")
+    assert message in _usrl("train", path, "--set", override, *out, status=2)
+    search = ("--set", "search.learning_rate={low: 0.1, high: 0.2}")
+    if "kind" in recipe:
+        assert message in _usrl("tune", path, "--set", override, *search, *out, "--trials", 1, status=2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_trained_and_resumed_by_its_own_folder_whatever_its_name(
+    tmp_path: Path, recipe: Path
+) -> None:
+    folder = tmp_path / "runs" / "tiny.v2"
+    _usrl("train", recipe, "--out", folder, "--device", "cpu")
+    assert _name_of(folder) == _name_of(folder / "recipe.yaml") == "tiny.v2"
+    assert _name_of(recipe) == "tiny"
+
+
+def test_the_next_command_asks_for_the_images_that_a_run_was_split_from(tmp_path: Path) -> None:
+    changed = {"name": "folder", "root": "my images", "split_seed": 2, "count": 9, "variety": 0.5}
+    run = Run(tmp_path / "run", RECIPE.model_copy(update={"data": DataRecipe(**changed)}))
+    wanted = f"usrl evaluate {run.path} --data folder --root 'my images' --split-seed 2"
+    assert _next_command(run) == wanted
+    simulated = {"name": "phantom", "root": None, "seed": 4}
+    run = Run(run.path, RECIPE.model_copy(update={"data": DataRecipe(**(changed | simulated))}))
+    assert _next_command(run).endswith("--data phantom --split-seed 2 --count 9 --seed 4 --variety 0.5")
+    judge = Run(run.path, JudgeRecipe(kind="judge", proposals=""))
+    wanted = f"usrl compare NETWORK NETWORK+{run.path} --data phantom --out REPORT"
+    assert _next_command(judge) == wanted
+
+
+def test_the_package_runs_as_the_command(tmp_path: Path) -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "usrl", "train", tmp_path / "none"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 2
+    assert "usrl: " in found.stderr
+    assert "cannot read the recipe" in found.stderr
 
 
 def test_resuming_with_another_recipe_is_refused(run: Run, recipe: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from usrl.errors import UserError
-from usrl.recipes import NetworkRecipe, Recipe
+from usrl.recipes import AgentRecipe, EnvRecipe, NetworkRecipe, Recipe
 from usrl.runs import Run, create_run, open_run
 from usrl.tensors import (
     save_tensors,
@@ -54,6 +54,42 @@ def test_new_run_refuses_a_folder_that_holds_something(tmp_path: Path, recipe: R
         create_run(tmp_path, recipe)
     with pytest.raises(UserError, match="already holds something"):
         create_run(tmp_path, recipe, resume=True)
+
+
+def test_what_differs_from_a_runs_recipe_is_named_with_both_values(tmp_path: Path) -> None:
+    before = AgentRecipe(env=EnvRecipe(kwargs={"vertices": 32}), policy_kwargs={"layers": 2})
+    create_run(tmp_path / "run", before)
+    few = before.model_copy(update={"env": EnvRecipe(kwargs={"samples": 48}), "seed": 3})
+    with pytest.raises(UserError) as raised:
+        create_run(tmp_path / "run", few, resume=True)
+    assert (
+        "another recipe: env.kwargs.vertices was 32 and is absent now, seed was 0 and is 3 now, "
+        "env.kwargs.samples was absent and is 48 now; resume" in str(raised.value)
+    )
+    with pytest.raises(UserError, match=r"kind was 'agent' and is 'network' now, .*, and \d\d more; resume"):
+        create_run(tmp_path / "run", NetworkRecipe(kind="network"), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("step", "has_weights", "finished"), [(2, True, True), (1, True, False), (2, False, False)]
+)
+def test_a_run_is_finished_at_its_recipes_end_with_weights(
+    tmp_path: Path, recipe: Recipe, step: int, has_weights: bool, finished: bool
+) -> None:
+    run = create_run(tmp_path / "run", recipe)
+    assert not run.is_finished()
+    run.append_log({"step": step, "val_dice": 0.5})
+    if has_weights:
+        save_tensors(run.weights_path, {})
+    assert run.is_finished() == finished
+
+
+def test_a_folder_that_ships_a_recipe_alone_is_said_to_be_one_to_train() -> None:
+    folder = Path(__file__).parents[1] / "agents" / "unet"
+    with pytest.raises(
+        UserError, match=f"a recipe to train and no weights; .*`usrl train {folder} --out RUN`"
+    ):
+        open_run(folder)
 
 
 def test_resuming_with_another_recipe_is_refused(tmp_path: Path, recipe: Recipe) -> None:

@@ -17,6 +17,7 @@ _MODELS: dict[str, type[AgentRecipe] | type[NetworkRecipe] | type[JudgeRecipe]] 
     "network": NetworkRecipe,
     "judge": JudgeRecipe,
 }
+_MOST_DIFFERENCES = 4
 
 
 class _Loader(yaml.SafeLoader):
@@ -140,6 +141,27 @@ def apply_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Reci
 def without_search(recipe: Recipe) -> Recipe:
     """Return a recipe as a run holds it."""
     return recipe.model_copy(update={"search": {}})
+
+
+def describe_differences(before: Recipe, after: Recipe) -> str:
+    """Return in words which keys differ between two recipes, with both values: the first few and a count."""
+    old, new = _flatten(before.model_dump()), _flatten(after.model_dump())
+    keys = [key for key in old | new if (key in old, old.get(key)) != (key in new, new.get(key))]
+    told = [f"{key} was {_show(old, key)} and is {_show(new, key)} now" for key in keys[:_MOST_DIFFERENCES]]
+    more = f", and {len(keys) - _MOST_DIFFERENCES} more" if len(keys) > _MOST_DIFFERENCES else ""
+    return ", ".join(told) + more
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested mappings by dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _show(values: Mapping[str, Any], key: str) -> str:
+    return repr(values[key]) if key in values else "absent"
 
 
 def dump_recipe(recipe: Recipe) -> str:

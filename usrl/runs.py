@@ -19,7 +19,7 @@ from typing import TypeVar, get_args
 
 from usrl.errors import UserError
 from usrl.files import write_atomically
-from usrl.recipe_files import dump_recipe, load_recipe
+from usrl.recipe_files import describe_differences, dump_recipe, load_recipe
 from usrl.recipes import AgentRecipe, JudgeRecipe, NetworkRecipe, Recipe
 
 OneRecipe = TypeVar("OneRecipe", AgentRecipe, NetworkRecipe, JudgeRecipe)
@@ -87,6 +87,12 @@ class Run:
             raise UserError(f"{self.path}: wanted a recipe of kind {kind!r}, got {self.recipe.kind!r}")
         return self.recipe
 
+    def is_finished(self) -> bool:
+        """Return whether training has come to the recipe's end and left weights."""
+        recipe, rows = self.recipe, self.read_log()
+        wanted = recipe.total_steps if isinstance(recipe, AgentRecipe) else recipe.epochs
+        return self.weights_path.is_file() and bool(rows) and rows[-1]["step"] >= wanted
+
     def append_log(self, row: Mapping[str, float]) -> None:
         """Add one row of figures to the log."""
         with self.log_path.open("a", encoding="utf-8") as file:
@@ -135,7 +141,8 @@ def create_run(path: Path | str, recipe: Recipe, *, resume: bool = False) -> Run
         run = Run(path, load_recipe(path))
         if run.recipe != recipe:
             raise UserError(
-                f"{path} was trained from another recipe; resume it with that one, or choose another --out"
+                f"{path} was trained from another recipe: {describe_differences(run.recipe, recipe)}; "
+                "resume it with that one, or choose another --out"
             )
         return run
     if path.exists() and not _is_unused(path):
@@ -163,13 +170,18 @@ def open_run(path: Path | str) -> Run:
     """Open a run, or an agent folder that ships weights, for use.
 
     Raises:
-        UserError: If the folder, its recipe or its weights are missing.
+        UserError: If the folder, its recipe or its weights are missing; says where it is a recipe to train.
     """
     path = Path(path)
     if not path.is_dir():
         raise UserError(f"{path}: no such run; train one with `usrl train RECIPE --out {path}`")
     run = Run(path, load_recipe(path))
     if not run.weights_path.is_file():
+        if not (path / "versions.json").exists():  # which every training writes
+            raise UserError(
+                f"{path} holds a recipe to train and no weights; train it with `usrl train {path} --out RUN` "
+                "and name that RUN"
+            )
         raise UserError(f"{run.weights_path} is missing; train the run again or resume it with `--resume`")
     return run
 

@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,8 @@ from usrl.agents.device_ppo import DevicePPO
 from usrl.agents.hyperparameters import Ranges
 from usrl.agents.policies import ContourPolicy, ProfileExtractor
 from usrl.agents.training import build_untrained
+from usrl.data.bank import Bank
+from usrl.data.phantom import load_phantom
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe
 
@@ -72,6 +75,16 @@ def test_spaces_that_are_no_contours_are_refused() -> None:
         UserError, match=r"needs profiles .* got observations .3, 64, 40. and actions Discrete"
     ):
         ContourPolicy(PROFILES, spaces.Discrete(3), lambda _: 1e-3)
+
+
+@pytest.mark.parametrize("parametrization", ["vertices", "fourier"])
+@pytest.mark.parametrize("size", [64, 128])
+def test_images_are_refused_by_their_shape(parametrization: str, size: int) -> None:
+    bank = Bank.from_samples(load_phantom(1), size)
+    kwargs = {"observation": "image", "parametrization": parametrization}
+    env = gym.make("usrl/ContourRefine-v0", bank=bank, **kwargs)
+    with pytest.raises(UserError, match=r"square as images are, .* use CnnPolicy for images"):
+        PPO(ContourPolicy, env)
 
 
 @pytest.mark.parametrize(

@@ -255,15 +255,6 @@ def test_proposals_that_no_episode_would_start_from_are_refused(recipe: AgentRec
         train_agent(run, torch.device("cpu"))
 
 
-def test_contour_policy_refuses_images(recipe: AgentRecipe, out: Path) -> None:
-    env = recipe.env.model_copy(update={"kwargs": recipe.env.kwargs | {"observation": "image"}})
-    run = create_run(
-        out, recipe.model_copy(update={"env": env, "policy": "ContourPolicy", "policy_kwargs": {}})
-    )
-    with pytest.raises(UserError, match="set policy: CnnPolicy"):
-        train_agent(run, CPU)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -2,15 +2,11 @@
 
 from collections.abc import Iterable
 
-from torch import nn
-
 from usrl.ablation.plan import Training
-from usrl.agents.training import build_untrained
-from usrl.baselines.networks import build_network
 from usrl.errors import UserError
-from usrl.recipes import NetworkRecipe
 from usrl.runs import create_run
 from usrl.tensors import unique_state
+from usrl.training import check_recipe
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -22,8 +18,8 @@ def check_trainings(trainings: Iterable[Training]) -> None:
         trainings: In order, so that a start comes before what starts from it.
 
     Raises:
-        UserError: If a model cannot be built, a start has other weights or learns from more labels, or the
-            folder of a training holds the run of another recipe; names the variant.
+        UserError: If a recipe is unusable (`usrl.training.check_recipe`), a start has other weights or learns
+            from more labels, or the folder of a training holds the run of another recipe; names the variant.
     """
     shapes: dict[str, Shapes] = {}
     for training in trainings:
@@ -39,8 +35,9 @@ def check_trainings(trainings: Iterable[Training]) -> None:
 
 def _shapes(training: Training) -> Shapes:
     recipe = training.recipe
-    model: nn.Module = build_network(recipe) if isinstance(recipe, NetworkRecipe) else build_untrained(recipe)
-    return {name: tuple(tensor.shape) for name, tensor in unique_state(model).items()}
+    if training.start:  # which is not trained yet
+        recipe = recipe.model_copy(update={"init_from": None})
+    return {name: tuple(tensor.shape) for name, tensor in unique_state(check_recipe(recipe)).items()}
 
 
 def _check_start(training: Training, shapes: dict[str, Shapes]) -> None:

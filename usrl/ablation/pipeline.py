@@ -8,7 +8,7 @@ from usrl.ablation.checks import check_trainings
 from usrl.ablation.plan import Plan, Training, Variant, choose_variants, load_plan, plan_path, resolve_plan
 from usrl.ablation.running import score_all, train_all
 from usrl.ablation.table import Cases, Facts, summarise, write_table
-from usrl.data.catalogue import load_recipe_split, require_dataset
+from usrl.data.catalogue import load_recipe_split
 from usrl.data.sample import DEFAULT_JITTER, Sample
 from usrl.devices import select_device
 from usrl.errors import UserError
@@ -70,8 +70,8 @@ def run_ablation(call: AblationCall) -> Path:
     variants = choose_variants(resolve_plan(plan, call.plan, call.folder), call.only)
     trainings = _list_trainings(variants)
     select_device(call.device)
-    samples = _load_samples(plan, variants[0])
     check_trainings(trainings)
+    samples = _load_samples(plan, variants[0])
     _prepare(call)
     train_all(trainings, call.device, call.jobs)
     cases = _score(variants, samples, call)
@@ -107,7 +107,6 @@ def _score(variants: Sequence[Variant], samples: Sequence[Sample], call: Ablatio
 
 def _load_samples(plan: Plan, base: Variant) -> list[Sample]:
     data = base.trainings[0].recipe.data
-    require_dataset(data)
     samples = load_recipe_split(data, plan.split)
     lesions = [sample for sample in samples if sample.target.any()]
     if not lesions:

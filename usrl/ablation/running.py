@@ -25,7 +25,6 @@ from usrl.evaluation.compare import score_lesions
 from usrl.evaluation.segmenter import open_segmenter
 from usrl.evaluation.summary import Case
 from usrl.progress import show_progress
-from usrl.recipes import NetworkRecipe
 from usrl.runs import Run, create_run
 from usrl.training import train_run
 
@@ -44,7 +43,7 @@ def train_all(trainings: Sequence[Training], device: str, jobs: int) -> None:
     Raises:
         UserError: If a training fails; names variant and seed. Those that run beside it end first.
     """
-    waiting = [training for training in trainings if not _is_trained(training)]
+    waiting = [training for training in trainings if not Run(training.path, training.recipe).is_finished()]
     finished = len(trainings) - len(waiting)
     if finished:
         typer.echo(f"{finished} of {len(trainings)} runs are trained already", err=True)
@@ -89,13 +88,6 @@ def score_all(
 def training_seconds(training: Training) -> float:
     """Return the wall time of a finished training, and of those that it started from."""
     return sum(Run(link.path, link.recipe).read_log()[-1]["seconds"] for link in training.chain())
-
-
-def _is_trained(training: Training) -> bool:
-    run, recipe = Run(training.path, training.recipe), training.recipe
-    wanted = recipe.epochs if isinstance(recipe, NetworkRecipe) else recipe.total_steps
-    rows = run.read_log()
-    return run.weights_path.is_file() and bool(rows) and rows[-1]["step"] >= wanted
 
 
 def _train(device: str, training: Training) -> float:

@@ -116,11 +116,17 @@ class ContourPolicy(ActorCriticPolicy):
     """Actor and critic for profile observations and one action per vertex or Fourier coefficient.
 
     The actor is a circular convolutional network with one head for all vertices and one standard
-    deviation for all actions: what it learns at one place of the contour it knows at every other.
+    deviation for all actions: what it learns at one place of the contour it knows at every other. It has a
+    critic beside it, as PPO and A2C want it; the algorithm gives the first three arguments, the others go
+    into ``policy_kwargs``::
+
+        env = gym.make("usrl/ContourRefine-v0", observation="profile+start")
+        agent = PPO(ContourPolicy, env, gamma=0.5, policy_kwargs={"layers": 5})
 
     Args:
-        observation_space: uint8 Box (C, N, K), the profiles of a contour.
-        action_space: Box (N,), one move per vertex, or Box (C,), Fourier coefficients of the moves.
+        observation_space: uint8 Box (C, N, K), the profiles of a contour: ``observation="profile"`` or
+            ``"profile+start"``, with N other than K, by which they are told from images.
+        action_space: Box (N,), one move per vertex, or Box (F,), Fourier coefficients of the moves.
         lr_schedule: Learning rate by remaining progress.
         width: Features of a vertex.
         layers: Number of convolutions.
@@ -131,7 +137,7 @@ class ContourPolicy(ActorCriticPolicy):
         use_sde: Must be False: noise that depends on the state is not offered.
 
     Raises:
-        UserError: If the spaces are not those of a contour, or an argument is out of range.
+        UserError: If the spaces are not those of a contour, such as images, or an argument is out of range.
     """
 
     def __init__(
@@ -154,6 +160,12 @@ class ContourPolicy(ActorCriticPolicy):
             raise UserError(
                 "ContourPolicy needs profiles (C, N, K) and a continuous action per vertex or Fourier "
                 f"coefficient, got observations {shape} and actions {action_space}; use CnnPolicy"
+            )
+        if shape[1] == shape[2]:
+            raise UserError(
+                f"ContourPolicy sees profiles (C, N, K), got observations {shape}, square as images are, "
+                "whose rows it would take for vertices; use CnnPolicy for images, or for profiles another "
+                "number of samples than of vertices"
             )
         self.width, self.vertices, self.actions = width, shape[1], actions[0]
         super().__init__(

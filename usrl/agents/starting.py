@@ -26,22 +26,34 @@ def load_start(run: Run, policy: BasePolicy) -> None:
         policy: The policy built from the recipe.
 
     Raises:
-        UserError: If there is no such run of an agent, it has learned from labels that it must not, or its
-            observations, actions or policy are others.
+        UserError: As `open_start`, or if the run has learned from labels that it must not.
     """
     recipe = run.recipe_as(AgentRecipe)
-    source = open_run(str(recipe.init_from))
-    try:
-        source.recipe_as(AgentRecipe)
-        load_weights(source.weights_path, policy)
-    except UserError as error:
-        raise UserError(f"init_from: {error}; both recipes want the same policy and env") from None
+    source = open_start(recipe, policy)
     check_source("init_from", source, run)
     keep_source(source, run)
     initial, log_std = recipe.policy_kwargs.get("log_std_init"), getattr(policy, "log_std", None)
     if isinstance(initial, int | float) and isinstance(log_std, nn.Parameter):
         with torch.no_grad():
             log_std.fill_(initial)
+
+
+def open_start(recipe: AgentRecipe, policy: BasePolicy) -> Run:
+    """Load the weights of the run that a recipe's ``init_from`` names into its policy, and return the run.
+
+    Raises:
+        UserError: If there is no such run of an agent, or its observations, actions or policy are others.
+    """
+    try:
+        source = open_run(str(recipe.init_from))
+    except UserError as error:
+        raise UserError(f"init_from: {error}") from None
+    try:
+        source.recipe_as(AgentRecipe)
+        load_weights(source.weights_path, policy)
+    except UserError as error:
+        raise UserError(f"init_from: {error}; both recipes want the same policy and env") from None
+    return source
 
 
 class ValueWarmup(BaseCallback):

@@ -5,6 +5,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -18,13 +19,12 @@ from usrl.agents.algorithms import BUILD_ERRORS, check_hyperparameters, find_alg
 from usrl.agents.callbacks import TrainingCallback
 from usrl.agents.keeper import Keeper, diverged
 from usrl.agents.qlearning import Q_LEARNING, build_table, train_table
-from usrl.agents.starting import ValueWarmup, load_start
+from usrl.agents.starting import ValueWarmup, load_start, open_start
 from usrl.agents.vec_env import TaskVecEnv
-from usrl.baselines.proposals import check_split, read_proposals
+from usrl.baselines.proposals import check_split, read_proposals, require_proposals
 from usrl.checkpoints import Parts, Record
 from usrl.data.bank import Bank
 from usrl.data.catalogue import load_train_and_val
-from usrl.data.phantom import load_phantom
 from usrl.data.sample import Sample
 from usrl.envs.task import Task
 from usrl.errors import UserError
@@ -83,23 +83,30 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
 
 
 def build_untrained(recipe: AgentRecipe) -> BasePolicy:
-    """Return the policy that a recipe trains, before its first step, built for simulated images.
+    """Return the policy that a recipe trains, before its first step, built for a drawn square.
 
-    To find what is wrong with a recipe before any training begins; the images of its data set, its
-    proposals and its ``init_from`` are not read.
+    To find what is wrong with a recipe before any training begins: the images of its data set are not read,
+    but what it starts from is.
 
     Raises:
-        UserError: If environment, algorithm, policy or their settings are wrong.
+        UserError: If environment, algorithm, policy or their settings are wrong, there are no proposals, or
+            `usrl.agents.starting.open_start` refuses ``init_from``.
     """
-    samples = load_phantom(2)
-    proposals = [sample.target for sample in samples] if _has_proposals(recipe) else None
-    bank = Bank.from_samples(samples, recipe.data.size, proposals)
+    target = np.zeros((64, 64), np.bool_)
+    target[16:48, 16:48] = True
+    sample = Sample(255 * target.astype(np.uint8), target, None, "square", "square", "drawn")
+    if _has_proposals(recipe):
+        require_proposals("env.proposals", Path(str(recipe.env.proposals)))
+    bank = Bank.from_samples([sample], recipe.data.size, [target])
     task = build_task(recipe.env.id, bank, dict(recipe.env.kwargs), recipe.env.max_episode_steps)
     if recipe.algorithm == Q_LEARNING:
-        return build_table(recipe, task)[0]
-    policy = build_model(recipe, TaskVecEnv(task, recipe.num_envs), torch.device("cpu")).policy
+        policy: BasePolicy = build_table(recipe, task)[0]
+    else:
+        policy = build_model(recipe, TaskVecEnv(task, recipe.num_envs), torch.device("cpu")).policy
     if recipe.value_warmup_steps:
         ValueWarmup(policy, recipe.value_warmup_steps)
+    if recipe.init_from:
+        open_start(recipe, policy)
     return policy
 
 
@@ -137,11 +144,6 @@ def build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> 
     """
     algorithm = find_algorithm(recipe.algorithm)
     hyperparameters = check_hyperparameters(recipe, algorithm)
-    if recipe.policy == "ContourPolicy" and recipe.env.kwargs.get("observation") == "image":
-        raise UserError(
-            "ContourPolicy sees profiles, got env.kwargs.observation=image, whose rows it would take for "
-            "vertices; set policy: CnnPolicy"
-        )
     try:
         model = algorithm(
             find_policy(recipe.policy, algorithm),

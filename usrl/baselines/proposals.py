@@ -28,7 +28,7 @@ _FOLDS = "folds"
 
 def write_proposals(
     recipe: NetworkRecipe, out: Path, folds: int, device: torch.device, *, resume: bool = False
-) -> None:
+) -> list[Run]:
     """Train a network per fold and write the probability of lesion of training and validation images.
 
     A training image gets that of the one network that was not trained on its fold: networks are far
@@ -44,6 +44,9 @@ def write_proposals(
         device: Where to train.
         resume: Go on where an earlier call with the same arguments stopped.
 
+    Returns:
+        The runs of the networks.
+
     Raises:
         UserError: If the network needs boxes or cannot be built, the folder holds something while not
             resuming, or the data is not there or cannot be split so.
@@ -57,13 +60,14 @@ def write_proposals(
     # Before there is a folder that a second call would find taken:
     require_dataset(recipe.data)
     build_network(recipe)
-    runs = out / _FOLDS
-    make_folder(runs)
+    make_folder(out / _FOLDS)
     train, val = load_train_and_val(recipe.data, out / _SPLIT)
     held_outs = make_folds(train, folds, seed=recipe.data.split_seed)
     shares = [np.zeros(sample.image.shape, np.float32) for sample in val]
+    runs = []
     for number, held_out in enumerate(held_outs):
-        run = create_run(runs / f"{number + 1}-of-{folds}", recipe, resume=resume)
+        run = create_run(out / _FOLDS / f"{number + 1}-of-{folds}", recipe, resume=resume)
+        runs.append(run)
         kept = [sample for index, sample in enumerate(train) if index not in set(held_out)]
         fit_network(run, kept, val, device, resume=resume)
         network = NetworkSegmenter(run, device)
@@ -73,6 +77,15 @@ def write_proposals(
             share += network.probability(sample.image) / folds
     for share, sample in zip(shares, val, strict=True):
         _write(out, sample, share)
+    return runs
+
+
+def require_proposals(key: str, folder: Path) -> None:
+    """Raise a `UserError` that names the key of a recipe where there is no folder of proposals."""
+    if not folder.is_dir():
+        raise UserError(
+            f"{key}: {folder}: no such folder; write proposals with `usrl proposals RECIPE --out {folder}`"
+        )
 
 
 def read_proposals(folder: Path, samples: Sequence[Sample]) -> list[BoolMask]:

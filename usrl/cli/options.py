@@ -7,7 +7,12 @@ import typer
 
 from usrl.data.sample import MAX_JITTER
 
-RecipePath = Annotated[Path, typer.Argument(help="A recipe file, or a folder that holds recipe.yaml.")]
+RecipePath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RECIPE", help="A recipe file, or a folder that holds recipe.yaml, such as agents/unet."
+    ),
+]
 Methods = Annotated[
     list[str],
     typer.Argument(
@@ -17,10 +22,15 @@ Methods = Annotated[
 ]
 Method = Annotated[str, typer.Argument(metavar="RUN", help="A run, a classical method, or RUN+RUN.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key of the recipe, such as data.name=busi; repeatable."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where an earlier call stopped.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on where an earlier call stopped, or start where there was none.")
+]
 Data = Annotated[str, typer.Option(help="Name of the data set: phantom, busi, folder, ...")]
 Root = Annotated[Path | None, typer.Option(help="Folder of the data set; $USRL_DATA/NAME if not given.")]
 Split = Annotated[str, typer.Option(help="train, val, test or all.")]

@@ -1,43 +1,51 @@
 """Commands that train: a recipe once, with other values, or for each fold."""
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from usrl.cli.options import Device, Overrides, RecipePath, Resume
 from usrl.errors import UserError
 
+if TYPE_CHECKING:
+    from usrl.runs import Run
+
 
 def train(
     recipe: RecipePath,
     overrides: Overrides = None,
     out: Annotated[
-        Path | None, typer.Option(help="Run folder; runs/NAME of the recipe if not given.")
+        Path | None, typer.Option(help="Run folder to write; runs/NAME of the recipe if not given.")
     ] = None,
     device: Device = "auto",
     resume: Resume = False,
 ) -> None:
-    """Train the agent, the network or the judge of a recipe."""
+    """Train the agent, the network or the judge of a recipe.
+
+    Writes a run, a folder that `usrl evaluate`, `compare` and `segment` take: the weights that are best on
+    the validation images, the resolved recipe, the split and a log.
+    """
     from usrl.recipe_files import load_recipe, without_search
 
     loaded = load_recipe(recipe, overrides or ())  # its mistakes are reported before torch is imported
     loaded = without_search(loaded)
-    from usrl.data.catalogue import require_dataset
     from usrl.devices import select_device
     from usrl.runs import create_run
-    from usrl.training import train_run
+    from usrl.training import check_recipe, train_run
 
-    where = select_device(device)
-    # Before there is a folder that a second call would find taken:
-    require_dataset(loaded.data)
-    if loaded.kind == "network":
-        from usrl.baselines.networks import build_network
-
-        build_network(loaded)
-    run = create_run(out or Path("runs") / _name_of(recipe), loaded, resume=resume)
+    where, folder = select_device(device), out or Path("runs") / _name_of(recipe)
+    is_begun = resume and (folder / "recipe.yaml").exists()
+    if not is_begun:  # before there is a folder that a second call would find taken
+        check_recipe(loaded)
+    run = create_run(folder, loaded, resume=resume)
+    if is_begun and run.is_finished():
+        typer.echo(f"{run.path} is trained to its end already, nothing is left to do; {_describe(run)}")
+        return
     train_run(run, where, resume=resume)
-    typer.echo(f"wrote {run.weights_path}")
+    typer.echo(_describe(run))
+    typer.echo(f"wrote {run.weights_path}; score it with `{_next_command(run)}`")
 
 
 def tune(
@@ -48,7 +56,11 @@ def tune(
     device: Device = "auto",
     resume: Resume = False,
 ) -> None:
-    """Search the ranges of a recipe's `search` for the best validation Dice."""
+    """Train a recipe with several values of some keys, and find the best by validation Dice.
+
+    The keys and their ranges stand in the recipe under `search`, such as
+    `search: {learning_rate: {low: 1.e-4, high: 1.e-2, log: true}}`. Each trial is a run.
+    """
     from usrl.recipe_files import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
@@ -63,14 +75,19 @@ def tune(
 
 
 def proposals(
-    recipe: RecipePath,
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help="Recipe of an automatic network, such as agents/unet.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     folds: Annotated[int, typer.Option(min=2, help="Number of networks to train.")] = 5,
     overrides: Overrides = None,
     device: Device = "auto",
     resume: Resume = False,
 ) -> None:
-    """Write what networks find in training images that they did not see, for agents to start from."""
+    """Write what networks find in training images that they did not see, for agents and judges.
+
+    A network is trained for each fold of the training images, and asked about that fold.
+    """
     from usrl.baselines.proposals import write_proposals
     from usrl.devices import select_device
     from usrl.recipe_files import load_recipe, without_search
@@ -79,8 +96,10 @@ def proposals(
     loaded = without_search(load_recipe(recipe, overrides or ()))
     if not isinstance(loaded, NetworkRecipe):
         raise UserError(f"{recipe}: proposals want a recipe of kind 'network', got {loaded.kind!r}")
-    write_proposals(loaded, out, folds, select_device(device), resume=resume)
-    typer.echo(f"wrote {out}; train on it with --set env.proposals={out} --set env.kwargs.proposal=network")
+    for run in write_proposals(loaded, out, folds, select_device(device), resume=resume):
+        typer.echo(f"network {run.path.name}: {_describe(run)}")
+    agent = f"--set env.proposals={out} --set env.kwargs.proposal=network"
+    typer.echo(f"wrote {out}; train an agent on it with {agent}, or a judge with --set proposals={out}")
 
 
 def ablate(
@@ -105,4 +124,37 @@ def ablate(
 def _name_of(recipe: Path) -> str:
     """Return the name of a recipe: its folder's, or its own where it is not called recipe.yaml."""
     path = recipe.resolve()
+    if path.is_dir():
+        return path.name
     return path.parent.name if path.name == "recipe.yaml" else path.stem
+
+
+def _describe(run: "Run") -> str:
+    """Return in words what a training reached, when, and how long it took."""
+    rows = run.read_log()
+    best, last = max(rows, key=lambda row: row["val_dice"]), rows[-1]
+    unit = "step" if run.recipe.kind == "agent" else "epoch"
+    minutes, seconds = divmod(round(last["seconds"]), 60)
+    when = f"at {unit} {best['step']} of {last['step']}"
+    return f"best val Dice {best['val_dice']:.4f} {when}, in {minutes} min {seconds} s"
+
+
+def _next_command(run: "Run") -> str:
+    """Return the command that scores a run on the test part of its data set."""
+    from usrl.recipes import DataRecipe
+
+    data = run.recipe.data
+    keys = ["root", "split_seed", *(("count", "seed", "variety") if data.name == "phantom" else ())]
+    given = data.model_dump(include=set(keys))
+    defaults = DataRecipe().model_dump()
+    options = [(key, given[key]) for key in keys if given[key] != defaults[key]]
+    words = ["--data", data.name, *(w for key, value in options for w in (_option(key), str(value)))]
+    if run.recipe.kind == "judge":  # which judges a network
+        command = ["usrl", "compare", "NETWORK", f"NETWORK+{run.path}", *words, "--out", "REPORT"]
+    else:
+        command = ["usrl", "evaluate", str(run.path), *words]
+    return shlex.join(command)
+
+
+def _option(key: str) -> str:
+    return f"--{key.replace('_', '-')}"

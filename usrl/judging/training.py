@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.optim import AdamW
 
 from usrl.agents.segmenter import ContourSegmenter
-from usrl.baselines.proposals import check_split, read_probabilities
+from usrl.baselines.proposals import check_split, read_probabilities, require_proposals
 from usrl.baselines.schedule import descend, epoch_seed, mean_loss, rate_factor, seeded
 from usrl.checkpoints import Record
 from usrl.data.catalogue import load_train_and_val
@@ -73,6 +73,21 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
             record.log({"train_loss": loss, "val_dice": score})
             record.checkpoint()
             bar.evaluated(score, record.best)
+
+
+def build_untrained_judge(recipe: JudgeRecipe) -> JudgeNetwork:
+    """Return the network of a recipe before its first step, to find what is wrong before training begins.
+
+    Raises:
+        UserError: If there are no proposals, or the refiner is no run of a contour agent.
+    """
+    require_proposals("proposals", Path(recipe.proposals))
+    if recipe.refiner is not None:
+        try:
+            ContourSegmenter(open_run(recipe.refiner), torch.device("cpu"))
+        except UserError as error:
+            raise UserError(f"refiner: {error}") from None
+    return JudgeNetwork(recipe.channels, recipe.dropout)
 
 
 @dataclass(frozen=True)

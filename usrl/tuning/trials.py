@@ -10,15 +10,14 @@ from typing import Any
 import torch
 import typer
 
-from usrl.data.catalogue import require_dataset
 from usrl.errors import UserError
 from usrl.evaluation.compare import format_csv
 from usrl.files import write_atomically
-from usrl.recipe_files import apply_values, dump_recipe
+from usrl.recipe_files import apply_values, dump_recipe, without_search
 from usrl.recipes import Recipe
 from usrl.runs import create_run
 from usrl.strict import check
-from usrl.training import train_run
+from usrl.training import check_recipe, train_run
 from usrl.tuning.sampling import Trial, propose, require_optuna
 
 _RECORD = "trial.json"
@@ -43,13 +42,13 @@ def tune(
         The best trial and its values by key.
 
     Raises:
-        UserError: If there is nothing to search, Optuna or the data set is absent, the folder is unusable,
-            or every trial failed.
+        UserError: If there is nothing to search, Optuna is absent, the recipe is unusable as it is
+            (`usrl.training.check_recipe`), the folder is unusable, or every trial failed.
     """
     if not recipe.search:
         raise UserError("the recipe has no `search`: name the keys to search and their ranges in it")
     require_optuna()
-    require_dataset(recipe.data)
+    check_recipe(without_search(recipe))
     create_run(out, recipe, resume=resume)
     search = _Search(recipe, out, count, device)
     trials = search.read()
