@@ -96,7 +96,7 @@ def test_train_evaluate_compare_and_segment_go_through(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = _usrl("train", recipe, "--device", "cpu")
-    assert re.search(r"best val Dice 0\.\d{4} at epoch 1 of 1, in \d+ min \d+ s", text)
+    assert re.search(r"best val Dice 0\.\d{4} at epoch 1 of 1, in \d+ s", text)
     next_command = "usrl evaluate runs/tiny --data phantom --count 20"
     assert text.endswith(f"wrote runs/tiny/weights.safetensors; score it with `{next_command}`")
     assert "wrote runs/tiny/evaluation-phantom-test" in _usrl(*next_command.split()[1:], "--device", "cpu")
@@ -323,6 +323,27 @@ def test_the_next_command_asks_for_the_images_that_a_run_was_split_from(tmp_path
     judge = Run(run.path, JudgeRecipe(kind="judge", proposals=""))
     wanted = f"usrl compare NETWORK NETWORK+{run.path} --data phantom --out REPORT"
     assert _next_command(judge) == wanted
+
+
+def test_a_finished_run_without_its_weights_is_not_resumed_in_silence(tmp_path: Path, recipe: Path) -> None:
+    train = ("train", recipe, "--out", tmp_path / "out", "--device", "cpu")
+    _usrl(*train)
+    weights = tmp_path / "out" / "weights.safetensors"
+    weights.unlink()
+    message = _usrl(*train, "--resume", status=2)
+    assert f"{weights} is missing, and the checkpoint beside it holds later weights" in message
+    (tmp_path / "out" / "checkpoint.safetensors").unlink()
+    assert f"wrote {weights}" in _usrl(*train, "--resume")
+
+
+def test_users_are_warned_once_and_without_the_place_in_the_code(tmp_path: Path) -> None:
+    path = tmp_path / "agent.yaml"
+    path.write_text(AGENT.replace("batch_size: 40", "batch_size: 30"))
+    command = [sys.executable, "-m", "usrl", "train", path, "--out", tmp_path / "out", "--device", "cpu"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stderr.count("truncated mini-batch of size 10") == 1
+    assert "usrl: You have specified a mini-batch size of 30" in found.stderr
+    assert "UserWarning" not in found.stderr
 
 
 def test_the_package_runs_as_the_command(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Each kind is imported when it is asked for: a network needs no Stable-Baselines3.
 """
 
+import warnings
 from typing import TYPE_CHECKING
 
 from usrl.data.catalogue import require_dataset
@@ -29,6 +30,12 @@ def check_recipe(recipe: Recipe) -> "torch.nn.Module":
         UserError: If the recipe, or something that it names, is unusable.
     """
     require_dataset(recipe.data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the training gives the same
+        return _build_untrained(recipe)
+
+
+def _build_untrained(recipe: Recipe) -> "torch.nn.Module":
     if recipe.kind == "network":
         from usrl.baselines.networks import build_network
 

@@ -1,5 +1,8 @@
 """The command line. Heavy modules are imported inside the commands, so that help comes at once."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +22,8 @@ class _Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with _plain_warnings():
+                return super().invoke(ctx)
         except UserError as error:
             typer.echo(f"usrl: {error}", err=True)
             raise typer.Exit(2) from None
@@ -31,6 +35,21 @@ class _Group(TyperGroup):
             how = "train, tune and proposals go on with --resume, ablate with the same command"
             typer.echo(f"usrl: interrupted; {how}", err=True)
             raise typer.Exit(130) from None
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show what users are warned of without the place in the code; what developers are stays as it is."""
+    usual = warnings.formatwarning
+
+    def show(message: Any, category: type[Warning], *place: Any) -> str:
+        return f"usrl: {message}\n" if category is UserWarning else usual(message, category, *place)
+
+    warnings.formatwarning = show  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 app = typer.Typer(

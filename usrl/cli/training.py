@@ -24,8 +24,7 @@ def train(
 ) -> None:
     """Train the agent, the network or the judge of a recipe.
 
-    Writes a run, a folder that `usrl evaluate`, `compare` and `segment` take: the weights that are best on
-    the validation images, the resolved recipe, the split and a log.
+    Writes a run: a folder that `usrl evaluate`, `compare` and `segment` take.
     """
     from usrl.recipe_files import load_recipe, without_search
 
@@ -40,6 +39,11 @@ def train(
     if not is_begun:  # before there is a folder that a second call would find taken
         check_recipe(loaded)
     run = create_run(folder, loaded, resume=resume)
+    if run.checkpoint_path.is_file() and not run.weights_path.is_file():
+        raise UserError(
+            f"{run.weights_path} is missing, and the checkpoint beside it holds later weights than the best; "
+            f"put it back, or remove {run.checkpoint_path} to train from the start"
+        )
     if is_begun and run.is_finished():
         typer.echo(f"{run.path} is trained to its end already, nothing is left to do; {_describe(run)}")
         return
@@ -58,8 +62,7 @@ def tune(
 ) -> None:
     """Train a recipe with several values of some keys, and find the best by validation Dice.
 
-    The keys and their ranges stand in the recipe under `search`, such as
-    `search: {learning_rate: {low: 1.e-4, high: 1.e-2, log: true}}`. Each trial is a run.
+    The recipe names them: `search: {learning_rate: {low: 1.e-4, high: 1.e-2, log: true}}`.
     """
     from usrl.recipe_files import load_recipe
 
@@ -135,8 +138,8 @@ def _describe(run: "Run") -> str:
     best, last = max(rows, key=lambda row: row["val_dice"]), rows[-1]
     unit = "step" if run.recipe.kind == "agent" else "epoch"
     minutes, seconds = divmod(round(last["seconds"]), 60)
-    when = f"at {unit} {best['step']} of {last['step']}"
-    return f"best val Dice {best['val_dice']:.4f} {when}, in {minutes} min {seconds} s"
+    took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    return f"best val Dice {best['val_dice']:.4f} at {unit} {best['step']} of {last['step']}, in {took}"
 
 
 def _next_command(run: "Run") -> str:
