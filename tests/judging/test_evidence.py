@@ -56,6 +56,7 @@ def test_a_candidate_that_refinement_left_empty_has_facts_of_zero() -> None:
 
 
 def test_an_expectation_depends_on_the_facts() -> None:
+    torch.manual_seed(0)  # some weights answer to nothing: all units of the last layer may be off
     network = JudgeNetwork([4, 4], 0.0)
     evidence = gather_evidence(
         IMAGE, np.zeros(IMAGE.shape, np.float32), Candidates([block(slice(8, 24), slice(16, 32))], 1), 64
