@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -12,6 +13,7 @@ from usrl.baselines.classical import (
     WatershedInBox,
     draw_ellipse,
 )
+from usrl.baselines.classical.boxes import open_mask
 from usrl.data.prompts import bounding_box
 from usrl.errors import UserError
 from usrl.metrics.overlap import dice
@@ -140,3 +142,36 @@ def test_ellipse_fills_the_box_that_it_is_inscribed_in():
     assert bounding_box(disk) == (9.5, 4.5, 29.5, 44.5)
     assert disk.sum() == pytest.approx(np.pi * 10 * 20, rel=0.01)
     np.testing.assert_array_equal(disk[5:45, 10:30], disk[5:45, 10:30][::-1, ::-1])
+
+
+def test_an_ellipse_holds_the_pixel_centres_inside_it_and_is_cut_at_the_border():
+    rows, columns = np.mgrid[:30, :40]
+    for box in ((-6.0, 3.5, 12.0, 20.0), (5.2, 4.1, 33.3, 44.0), (7.1, 7.1, 7.4, 7.4)):
+        x0, y0, x1, y1 = box
+        x, y = (2 * columns - x0 - x1) / (x1 - x0), (2 * rows - y0 - y1) / (y1 - y0)
+        assert (draw_ellipse(box, (30, 40)) == (x**2 + y**2 <= 1)).all()
+
+
+def test_an_opening_is_that_of_the_whole_image_though_only_the_surroundings_are_looked_at():
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(80, 90)), 3)
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+    masks = [np.pad(part, place) for part, place in ((noise[:40, :50] > 0, ((40, 0), (20, 20))),)]
+    for mask in (noise > 0, *masks, np.zeros((80, 90), bool)):
+        whole = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disk) > 0
+        assert (open_mask(mask, 9) == whole).all()
+
+
+def test_filters_of_a_very_large_image_work_on_a_smaller_one(monkeypatch):
+    shapes = []
+    median = cv2.medianBlur
+    monkeypatch.setattr(
+        cv2, "medianBlur", lambda image, size: (shapes.append(image.shape), median(image, size))[1]
+    )
+    rng = np.random.default_rng(0)
+    small = np.where(draw_ellipse((30, 40, 80, 75), (128, 160)), 60, 150).astype(np.uint8)
+    small += rng.integers(0, 20, small.shape, np.uint8)
+    found = OtsuThreshold().segment(small)
+    large = OtsuThreshold().segment(cv2.resize(small, (1600, 1280), interpolation=cv2.INTER_CUBIC))
+    assert shapes == [(128, 160), (1024, 1280)]
+    assert large.shape == (1280, 1600)
+    assert dice(large, found.repeat(10, axis=0).repeat(10, axis=1)) > 0.95

@@ -126,4 +126,4 @@ def rasterise(vertices: Tensor, height: int, width: int) -> Tensor:
     marks = torch.zeros(batch, height * (width + 1), dtype=torch.int8, device=vertices.device)
     place = torch.arange(height, device=vertices.device) * (width + 1) + column  # (B, N, H)
     marks.scatter_add_(1, place.flatten(1), winding.flatten(1))
-    return marks.view(batch, height, width + 1).cumsum(dim=2)[..., :width] != 0
+    return marks.view(batch, height, width + 1).cumsum(dim=2, dtype=torch.int8)[..., :width] != 0

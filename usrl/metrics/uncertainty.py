@@ -21,7 +21,7 @@ def vote(masks: Sequence[BoolMask]) -> BoolMask:
     Args:
         masks: At least one, bool, (H, W) each.
     """
-    return 2 * np.sum(masks, axis=0) >= len(masks)
+    return 2 * np.sum(masks, axis=0, dtype=np.int32) >= len(masks)
 
 
 def measure_spread(masks: Sequence[BoolMask], united: BoolMask) -> float:

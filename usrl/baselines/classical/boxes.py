@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from usrl.data.components import best_overlap
-from usrl.data.prompts import check_prompt
+from usrl.data.prompts import bounding_box, check_prompt
 from usrl.data.sample import BoolMask, Box, GrayImage, Prompt
 from usrl.thresholding.cleaning import fill_holes
 from usrl.thresholding.regions import grow_box
@@ -29,10 +29,12 @@ def draw_ellipse(box: Box, shape: tuple[int, ...]) -> BoolMask:
         Mask, bool, shape (H, W).
     """
     x0, y0, x1, y1 = box
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    mask, inside = np.zeros(shape, np.bool_), box_slices(box, shape)
+    rows, columns = np.ogrid[inside]
     x = (columns - (x0 + x1) / 2) / ((x1 - x0) / 2)
     y = (rows - (y0 + y1) / 2) / ((y1 - y0) / 2)
-    return np.asarray(x**2 + y**2 <= 1, np.bool_)
+    mask[inside] = x**2 + y**2 <= 1
+    return mask
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,14 @@ def keep_inside(mask: BoolMask, box: Box) -> BoolMask:
 
 def open_mask(mask: BoolMask, diameter: int) -> BoolMask:
     """Return the opening of a mask by a disc of some pixels across, bool, (H, W)."""
-    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
-    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disk) > 0, np.bool_)
+    opened = np.zeros_like(mask)
+    if mask.any():
+        disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
+        x0, y0, x1, y1 = bounding_box(mask)
+        # A disc is slow on large images; further out than this it meets background only.
+        near = box_slices((x0 - diameter, y0 - diameter, x1 + diameter, y1 + diameter), mask.shape)
+        opened[near] = cv2.morphologyEx(mask[near].astype(np.uint8), cv2.MORPH_OPEN, disk) > 0
+    return opened
 
 
 def odd_length(length: float) -> int:

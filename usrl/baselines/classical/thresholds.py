@@ -21,6 +21,8 @@ from usrl.data.sample import BoolMask, Box, GrayImage, Prompt
 from usrl.thresholding.cleaning import fill_holes
 from usrl.thresholding.regions import grow_box
 
+_WORKING_SIDE = 1024
+"""`OtsuThreshold` shrinks images whose shorter side is longer: its filters grow with the side."""
 _BLACK = 8.0
 """Gray levels added to the surroundings, so that noise in black areas does not count as contrast."""
 
@@ -33,7 +35,7 @@ class OtsuThreshold:
     what is dark, and cut by Otsu's threshold. The dark side is opened, so that bridges to shadows break,
     and regions that touch the border of the image are dropped: shadows and the unlit surroundings of the
     beam. Of the rest the one with the largest area times contrast is kept and its holes are filled. Where
-    nothing is left the mask is empty.
+    nothing is left the mask is empty. Images of more than 1024 px on the shorter side are shrunk to that.
 
     Attributes:
         name: Row label.
@@ -54,6 +56,16 @@ class OtsuThreshold:
 
     def segment(self, image: GrayImage, prompt: Prompt | None = None) -> BoolMask:
         """Return the region, bool, shape (H, W); see `usrl.segmenter.Segmenter`."""
+        scale = _WORKING_SIDE / min(image.shape)
+        if scale >= 1:
+            return self._find(image)
+        height, width = image.shape
+        size = (round(width * scale), round(height * scale))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        found = self._find(np.asarray(small, np.uint8)).astype(np.float32)
+        return np.asarray(cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5, np.bool_)
+
+    def _find(self, image: GrayImage) -> BoolMask:
         side = min(image.shape)
         median = cv2.medianBlur(image, odd_length(self.filter_share * side))
         if median.min() == median.max():  # nothing to divide, and no histogram of it
