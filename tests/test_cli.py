@@ -116,8 +116,7 @@ def test_train_evaluate_compare_and_segment_go_through(
     rows = json.loads(Path("mean/results.json").read_text())["rows"]
     assert [row["method"] for row in rows] == ["tiny", "otsu", "proposal", "tiny, mean of 2 runs"]
     text = _usrl("segment", "runs/tiny", image, "--out", "masks", "--spacing-mm", "0.2,0.1")
-    assert "image.png: area_px" in text
-    assert "area_mm2" in text
+    assert re.search(r"image\.png: (nothing found|area \d+ px, perimeter [\d.]+ px, area [\d.]+ mm2)", text)
     assert text.endswith("wrote mask, overlay and JSON of 1 images to masks")
     assert len(list(Path("masks").iterdir())) == 3
     assert "is there already" in _usrl("segment", "runs/tiny", image, "--out", "masks", status=2)
@@ -431,6 +430,49 @@ def test_segment_explains_a_wrong_box(
     image: Path, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     assert message in _usrl("segment", "proposal", image, *arguments, "--out", tmp_path / "out", status=2)
+
+
+def test_segment_prints_sizes_with_units_box_by_box(image: Path, tmp_path: Path) -> None:
+    boxes = ("--box", "9.5,9.5,29.5,29.5", "--box", "40,10,40.4,10.4")
+    text = _usrl("segment", "proposal", image, *boxes, "--out", tmp_path / "out")
+    assert "image.png: area 316 px, perimeter 63.63 px" in text
+    assert "9.5,9.5,29.5,29.5: area 316 px, perimeter 63.63 px" in text
+    assert "40,10,40.4,10.4: nothing found" in text
+    assert text.endswith(f"1 images to {tmp_path / 'out'}")
+
+
+def test_segment_says_where_nothing_was_found(image: Path, tmp_path: Path) -> None:
+    box = ("--box", "40.1,10.1,40.4,10.4")
+    text = _usrl("segment", "proposal", image, *box, "--out", tmp_path / "out")
+    assert "image.png: nothing found" in text
+    assert text.endswith("; nothing was found in 1 of them")
+
+
+def test_segment_takes_the_boxes_of_several_images_from_a_file(image: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.png"
+    shutil.copy(image, other)
+    table, out = tmp_path / "boxes.csv", ("--out", tmp_path / "out")
+    table.write_text("image,x0,y0,x1,y1\nother.png,1,2,30,40\nimage.png,5,6,20,30\nother.png,40,6,50,30\n")
+    _usrl("segment", "proposal", image, other, "--boxes", table, *out)
+    boxes = {p.stem: json.loads(p.read_text())["boxes"] for p in (tmp_path / "out").glob("*.json")}
+    assert boxes == {"image": [[5, 6, 20, 30]], "other": [[1, 2, 30, 40], [40, 6, 50, 30]]}
+    assert "--box is of one image, got 2 images" in _usrl(
+        "segment", "proposal", image, other, "--box", "1,2,3,4", *out, status=2
+    )
+    assert "--box and --boxes are both given" in _usrl(
+        "segment", "proposal", image, "--box", "1,2,3,4", "--boxes", table, *out, status=2
+    )
+
+
+def test_segment_tells_what_its_options_lack_before_torch_is_imported(image: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from typer.testing import CliRunner; from usrl.cli import app;"
+        "wrong = (['--box', '1,2,3'], ['--spacing-mm', '0,1'], ['--boxes', 'none.csv']);"
+        f"call = ['segment', 'proposal', {str(image)!r}, '--out', {str(tmp_path / 'out')!r}];"
+        "assert all(CliRunner().invoke(app, call + w).exit_code == 2 for w in wrong);"
+        "assert not {'torch', 'monai', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_segment_explains_wrong_images_and_runs(run: Run, image: Path, tmp_path: Path) -> None:

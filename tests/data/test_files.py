@@ -4,7 +4,7 @@ from PIL import ExifTags, Image
 from sample_builders import disk, noise, truncate, write, write_classes
 
 from usrl.data import files
-from usrl.data.files import list_images, read_classes, read_gray, read_mask
+from usrl.data.files import list_images, read_classes, read_gray, read_mask, read_shape
 from usrl.errors import UserError
 
 LESION = disk().astype(np.uint8) * 255
@@ -196,3 +196,9 @@ def test_listing_leaves_out_other_and_hidden_files(tmp_path):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "folder.png").mkdir()
     assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b.PNG"]
+
+
+def test_height_and_width_are_those_of_the_image(tmp_path):
+    path = tmp_path / "image.png"
+    Image.new("P", (7, 5)).save(path)
+    assert read_shape(path) == read_gray(path).shape == (5, 7)

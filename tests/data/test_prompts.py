@@ -8,6 +8,7 @@ from usrl.data.prompts import (
     jittered_boxes,
     name_starts,
     parse_box,
+    read_boxes,
     start_boxes,
 )
 from usrl.data.sample import Sample
@@ -169,3 +170,26 @@ def test_boxes_of_starts_stay_in_the_image():
 
 def test_a_method_of_several_starts_says_so():
     assert (name_starts("agent", 1), name_starts("agent", 8)) == ("agent", "agent x8")
+
+
+def test_boxes_of_several_images_are_read_in_the_order_of_their_rows(tmp_path):
+    path = tmp_path / "boxes.csv"
+    path.write_text("image,x0,y0,x1,y1\nb.png,1,2,3,4\na.png,5,6,7.5,8\nb.png,0,0,9,9\n")
+    boxes = read_boxes(path)
+    assert boxes == {"b.png": ((1, 2, 3, 4), (0, 0, 9, 9)), "a.png": ((5, 6, 7.5, 8),)}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("image,x0,y0,x1,y1\na.png,1,2,3,4\na.png,1,2,3\n", r"boxes\.csv, line 3: a box is x0,y0,x1,y1"),
+        ("image,x0,y0,x1,y1\n,1,2,3,4\n", r"boxes\.csv, line 2: the image is not named"),
+        ("image,x0,y0,x1,y1\n", r"boxes\.csv: holds no box"),
+        ("file,x0,y0,x1,y1\na.png,1,2,3,4\n", r"the header must be image,x0,y0,x1,y1"),
+    ],
+)
+def test_a_file_of_boxes_that_cannot_be_used_says_where(tmp_path, rows, message):
+    path = tmp_path / "boxes.csv"
+    path.write_text(rows)
+    with pytest.raises(UserError, match=message):
+        read_boxes(path)

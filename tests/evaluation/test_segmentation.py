@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from usrl.baselines.classical import ProposalEllipse, draw_ellipse
 from usrl.data.prompts import jittered_boxes
 from usrl.errors import UserError
 from usrl.evaluation.segmentation import measure_mask, segment_file, segment_files
@@ -44,6 +45,7 @@ def test_boxes_of_a_prompted_method_are_recorded(toy, image_path, tmp_path):
     boxes = jittered_boxes(toy.make_sample(0))
     result = segment_file(toy.ShrinkingAgent(), image_path, boxes, tmp_path / "out", spacing_mm=(0.1, 0.1))
     assert result["boxes"] == [list(box) for box in boxes]
+    assert result["spacing_mm"] == [0.1, 0.1]
     assert result["area_mm2"] == pytest.approx(result["area_px"] * 0.01)
 
 
@@ -53,7 +55,7 @@ def test_millimetres_are_left_out_where_the_spacing_is_unknown(toy):
 
 def test_millimetres_follow_the_spacing():
     size = measure_mask(np.ones((10, 20), bool), (0.5, 0.2))
-    assert (size["components"], size["area_px"], size["spacing_mm"]) == (1, 200, [0.5, 0.2])
+    assert (size["components"], size["area_px"]) == (1, 200)
     assert size["area_mm2"] == pytest.approx(20.0)
     assert 12 < size["perimeter_mm"] < 18
 
@@ -73,13 +75,13 @@ def test_files_of_one_stem_are_refused_before_any_is_written(toy, image_path, tm
     other.parent.mkdir()
     cv2.imwrite(str(other), toy.make_sample(1).image)
     with pytest.raises(UserError, match="would be written to the same names"):
-        segment_files(toy.Darkness(), [image_path, other], None, tmp_path / "out")
+        segment_files(toy.Darkness(), [image_path, other], {}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_several_files_are_segmented(toy, image_path, tmp_path):
     cv2.imwrite(str(tmp_path / "b.png"), toy.make_sample(1).image)
-    results = segment_files(toy.Darkness(), [image_path, tmp_path / "b.png"], None, tmp_path / "out")
+    results = segment_files(toy.Darkness(), [image_path, tmp_path / "b.png"], {}, tmp_path / "out")
     assert [result["image"] for result in results] == ["scan.png", "b.png"]
 
 
@@ -105,3 +107,75 @@ def test_a_prompted_method_without_box_says_how_to_give_one(toy, image_path, tmp
 def test_a_spacing_that_is_not_positive_is_refused():
     with pytest.raises(UserError, match="two positive sizes"):
         measure_mask(np.ones((3, 3), bool), (0.0, 1.0))
+
+
+def test_every_box_is_measured_alone_and_what_boxes_share_counts_once_in_the_whole(image_path, tmp_path):
+    boxes = ((9.5, 9.5, 29.5, 29.5), (19.5, 9.5, 39.5, 29.5))
+    result = segment_file(ProposalEllipse(), image_path, boxes, tmp_path / "out", spacing_mm=(0.1, 0.2))
+    first, second = result["lesions"]
+    assert (first["box"], second["box"]) == (list(boxes[0]), list(boxes[1]))
+    one, other = (draw_ellipse(box, (48, 64)) for box in boxes)
+    assert (first["area_px"], second["area_px"]) == (one.sum(), other.sum())
+    assert result["area_px"] == (one | other).sum() < one.sum() + other.sum()
+    assert first["area_mm2"] == pytest.approx(0.02 * one.sum())
+    assert {"perimeter_px", "perimeter_mm", "components"} < set(first)
+
+
+def test_the_uncertainty_of_a_box_is_its_own(image_path, tmp_path):
+    class Sure(ProposalEllipse):
+        def segment_with_uncertainty(self, image, prompt):
+            return self.segment(image, prompt), 0.1 * len(prompt)
+
+    boxes = ((10.0, 10.0, 20.0, 20.0), (30.0, 30.0, 40.0, 40.0))
+    result = segment_file(Sure(), image_path, boxes, tmp_path / "out")
+    assert result["uncertainty"] == 0.2
+    assert [lesion["uncertainty"] for lesion in result["lesions"]] == [0.1, 0.1]
+
+
+def test_components_are_the_lesions_of_an_automatic_method(toy, image_path, tmp_path):
+    class Found(toy.Darkness):
+        def segment(self, image, prompt):
+            mask = np.zeros(image.shape, bool)
+            mask[2:5, 3:8] = mask[20:30, 40:50] = True
+            return mask
+
+    lesions = segment_file(Found(), image_path, None, tmp_path / "out")["lesions"]
+    assert [(lesion["box"], lesion["area_px"]) for lesion in lesions] == [
+        ([2.5, 1.5, 7.5, 4.5], 15),
+        ([39.5, 19.5, 49.5, 29.5], 100),
+    ]
+    assert segment_file(toy.Darkness(misses=1), image_path, None, tmp_path / "none")["lesions"] == []
+
+
+def test_every_image_gets_the_boxes_of_its_name(toy, image_path, tmp_path):
+    cv2.imwrite(str(tmp_path / "b.png"), toy.make_sample(1).image)
+    prompts = {"b.png": ((10.0, 10.0, 20.0, 20.0),), "scan.png": ((30.0, 30.0, 40.0, 42.0),)}
+    results = segment_files(ProposalEllipse(), [image_path, tmp_path / "b.png"], prompts, tmp_path / "out")
+    assert [result["boxes"] for result in results] == [[[30.0, 30.0, 40.0, 42.0]], [[10.0, 10.0, 20.0, 20.0]]]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ({"scan.png": ((1.0, 1.0, 9.0, 9.0),)}, r"b\.png: a prompted method needs a box"),
+        (
+            {"x/b.png": ((1.0, 1.0, 9.0, 9.0),)},
+            "boxes are given for 'x/b.png', which is none of the 2 images",
+        ),
+        (dict.fromkeys(("scan.png", "b.png"), ((1.0, 1.0, 64.0, 99.0),)), r"scan\.png: box 1,1,64,99 leaves"),
+    ],
+)
+def test_boxes_that_do_not_go_with_the_images_are_refused_before_any_is_written(
+    toy, image_path, tmp_path, prompts, message
+):
+    cv2.imwrite(str(tmp_path / "b.png"), toy.make_sample(1).image)
+    with pytest.raises(UserError, match=message):
+        segment_files(ProposalEllipse(), [image_path, tmp_path / "b.png"], prompts, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_no_image_is_refused_before_any_is_written(toy, image_path, tmp_path):
+    (tmp_path / "notes.png").write_text("no image")
+    with pytest.raises(UserError, match=r"notes\.png"):
+        segment_files(toy.Darkness(), [image_path, tmp_path / "notes.png"], {}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

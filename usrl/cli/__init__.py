@@ -10,8 +10,9 @@ import typer
 from typer.core import TyperGroup
 
 from usrl.cli.data import data_app
-from usrl.cli.options import Device, Method, Starts
+from usrl.cli.options import Device
 from usrl.cli.reports import compare, evaluate
+from usrl.cli.segmentation import segment
 from usrl.cli.training import ablate, proposals, train, tune
 from usrl.errors import UserError
 
@@ -71,41 +72,8 @@ def envs() -> None:
         typer.echo(f"{env_id:<24} {row.max_episode_steps:>4} steps  {row.summary}")
 
 
-for command in (train, tune, ablate, proposals, evaluate, compare):
+for command in (train, tune, ablate, proposals, evaluate, compare, segment):
     app.command()(command)
-
-
-@app.command()
-def segment(
-    run: Method,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files.")],
-    out: Annotated[Path, typer.Option(help="Folder for masks, overlays and JSON.")],
-    box: Annotated[
-        list[str] | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A lesion's box in pixels; repeatable.")
-    ] = None,
-    spacing_mm: Annotated[
-        str | None, typer.Option(metavar="ROW,COLUMN", help="Pixel size in mm; areas are in px without.")
-    ] = None,
-    device: Device = "auto",
-    starts: Starts = 1,
-) -> None:
-    """Segment images: a mask, an overlay and a JSON with area and perimeter for each."""
-    from usrl.data.prompts import parse_box
-    from usrl.devices import select_device
-    from usrl.evaluation.segmentation import segment_files
-    from usrl.evaluation.segmenter import open_segmenter
-
-    prompt = tuple(parse_box(text) for text in box or ()) or None
-    spacing = None if spacing_mm is None else _parse_spacing(spacing_mm)
-    segmenter = open_segmenter(run, select_device(device), starts)
-    if prompt and segmenter.track == "automatic":
-        raise UserError(
-            f"{segmenter.name} finds lesions by itself and takes no box, got {len(prompt)}; leave --box out"
-        )
-    for row in segment_files(segmenter, images, prompt, out, spacing):
-        figures = [f"{key} {value:g}" for key, value in row.items() if key.startswith(("area", "perimeter"))]
-        typer.echo(f"{row['image']}: {', '.join(figures)}")
-    typer.echo(f"wrote mask, overlay and JSON of {len(images)} images to {out}")
 
 
 @app.command()
@@ -117,11 +85,3 @@ def demo(
     from usrl.devices import select_device
 
     run_demo(out, select_device(device))
-
-
-def _parse_spacing(text: str) -> tuple[float, float]:
-    try:
-        row, column = (float(part) for part in text.split(","))
-    except ValueError:
-        raise UserError(f"--spacing-mm wants ROW,COLUMN in mm, got {text!r}; such as 0.1,0.1") from None
-    return row, column

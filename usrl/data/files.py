@@ -44,6 +44,19 @@ def read_gray(path: Path | str) -> GrayImage:
         return _luminance(image)
 
 
+def read_shape(path: Path | str) -> tuple[int, int]:
+    """Return the height and width of an image file in px, from its header alone.
+
+    Args:
+        path: File in any format that Pillow reads.
+
+    Raises:
+        UserError: If the file is absent, is not an image, holds several frames, or is too large.
+    """
+    with _opened(Path(path)) as image:
+        return image.height, image.width
+
+
 def read_mask(path: Path | str) -> BoolMask:
     """Read a mask file: foreground is where the luminance exceeds 127, whatever the alpha.
 

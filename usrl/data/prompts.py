@@ -7,14 +7,18 @@ component's outermost pixels. The image is the interval from -0.5 to W - 0.5 by 
 
 import hashlib
 import math
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from usrl.data.components import split_components
 from usrl.data.sample import DEFAULT_JITTER, MAX_JITTER, BoolMask, Box, Prompt, Sample
+from usrl.data.tables import read_rows
 from usrl.errors import UserError
 
+BOX_COLUMNS = ("image", "x0", "y0", "x1", "y1")
+"""Columns of a file of boxes."""
 MIN_COMPONENT_PX = 16
 """Smaller components of a target are stray marks, not lesions that a reader would box."""
 MIN_SIDE_PX = 4.0
@@ -140,6 +144,33 @@ def parse_box(text: str) -> Box:
     except ValueError:
         raise UserError(f"a box is x0,y0,x1,y1 in pixels, got {text!r}; for example 40,60,180,170") from None
     return x0, y0, x1, y1
+
+
+def read_boxes(path: Path) -> dict[str, Prompt]:
+    """Read the boxes of several images from a CSV file with the columns ``image,x0,y0,x1,y1``.
+
+    Args:
+        path: UTF-8 text, a row per box; ``image`` is the name of a file, without its folder.
+
+    Returns:
+        The boxes of each image in the order of the rows.
+
+    Raises:
+        UserError: If the file cannot be read, has another header or no rows, or a row has no name or no
+            box; the message gives the line.
+    """
+    boxes: dict[str, Prompt] = {}
+    for line, (image, *sides) in read_rows(path, BOX_COLUMNS):
+        try:
+            box = parse_box(",".join(sides))
+        except UserError as error:
+            raise UserError(f"{path}, line {line}: {error}") from None
+        if not image:
+            raise UserError(f"{path}, line {line}: the image is not named; write the name of its file")
+        boxes[image] = (*boxes.get(image, ()), box)
+    if not boxes:
+        raise UserError(f"{path}: holds no box; write a row {','.join(BOX_COLUMNS)} for each lesion")
+    return boxes
 
 
 def _draw_from(text: str) -> np.random.Generator:

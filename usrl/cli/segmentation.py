@@ -1,0 +1,101 @@
+"""The command that segments images without a reference."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from usrl.cli.options import Device, Method, Starts
+from usrl.errors import UserError
+
+if TYPE_CHECKING:
+    from usrl.data.sample import Prompt
+
+_UNITS = {"area_px": "px", "perimeter_px": "px", "area_mm2": "mm2", "perimeter_mm": "mm"}
+
+
+def segment(
+    run: Method,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files.")],
+    out: Annotated[Path, typer.Option(help="Folder for masks, overlays and JSON, made if absent.")],
+    box: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X0,Y0,X1,Y1", help="Box around a lesion of the one image, in pixels; repeatable."
+        ),
+    ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv", help="Boxes of several images: a row image,x0,y0,x1,y1 for each lesion."
+        ),
+    ] = None,
+    spacing_mm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROW,COLUMN", help="Height and width of a pixel in mm; sizes are in px without."
+        ),
+    ] = None,
+    device: Device = "auto",
+    starts: Starts = 1,
+) -> None:
+    """Segment images: a mask, an overlay and a JSON with the area and perimeter of each lesion.
+
+    Prompted methods, such as agents, need a box around every lesion. Automatic ones, such as a U-Net without
+    prompt or otsu, take none.
+    """
+    # What the options say comes first: methods take seconds to import.
+    prompts = _read_prompts(images, box or (), boxes)
+    spacing = None if spacing_mm is None else _parse_spacing(spacing_mm)
+    from usrl.devices import select_device
+    from usrl.evaluation.segmentation import segment_files
+    from usrl.evaluation.segmenter import open_segmenter
+
+    results = segment_files(open_segmenter(run, select_device(device), starts), images, prompts, out, spacing)
+    for result in results:
+        typer.echo(f"{result['image']}: {_format_size(result)}")
+        for lesion in result["lesions"] if len(result["boxes"]) > 1 else ():
+            typer.echo(f"  {','.join(f'{side:g}' for side in lesion['box'])}: {_format_size(lesion)}")
+    empty = sum(not result["area_px"] for result in results)
+    note = f"; nothing was found in {empty} of them" if empty else ""
+    typer.echo(f"wrote mask, overlay and JSON of {len(images)} images to {out}{note}")
+
+
+def _read_prompts(images: Sequence[Path], box: Sequence[str], boxes: Path | None) -> "dict[str, Prompt]":
+    """Return the boxes that the options give, by name of the image."""
+    from usrl.data.prompts import BOX_COLUMNS, parse_box, read_boxes
+
+    if boxes is not None:
+        if box:
+            raise UserError(
+                "--box and --boxes are both given; write all boxes into the file, or give only --box"
+            )
+        return read_boxes(boxes)
+    if box and len(images) > 1:
+        raise UserError(
+            f"--box is of one image, got {len(images)} images; segment one at a time, or give --boxes "
+            f"FILE.csv with the columns {','.join(BOX_COLUMNS)}"
+        )
+    return {images[0].name: tuple(parse_box(text) for text in box)} if box else {}
+
+
+def _format_size(size: Mapping[str, Any]) -> str:
+    """Return area and perimeter with their units, or that there is nothing to measure."""
+    if not size["area_px"]:
+        return "nothing found"
+    figures = {key: size[key] for key in _UNITS if key in size}
+    return ", ".join(
+        f"{key.split('_')[0]} {value if isinstance(value, int) else f'{value:.2f}'} {_UNITS[key]}"
+        for key, value in figures.items()
+    )
+
+
+def _parse_spacing(text: str) -> tuple[float, float]:
+    from usrl.metrics.surface import check_spacing
+
+    try:
+        row, column = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"--spacing-mm wants ROW,COLUMN in mm, got {text!r}; such as 0.1,0.1") from None
+    return check_spacing((row, column))
