@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import io
 import re
 from html.parser import HTMLParser
@@ -73,8 +74,38 @@ def test_pictures_decode_and_the_episode_is_animated(page):
     pictures = [Image.open(io.BytesIO(base64.b64decode(content))) for _, content in uris]
     frames = [getattr(picture, "n_frames", 1) for picture in pictures]
     assert frames.count(2) == 1
-    # A plot of Dice, learning curves, one film, and seven overlays for each of three methods.
-    assert len(pictures) == 1 + 1 + 1 + 7 * 3
+    # A plot of Dice for each block, learning curves, one film, seven overlays for each of three methods.
+    assert len(pictures) == 2 + 1 + 1 + 7 * 3
+
+
+def test_headings_of_the_tables_say_what_they_mean(page):
+    titles = [value for name, value in Outline(page).attributes if name == "title"]
+    assert "95th percentile of the distances between the boundaries; lower is better" in titles
+    terms = page.split("<h2>Terms</h2>")[1]
+    assert "<dt>HD95 [px]</dt><dd>95th percentile" in terms
+    assert "[mm]" not in terms
+
+
+def test_prompted_and_automatic_methods_have_plots_of_their_own(page):
+    section = page.split("<h2>Dice of every image</h2>")[1].split("<h2>")[0]
+    assert section.count("<img") == 2
+    assert section.index(">Prompted</h3>") < section.index(">Automatic</h3>")
+
+
+def test_one_group_gives_no_interval_and_no_p_value(toy, tmp_path):
+    samples = [dataclasses.replace(toy.make_sample(index), group="one") for index in range(3)]
+    page = write(tmp_path, [ProposalEllipse(), toy.ShrinkingAgent()], samples)
+    assert page.count("[—]") == 2
+    section = page.split("<h2>Paired tests</h2>")[1].split("<h2>")[0]
+    assert section.count("<td class=number>—</td>") == 2
+    assert "With one group no p-value can be below 1: use more images." in section
+
+
+def test_groups_too_few_for_a_test_are_pointed_out(toy, tmp_path, samples):
+    methods = [ProposalEllipse(), toy.ShrinkingAgent()]
+    assert "With 3 groups no p-value can be below 0.25" in write(tmp_path / "few", methods, samples)
+    many = [dataclasses.replace(toy.make_sample(index), group=f"{index}") for index in range(6)]
+    assert "no p-value can be" not in write(tmp_path / "many", methods, many)
 
 
 def test_risk_over_coverage_is_drawn_for_methods_with_uncertainties(toy, doubter, tmp_path, samples):

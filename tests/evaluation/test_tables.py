@@ -37,7 +37,9 @@ def test_the_best_methods_are_marked_and_ceilings_do_not_compete(toy, methods, s
     prompted = [row for row in results["rows"] if row["track"] == "prompted"]
     columns = {column.key: column for column in list_columns(prompted)}
     assert find_best(prompted, columns["dice"]) == {max(prompted[1:], key=lambda row: row["dice"])["method"]}
-    assert find_best(prompted, columns["missed"]) == {"proposal", "agent"}
+    assert find_best(prompted, columns["missed"]) == set()  # all tie
+    missing_one = [*prompted, prompted[1] | {"method": "other", "missed": 2}]
+    assert find_best(missing_one, columns["missed"]) == {"proposal", "agent"}
     assert find_best(prompted, columns["n"]) == find_best(prompted[:2], columns["dice"]) == set()
     stream = io.StringIO()
     print_results(results, Console(file=stream, width=80, force_terminal=True))
@@ -54,3 +56,14 @@ def test_a_cell_that_does_not_apply_is_empty():
     assert format_cell(rows[0], columns["worsened"]) == ""
     assert format_cell(rows[1], columns["worsened"]) == "25%"
     assert format_cell(rows[0], columns["dice"]) == "0.500 [0.400, 0.600]"
+    assert format_cell(rows[0] | {"dice_low": 0.5, "dice_high": 0.5}, columns["dice"]) == "0.500 [—]"
+
+
+def test_every_column_says_what_it_means_and_which_way_is_better():
+    columns = {
+        column.key: column for column in list_columns([{"n": 1, "dice": 1, "hd_px": 1, "worsened": 1}])
+    }
+    assert columns["n"].explain() == "images with a lesion"
+    assert columns["dice"].explain().endswith("; higher is better")
+    assert columns["hd_px"].explain().endswith("; lower is better")
+    assert columns["worsened"].explain().endswith("; lower is better")

@@ -74,7 +74,8 @@ def _table(rows: list[Row]) -> str:
     body = (
         [escape(row["method"]), *(_cell(row, column, best[column.key]) for column in columns)] for row in rows
     )
-    return _format_table(["method", *(escape(column.title) for column in columns)], body)
+    head = (f'<span title="{escape(column.explain())}">{escape(column.title)}</span>' for column in columns)
+    return _format_table(["method", *head], body)
 
 
 def _format_table(head: Sequence[str], body: Iterable[Sequence[str]], names: int = 1) -> str:
@@ -107,15 +108,28 @@ def _tests(comparison: Comparison) -> str:
             escape(test["first"]),
             escape(test["second"]),
             f"{test['difference']:+.3f}",
-            _p_value(test["p"]),
-            _p_value(test["p_holm"], is_final=True),
+            *(
+                ("—", "—")  # one difference has no distribution
+                if test["groups"] == 1
+                else (_p_value(test["p"]), _p_value(test["p_holm"], is_final=True))
+            ),
         )
         for test in tests
     )
     return (
         "<h2>Paired tests</h2><p>Wilcoxon signed-rank tests of Dice on the means of groups, adjusted by "
-        f"Holm's method within the block; bold below 0.05.</p>{_format_table(head, body, names=3)}"
+        f"Holm's method within the block; bold below 0.05.{_warn_of_few(comparison.results['groups'])}</p>"
+        f"{_format_table(head, body, names=3)}"
     )
+
+
+def _warn_of_few(groups: int) -> str:
+    """Return what so few groups cannot show: no p-value of theirs lies below 2 / 2^groups."""
+    least = 2.0 ** (1 - groups)
+    if least < 0.05:
+        return ""
+    count = "one group" if groups == 1 else f"{groups} groups"
+    return f" With {count} no p-value can be below {least:g}: use more images."
 
 
 def _p_value(p: float, is_final: bool = False) -> str:
@@ -124,11 +138,16 @@ def _p_value(p: float, is_final: bool = False) -> str:
 
 
 def _distribution(comparison: Comparison) -> str:
-    scores = {name: list(comparison.scores(name).values()) for name in comparison.methods}
-    return (
+    parts = [
         "<h2>Dice of every image</h2><p>A point is an image; boxes span the quartiles, the bar is the "
-        f'median, the diamond the mean.</p><img class=plot alt="Dice by method" src="{plot_dice(scores)}">'
-    )
+        "median, the diamond the mean.</p>"
+    ]
+    for track in TRACKS:
+        methods = (name for name, method in comparison.methods.items() if method.track == track)
+        if scores := {name: list(comparison.scores(name).values()) for name in methods}:
+            image = f'<img class=plot alt="Dice of {track} methods" src="{plot_dice(scores)}">'
+            parts.append(f"<h3>{track.capitalize()}</h3>{image}")
+    return "".join(parts)
 
 
 def _risk(comparison: Comparison) -> str:
@@ -185,18 +204,10 @@ def _negatives(comparison: Comparison) -> str:
 def _notes(comparison: Comparison) -> str:
     results = comparison.results
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    unit = results["unit"]
-    terms = {
-        "missed": "images where nothing was predicted: they count with Dice 0, and their distances are the "
-        "diagonal of the image.",
-        "Dice": "of pixels; the same number is known as F1, and sensitivity as recall.",
-        "HD, HD95, ASD": "largest, 95th-percentile and mean distance between the boundaries.",
-        "NSD": f"share of both boundaries within {results['nsd_tolerance']:g} {unit} of each other.",
-        "initial Dice": "of the proposal that an agent starts from.",
-        "worsened": "share of images where an agent ends below its proposal.",
-        "uncertainty": "in cases.csv: of an agent 1 minus the mean Dice of the masks of several starts with "
-        "the one they vote for; of a network 1 minus the soft Dice of its probability with its mask.",
-        "oracle Dice": "what the teacher, who sees the reference, reaches from the same proposal.",
-    }
+    terms = {column.title: f"{column.explain()}." for column in list_columns(results["rows"])}
+    terms["uncertainty"] = (
+        "in cases.csv: of an agent 1 minus the mean Dice of the masks of several starts with the one they "
+        "vote for; of a network 1 minus the soft Dice of its probability with its mask."
+    )
     items = "".join(f"<dt>{term}</dt><dd>{meaning}</dd>" for term, meaning in terms.items())
     return f"<h2>Terms</h2><dl class=terms>{items}</dl><footer>{escape(versions)}</footer>"

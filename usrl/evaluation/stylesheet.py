@@ -15,6 +15,8 @@ p { max-width: 52rem; margin: .4rem 0 .8rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .87rem; min-width: 30rem; }
 th, td { padding: .38rem .55rem; white-space: nowrap; border-bottom: 1px solid var(--line); }
+thead span[title] { cursor: help; text-decoration: underline dotted; text-underline-offset: 3px; }
+@media (max-width: 84rem) { table { font-size: .8rem; } th, td { padding: .38rem .3rem; } }
 .text { text-align: left; } .number { text-align: right; }
 thead th { white-space: normal; color: var(--soft); border-bottom-width: 2px; vertical-align: bottom; }
 td:first-child { font-weight: 600; white-space: normal; overflow-wrap: anywhere; min-width: 7rem; }

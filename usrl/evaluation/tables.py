@@ -1,6 +1,6 @@
 """The table of results: its columns, and how it is printed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rich import box
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from usrl.evaluation.scoring import NSD_TOLERANCE
 from usrl.evaluation.summary import TRACKS
 
 Row = Mapping[str, Any]
@@ -19,14 +20,20 @@ class Column(NamedTuple):
     Attributes:
         key: Of the row in ``results.json``.
         title: Heading, with the unit.
+        meaning: What the figure says.
         digits: After the point; percents have their own sign.
         best: +1 where more is better, -1 where less is, 0 where neither.
     """
 
     key: str
     title: str
+    meaning: str
     digits: int = 3
     best: int = 1
+
+    def explain(self) -> str:
+        """Return the meaning, and which direction is better where one is."""
+        return self.meaning + {1: "; higher is better", 0: "", -1: "; lower is better"}[self.best]
 
 
 _BRIEF = {
@@ -40,40 +47,86 @@ _BRIEF |= {"initial_dice": "initial\nDice", "oracle_dice": "oracle\nDice", "wors
 """Columns that fit a terminal, and their headings there."""
 
 
-def list_columns(rows: list[Row]) -> list[Column]:
+_COLUMNS = (
+    Column("n", "n", "images with a lesion", 0, 0),
+    Column(
+        "missed",
+        "missed",
+        "images where nothing was predicted: their Dice is 0, their distances the diagonal of the image",
+        0,
+        -1,
+    ),
+    Column(
+        "dice",
+        "Dice",
+        "overlap of pixels, also known as F1; in brackets the 95% interval over groups, a "
+        "dash where nothing varies, as within one group",
+    ),
+    Column("initial_dice", "initial Dice", "Dice of the proposal that an agent starts from", 3, 0),
+    Column(
+        "oracle_dice",
+        "oracle Dice",
+        "Dice that the teacher, who sees the reference, reaches from the same proposal",
+        3,
+        0,
+    ),
+    Column("worsened", "worsened", "share of images where an agent ends below its proposal", 3, -1),
+    Column("iou", "IoU", "intersection over union of pixels (Jaccard)"),
+    Column("sensitivity", "sens.", "sensitivity, or recall: share of the reference that is found"),
+    Column("precision", "prec.", "precision: share of the prediction that is right"),
+    Column("accuracy", "acc.", "accuracy: share of all pixels that are right, most of them background"),
+    *(
+        column
+        for unit in ("px", "mm")
+        for column in (
+            Column(f"hd_{unit}", f"HD [{unit}]", "Hausdorff: largest distance between the boundaries", 1, -1),
+            Column(
+                f"hd95_{unit}",
+                f"HD95 [{unit}]",
+                "95th percentile of the distances between the boundaries",
+                1,
+                -1,
+            ),
+            Column(f"asd_{unit}", f"ASD [{unit}]", "mean distance between the boundaries", 2, -1),
+        )
+    ),
+    Column(
+        "nsd",
+        "NSD",
+        "normalised surface Dice: share of both boundaries within "
+        f"{NSD_TOLERANCE['px']:g} px of each other, {NSD_TOLERANCE['mm']:g} mm where distances are in mm",
+    ),
+    Column("seconds_per_image", "s/image", "median seconds per image", 3, 0),
+)
+
+
+def list_columns(rows: Sequence[Row]) -> list[Column]:
     """Return the columns that any of the rows fills, in order."""
-    columns = [Column("n", "n", 0, 0), Column("missed", "missed", 0, -1), Column("dice", "Dice")]
-    columns += [Column("initial_dice", "initial Dice", 3, 0), Column("oracle_dice", "oracle Dice", 3, 0)]
-    columns += [Column("worsened", "worsened", 3, -1), Column("iou", "IoU")]
-    columns += [Column("sensitivity", "sens."), Column("precision", "prec."), Column("accuracy", "acc.")]
-    for unit in ("px", "mm"):
-        columns += [
-            Column(f"hd_{unit}", f"HD [{unit}]", 1, -1),
-            Column(f"hd95_{unit}", f"HD95 [{unit}]", 1, -1),
-        ]
-        columns += [Column(f"asd_{unit}", f"ASD [{unit}]", 2, -1)]
-    columns += [Column("nsd", "NSD"), Column("seconds_per_image", "s/image", 3, 0)]
-    return [column for column in columns if any(column.key in row for row in rows)]
+    return [column for column in _COLUMNS if any(column.key in row for row in rows)]
 
 
 def format_cell(row: Row, column: Column) -> str:
-    """Return the text of a cell; Dice has its 95% interval, what does not apply is empty."""
+    """Return the text of a cell; Dice has its 95% interval, what does not apply is empty.
+
+    An interval of no width says nothing, as where all images are of one group: a dash stands for it.
+    """
     if column.key not in row:
         return ""
     text = f"{row[column.key]:.{column.digits}f}"
     if column.key == "dice":
-        return f"{text} [{row['dice_low']:.3f}, {row['dice_high']:.3f}]"
+        low, high = row["dice_low"], row["dice_high"]
+        return f"{text} [—]" if low == high else f"{text} [{low:.3f}, {high:.3f}]"
     return f"{100 * row[column.key]:.0f}%" if column.key == "worsened" else text
 
 
 def find_best(rows: list[Row], column: Column) -> set[str]:
     """Return the methods of a block with the best value of a column; none where that means nothing.
 
-    Ceilings are chosen with the reference and do not compete.
+    None is where all tie. Ceilings are chosen with the reference and do not compete.
     """
     own = [row for row in rows if column.key in row and not row.get("ceiling")]
     values = {row["method"]: column.best * row[column.key] for row in own}
-    if not column.best or len(values) < 2:
+    if not column.best or len(set(values.values())) < 2:
         return set()
     return {method for method, value in values.items() if value == max(values.values())}
 
