@@ -12,11 +12,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from usrl.baselines import training
+from usrl.baselines.classical import CLASSICAL
 from usrl.baselines.networks import build_network
 from usrl.cli import app
 from usrl.cli.reports import _read_curves
 from usrl.cli.training import _name_of, _next_command
-from usrl.data.catalogue import load_split, load_train_and_val
+from usrl.data.catalogue import DATASETS, load_split, load_train_and_val
 from usrl.judging.network import JudgeNetwork
 from usrl.leaks import keep_source
 from usrl.recipe_files import load_recipe
@@ -73,6 +74,14 @@ def test_help_and_listing_need_no_torch() -> None:
         "assert not {'torch', 'monai', 'cv2', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("command", ["segment", "evaluate", "compare"])
+def test_help_names_every_classical_method_and_data_set(command: str) -> None:
+    text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "1000"}).output
+    names = set(re.findall(r"[\w-]+", text))
+    assert set(CLASSICAL) <= names
+    assert command == "segment" or set(DATASETS) <= names
 
 
 def test_envs_lists_every_registered_environment() -> None:

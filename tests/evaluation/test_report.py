@@ -86,6 +86,14 @@ def test_headings_of_the_tables_say_what_they_mean(page):
     assert "[mm]" not in terms
 
 
+def test_the_most_disputed_image_is_none_of_the_others(toy, tmp_path, samples):
+    page = write(tmp_path, [ProposalEllipse(), toy.ShrinkingAgent()], samples)
+    section = page.split("<h2>The same images")[1].split("<h2>")[0]
+    row = section.split("<h3>agent</h3>")[1]
+    names = re.findall(r"<b>[a-z ]+</b>: (case \d)", row)
+    assert len(names) == len(set(names)) == 4
+
+
 def test_prompted_and_automatic_methods_have_plots_of_their_own(page):
     section = page.split("<h2>Dice of every image</h2>")[1].split("<h2>")[0]
     assert section.count("<img") == 2

@@ -59,6 +59,13 @@ def test_a_cell_that_does_not_apply_is_empty():
     assert format_cell(rows[0] | {"dice_low": 0.5, "dice_high": 0.5}, columns["dice"]) == "0.500 [—]"
 
 
+def test_methods_whose_figures_look_the_same_are_marked_alike():
+    rows = [{"method": name, "asd_px": value} for name, value in (("a", 0.221), ("b", 0.219), ("c", 0.3))]
+    (column,) = list_columns(rows)
+    assert find_best(rows, column) == {"a", "b"}
+    assert find_best(rows[:2], column) == set()
+
+
 def test_every_column_says_what_it_means_and_which_way_is_better():
     columns = {
         column.key: column for column in list_columns([{"n": 1, "dice": 1, "hd_px": 1, "worsened": 1}])

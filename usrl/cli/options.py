@@ -13,14 +13,19 @@ RecipePath = Annotated[
         metavar="RECIPE", help="A recipe file, or a folder that holds recipe.yaml, such as agents/unet."
     ),
 ]
+_METHOD = (
+    "A run's folder, such as agents/contour-ppo; or a classical method: otsu without boxes, and with boxes "
+    "otsu-box, multi-otsu, adaptive, chan-vese, geodesic, grabcut, random-walker, watershed or proposal (the "
+    "box's ellipse); or RUN+RUN, an agent or a judge that starts from a network's masks."
+)
 Methods = Annotated[
     list[str],
     typer.Argument(
         metavar="RUN_OR_METHOD",
-        help="Runs, classical methods, or RUN+RUN. RUN,RUN,RUN adds their mean, for runs of several seeds.",
+        help=f"{_METHOD} RUN,RUN,RUN adds their mean, for runs of several seeds.",
     ),
 ]
-Method = Annotated[str, typer.Argument(metavar="RUN", help="A run, a classical method, or RUN+RUN.")]
+Method = Annotated[str, typer.Argument(metavar="RUN_OR_METHOD", help=_METHOD)]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -31,17 +36,30 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on where an earlier call stopped, or start where there was none.")
 ]
-Data = Annotated[str, typer.Option(help="Name of the data set: phantom, busi, folder, ...")]
+Data = Annotated[str, typer.Option(help="Data set: phantom, busi, hc18, usgra, usgra-vessels or folder.")]
 Root = Annotated[Path | None, typer.Option(help="Folder of the data set; $USRL_DATA/NAME if not given.")]
-Split = Annotated[str, typer.Option(help="train, val, test or all.")]
-SplitSeed = Annotated[int, typer.Option(min=0, help="Seed of the split, as in the recipe.")]
-Labels = Annotated[float, typer.Option(help="Share of the training images, as data.labels in the recipe.")]
-Count = Annotated[int, typer.Option(min=1, help="Number of phantom images.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the phantom.")]
+Split = Annotated[
+    str,
+    typer.Option(
+        help="train, val, test or all. Choose methods and settings by val; look at test once, for the "
+        "figures to report."
+    ),
+]
+SplitSeed = Annotated[int, typer.Option(min=0, help="Seed of the split; as in the run's recipe.")]
+Labels = Annotated[
+    float, typer.Option(help="Share of the training images; as data.labels in the run's recipe.")
+]
+Count = Annotated[int, typer.Option(min=1, help="Number of phantom images; as in the run's recipe.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the phantom; as in the run's recipe.")]
 Variety = Annotated[float, typer.Option(help="How far the phantom's looks range, from 0 to 1.")]
 Starts = Annotated[
     int, typer.Option(min=1, help="Starts per box of agents and prompted networks; their masks vote.")
 ]
 Jitter = Annotated[
-    float, typer.Option(min=0, max=MAX_JITTER, help="Largest move of a box's side, as a share of the box.")
+    float,
+    typer.Option(
+        min=0,
+        max=MAX_JITTER,
+        help="Largest move of a side of the boxes drawn around references, as a share of the box.",
+    ),
 ]

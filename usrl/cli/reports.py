@@ -37,7 +37,10 @@ def evaluate(
     data: Data,
     root: Root = None,
     split: Split = "test",
-    out: Annotated[Path | None, typer.Option(help="Report folder; inside the run if not given.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="New folder for the report; if not given, evaluation-DATA-SPLIT inside the run."),
+    ] = None,
     device: Device = "auto",
     split_seed: SplitSeed = 0,
     labels: Labels = 1.0,
@@ -47,7 +50,11 @@ def evaluate(
     jitter: Jitter = DEFAULT_JITTER,
     starts: Starts = 1,
 ) -> None:
-    """Score one run on a split and write a report."""
+    """Score one run on a split of a data set and write a report.
+
+    The report is report.html, with cases.csv and results.json beside it: figures at native resolution.
+    Prompted methods get a jittered box around every lesion.
+    """
     segmenters = _open([[run]], device, starts)
     if out is None and not Path(run).is_dir():
         raise UserError(f"{run} is no folder to write into; give the report's folder with --out DIR")
@@ -71,7 +78,12 @@ def compare(
     jitter: Jitter = DEFAULT_JITTER,
     starts: Starts = 1,
 ) -> None:
-    """Score several methods on the same images and write a report."""
+    """Score several methods on the same images and write a report.
+
+    The report is report.html, with cases.csv and results.json beside it: figures at native resolution,
+    intervals, paired tests and pictures. Prompted methods get the same jittered box around every lesion, and
+    stand apart from automatic ones.
+    """
     chosen = _data(data, root, split_seed, labels, count, seed, variety)
     runs = [_split_runs(method) for method in methods]
     _report(runs, _open(runs, device, starts), chosen, split, out, jitter)

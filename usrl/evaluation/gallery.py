@@ -23,15 +23,16 @@ def show_shared_cases(comparison: Comparison) -> str:
     table = np.array([[scores[name] for name in names] for scores in by_method])  # (methods, images)
     order = np.argsort(table.mean(axis=0), kind="stable")[::-1]
     picks = {"easiest": order[0], "median": order[len(order) // 2], "hardest": order[-1]}
-    if len(by_method) > 1:
-        picks["most disputed"] = table.std(axis=0).argmax()
+    disputed = (index for index in table.std(axis=0).argsort()[::-1] if index not in picks.values())
+    if len(by_method) > 1 and (first := next(disputed, None)) is not None:
+        picks["most disputed"] = first
     rows = "".join(
         _row(comparison, method, {label: names[index] for label, index in picks.items()})
         for method in comparison.methods
     )
     return (
-        "<h2>The same images for every method</h2><p>Chosen by the mean Dice over methods, and where the "
-        f"methods differ most; cut to what is outlined.</p>{_legend()}{rows}"
+        "<h2>The same images for every method</h2><p>Chosen by the mean Dice over methods, and of the others "
+        f"where the methods differ most; cut to what is outlined.</p>{_legend()}{rows}"
     )
 
 

@@ -120,12 +120,13 @@ def format_cell(row: Row, column: Column) -> str:
 
 
 def find_best(rows: list[Row], column: Column) -> set[str]:
-    """Return the methods of a block with the best value of a column; none where that means nothing.
+    """Return the methods of a block with the best value of a column, as it is shown.
 
-    None is where all tie. Ceilings are chosen with the reference and do not compete.
+    None is where all tie, or no direction is better. Ceilings are chosen with the reference and do not
+    compete.
     """
     own = [row for row in rows if column.key in row and not row.get("ceiling")]
-    values = {row["method"]: column.best * row[column.key] for row in own}
+    values = {row["method"]: column.best * round(row[column.key], column.digits) for row in own}
     if not column.best or len(set(values.values())) < 2:
         return set()
     return {method for method, value in values.items() if value == max(values.values())}

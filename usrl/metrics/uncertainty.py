@@ -21,7 +21,7 @@ def vote(masks: Sequence[BoolMask]) -> BoolMask:
     Args:
         masks: At least one, bool, (H, W) each.
     """
-    return 2 * np.sum(masks, axis=0, dtype=np.int32) >= len(masks)
+    return np.asarray(2 * np.sum(masks, axis=0, dtype=np.int32) >= len(masks), np.bool_)
 
 
 def measure_spread(masks: Sequence[BoolMask], united: BoolMask) -> float:
