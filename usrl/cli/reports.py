@@ -52,7 +52,8 @@ def evaluate(
 ) -> None:
     """Score one run on a split of a data set and write a report.
 
-    The report is report.html, with cases.csv and results.json beside it: figures at native resolution.
+    The report is report.html, with cases.csv and results.json beside it.
+
     Prompted methods get a jittered box around every lesion.
     """
     segmenters = _open([[run]], device, starts)
@@ -80,9 +81,9 @@ def compare(
 ) -> None:
     """Score several methods on the same images and write a report.
 
-    The report is report.html, with cases.csv and results.json beside it: figures at native resolution,
-    intervals, paired tests and pictures. Prompted methods get the same jittered box around every lesion, and
-    stand apart from automatic ones.
+    The report is report.html, with cases.csv and results.json beside it.
+
+    Prompted methods get the same jittered box around every lesion.
     """
     chosen = _data(data, root, split_seed, labels, count, seed, variety)
     runs = [_split_runs(method) for method in methods]

@@ -42,7 +42,7 @@ def segment(
 ) -> None:
     """Segment images: a mask, an overlay and a JSON with the area and perimeter of each lesion.
 
-    Prompted methods, such as agents, need a box around every lesion; automatic ones take none.
+    Prompted methods (agents) need a box around every lesion; others take none.
     """
     # What the options say comes first: methods take seconds to import.
     prompts = _read_prompts(images, box or (), boxes)
