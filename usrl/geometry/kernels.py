@@ -4,7 +4,8 @@ They do the arithmetic of the tensor formulas in `usrl.geometry.polygon`, `moves
 contour by contour, so that a contour's result does not depend on the batch around it.
 
 Vertices are float32 (B, N, 2); sums are kept in float64. Constants are float32, as Numba would widen the
-product of a Python number and a float32.
+product of a Python number and a float32. Loops stand where NumPy has assignments of slices and reductions: Numba
+takes seconds to compile those, which a first episode would wait for.
 """
 
 import math
@@ -43,7 +44,7 @@ def displace(
     """Move vertices along their normals; see `usrl.geometry.polygon.displace`."""
     moved = np.empty_like(vertices)
     for b in range(vertices.shape[0]):
-        moved[b] = _displaced(vertices[b], displacement[b], limit, shortest, longest)
+        _displace(vertices[b], displacement[b], limit, shortest, longest, moved[b])
     return moved
 
 
@@ -58,56 +59,65 @@ def move(
 ) -> NDArray[np.float32]:
     """Move polygons and keep them valid; see `usrl.geometry.moves.move_simply`."""
     moved = np.empty_like(vertices)
-    smooth = np.empty_like(vertices[0])
+    count = vertices.shape[1]
+    smooth, gentler = np.empty((count, 2), np.float32), np.empty(count, np.float32)
     for b in range(vertices.shape[0]):
-        moved[b] = _displaced(vertices[b], displacement[b], limit, shortest, longest)
+        _displace(vertices[b], displacement[b], limit, shortest, longest, moved[b])
         settled = _is_valid(moved[b])
-        for smoothing in smoothings:
+        for k in range(smoothings.shape[0]):
             if settled:
                 break
             for axis in range(2):
-                smooth[:, axis] = _combined(vertices[b, :, axis], smoothing)
-            gentler = _combined(displacement[b], smoothing)
-            moved[b] = _displaced(smooth, gentler, limit, shortest, longest)
+                _combine(vertices[b, :, axis], smoothings[k], smooth[:, axis])
+            _combine(displacement[b], smoothings[k], gentler)
+            _displace(smooth, gentler, limit, shortest, longest, moved[b])
             settled = _is_valid(moved[b])
         if not settled:
-            moved[b] = vertices[b]
+            _copy(vertices[b], moved[b])
     return moved
 
 
 @compiled
-def _displaced(
+def _displace(
     contour: NDArray[np.float32],
     displacement: NDArray[np.float32],
     limit: np.float32,
     shortest: float,
     longest: float,
-) -> NDArray[np.float32]:
-    """Return a contour (N, 2) after a move along its normals (N,), spaced again if need be."""
-    if not displacement.any():
-        return contour.copy()
+    moved: NDArray[np.float32],
+) -> None:
+    """Write a contour (N, 2) after a move along its normals (N,), spaced again if need be."""
     count = contour.shape[0]
-    moved = np.empty_like(contour)
-    lengths = np.empty(count, np.float64)
+    is_still = True
     for i in range(count):
+        is_still &= displacement[i] == 0
         x, y = normal(contour, i)
         moved[i, 0] = min(max(contour[i, 0] + x * displacement[i], ZERO), limit)
         moved[i, 1] = min(max(contour[i, 1] + y * displacement[i], ZERO), limit)
+    if is_still:
+        _copy(contour, moved)
+        return
+    lengths = np.empty(count, np.float64)
+    total, least, most = 0.0, np.inf, 0.0
     for i in range(count):
         j = i + 1 if i + 1 < count else 0
         lengths[i] = math.hypot(moved[j, 0] - moved[i, 0], moved[j, 1] - moved[i, 1])
-    mean = lengths.mean()
-    if lengths.max() > longest * mean or lengths.min() < shortest * mean:
-        return _respaced(moved, lengths)
-    return moved
+        total += lengths[i]
+        least, most = min(least, lengths[i]), max(most, lengths[i])
+    mean = total / count
+    if most > longest * mean or least < shortest * mean:
+        _space(moved.copy(), lengths, mean, moved)
 
 
 @compiled
-def _respaced(contour: NDArray[np.float32], lengths: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return a contour (N, 2) with vertices at equal arc length, vertex 0 kept, given its edges' lengths."""
+def _space(
+    contour: NDArray[np.float32],
+    lengths: NDArray[np.float64],
+    spacing: float,
+    placed: NDArray[np.float32],
+) -> None:
+    """Write a contour (N, 2) with vertices at equal arc length, vertex 0 kept, given its edges' lengths."""
     count = contour.shape[0]
-    placed = np.empty_like(contour)
-    spacing = lengths.sum() / count
     edge, start = 0, 0.0  # the edge that is walked along, and the arc length where it starts
     for i in range(count):
         while edge < count - 1 and start + lengths[edge] <= i * spacing:
@@ -118,7 +128,12 @@ def _respaced(contour: NDArray[np.float32], lengths: NDArray[np.float64]) -> NDA
         for axis in range(2):
             low, high = contour[edge, axis], contour[following, axis]
             placed[i, axis] = low + part * (high - low)
-    return placed
+
+
+@compiled
+def _copy(contour: NDArray[np.float32], place: NDArray[np.float32]) -> None:
+    for i in range(contour.shape[0]):
+        place[i, 0], place[i, 1] = contour[i, 0], contour[i, 1]
 
 
 @compiled
@@ -151,7 +166,10 @@ def _area(contour: NDArray[np.float32]) -> float:
 def _is_star(contour: NDArray[np.float32]) -> bool:
     """Return whether a contour (N, 2) winds once around its mean vertex, ever forward."""
     count = contour.shape[0]
-    x0, y0 = contour[:, 0].mean(), contour[:, 1].mean()
+    x0, y0 = 0.0, 0.0
+    for i in range(count):
+        x0 += contour[i, 0] / count
+        y0 += contour[i, 1] / count
     turns = 0
     for i in range(count):
         j = i + 1 if i + 1 < count else 0
@@ -201,18 +219,20 @@ def combine(weights: NDArray[np.float32], functions: NDArray[np.float32]) -> NDA
     """Return weighted sums of functions; see `usrl.geometry.fourier.combine`."""
     sums = np.empty((weights.shape[0], functions.shape[1]), np.float32)
     for b in range(weights.shape[0]):
-        sums[b] = _combined(weights[b], functions)
+        _combine(weights[b], functions, sums[b])
     return sums
 
 
 @compiled
-def _combined(weights: NDArray[np.float32], functions: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the sum (N,) of functions (C, N) with weights (C,)."""
-    total = np.zeros(functions.shape[1], np.float32)
-    for c in range(len(weights)):
-        for i in range(len(total)):
+def _combine(
+    weights: NDArray[np.float32], functions: NDArray[np.float32], total: NDArray[np.float32]
+) -> None:
+    """Write the sum (N,) of functions (C, N) with weights (C,)."""
+    for i in range(total.shape[0]):
+        total[i] = ZERO
+    for c in range(weights.shape[0]):
+        for i in range(total.shape[0]):
             total[i] += weights[c] * functions[c, i]
-    return total
 
 
 @compiled

@@ -56,7 +56,10 @@ def draw_settings(
     grid = int(np.sqrt(tiles))
     width = side // grid
     for b in range(batch):
-        seen[b, 0] = images[case[b]]
+        # Row by row: Numba takes seconds to compile an assignment whose shapes it has to compare.
+        for row in range(side):
+            for column in range(side):
+                seen[b, 0, row, column] = images[case[b], row, column]
         for tile in range(tiles):
             top, left = tile // grid * width, tile % grid * width
             limit = levels[case[b], level[b, tile]]
