@@ -4,8 +4,8 @@ They do the arithmetic of the tensor formulas in `usrl.geometry.polygon`, `moves
 contour by contour, so that a contour's result does not depend on the batch around it.
 
 Vertices are float32 (B, N, 2); sums are kept in float64. Constants are float32, as Numba would widen the
-product of a Python number and a float32. Loops stand where NumPy has assignments of slices and reductions: Numba
-takes seconds to compile those, which a first episode would wait for.
+product of a Python number and a float32. Loops stand where NumPy has assignments of slices and reductions:
+Numba takes seconds to compile those, which a first episode would wait for.
 """
 
 import math
