@@ -100,7 +100,7 @@ def segment_file(
         "boxes": [list(box) for box in boxes or ()],
         **({} if spacing_mm is None else {"spacing_mm": list(spacing_mm)}),
         **_describe(mask, uncertainty, spacing_mm),
-        "lesions": measure_lesions(segmenter, image, boxes, mask, spacing_mm),
+        "lesions": measure_lesions(segmenter, image, boxes, (mask, uncertainty), spacing_mm),
         "mask": mask_path.name,
         "overlay": overlay_path.name,
     }
@@ -119,7 +119,7 @@ def measure_lesions(
     segmenter: Segmenter,
     image: GrayImage,
     boxes: Prompt | None,
-    mask: BoolMask,
+    whole: tuple[BoolMask, float | None],
     spacing_mm: Spacing | None = None,
 ) -> list[dict[str, Any]]:
     """Return the size of each lesion: of what each box alone gives, or of each component without boxes.
@@ -129,10 +129,10 @@ def measure_lesions(
     number of boxes, which an agent shows most where a box holds nothing to follow.
 
     Args:
-        segmenter: The method that gave the mask.
+        segmenter: Any method.
         image: uint8, shape (H, W).
         boxes: That it was given, native px; None for an automatic method.
-        mask: The whole mask, bool, shape (H, W).
+        whole: The mask that it gave, bool, shape (H, W), and its uncertainty.
         spacing_mm: (row, column) pixel size in mm; None where unknown.
 
     Returns:
@@ -141,13 +141,14 @@ def measure_lesions(
         gives one.
     """
     if boxes is None:
-        labels, areas = label_components(mask)
+        labels, areas = label_components(whole[0])
         places = ndimage.find_objects(labels, len(areas) - 1)
         return [
             {"box": _outer_box(place), **measure_mask(labels[place] == number, spacing_mm)}
             for number, place in enumerate(places, 1)
         ]
-    parts = [segment_with_uncertainty(segmenter, image, (box,)) for box in boxes]
+    alone = (segment_with_uncertainty(segmenter, image, (box,)) for box in boxes)
+    parts = [whole] if len(boxes) == 1 else alone
     return [
         {"box": list(box), **_describe(part, uncertainty, spacing_mm)}
         for box, (part, uncertainty) in zip(boxes, parts, strict=True)
