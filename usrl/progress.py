@@ -84,13 +84,15 @@ class TrainingBar:
         self._task = self._progress.add_task(name, total=total, completed=done, score="")
 
     def __enter__(self) -> Self:
-        """Show the bar."""
-        self._progress.start()
+        """Show the bar, on a terminal."""
+        if not self._progress.disable:
+            self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Leave the bar as it is, after an error or an interrupt too."""
-        self._progress.stop()
+        if not self._progress.disable:  # or some versions of rich leave an empty line
+            self._progress.stop()
 
     def show(self, done: float) -> None:
         """Move the bar to a number of units, whole or not."""

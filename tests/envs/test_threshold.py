@@ -258,5 +258,6 @@ def test_rendering_draws_target_start_and_mask(bank: Bank) -> None:
     moved, _ = task.step(state, torch.full((2, 8), 2))
     after = task.render(moved, 1)
     for color in ((0, 158, 115), (230, 159, 0), (86, 180, 233)):
-        assert (after == color).all(axis=2).any()
+        # How nearly a smoothed line has its colour depends on the version of OpenCV.
+        assert (np.abs(after.astype(int) - color).max(axis=2) < 32).any()
     assert (after != before).any()
