@@ -1,6 +1,8 @@
 """Where tensors are computed."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -27,3 +29,19 @@ def select_device(name: str, argument: str = "--device") -> torch.device:
             f"{argument} {name}: {torch.cuda.device_count()} CUDA devices here; use {argument} auto or cpu"
         )
     return device
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread on the CPU while the context lasts.
+
+    For work as small as the steps of a few contours. A second thread gains nothing there, and each operation
+    waits for it wherever another process has its core: on two cores, with one other process, an agent took 18
+    times as long for an image.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

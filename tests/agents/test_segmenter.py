@@ -1,6 +1,7 @@
 """A trained agent as a segmenter."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,6 +68,25 @@ def test_each_box_gets_a_contour_of_its_own(run: Run, sample: Sample) -> None:
     both = agent.segment(sample.image, boxes)
     apart = [agent.segment(sample.image, (box,)) for box in boxes]
     assert (both == (apart[0] | apart[1])).all()
+
+
+def test_an_agent_plays_with_one_thread_and_gives_the_others_back(
+    run: Run, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, seen, before = ContourSegmenter(run, CPU), [], torch.get_num_threads()
+    predict = agent._policy.predict
+
+    def watch(*arguments: Any, **others: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return predict(*arguments, **others)
+
+    monkeypatch.setattr(agent._policy, "predict", watch)
+    try:
+        torch.set_num_threads(2)
+        agent.segment(sample.image, (bounding_box(sample.target),))
+        assert (set(seen), torch.get_num_threads()) == ({1}, 2)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_single_start_gives_no_uncertainty(run: Run, sample: Sample) -> None:

@@ -20,6 +20,7 @@ from usrl.data.components import best_overlap, split_components
 from usrl.data.letterbox import Letterbox
 from usrl.data.prompts import bounding_box, check_prompt, name_starts, start_boxes
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
+from usrl.devices import one_thread
 from usrl.envs.contour import ContourState, ContourTask
 from usrl.envs.rendering import draw_contour_step
 from usrl.envs.task import follow_oracle
@@ -194,7 +195,8 @@ class ContourSegmenter:
         task = self._task(images, [np.zeros(start.image.shape, bool)] * len(images))
         image = torch.arange(len(views), device=self._device) % 2
         index = image.repeat_interleave(views.shape[1])
-        return play(task, self._policy, task.begin(index, views.flatten(0, 1)))
+        with one_thread():
+            return play(task, self._policy, task.begin(index, views.flatten(0, 1)))
 
     def _task(self, images: list[GrayImage], targets: list[BoolMask]) -> ContourTask:
         """Return a task over images with a target each; blank ones where only the policy acts."""

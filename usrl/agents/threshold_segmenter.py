@@ -12,6 +12,7 @@ from usrl.agents.threshold_regions import ImageRegions, RegionCutter
 from usrl.data.components import split_components
 from usrl.data.prompts import bounding_box, check_prompt, name_starts, start_boxes
 from usrl.data.sample import BoolMask, Box, GrayImage, Prompt, Track
+from usrl.devices import one_thread
 from usrl.envs.threshold import ThresholdState
 from usrl.envs.threshold_cases import ThresholdSettings
 from usrl.errors import UserError
@@ -105,7 +106,8 @@ class ThresholdSegmenter:
         return [box for start in start_boxes(tuple(boxes), self._starts, shape) for box in start]
 
     def _play(self, regions: ImageRegions) -> list[ThresholdState]:
-        return play(regions.task, self._policy, regions.start())
+        with one_thread():
+            return play(regions.task, self._policy, regions.start())
 
     def _boxes(self, image: GrayImage, prompt: Prompt | None) -> Sequence[Box] | None:
         """Return the boxes to look into, in native px; None for the whole image."""
