@@ -15,6 +15,16 @@ from usrl.metrics.overlap import dice
 AGENTS = Path(__file__).parents[2] / "agents"
 
 
+def test_shipped_network_finds_lesions_without_a_box() -> None:
+    shipped, otsu = open_segmenter(str(AGENTS / "unet-phantom"), torch.device("cpu")), CLASSICAL["otsu"]()
+    samples = load_phantom(12, seed=9, variety=1.0)
+    scores = [
+        [dice(method.segment(sample.image, None), sample.target) for sample in samples]
+        for method in (shipped, otsu)
+    ]
+    assert np.mean(scores[0]) > np.mean(scores[1]) + 0.3
+
+
 @pytest.mark.parametrize("name", ["contour-ppo", "contour-bc", "unet-prompted"])
 def test_shipped_weights_find_lesions_that_they_have_not_seen(name: str) -> None:
     shipped, proposal = open_segmenter(str(AGENTS / name), torch.device("cpu")), CLASSICAL["proposal"]()
