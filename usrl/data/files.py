@@ -45,13 +45,13 @@ def read_gray(path: Path | str) -> GrayImage:
 
 
 def read_shape(path: Path | str) -> tuple[int, int]:
-    """Return the height and width of an image file in px, from its header alone.
+    """Return the height and width in px that ``read_gray`` gives an image file, without converting it.
 
     Args:
         path: File in any format that Pillow reads.
 
     Raises:
-        UserError: If the file is absent, is not an image, holds several frames, or is too large.
+        UserError: If the file is absent, is not an image, is damaged, holds several frames, or is too large.
     """
     with _opened(Path(path)) as image:
         return image.height, image.width
