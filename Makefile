@@ -16,15 +16,18 @@ demo: setup
 	rm -rf demo
 	$(BIN)/usrl demo --out demo
 
+# One thread each: threads of several processes would wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4
+
 test: setup
-	$(BIN)/pytest
+	$(PYTEST)
 
 # What CI runs: the format, the lint rules, the types and everything that `make test` runs.
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(PYTEST)
 
 format: setup
 	$(BIN)/ruff format .
