@@ -22,6 +22,12 @@ def test_both_blocks_are_printed_with_figures_that_fit_a_terminal(methods, sampl
         assert f"{row['dice']:.3f} [{row['dice_low']:.3f}, {row['dice_high']:.3f}]" in text
 
 
+def test_a_long_name_keeps_to_one_line_where_no_terminal_is_narrow(toy, samples, tmp_path, capsys):
+    name = "a-network-of-long-name+an-agent-of-long-name"
+    print_results(compare([toy.Darkness(name)], samples, tmp_path / "out", dataset="toy", split="test"))
+    assert name in capsys.readouterr().out
+
+
 def test_a_block_without_methods_is_left_out(toy, samples, tmp_path):
     blank = toy.make_sample(9, has_lesion=False)
     results = compare(

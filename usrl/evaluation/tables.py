@@ -45,6 +45,7 @@ _BRIEF = {
 }
 _BRIEF |= {"initial_dice": "initial\nDice", "oracle_dice": "oracle\nDice", "worsened": "worse"}
 """Columns that fit a terminal, and their headings there."""
+_FILE_WIDTH = 120
 
 
 _COLUMNS = (
@@ -141,7 +142,10 @@ def print_results(results: Mapping[str, Any], console: Console | None = None) ->
         results: What `usrl.evaluation.compare.compare` returned.
         console: Where to print; standard output if None.
     """
-    console = console or Console()
+    if console is None:
+        console = Console()
+        if not console.is_terminal:  # a file is as wide as its lines
+            console.width = max(console.width, _FILE_WIDTH)
     for track in TRACKS:
         rows = [row for row in results["rows"] if row["track"] == track]
         if not rows:
