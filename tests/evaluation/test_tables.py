@@ -23,7 +23,7 @@ def test_both_blocks_are_printed_with_figures_that_fit_a_terminal(methods, sampl
 
 
 def test_a_long_name_keeps_to_one_line_where_no_terminal_is_narrow(toy, samples, tmp_path, capsys):
-    name = "a-network-of-long-name+an-agent-of-long-name"
+    name = "a-network-with-a-rather-long-name+an-agent-with-a-long-name"
     print_results(compare([toy.Darkness(name)], samples, tmp_path / "out", dataset="toy", split="test"))
     assert name in capsys.readouterr().out
 
