@@ -92,7 +92,7 @@ def cases(device: str) -> dict[tuple[str, int], Callable[[], int]]:
     }
     models = {
         "contour ppo": build("ppo", device),
-        "contour ppo-device": build("ppo-device", device, autocast=True),
+        "contour ppo-device": build("ppo-device", device),
         "contour ppo-device float32": build("ppo-device", device, autocast=False),
     }
     found |= {(name, model.n_envs): _ppo(model) for name, model in models.items()}

@@ -31,6 +31,13 @@ def select_device(name: str, argument: str = "--device") -> torch.device:
     return device
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies bfloat16 in hardware; elsewhere it would be slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch compute with one thread on the CPU while the context lasts.

@@ -90,7 +90,8 @@ class NetworkRecipe(Strict):
     """How a segmentation network is trained.
 
     ``precision`` is that of the convolutions: bfloat16 is about twice as fast on GPUs and on CPUs with
-    instructions for it, and slower on others. ``ema_decay`` is that of the running average of the weights,
+    instructions for it, and up to ten times slower on others; auto is bfloat16 where it is fast, and float32
+    elsewhere. ``ema_decay`` is that of the running average of the weights,
     0 for none; ``flip_test`` averages the probabilities of an image and of its mirror image.
     ``negatives`` tells whether images without a lesion are trained on: without them the network finds
     something almost everywhere, and Dice is averaged over images instead of taken over the batch. A prompted
@@ -116,7 +117,7 @@ class NetworkRecipe(Strict):
     batch_size: PositiveInt = 16
     learning_rate: PositiveFloat = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-5
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     flip_test: bool = True
     negatives: bool = True

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from usrl.baselines import training
+from usrl.baselines import segmenter, training
 from usrl.baselines.segmenter import NetworkSegmenter
 from usrl.baselines.training import fit_network, train_network
 from usrl.data.sample import Sample
@@ -139,6 +139,15 @@ def test_training_in_bfloat16_learns_too(tmp_path: Path, train: list[Sample], va
     fit_network(run, train, val, CPU)
     assert max(row["val_dice"] for row in run.read_log()) > 0.9
     assert all(t.dtype != torch.bfloat16 for t in load_tensors(run.weights_path)[0].values())
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_automatic_precision_is_bfloat16_only_where_that_is_fast(
+    is_fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segmenter, "has_bfloat16", lambda device: is_fast)
+    with segmenter.autocast(RECIPE.model_copy(update={"precision": "auto"}), CPU):
+        assert torch.is_autocast_enabled("cpu") == is_fast
 
 
 def test_training_writes_tensorboard_scalars(trained: Run) -> None:

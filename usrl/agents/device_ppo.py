@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from usrl.agents.tensor_rollout import Minibatch, TensorRollout, Transitions
 from usrl.agents.vec_env import StepInfos, TaskVecEnv, TensorStep
+from usrl.devices import has_bfloat16
 from usrl.envs.batch import send
 from usrl.errors import UserError
 
@@ -220,13 +221,6 @@ def _signature() -> inspect.Signature:
 
 
 DevicePPO.__signature__ = _signature()  # type: ignore[attr-defined]
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Return whether a device multiplies bfloat16 in hardware; elsewhere it would be slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def _check_rollout(rollout: TensorRollout) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from usrl.baselines.networks import build_network
 from usrl.data.letterbox import Letterbox
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
+from usrl.devices import has_bfloat16
 from usrl.metrics.uncertainty import measure_softness
 from usrl.recipes import NetworkRecipe
 from usrl.runs import Run
@@ -98,4 +99,5 @@ def as_input(images: Tensor) -> Tensor:
 
 def autocast(recipe: NetworkRecipe, device: torch.device) -> torch.autocast:
     """Return the context in which a recipe's network computes."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+    is_fast = has_bfloat16(device) if recipe.precision == "auto" else recipe.precision == "bfloat16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_fast)
