@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from usrl.baselines.classical import CLASSICAL
 from usrl.data.phantom import load_phantom
@@ -23,6 +24,17 @@ def test_shipped_network_finds_lesions_without_a_box() -> None:
         for method in (shipped, otsu)
     ]
     assert np.mean(scores[0]) > np.mean(scores[1]) + 0.3
+
+
+def test_shipped_judge_knows_where_its_choice_is_good() -> None:
+    judged = f"{AGENTS / 'unet-phantom'}+{AGENTS / 'judge-phantom'}"
+    judge = open_segmenter(judged, torch.device("cpu"))
+    scores, doubts = [], []
+    for sample in load_phantom(24, seed=9, variety=1.0):
+        found, doubt = judge.segment_with_uncertainty(sample.image, None)
+        scores.append(dice(found, sample.target))
+        doubts.append(doubt)
+    assert spearmanr(scores, doubts).statistic < -0.5
 
 
 @pytest.mark.parametrize("name", ["contour-ppo", "contour-bc", "unet-prompted"])
