@@ -222,7 +222,9 @@ def test_images_of_another_folder_with_the_same_names_are_not_refused(tmp_path: 
     save_tensors(run.weights_path, build_network(recipe).state_dict())
     run.split_path.write_text("".join(f"train\tphantom-{i:04d}\n" for i in range(20)))
     data = ("compare", "otsu", run.path, "--data", "folder", "--root")
-    assert "was trained on" in _usrl(*data, tmp_path / "a", "--out", tmp_path / "one", status=2)
+    message = _usrl(*data, tmp_path / "a", "--out", tmp_path / "one", status=2)
+    assert "was trained on" in message
+    assert "give --split-seed 0, as in its recipe" in message
     _usrl(*data, tmp_path / "b", "--out", tmp_path / "two")
 
 
