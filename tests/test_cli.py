@@ -265,7 +265,7 @@ def test_train_explains_a_wrong_key(
 
 
 def test_train_explains_a_missing_recipe_and_a_folder_it_cannot_write(tmp_path: Path, recipe: Path) -> None:
-    assert "cannot read the recipe" in _usrl("train", tmp_path / "none.yaml", status=2)
+    assert "no such recipe" in _usrl("train", tmp_path / "none.yaml", status=2)
     assert "cannot write here" in _usrl("train", recipe, "--out", recipe / "run", status=2)
     (tmp_path / "photo.png").touch()
     assert "already holds something" in _usrl("train", recipe, "--out", tmp_path, status=2)
@@ -365,7 +365,7 @@ def test_the_package_runs_as_the_command(tmp_path: Path) -> None:
     )
     assert found.returncode == 2
     assert "usrl: " in found.stderr
-    assert "cannot read the recipe" in found.stderr
+    assert "no such recipe" in found.stderr
 
 
 def test_resuming_with_another_recipe_is_refused(run: Run, recipe: Path) -> None:
