@@ -126,7 +126,7 @@ def test_train_evaluate_compare_and_segment_go_through(
     assert [row["method"] for row in rows] == ["tiny", "otsu", "proposal", "tiny, mean of 2 runs"]
     text = _usrl("segment", "runs/tiny", image, "--out", "masks", "--spacing-mm", "0.2,0.1")
     assert re.search(r"image\.png: (nothing found|area \d+ px, perimeter [\d.]+ px, area [\d.]+ mm2)", text)
-    assert text.endswith("wrote mask, overlay and JSON of 1 images to masks")
+    assert text.endswith("wrote mask, overlay and JSON of 1 image to masks")
     assert len(list(Path("masks").iterdir())) == 3
     assert "is there already" in _usrl("segment", "runs/tiny", image, "--out", "masks", status=2)
 
@@ -449,7 +449,7 @@ def test_segment_prints_sizes_with_units_box_by_box(image: Path, tmp_path: Path)
     assert "image.png: area 316 px, perimeter 63.63 px" in text
     assert "9.5,9.5,29.5,29.5: area 316 px, perimeter 63.63 px" in text
     assert "40,10,40.4,10.4: nothing found" in text
-    assert text.endswith(f"1 images to {tmp_path / 'out'}")
+    assert text.endswith(f"JSON of 1 image to {tmp_path / 'out'}")
 
 
 def test_segment_says_where_nothing_was_found(image: Path, tmp_path: Path) -> None:
