@@ -420,3 +420,18 @@ def test_the_step_limit_is_registered() -> None:
     spec = gym.spec("usrl/ContourRefine-v0")
     assert spec.max_episode_steps == 10
     assert gym.envs.registration.EnvSpec.from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize(
+    ("make_face", "name", "message"),
+    [
+        (gym.make, "oracleinfo", "unknown key 'oracleinfo'; did you mean 'oracle_info'"),
+        (gym.make, "vertexes", "unknown key 'vertexes'; did you mean 'vertices'"),
+        (gym.make_vec, "horizon", "unknown key 'horizon'; known names: .*max_episode_steps, .*vertices"),
+    ],
+)
+def test_a_misspelt_argument_is_suggested_among_those_of_face_and_environment(
+    make_face: Any, name: str, message: str, bank: Bank
+) -> None:
+    with pytest.raises(UserError, match=message):
+        make_face("usrl/ContourRefine-v0", bank=bank, **{name: 20})
