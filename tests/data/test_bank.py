@@ -93,7 +93,9 @@ def test_nothing_is_warned_of_when_nothing_is_left_out():
 
 @pytest.mark.parametrize("samples", [[], [make_sample("none", np.zeros((40, 50), np.bool_))]])
 def test_an_empty_bank_is_an_error_with_a_remedy(samples):
-    with pytest.raises(UserError, match="the bank has no rows: no target has a pixel; pass samples with a non"):
+    with pytest.raises(
+        UserError, match="the bank has no rows: no target has a pixel; pass samples with a non"
+    ):
         Bank.from_samples(samples)
 
 

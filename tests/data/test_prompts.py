@@ -148,7 +148,7 @@ def test_text_that_is_no_box_is_refused(text):
 
 @pytest.mark.parametrize("text", ["0.1,0.2,0.5,0.6", "0,0,1,1"])
 def test_a_box_in_shares_of_the_image_is_refused(text):
-    with pytest.raises(UserError, match="in pixels, got .* shares of an image; multiply x by its width"):
+    with pytest.raises(UserError, match=r"in pixels, got .* shares of an image; multiply x by its width"):
         parse_box(text)
 
 

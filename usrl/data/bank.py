@@ -215,7 +215,9 @@ class _Builder:
         """Return the bank, after saying what was left out."""
         self._warn()
         if not (self.names or self.dropped or self.too_small):
-            raise UserError("the bank has no rows: no target has a pixel; pass samples with a non-empty target")
+            raise UserError(
+                "the bank has no rows: no target has a pixel; pass samples with a non-empty target"
+            )
         if not self.names:
             raise UserError(
                 f"the bank has no rows: {len(self.dropped)} lesions have no overlapping proposal and "
