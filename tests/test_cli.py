@@ -126,7 +126,7 @@ def test_train_evaluate_compare_and_segment_go_through(
     assert [row["method"] for row in rows] == ["tiny", "otsu", "proposal", "tiny, mean of 2 runs"]
     text = _usrl("segment", "runs/tiny", image, "--out", "masks", "--spacing-mm", "0.2,0.1")
     assert re.search(r"image\.png: (nothing found|area \d+ px, perimeter [\d.]+ px, area [\d.]+ mm2)", text)
-    assert text.endswith("wrote mask, overlay and JSON of 1 images to masks")
+    assert text.endswith("wrote mask, overlay and JSON of 1 image to masks")
     assert len(list(Path("masks").iterdir())) == 3
     assert "is there already" in _usrl("segment", "runs/tiny", image, "--out", "masks", status=2)
 
@@ -222,7 +222,9 @@ def test_images_of_another_folder_with_the_same_names_are_not_refused(tmp_path: 
     save_tensors(run.weights_path, build_network(recipe).state_dict())
     run.split_path.write_text("".join(f"train\tphantom-{i:04d}\n" for i in range(20)))
     data = ("compare", "otsu", run.path, "--data", "folder", "--root")
-    assert "was trained on" in _usrl(*data, tmp_path / "a", "--out", tmp_path / "one", status=2)
+    message = _usrl(*data, tmp_path / "a", "--out", tmp_path / "one", status=2)
+    assert "was trained on" in message
+    assert "give --split-seed 0, as in its recipe" in message
     _usrl(*data, tmp_path / "b", "--out", tmp_path / "two")
 
 
@@ -263,7 +265,7 @@ def test_train_explains_a_wrong_key(
 
 
 def test_train_explains_a_missing_recipe_and_a_folder_it_cannot_write(tmp_path: Path, recipe: Path) -> None:
-    assert "cannot read the recipe" in _usrl("train", tmp_path / "none.yaml", status=2)
+    assert "no such recipe" in _usrl("train", tmp_path / "none.yaml", status=2)
     assert "cannot write here" in _usrl("train", recipe, "--out", recipe / "run", status=2)
     (tmp_path / "photo.png").touch()
     assert "already holds something" in _usrl("train", recipe, "--out", tmp_path, status=2)
@@ -363,7 +365,7 @@ def test_the_package_runs_as_the_command(tmp_path: Path) -> None:
     )
     assert found.returncode == 2
     assert "usrl: " in found.stderr
-    assert "cannot read the recipe" in found.stderr
+    assert "no such recipe" in found.stderr
 
 
 def test_resuming_with_another_recipe_is_refused(run: Run, recipe: Path) -> None:
@@ -447,7 +449,7 @@ def test_segment_prints_sizes_with_units_box_by_box(image: Path, tmp_path: Path)
     assert "image.png: area 316 px, perimeter 63.63 px" in text
     assert "9.5,9.5,29.5,29.5: area 316 px, perimeter 63.63 px" in text
     assert "40,10,40.4,10.4: nothing found" in text
-    assert text.endswith(f"1 images to {tmp_path / 'out'}")
+    assert text.endswith(f"JSON of 1 image to {tmp_path / 'out'}")
 
 
 def test_segment_says_where_nothing_was_found(image: Path, tmp_path: Path) -> None:

@@ -107,6 +107,10 @@ def test_unwritable_folder_is_a_user_error(tmp_path: Path, recipe: Recipe) -> No
 def test_opening_wants_a_folder_and_weights(tmp_path: Path, recipe: Recipe) -> None:
     with pytest.raises(UserError, match="no such run"):
         open_run(tmp_path / "absent")
+    with pytest.raises(
+        UserError, match=r"no run, for it holds no recipe\.yaml; name a folder that `usrl train`"
+    ):
+        open_run(tmp_path)
     run = create_run(tmp_path / "run", recipe)
     with pytest.raises(UserError, match=r"weights\.safetensors is missing"):
         open_run(run.path)

@@ -99,6 +99,10 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
     """
     try:
         tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such {what}; give the path of its YAML file, or of the folder that holds it"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read the {what} ({error}); give the path of a YAML file") from None
     if not isinstance(tree, dict):

@@ -175,6 +175,8 @@ def open_run(path: Path | str) -> Run:
     path = Path(path)
     if not path.is_dir():
         raise UserError(f"{path}: no such run; train one with `usrl train RECIPE --out {path}`")
+    if not (path / "recipe.yaml").exists():
+        raise UserError(f"{path}: no run, for it holds no recipe.yaml; name a folder that `usrl train` wrote")
     run = Run(path, load_recipe(path))
     if not run.weights_path.is_file():
         if not (path / "versions.json").exists():  # which every training writes

@@ -30,6 +30,10 @@ def test_every_component_of_a_target_gives_a_row():
     assert torch.equal(bank.images[1], bank.images[2])
 
 
+def test_a_bank_is_shown_in_one_line():
+    assert repr(Bank.from_samples([two_lesions()], size=64)) == "Bank(2 rows of 64 px on cpu)"
+
+
 def test_pixels_that_touch_at_a_corner_are_one_component():
     target = np.zeros((40, 50), np.bool_)
     target[5:10, 5:10] = target[10:15, 10:15] = True
@@ -89,7 +93,9 @@ def test_nothing_is_warned_of_when_nothing_is_left_out():
 
 @pytest.mark.parametrize("samples", [[], [make_sample("none", np.zeros((40, 50), np.bool_))]])
 def test_an_empty_bank_is_an_error_with_a_remedy(samples):
-    with pytest.raises(UserError, match=r"the bank has no rows.*pass samples with a non-empty target"):
+    with pytest.raises(
+        UserError, match="the bank has no rows: no target has a pixel; pass samples with a non"
+    ):
         Bank.from_samples(samples)
 
 

@@ -91,7 +91,7 @@ def test_every_dataset_can_be_checked(busi_root, folder_root, hc18_root, usgra_r
         report = check_dataset(name, root, count=3)
         assert report.is_sound
         assert report.name == name
-        assert report.lines()[0].startswith(f"{name} at ")
+        assert report.lines()[0].startswith(f"{name}, simulated" if root is None else f"{name} at {root}")
 
 
 def test_few_labels_thin_out_the_training_part_alone_and_the_split_says_so(tmp_path):

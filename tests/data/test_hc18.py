@@ -110,7 +110,7 @@ def test_a_row_without_two_positive_sizes_or_a_second_row_of_an_image_is_a_fault
         (b"name,mm\n", "the header must be filename,pixel size"),
         (b"", "the header must be filename,pixel size"),
         (b"filename,\xff\xfe\n", "cannot be read as CSV .*save it as UTF-8 text"),
-        (None, "cannot be read .*restore it"),
+        (None, "cannot be read .*; name a CSV file that is there, or restore it"),
     ],
 )
 def test_a_table_that_is_absent_or_none_is_refused(hc18_root, content, message):

@@ -117,7 +117,7 @@ def test_no_jitter_could_turn_a_box_over_and_every_place_takes_the_same(take):
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        (None, "got none; give --box"),
+        (None, "got none; give --box x0,y0,x1,y1, or rows of its own in --boxes"),
         ((), "got none; give --box"),
         (((10, 10, 10, 20),), "box 10,10,10,20 has no area"),
         (((10, 20, 30, 10),), "x1 must exceed x0 and y1 must exceed y0"),
@@ -143,6 +143,12 @@ def test_box_is_read_from_text():
 @pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "a,b,c,d", "1 2 3 4"])
 def test_text_that_is_no_box_is_refused(text):
     with pytest.raises(UserError, match="a box is x0,y0,x1,y1"):
+        parse_box(text)
+
+
+@pytest.mark.parametrize("text", ["0.1,0.2,0.5,0.6", "0,0,1,1"])
+def test_a_box_in_shares_of_the_image_is_refused(text):
+    with pytest.raises(UserError, match=r"in pixels, got .* shares of an image; multiply x by its width"):
         parse_box(text)
 
 

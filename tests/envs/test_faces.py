@@ -272,7 +272,7 @@ def as_read_only(actions: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "convert",
-    [np.ndarray.tolist, lambda actions: actions[::-1].copy()[::-1], as_read_only, torch.from_numpy],
+    [np.ndarray.tolist, lambda actions: np.flip(np.flip(actions).copy()), as_read_only, torch.from_numpy],
     ids=["lists", "negative strides", "read only", "tensors"],
 )
 @pytest.mark.parametrize("env_id", IDS)
@@ -287,7 +287,7 @@ def test_every_face_takes_actions_of_any_form(env_id: str, convert: Any, bank: B
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert rewards(convert(actions[0]), convert(actions)) == rewards(actions[0], actions)
+        assert rewards(convert(actions)[0], convert(actions)) == rewards(actions[0], actions)
 
 
 @pytest.mark.parametrize("is_vector", [False, True])
@@ -420,3 +420,18 @@ def test_the_step_limit_is_registered() -> None:
     spec = gym.spec("usrl/ContourRefine-v0")
     assert spec.max_episode_steps == 10
     assert gym.envs.registration.EnvSpec.from_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize(
+    ("make_face", "name", "message"),
+    [
+        (gym.make, "oracleinfo", "unknown key 'oracleinfo'; did you mean 'oracle_info'"),
+        (gym.make, "vertexes", "unknown key 'vertexes'; did you mean 'vertices'"),
+        (gym.make_vec, "horizon", "unknown key 'horizon'; known names: .*max_episode_steps, .*vertices"),
+    ],
+)
+def test_a_misspelt_argument_is_suggested_among_those_of_face_and_environment(
+    make_face: Any, name: str, message: str, bank: Bank
+) -> None:
+    with pytest.raises(UserError, match=message):
+        make_face("usrl/ContourRefine-v0", bank=bank, **{name: 20})

@@ -189,8 +189,9 @@ def _check_images(run: "Run", data: "DataRecipe", split: str, samples: "Sequence
         return
     own = run.recipe.data
     was = "was not trained on" if split == "train" else "was trained on"
+    count = f" --count {own.count}" if own.name == "phantom" else ""
     labels = f" --labels {own.labels:g}" if split == "train" else ""
     raise UserError(
         f"{run.path} {was} {len(found)} of these {len(samples)} {split} images, such as {found[0]!r}; "
-        f"give --split-seed {own.split_seed} --count {own.count}{labels}, as in its recipe"
+        f"give --split-seed {own.split_seed}{count}{labels}, as in its recipe"
     )

@@ -58,7 +58,8 @@ def segment(
             typer.echo(f"  {','.join(f'{side:g}' for side in lesion['box'])}: {_format_size(lesion)}")
     empty = sum(not result["area_px"] for result in results)
     note = f"; nothing was found in {empty} of them" if empty else ""
-    typer.echo(f"wrote mask, overlay and JSON of {len(images)} images to {out}{note}")
+    count = "1 image" if len(images) == 1 else f"{len(images)} images"
+    typer.echo(f"wrote mask, overlay and JSON of {count} to {out}{note}")
 
 
 def _read_prompts(images: Sequence[Path], box: Sequence[str], boxes: Path | None) -> "dict[str, Prompt]":

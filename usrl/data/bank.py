@@ -49,6 +49,10 @@ class Bank:
         """Check types and shapes, which asks nothing of the device."""
         check_tensors(self.images, self.targets, self.proposals, self.names)
 
+    def __repr__(self) -> str:
+        """Return rows, size and device, as every pixel would fill a screen."""
+        return f"Bank({len(self)} rows of {self.size} px on {self.device})"
+
     @classmethod
     def from_samples(
         cls,
@@ -210,11 +214,15 @@ class _Builder:
     def finish(self, has_proposals: bool) -> Bank:
         """Return the bank, after saying what was left out."""
         self._warn()
+        if not (self.names or self.dropped or self.too_small):
+            raise UserError(
+                "the bank has no rows: no target has a pixel; pass samples with a non-empty target"
+            )
         if not self.names:
             raise UserError(
                 f"the bank has no rows: {len(self.dropped)} lesions have no overlapping proposal and "
                 f"{len(self.too_small)} are smaller than {MIN_AREA_PX} px at size {self.size}; "
-                "pass samples with a non-empty target, better proposals, or a larger size"
+                "pass better proposals or a larger size"
             )
         return Bank(
             images=torch.from_numpy(np.stack(self.images)),  # (M, S, S)

@@ -156,7 +156,7 @@ def check_dataset(
     """
     _check_name(name, root)
     if name == PHANTOM:
-        return report_samples(PHANTOM, "simulated", load_phantom(count, show_progress=show_progress))
+        return report_samples(PHANTOM, None, load_phantom(count, show_progress=show_progress))
     return _FILES[name].check(find_root(name, root), show_progress)
 
 

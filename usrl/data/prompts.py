@@ -117,7 +117,10 @@ def check_prompt(prompt: Prompt | None, shape: tuple[int, ...]) -> Prompt:
         UserError: If there is no box, or a box is not finite, has no area or leaves the image.
     """
     if not prompt:
-        raise UserError("a prompted method needs a box around each lesion, got none; give --box x0,y0,x1,y1")
+        raise UserError(
+            "a prompted method needs a box around each lesion, got none; give --box x0,y0,x1,y1, or "
+            "rows of its own in --boxes"
+        )
     height, width = shape[:2]
     for box in prompt:
         x0, y0, x1, y1 = box
@@ -137,12 +140,17 @@ def parse_box(text: str) -> Box:
     """Return the box that ``x0,y0,x1,y1`` says; whether it fits an image is for `check_prompt`.
 
     Raises:
-        UserError: If the text is not four numbers.
+        UserError: If the text is not four numbers, or no pixels but shares of an image.
     """
     try:
         x0, y0, x1, y1 = (float(part) for part in text.split(","))
     except ValueError:
         raise UserError(f"a box is x0,y0,x1,y1 in pixels, got {text!r}; for example 40,60,180,170") from None
+    if all(0 <= side <= 1 for side in (x0, y0, x1, y1)):
+        raise UserError(
+            f"a box is x0,y0,x1,y1 in pixels, got {text!r}, which are shares of an image; multiply x by its "
+            "width and y by its height"
+        )
     return x0, y0, x1, y1
 
 

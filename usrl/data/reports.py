@@ -23,7 +23,7 @@ class DataReport:
 
     Attributes:
         name: Name of the dataset.
-        root: Where it was found, or ``"simulated"``.
+        root: Where it was found; None if it is simulated.
         counts: Number of images per source.
         groups: Number of groups that splits keep together.
         facts: Further counts and measures, in the order in which they are shown.
@@ -34,7 +34,7 @@ class DataReport:
     """
 
     name: str
-    root: str
+    root: str | None
     counts: dict[str, int]
     groups: int
     facts: dict[str, int | str] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class DataReport:
             rows["images, all"] = sum(self.counts.values())
         rows |= {"groups, which splits keep whole": self.groups} | self.facts
         width = max(len(label) for label in rows)
-        lines = [f"{self.name} at {self.root}"]
+        lines = [f"{self.name}, simulated" if self.root is None else f"{self.name} at {self.root}"]
         lines += [f"  {label:<{width}}  {count:>6}" for label, count in rows.items()]
         lines += self._pair_lines()
         lines += [f"  FAULT {fault}" for fault in self.faults]
@@ -79,7 +79,7 @@ class DataReport:
 
 def report_samples(
     name: str,
-    root: str,
+    root: str | None,
     samples: list[Sample],
     faults: Iterable[str] = (),
     duplicates: NDArray[np.int64] | None = None,
@@ -88,7 +88,7 @@ def report_samples(
 
     Args:
         name: Name of the dataset.
-        root: Where it was found.
+        root: Where it was found; None if it is simulated.
         samples: The samples that could be read.
         faults: What is wrong with the others.
         duplicates: Positions of near-duplicates, int64, (P, 2), where they are known; found here if None.

@@ -29,7 +29,9 @@ def read_rows(path: Path, header: Sequence[str]) -> list[tuple[int, list[str]]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as CSV ({error}); save it as UTF-8 text") from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); restore it") from error
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); name a CSV file that is there, or restore it"
+        ) from error
     if found != list(header):
         raise UserError(f"{path}: the header must be {','.join(header)}, got {','.join(found)!r}; fix line 1")
     return rows

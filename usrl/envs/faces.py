@@ -1,7 +1,8 @@
 """The Gymnasium faces of a task: one environment, and a vector of them."""
 
+import inspect
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from usrl.data.bank import Bank
 from usrl.envs.batch import Batch, Seeds, make_task, spread_seeds
 from usrl.envs.rendering import Window
-from usrl.errors import UserError
+from usrl.errors import UserError, suggest
+from usrl.registry import find_row, load_object
 
 RENDER_FPS = 4
 
@@ -54,6 +56,7 @@ class TaskEnv(gym.Env[Any, Any]):
         oracle_info: bool = False,
         **settings: Any,
     ) -> None:
+        _check_names(type(self), env_id, settings)
         _check_render_mode(render_mode, self.metadata["render_modes"], "'rgb_array' returns pictures")
         self.render_mode = render_mode
         self._batch = Batch(make_task(env_id, bank, device, settings, horizon), 1, oracle_info)
@@ -147,6 +150,7 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         oracle_info: bool = False,
         **settings: Any,
     ) -> None:
+        _check_names(type(self), env_id, settings)
         remedy = "a window shows one environment, of gym.make"
         _check_render_mode(render_mode, self.metadata["render_modes"], remedy)
         self.num_envs = num_envs
@@ -221,3 +225,12 @@ def _first(info: dict[str, NDArray[np.float32]]) -> dict[str, Any]:
 def _with_masks(info: dict[str, NDArray[np.float32]]) -> dict[str, Any]:
     """Return vector info in Gymnasium's form: beside each array, which entries hold."""
     return info | {f"_{name}": np.ones(len(values), bool) for name, values in info.items()}
+
+
+def _check_names(face: type[TaskEnv] | type[TaskVectorEnv], env_id: str, settings: Mapping[str, Any]) -> None:
+    """Raise where a keyword is neither a setting of the environment nor an argument of the face itself."""
+    known = set(load_object(find_row(env_id).settings).model_fields)
+    for name in settings:
+        if name not in known:
+            own = set(inspect.signature(face).parameters) - {"env_id", "num_envs", "settings"}
+            raise UserError(f"{env_id}: unknown key {name!r}; {suggest(name, known | own)}")
