@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import re
 import shutil
@@ -67,6 +68,10 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert _usrl("--version") == f"usrl {importlib.metadata.version('usrl')}"
+
+
 def test_help_and_listing_need_no_torch() -> None:
     script = (
         "import sys; from typer.testing import CliRunner; from usrl.cli import app;"
@@ -121,6 +126,7 @@ def test_train_evaluate_compare_and_segment_go_through(
     assert (results["dataset"], results["split"]) == ("phantom", "test")
     assert [row["method"] for row in results["rows"]] == ["tiny", "otsu"]
     assert "already holds something" in _usrl("compare", "otsu", *data, "--out", "both", status=2)
+    assert "a run stands there twice" in _usrl("compare", "otsu,otsu", *data, "--out", "twice", status=2)
     _usrl("compare", "runs/tiny,otsu", "proposal", *data, "--out", "mean")
     rows = json.loads(Path("mean/results.json").read_text())["rows"]
     assert [row["method"] for row in rows] == ["tiny", "otsu", "proposal", "tiny, mean of 2 runs"]
@@ -154,6 +160,8 @@ def test_test_images_that_a_run_was_trained_on_are_refused(tmp_path: Path, run: 
     message = _usrl("compare", "otsu", run.path, *data, status=2)
     assert f"was trained on 1 of these 4 test images, such as {name!r}" in message
     _usrl("compare", "otsu", run.path, *data, "--split", "val")
+    with pytest.warns(UserWarning, match="has learned from 1 of these 20 images"):
+        _usrl("evaluate", run.path, *data[:4], "--split", "all")
 
 
 def test_a_run_of_the_same_images_without_its_split_is_scored_on_all_or_other_images_only(

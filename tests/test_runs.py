@@ -56,6 +56,11 @@ def test_new_run_refuses_a_folder_that_holds_something(tmp_path: Path, recipe: R
         create_run(tmp_path, recipe, resume=True)
 
 
+def test_a_run_is_called_as_its_folder_and_a_number_with_the_parent(tmp_path: Path, recipe: Recipe) -> None:
+    assert create_run(tmp_path / "agent", recipe).name == "agent"
+    assert create_run(tmp_path / "base" / "0", recipe).name == "base/0"
+
+
 def test_what_differs_from_a_runs_recipe_is_named_with_both_values(tmp_path: Path) -> None:
     before = AgentRecipe(env=EnvRecipe(kwargs={"vertices": 32}), policy_kwargs={"layers": 2})
     create_run(tmp_path / "run", before)

@@ -107,8 +107,8 @@ class Record:
 
     @property
     def name(self) -> str:
-        """Name of the run's folder."""
-        return self._run.path.resolve().name
+        """Name of the run."""
+        return self._run.name
 
     @property
     def seconds(self) -> float:

@@ -52,6 +52,12 @@ class Run:
     recipe: Recipe
 
     @property
+    def name(self) -> str:
+        """What tables call the run: its folder, with the parent where that is only a number."""
+        path = self.path.resolve()
+        return f"{path.parent.name}/{path.name}" if path.name.isdecimal() else path.name
+
+    @property
     def weights_path(self) -> Path:
         """The best weights by validation."""
         return self.path / "weights.safetensors"

@@ -76,7 +76,7 @@ class ContourSegmenter:
         self._device = device
         self._proposer = proposer
         self._starts = starts
-        own = name_starts(run.path.resolve().name, starts)
+        own = name_starts(run.name, starts)
         self.name = own if proposer is None else f"{proposer.name}+{own}"
         self.track: Track = "prompted" if proposer is None else "automatic"
         # The spaces depend on the recipe alone: a blank image stands in for a bank.

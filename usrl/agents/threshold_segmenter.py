@@ -51,7 +51,7 @@ class ThresholdSegmenter:
             raise UserError(f"{run.path} thresholds whole images and starts from no masks; name it alone")
         self._proposer = proposer
         self._starts = starts if self._takes_boxes else 1
-        own = name_starts(run.path.resolve().name, self._starts)
+        own = name_starts(run.name, self._starts)
         self.name = own if proposer is None else f"{proposer.name}+{own}"
         self.track: Track = "prompted" if self._takes_boxes and proposer is None else "automatic"
         # The spaces depend on the recipe alone: a blank image and any box stand in for a bank.

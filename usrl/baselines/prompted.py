@@ -155,7 +155,7 @@ class PromptedNetworkSegmenter:
         """
         if not isinstance(run.recipe, NetworkRecipe) or run.recipe.prompt == "none":
             raise UserError(f"{run.path}: wanted a network's recipe with a prompt, got one without")
-        self.name = name_starts(run.path.resolve().name, starts)
+        self.name = name_starts(run.name, starts)
         self._recipe, self._device, self._starts = run.recipe, device, starts
         network = build_network(run.recipe)
         load_weights(run.weights_path, network)

@@ -31,7 +31,7 @@ class NetworkSegmenter:
             UserError: If the weights are unusable or of another architecture than the recipe's.
         """
         self._recipe = run.recipe_as(NetworkRecipe)
-        self.name = run.path.resolve().name
+        self.name = run.name
         self._device = device
         network = build_network(self._recipe)
         load_weights(run.weights_path, network)

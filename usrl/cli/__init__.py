@@ -1,5 +1,6 @@
 """The command line. Heavy modules are imported inside the commands, so that help comes at once."""
 
+import importlib.metadata
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,22 @@ app = typer.Typer(
     help="Reinforcement-learning environments for ultrasound segmentation.",
 )
 app.add_typer(data_app, name="data")
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"usrl {importlib.metadata.version('usrl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Commands that score: one run, or several methods side by side."""
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,7 +93,10 @@ def compare(
 
 def _split_runs(method: str) -> list[str]:
     """Return the runs whose mean a method's text asks for, which commas separate; most name one."""
-    return [method] if Path(method).exists() else method.split(",")
+    runs = [method] if Path(method).exists() else method.split(",")
+    if len(set(runs)) < len(runs):
+        raise UserError(f"{method}: a run stands there twice; name each run of a mean once")
+    return runs
 
 
 def _open(methods: Sequence[Sequence[str]], device: str, starts: int) -> "list[list[Segmenter]]":
@@ -111,7 +115,7 @@ def _report(
     out: Path,
     jitter: float,
 ) -> None:
-    from usrl.data.catalogue import load_recipe_split
+    from usrl.data.catalogue import load_recipe_split, resolve_root
     from usrl.evaluation.compare import compare as compare_segmenters
     from usrl.evaluation.tables import print_results
     from usrl.judging.training import REFINER
@@ -127,8 +131,9 @@ def _report(
     for link in links:
         _check_images(link, data, split, samples)
     curves = _read_curves(runs)
+    dataset = f"folder {resolve_root(data).name}" if data.name == "folder" else data.name
     results = compare_segmenters(
-        segmenters, samples, out, dataset=data.name, split=split, jitter=jitter, curves=curves
+        segmenters, samples, out, dataset=dataset, split=split, jitter=jitter, curves=curves
     )
     print_results(results)
     typer.echo(f"wrote {out / 'report.html'}, with cases.csv and results.json beside it")
@@ -160,15 +165,15 @@ def _run_folders(method: str) -> list[Path]:
 
 
 def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
-    """Return the logs of runs; those of one folder name are told apart as methods of one name are."""
+    """Return the logs of runs; those of one name are told apart as methods of one name are."""
     from usrl.runs import open_run
 
     names: Counter[str] = Counter()
     curves = {}
-    for path in dict.fromkeys(runs):
-        names[path.name] += 1
-        count = names[path.name]
-        curves[path.name if count == 1 else f"{path.name} ({count})"] = open_run(path).read_log()
+    for run in map(open_run, dict.fromkeys(runs)):
+        names[run.name] += 1
+        count = names[run.name]
+        curves[run.name if count == 1 else f"{run.name} ({count})"] = run.read_log()
     return curves
 
 
@@ -176,16 +181,21 @@ def _check_images(run: "Run", data: "DataRecipe", split: str, samples: "Sequence
     """Raise where a run's split.tsv contradicts the part that it is to be scored on, or is not there to tell.
 
     Test and validation images must not be among those whose labels it has seen (`usrl.leaks.FORBIDDEN`), nor
-    training images among its unused ones. With all images nothing is said to be held back.
+    training images among its unused ones. With all images nothing is said to be held back: a warning counts
+    those that it has seen, where this is known.
     """
     from usrl.leaks import FORBIDDEN, find_parts
 
-    if split == "all":
+    if split == "all" and not run.split_path.is_file():
         return
-    wrong = ("unused",) if split == "train" else FORBIDDEN.get(split, ())
+    wrong = ("unused",) if split == "train" else FORBIDDEN["val" if split == "val" else "test"]
     parts = find_parts(run, data)
     found = [sample.name for sample in samples if parts.get(sample.name) in wrong]
     if not found:
+        return
+    if split == "all":
+        seen = f"{len(found)} of these {len(samples)} images"
+        warnings.warn(f"{run.path} has learned from {seen} and is better on them", stacklevel=2)
         return
     own = run.recipe.data
     was = "was not trained on" if split == "train" else "was trained on"

@@ -100,7 +100,7 @@ def proposals(
     if not isinstance(loaded, NetworkRecipe):
         raise UserError(f"{recipe}: proposals want a recipe of kind 'network', got {loaded.kind!r}")
     for run in write_proposals(loaded, out, folds, select_device(device), resume=resume):
-        typer.echo(f"network {run.path.name}: {_describe(run)}")
+        typer.echo(f"network {run.name}: {_describe(run)}")
     agent = f"--set env.proposals={out} --set env.kwargs.proposal=network"
     typer.echo(f"wrote {out}; train an agent on it with {agent}, or a judge with --set proposals={out}")
 

@@ -52,5 +52,5 @@ def _compare(network: Run, agent: Run, out: Path, device: torch.device) -> None:
     data = agent.recipe.data
     samples = load_recipe_split(data, "test")
     segmenters = [open_segmenter(method, device) for method in methods]
-    curves = {run.path.name: run.read_log() for run in (network, agent)}
+    curves = {run.name: run.read_log() for run in (network, agent)}
     print_results(compare(segmenters, samples, out, dataset=data.name, split="test", curves=curves))

@@ -40,7 +40,7 @@ class JudgedSegmenter:
                 f"{'none' if proposer is None else proposer.name}; write NETWORK_RUN+{run.path}"
             )
         self._recipe, self._device, self._proposer = run.recipe_as(JudgeRecipe), device, proposer
-        self.name = f"{proposer.name}+{run.path.resolve().name}"
+        self.name = f"{proposer.name}+{run.name}"
         self._refiner = (
             ContourSegmenter(open_run(run.path / REFINER), device) if self._recipe.refiner else None
         )
