@@ -134,6 +134,19 @@ def test_a_vector_restarts_in_the_same_step_and_keeps_the_last_observation(bank:
     assert (info["dice"] == info["initial_dice"]).all()
 
 
+@pytest.mark.parametrize("env_id", IDS)
+def test_what_is_written_into_the_info_of_a_vector_changes_no_reward(env_id: str, bank: Bank) -> None:
+    rewards = []
+    for scale in (1, 0):
+        vector = gym.make_vec(env_id, num_envs=2, bank=bank)
+        _, info = vector.reset(seed=0)
+        info["dice"] *= scale
+        info["initial_dice"] *= scale
+        vector.action_space.seed(0)
+        rewards.append(vector.step(vector.action_space.sample())[1])
+    np.testing.assert_array_equal(*rewards)
+
+
 def test_environments_of_a_vector_restart_one_by_one(bank: Bank) -> None:
     vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank, max_episode_steps=4)
     vector.reset(seed=0)

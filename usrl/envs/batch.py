@@ -149,8 +149,9 @@ class Batch:
         return self.task.observe(self.state)
 
     def info(self) -> dict[str, NDArray[np.float32]]:
-        """Return the figures of all environments, each (B,)."""
-        figures = {"initial_dice": to_numpy(self.state.initial_dice), "dice": to_numpy(self.state.dice)}
+        """Return the figures of all environments, each (B,), for the caller to change as it likes."""
+        # On a CPU the arrays would share memory with the state, from which the next rewards follow.
+        figures = {name: to_numpy(getattr(self.state, name)).copy() for name in ("initial_dice", "dice")}
         return figures if self._oracle_dice is None else figures | {"oracle_dice": self._oracle_dice.copy()}
 
     def render(self, row: int) -> NDArray[np.uint8]:
