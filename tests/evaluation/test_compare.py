@@ -196,6 +196,12 @@ def test_the_mean_of_runs_is_one_of_images_and_takes_their_place_in_the_tests(to
     assert [case["case"] for case in cases] == [sample.name for sample in samples]
 
 
+def test_a_mean_of_prompted_and_automatic_methods_is_refused(toy, samples, tmp_path):
+    runs = [toy.ShrinkingAgent(), toy.Darkness()]
+    with pytest.raises(UserError, match=r"a mean is of runs .*: \w+ is prompted, darkness is automatic"):
+        compare([runs], samples, tmp_path / "out", dataset="toy", split="test")
+
+
 def test_a_mean_of_runs_counts_the_share_of_runs_that_worsened_an_image(toy, samples, tmp_path):
     class Harmless(toy.ShrinkingAgent):
         def segment(self, image, prompt):

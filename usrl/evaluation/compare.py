@@ -104,6 +104,9 @@ def name_methods(
     """Return all methods by name, in order, and which of them are runs of one, by the name of their mean.
 
     The second method of a name is called ``name (2)`` and so on.
+
+    Raises:
+        UserError: If runs of one mean are prompted and automatic.
     """
     methods: dict[str, Segmenter] = {}
     runs = {}
@@ -113,6 +116,11 @@ def name_methods(
         for segmenter in members:
             names.append(_free_name(segmenter.name, methods))
             methods[names[-1]] = segmenter
+        if len({member.track for member in members}) > 1:
+            tracks = ", ".join(f"{member.name} is {member.track}" for member in members)
+            raise UserError(
+                f"a mean is of runs that all take boxes or all take none: {tracks}; separate them"
+            )
         if len(members) > 1:
             runs[f"{names[0]}, mean of {len(members)} runs"] = names
     return methods, runs
