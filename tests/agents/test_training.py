@@ -214,11 +214,12 @@ def test_a_checkpoint_holds_the_temperature_of_sac(recipe: AgentRecipe, out: Pat
     assert model.log_ent_coef.item() == -1.5  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(("seed", "resumed"), [(3, 163), (2**32 - 1, 159)])
 def test_a_resumed_training_seeds_all_generators_anew(
-    recipe: AgentRecipe, out: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: AgentRecipe, out: Path, monkeypatch: pytest.MonkeyPatch, seed: int, resumed: int
 ) -> None:
-    train_agent(create_run(out, recipe.model_copy(update={"total_steps": 160, "seed": 3})), CPU)
-    longer = recipe.model_copy(update={"seed": 3})
+    train_agent(create_run(out, recipe.model_copy(update={"total_steps": 160, "seed": seed})), CPU)
+    longer = recipe.model_copy(update={"seed": seed})
     (out / "recipe.yaml").write_text(dump_recipe(longer))
     drawn = []
 
@@ -227,7 +228,7 @@ def test_a_resumed_training_seeds_all_generators_anew(
 
     monkeypatch.setattr(PPO, "learn", learn)
     train_agent(create_run(out, longer, resume=True), CPU, resume=True)
-    set_random_seed(163)
+    set_random_seed(resumed)
     assert drawn == [(160, 160, torch.rand(1).item(), np.random.rand())]
 
 

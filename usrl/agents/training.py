@@ -61,8 +61,9 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
     record = Record(run, model.policy, _parts(model))
     if record.begin(resume=resume):
         model.num_timesteps = record.step
-        # All generators, on any device, go on from numbers that the training has not met before.
-        model.set_random_seed(recipe.seed + record.step)
+        # All generators, on any device, go on from numbers that the training has not met before; NumPy's
+        # takes 32 bits.
+        model.set_random_seed((recipe.seed + record.step) % 2**32)
     elif recipe.init_from:
         load_start(run, model.policy)
     keeper = Keeper(record, recipe, model.policy, validation)
