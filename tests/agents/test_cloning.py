@@ -190,6 +190,17 @@ def test_hyperparameters_that_cloning_lacks_are_refused(
         train_agent(create_run(out, wrong), CPU)
 
 
+def test_a_clone_that_sb3_saved_is_loaded_and_goes_on(bank: Bank, tmp_path: Path) -> None:
+    model = build(bank).learn(80)
+    model.save(tmp_path / "clone")
+    loaded = Cloning.load(tmp_path / "clone", env=model.get_env(), device="cpu")
+    assert all(
+        torch.equal(old, new)
+        for old, new in zip(model.policy.parameters(), loaded.policy.parameters(), strict=True)
+    )
+    assert loaded.learn(80, reset_num_timesteps=False).num_timesteps == 160
+
+
 def test_an_environment_without_a_teacher_is_refused() -> None:
     model = Cloning("MlpPolicy", DummyVecEnv([_pendulum]), n_steps=10, batch_size=10, device="cpu")
     with pytest.raises(UserError, match="learns from the teacher of a task, got a DummyVecEnv"):

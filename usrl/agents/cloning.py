@@ -93,6 +93,7 @@ class Cloning(OnPolicyAlgorithm):
         policy_kwargs: dict[str, Any] | None = None,
         seed: int | None = None,
         device: torch.device | str = "auto",
+        _init_setup_model: bool = True,  # SB3's `load` sets up by itself
     ) -> None:
         if loss not in LOSSES:
             raise UserError(f"hyperparameters: loss: unknown name {loss!r}; {suggest(loss, LOSSES)}")
@@ -117,7 +118,11 @@ class Cloning(OnPolicyAlgorithm):
             policy_kwargs=policy_kwargs,
             seed=seed,
             device=device,
+            _init_setup_model=_init_setup_model,
         )
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
         if not isinstance(self.action_space, spaces.Box) or not isinstance(self.policy, ActorCriticPolicy):
             raise UserError(
                 "bc needs an actor-critic policy with continuous actions, got "
