@@ -1,3 +1,4 @@
+import os
 from collections import Counter
 from itertools import pairwise
 
@@ -164,6 +165,21 @@ def test_a_split_is_read_back_as_it_was_written(tmp_path):
     names = {part: {samples[index].name for index in indices} for part, indices in split.items()}
     parts = read_parts(path)
     assert {part: {name for name in parts if parts[name] == part} for part in names} == names
+
+
+def test_a_split_that_is_cut_off_while_it_is_written_leaves_the_old_one_whole(tmp_path, monkeypatch):
+    samples = dataset(20)
+    path = tmp_path / "split.tsv"
+    write_split(path, samples, split_samples(samples))
+    before = path.read_bytes()
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_split(path, samples, split_samples(samples, seed=1))
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

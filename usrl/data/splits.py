@@ -9,6 +9,7 @@ import numpy as np
 
 from usrl.data.sample import Sample
 from usrl.errors import UserError
+from usrl.files import write_atomically
 
 DEFAULT_FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.1, "test": 0.2})
 
@@ -105,7 +106,7 @@ def write_split(path: Path | str, samples: Sequence[Sample], split: Mapping[str,
     """
     lines = [f"{part}\t{samples[index].name}\n" for part, indices in split.items() for index in indices]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text("".join(lines), encoding="utf-8")
+    write_atomically(Path(path), "".join(lines).encode())
 
 
 def read_parts(path: Path | str) -> dict[str, str]:
