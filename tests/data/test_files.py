@@ -168,6 +168,13 @@ def test_mask_foreground_begins_above_127(tmp_path):
     ]
 
 
+def test_foreground_of_a_deep_mask_exceeds_half_of_its_largest_value(tmp_path):
+    path = write(tmp_path / "m.png", np.array([[0, 1, 2]], np.uint16))
+    assert read_mask(path).tolist() == [[False, False, True]]
+    path = write(tmp_path / "n.png", np.array([[0, 1000, 1001, 2000]], np.uint16))
+    assert read_mask(path).tolist() == [[False, False, True, True]]
+
+
 def test_an_empty_mask_is_empty(tmp_path):
     assert not read_mask(write(tmp_path / "m.png", LESION * 0)).any()
 

@@ -40,7 +40,9 @@ def read_gray(path: Path | str) -> GrayImage:
     path = Path(path)
     with _opened(path) as image:
         if _is_deep(image):
-            return _scale_to_gray(path, np.asarray(image))
+            values = _deep_values(path, image)
+            top = values.max()
+            return np.asarray(np.rint(values * (255.0 / top if top > 0 else 0.0)), np.uint8)
         return _luminance(image)
 
 
@@ -72,7 +74,12 @@ def read_mask(path: Path | str) -> BoolMask:
         UserError: As ``read_gray``, and if the mask is not zero and yet nowhere above 127: it holds class
             numbers, most likely.
     """
-    gray = read_gray(path)
+    path = Path(path)
+    with _opened(path) as image:
+        if _is_deep(image):
+            values = _deep_values(path, image)
+            return np.asarray(values > values.max() / 2, np.bool_)
+        gray = _luminance(image)
     top = int(gray.max())
     if 0 < top <= 127:
         raise UserError(
@@ -177,12 +184,11 @@ def _luminance(image: Image.Image) -> GrayImage:
     return np.array(image.convert("L"), np.uint8)
 
 
-def _scale_to_gray(path: Path, values: NDArray[np.generic]) -> GrayImage:
-    """Scale values of more than 8 bits linearly, their maximum to 255."""
-    numbers = values.astype(np.float64)
+def _deep_values(path: Path, image: Image.Image) -> NDArray[np.float64]:
+    """Return the values of an image of more than 8 bits, refused where they have no gray level."""
+    numbers = np.asarray(image).astype(np.float64)
     if not np.isfinite(numbers).all() or numbers.min() < 0:
         raise UserError(
             f"{path}: has negative or non-finite values; rescale it to 8-bit gray and save it as PNG"
         )
-    top = numbers.max()
-    return np.asarray(np.rint(numbers * (255.0 / top if top > 0 else 0.0)), np.uint8)
+    return numbers
