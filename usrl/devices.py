@@ -1,5 +1,6 @@
 """Where tensors are computed."""
 
+import multiprocessing
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,16 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def spare_threads_in_workers() -> None:
+    """Let torch compute with one thread in a process that another one started, as its data loaders do.
+
+    The threads that a parent has begun to use do not exist in its fork, which would wait for them forever,
+    and processes of several threads each would wait for one another.
+    """
+    if multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)
 
 
 @contextmanager

@@ -189,6 +189,7 @@ def test_boxes_of_several_images_are_read_in_the_order_of_their_rows(tmp_path):
     ("rows", "message"),
     [
         ("image,x0,y0,x1,y1\na.png,1,2,3,4\na.png,1,2,3\n", r"boxes\.csv, line 3: a box is x0,y0,x1,y1"),
+        ("image,x0,y0,x1,y1\na.png,1,2,3,4,5\n", r"boxes\.csv, line 2: 5 cells are wanted, got 6"),
         ("image,x0,y0,x1,y1\n,1,2,3,4\n", r"boxes\.csv, line 2: the image is not named"),
         ("image,x0,y0,x1,y1\n", r"boxes\.csv: holds no box"),
         ("file,x0,y0,x1,y1\na.png,1,2,3,4\n", r"the header must be image,x0,y0,x1,y1"),

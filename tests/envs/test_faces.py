@@ -1,6 +1,9 @@
 """Every registered environment through every face."""
 
+import os
 import pickle
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -448,3 +451,32 @@ def test_a_misspelt_argument_is_suggested_among_those_of_face_and_environment(
 ) -> None:
     with pytest.raises(UserError, match=message):
         make_face("usrl/ContourRefine-v0", bank=bank, **{name: 20})
+
+
+FORKED = """
+import gymnasium as gym
+import numpy as np
+import torch
+
+import usrl
+
+env_id = "{env_id}"
+torch.rand(1000, 1000) @ torch.rand(1000, 1000)  # begins the threads that a fork would wait for
+dice = []
+for mode in ("sync", "async"):
+    vector = gym.make_vec(env_id, num_envs=2, vectorization_mode=mode)
+    vector.reset(seed=3)
+    vector.action_space.seed(0)
+    dice.append(vector.step(vector.action_space.sample())[4]["dice"])
+    vector.close()
+np.testing.assert_array_equal(*dice)
+"""
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_environments_in_forks_do_not_wait_for_the_threads_of_their_parent(
+    env_id: str,
+) -> None:
+    script = FORKED.format(env_id=env_id)
+    threads = os.environ | {"OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120, env=threads)

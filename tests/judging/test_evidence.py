@@ -35,10 +35,10 @@ def test_facts_say_where_how_large_and_how_certain_a_candidate_is() -> None:
     probability = np.zeros(IMAGE.shape, np.float32)
     probability[:, 16:24], probability[:, 24:32] = 0.4, 0.8
     facts = gather_evidence(IMAGE, probability, Candidates([raw, refined], own=1, refined=1), 64).facts
-    size, y, x, gray, total = np.sqrt(1 / 8), 15.5 / 32, 23.5 / 64, 0.4, 32 * 8 * 1.2
+    size, y, x, gray, total = np.sqrt(1 / 8), 16 / 32, 24 / 64, 0.4, 32 * 8 * 1.2
     wanted = [size, y, x, gray, 0.6, 0.8, 0.5, 16 * 16 * 0.6 / total, 1, 0, 0.5]
     np.testing.assert_allclose(facts[0], wanted, rtol=1e-5)
-    wanted = [np.sqrt(1 / 16), y, 27.5 / 64, gray, 0.8, 0.8, 1, 8 * 16 * 0.8 / total, 0, 1, 0.5]
+    wanted = [np.sqrt(1 / 16), y, 28 / 64, gray, 0.8, 0.8, 1, 8 * 16 * 0.8 / total, 0, 1, 0.5]
     np.testing.assert_allclose(facts[1], wanted, rtol=1e-5)
 
 
@@ -53,6 +53,22 @@ def test_a_candidate_that_refinement_left_empty_has_facts_of_zero() -> None:
     evidence = gather_evidence(IMAGE, np.zeros(IMAGE.shape, np.float32), candidates, 64)
     assert not evidence.facts[1].any()
     assert evidence.facts[0, -1] == 0
+
+
+def test_mirrored_evidence_is_that_of_the_mirrored_image() -> None:
+    rng = np.random.default_rng(0)
+    image, probability = rng.integers(0, 255, (64, 64), np.uint8), rng.random((64, 64), np.float32)
+    mask, empty = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
+    mask[8:24, 16:40], mask[24:30, 16:20] = True, True
+    evidence = gather_evidence(image, probability, Candidates([mask, empty], 1, 1), 64)
+    flipped = Candidates([mask[:, ::-1].copy(), empty], 1, 1)
+    wanted = gather_evidence(image[:, ::-1].copy(), probability[:, ::-1].copy(), flipped, 64)
+    mirrored = evidence.mirror(torch.tensor([True, True]))
+    torch.testing.assert_close(mirrored.facts, wanted.facts)
+    assert (mirrored.views.int() - wanted.views.int()).abs().max() <= 1
+    kept = evidence.mirror(torch.tensor([False, True]))
+    assert torch.equal(kept.views[0], evidence.views[0])
+    assert torch.equal(kept.facts, evidence.facts)
 
 
 def test_an_expectation_depends_on_the_facts() -> None:

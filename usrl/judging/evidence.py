@@ -21,6 +21,8 @@ MAPS = 3
 """Maps of a view: the image, the probability of lesion, the candidate."""
 FACTS = 11
 """Numbers of a candidate; `_measure` lists them."""
+_CENTRE_X = 2
+"""Place among the facts of where a candidate lies from left to right."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,14 @@ class Evidence:
     def take(self, rows: Tensor | slice) -> "Evidence":
         """Return the evidence of some of the candidates."""
         return Evidence(self.views[rows], self.facts[rows])
+
+    def mirror(self, is_mirrored: Tensor) -> "Evidence":
+        """Return the evidence with some candidates, bool, (C,), as in images mirrored left to right."""
+        views = torch.where(is_mirrored[:, None, None, None, None], self.views.flip(-1), self.views)
+        is_moved = is_mirrored & self.facts.any(dim=1)  # those of empty candidates are zero
+        facts = self.facts.clone()
+        facts[is_moved, _CENTRE_X] = 1 - facts[is_moved, _CENTRE_X]
+        return Evidence(views, facts)
 
     def to(self, device: torch.device) -> "Evidence":
         """Return the same on a device."""
@@ -101,8 +111,8 @@ def _measure(
     counterpart = candidates.counterpart(number)
     return [
         float(np.sqrt(mask.mean())),
-        float(rows.mean() / mask.shape[0]),
-        float(columns.mean() / mask.shape[1]),
+        float((rows.mean() + 0.5) / mask.shape[0]),
+        float((columns.mean() + 0.5) / mask.shape[1]),
         float(image[mask].mean() / 255),
         float(inside.mean()),
         float(inside.max()),

@@ -201,10 +201,8 @@ def _train_epoch(
     state.network.train()
     with seeded(recipe.seed, epoch, device):
         for step, rows in enumerate(shown.split(recipe.batch_size)):
-            is_mirrored = torch.rand(len(rows), 1, 1, 1, 1, generator=rng) < 0.5
-            batch = evidence.take(rows)
-            views = torch.where(is_mirrored, batch.views.flip(-1), batch.views)
-            logits = state.network(Evidence(views, batch.facts).to(device))
+            is_mirrored = torch.rand(len(rows), generator=rng) < 0.5
+            logits = state.network(evidence.take(rows).mirror(is_mirrored).to(device))
             loss = F.binary_cross_entropy_with_logits(logits, scores[rows].to(device))
             progress = (epoch - 1 + step * recipe.batch_size / len(shown)) / recipe.epochs
             descend(state.optimizer, loss, recipe.learning_rate * rate_factor(progress))
