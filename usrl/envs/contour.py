@@ -94,7 +94,7 @@ class ContourTask:
     Arguments:
         | name | default | meaning | unit |
         | --- | --- | --- | --- |
-        | `vertices` | 64 | N | |
+        | `vertices` | 64 | N; SB3's `CnnPolicy` wants 36 or more | |
         | `samples` | 40 | K, places of a profile | |
         | `step_px` | 4.0 | longest move of a vertex in a step | working pixels |
         | `scale` | `"pixel"` | see above | |
