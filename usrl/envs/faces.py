@@ -30,6 +30,9 @@ Action = Any  # numbers in any form that NumPy reads
 class TaskEnv(gym.Env[Any, Any]):
     """Any registered task as a Gymnasium environment; `gym.make` adds the time limit.
 
+    Made in a process that `multiprocessing` started, such as those of ``vectorization_mode="async"``, it lets
+    torch compute with one thread there (`usrl.devices.spare_threads_in_workers`).
+
     Args:
         env_id: Registered id.
         bank: Images and targets; 64 synthetic phantoms if None.
