@@ -474,9 +474,7 @@ np.testing.assert_array_equal(*dice)
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_environments_in_forks_do_not_wait_for_the_threads_of_their_parent(
-    env_id: str,
-) -> None:
+def test_environments_in_forks_do_not_wait_for_the_threads_of_their_parent(env_id: str) -> None:
     script = FORKED.format(env_id=env_id)
     threads = os.environ | {"OMP_NUM_THREADS": "2"}
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120, env=threads)
