@@ -291,6 +291,7 @@ hyperparameters: {n_steps: 10, batch_size: 40}
     ("recipe", "override", "message"),
     [
         (TINY, "channels=[4, 8, 16, 32, 64, 128]", "data.size: 6 levels want a multiple of 32"),
+        (TINY, "init_from=nowhere", "init_from: nowhere: no such run"),
         (AGENT, "hyperparameters.n_step=5", "ppo has no 'n_step'; did you mean 'n_steps'"),
         (AGENT, "env.kwargs.vertexes=5", "unknown key 'vertexes'; did you mean 'vertices'"),
         (AGENT, "env.kwargs.observation=image", "use CnnPolicy for images"),

@@ -14,7 +14,7 @@ from usrl.data.catalogue import UNUSED, has_same_images
 from usrl.data.splits import read_parts
 from usrl.errors import UserError
 from usrl.recipe_files import load_recipe
-from usrl.recipes import AgentRecipe, DataRecipe
+from usrl.recipes import DataRecipe, JudgeRecipe
 from usrl.runs import Run
 
 FORBIDDEN: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -55,7 +55,7 @@ def trace(run: Run) -> Iterator[Run]:
     """
     met = set()
     yield run
-    while isinstance(run.recipe, AgentRecipe) and run.recipe.init_from:
+    while not isinstance(run.recipe, JudgeRecipe) and run.recipe.init_from:
         path = run.source_path if run.source_path.is_dir() else Path(run.recipe.init_from)
         try:
             source = Run(path, load_recipe(path))

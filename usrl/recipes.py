@@ -100,6 +100,8 @@ class NetworkRecipe(Strict):
     extent: ``none`` for an automatic network, ``box`` as a second channel, ``crop`` by cutting the image to
     the box grown by ``crop_margin`` on each side and stretched to ``crop_size`` px
     (`usrl.baselines.prompted`).
+    ``init_from`` is a run of a network whose weights this one starts from, such as one that has learned from
+    simulated images; it must not have seen what `AgentRecipe` says of its own.
     """
 
     kind: Literal["network"]
@@ -121,6 +123,7 @@ class NetworkRecipe(Strict):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     flip_test: bool = True
     negatives: bool = True
+    init_from: str | None = None
     seed: Seed = 0
     search: dict[str, SearchRange] = Field(default_factory=dict)
 

@@ -20,9 +20,9 @@ from typing import TypeVar, get_args
 from usrl.errors import UserError
 from usrl.files import write_atomically
 from usrl.recipe_files import describe_differences, dump_recipe, load_recipe
-from usrl.recipes import AgentRecipe, JudgeRecipe, NetworkRecipe, Recipe
+from usrl.recipes import AgentRecipe, Recipe
 
-OneRecipe = TypeVar("OneRecipe", AgentRecipe, NetworkRecipe, JudgeRecipe)
+OneRecipe = TypeVar("OneRecipe", bound=Recipe)
 
 _RECORDED_PACKAGES = (
     "usrl",

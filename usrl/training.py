@@ -37,9 +37,9 @@ def check_recipe(recipe: Recipe) -> "torch.nn.Module":
 
 def _build_untrained(recipe: Recipe) -> "torch.nn.Module":
     if recipe.kind == "network":
-        from usrl.baselines.networks import build_network
+        from usrl.baselines.training import build_untrained_network
 
-        return build_network(recipe)
+        return build_untrained_network(recipe)
     if recipe.kind == "judge":
         from usrl.judging.training import build_untrained_judge
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from usrl.agents.algorithms import build_policy
-from usrl.agents.starting import actor_parameters, load_start
+from usrl.agents.starting import actor_parameters, start_policy
 from usrl.agents.training import train_agent
 from usrl.data.splits import read_parts
 from usrl.errors import UserError
@@ -74,7 +74,7 @@ def test_the_deviation_of_the_recipe_wins_over_that_of_the_clone(recipe: AgentRe
     quiet = continued(recipe, clone, policy_kwargs=recipe.policy_kwargs | {"log_std_init": -2.5})
     for chosen, expected in ((quiet, -2.5), (continued(recipe, clone), -1.2)):
         policy = build(chosen)
-        load_start(Run(clone.path, chosen), policy)  # its split is that of the clone
+        start_policy(Run(clone.path, chosen), policy)  # its split is that of the clone
         assert policy.log_std.tolist() == pytest.approx([expected])
 
 

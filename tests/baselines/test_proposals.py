@@ -6,12 +6,14 @@ import torch
 from PIL import Image
 
 from usrl.baselines import proposals
+from usrl.baselines.networks import build_network
 from usrl.baselines.proposals import check_split, read_probabilities, read_proposals, write_proposals
 from usrl.data.catalogue import load_split, load_train_and_val
 from usrl.data.sample import GrayImage, Sample
 from usrl.errors import UserError
 from usrl.recipes import DataRecipe, NetworkRecipe
 from usrl.runs import Run, create_run
+from usrl.tensors import save_tensors
 
 CPU = torch.device("cpu")
 RECIPE = NetworkRecipe(kind="network", data=DataRecipe(size=32, count=20), channels=[4, 8], epochs=1)
@@ -84,6 +86,19 @@ def test_a_refused_call_leaves_no_folder(tmp_path: Path, changes: dict[str, obje
     with pytest.raises(UserError, match=message):
         write_proposals(RECIPE.model_copy(update=changes), tmp_path / "out", 2, CPU)
     assert not (tmp_path / "out").exists()
+
+
+def test_networks_that_start_from_what_has_seen_these_images_are_refused(
+    tmp_path: Path, seen: dict[int, list[str]]
+) -> None:
+    start = create_run(tmp_path / "start", RECIPE)
+    load_train_and_val(RECIPE.data, start.split_path)
+    save_tensors(start.weights_path, build_network(RECIPE).state_dict())
+    started = {"init_from": str(start.path)}
+    with pytest.raises(UserError, match=r"init_from: proposals are out of fold, and .*start has learned"):
+        write_proposals(RECIPE.model_copy(update=started), tmp_path / "out", 2, CPU)
+    assert not (tmp_path / "out").exists()
+    write_proposals(of_data(seed=1).model_copy(update=started), tmp_path / "out", 2, CPU)
 
 
 def test_a_call_that_the_data_refuses_can_be_corrected(tmp_path: Path, seen: dict[int, list[str]]) -> None:

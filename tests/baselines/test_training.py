@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from usrl.baselines import segmenter, training
+from usrl.baselines.networks import build_network
 from usrl.baselines.segmenter import NetworkSegmenter
-from usrl.baselines.training import fit_network, train_network
+from usrl.baselines.training import build_untrained_network, fit_network, train_network
 from usrl.data.sample import Sample
 from usrl.errors import UserError
+from usrl.leaks import trace
 from usrl.metrics.overlap import dice
 from usrl.recipes import AgentRecipe, DataRecipe, NetworkRecipe
 from usrl.runs import Run, create_run, open_run
@@ -17,6 +19,7 @@ from usrl.segmenter import Segmenter
 from usrl.tensors import load_tensors, save_tensors
 
 CPU = torch.device("cpu")
+OTHER_IMAGES = DataRecipe(size=32, seed=7)
 RECIPE = NetworkRecipe(
     kind="network",
     data=DataRecipe(size=32),
@@ -215,6 +218,51 @@ def test_training_leaves_the_callers_random_state_alone(
     torch.manual_seed(5)
     fit_network(create_run(tmp_path / "run", RECIPE.model_copy(update={"epochs": 1})), train, val, CPU)
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_training_starts_from_the_weights_of_another_and_keeps_what_they_had_seen(
+    tmp_path: Path, trained: Run, train: list[Sample], val: list[Sample]
+) -> None:
+    changes = {"init_from": str(trained.path), "data": OTHER_IMAGES, "epochs": 1, "learning_rate": 1e-12}
+    run = create_run(tmp_path / "run", RECIPE.model_copy(update=changes))
+    fit_network(run, train, val, CPU)
+    assert [link.path for link in trace(run)] == [run.path, run.source_path]
+    start, end = (load_tensors(path)[0] for path in (trained.weights_path, run.weights_path))
+    for name in dict(build_network(RECIPE).named_parameters()):
+        torch.testing.assert_close(end[name], start[name], atol=1e-6, rtol=1e-5)
+
+
+def test_a_resumed_training_does_not_start_over(
+    tmp_path: Path, trained: Run, train: list[Sample], val: list[Sample]
+) -> None:
+    started = RECIPE.model_copy(update={"init_from": str(trained.path), "data": OTHER_IMAGES, "epochs": 1})
+    run = create_run(tmp_path / "run", started)
+    fit_network(run, train, val, CPU)
+    longer = Run(run.path, started.model_copy(update={"init_from": str(tmp_path / "gone"), "epochs": 2}))
+    fit_network(longer, train, val, CPU, resume=True)
+    assert [row["step"] for row in run.read_log()] == [1, 2]
+
+
+def test_a_start_of_another_network_or_of_an_agent_is_refused(tmp_path: Path, trained: Run) -> None:
+    wider = RECIPE.model_copy(update={"init_from": str(trained.path), "channels": [8, 16, 64]})
+    message = (
+        r"init_from: .*weights of another architecture: .*both recipes want the same network and channels"
+    )
+    with pytest.raises(UserError, match=message):
+        build_untrained_network(wider)
+    agent = Path(__file__).parents[2] / "agents" / "contour-ppo"
+    with pytest.raises(UserError, match=r"init_from: .*wanted a recipe of kind 'network', got 'agent'"):
+        build_untrained_network(RECIPE.model_copy(update={"init_from": str(agent)}))
+
+
+def test_a_start_that_has_learned_from_these_test_images_is_refused(tmp_path: Path) -> None:
+    data = DataRecipe(size=32, count=20)
+    first = create_run(tmp_path / "first", RECIPE.model_copy(update={"data": data, "epochs": 1}))
+    train_network(first, CPU)
+    other_split = data.model_copy(update={"split_seed": 1})
+    started = RECIPE.model_copy(update={"data": other_split, "init_from": str(first.path)})
+    with pytest.raises(UserError, match=r"init_from: .*first has seen the labels of \d+ others"):
+        train_network(create_run(tmp_path / "second", started), CPU)
 
 
 def test_phantom_is_trained_by_name_and_its_split_written(tmp_path: Path) -> None:

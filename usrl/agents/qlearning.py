@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 from torch import Tensor
 
 from usrl.agents.keeper import Keeper
-from usrl.agents.starting import load_start
+from usrl.agents.starting import start_policy
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.checkpoints import Record
 from usrl.envs.task import Task
@@ -95,7 +95,7 @@ def train_table(run: Run, train: Task[Any], val: Task[Any], *, resume: bool) -> 
     policy, settings = build_table(recipe, train)
     record = Record(run, policy, {"": policy})  # a table is all that its checkpoint holds
     if not record.begin(resume=resume) and recipe.init_from:
-        load_start(run, policy)
+        start_policy(run, policy)
     if record.step >= recipe.total_steps:
         return
     learner = _Learner(policy, settings, TaskVecEnv(train, recipe.num_envs, recipe.seed + record.step))

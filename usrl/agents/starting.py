@@ -1,4 +1,4 @@
-"""Starting a training from the weights of another run: a clone that reinforcement learning goes on with."""
+"""How a policy starts from the weights of another run: a clone that reinforcement learning goes on with."""
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
@@ -6,17 +6,13 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import nn
 
 from usrl.errors import UserError
-from usrl.leaks import check_source, keep_source
 from usrl.recipes import AgentRecipe
-from usrl.runs import Run, open_run
-from usrl.tensors import load_weights
+from usrl.runs import Run
+from usrl.starting import load_start
 
 
-def load_start(run: Run, policy: BasePolicy) -> None:
-    """Load the weights of the run that a recipe's ``init_from`` names into its policy.
-
-    That run may have learned from other images, such as simulated ones, but not from labels of the same
-    data set that this run must not see (`usrl.leaks.check_source`). What it has seen is kept in the run.
+def start_policy(run: Run, policy: BasePolicy) -> None:
+    """Load the weights of the run that a recipe's ``init_from`` names into its policy (`usrl.starting`).
 
     The standard deviation of the actions starts at ``policy_kwargs.log_std_init`` where the recipe has it:
     cloning leaves it untrained, and what a clone was trained with may be too much noise for it.
@@ -26,34 +22,14 @@ def load_start(run: Run, policy: BasePolicy) -> None:
         policy: The policy built from the recipe.
 
     Raises:
-        UserError: As `open_start`, or if the run has learned from labels that it must not.
+        UserError: As `usrl.starting.load_start`.
     """
     recipe = run.recipe_as(AgentRecipe)
-    source = open_start(recipe, policy)
-    check_source("init_from", source, run)
-    keep_source(source, run)
+    load_start(run, recipe, policy)
     initial, log_std = recipe.policy_kwargs.get("log_std_init"), getattr(policy, "log_std", None)
     if isinstance(initial, int | float) and isinstance(log_std, nn.Parameter):
         with torch.no_grad():
             log_std.fill_(initial)
-
-
-def open_start(recipe: AgentRecipe, policy: BasePolicy) -> Run:
-    """Load the weights of the run that a recipe's ``init_from`` names into its policy, and return the run.
-
-    Raises:
-        UserError: If there is no such run of an agent, or its observations, actions or policy are others.
-    """
-    try:
-        source = open_run(str(recipe.init_from))
-    except UserError as error:
-        raise UserError(f"init_from: {error}") from None
-    try:
-        source.recipe_as(AgentRecipe)
-        load_weights(source.weights_path, policy)
-    except UserError as error:
-        raise UserError(f"init_from: {error}; both recipes want the same policy and env") from None
-    return source
 
 
 class ValueWarmup(BaseCallback):

@@ -19,7 +19,7 @@ from usrl.agents.algorithms import BUILD_ERRORS, check_hyperparameters, find_alg
 from usrl.agents.callbacks import TrainingCallback
 from usrl.agents.keeper import Keeper, diverged
 from usrl.agents.qlearning import Q_LEARNING, build_table, train_table
-from usrl.agents.starting import ValueWarmup, load_start, open_start
+from usrl.agents.starting import ValueWarmup, start_policy
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.baselines.proposals import check_split, read_proposals, require_proposals
 from usrl.checkpoints import Parts, Record
@@ -31,6 +31,7 @@ from usrl.errors import UserError
 from usrl.recipes import AgentRecipe
 from usrl.registry import build_task
 from usrl.runs import Run
+from usrl.starting import open_start
 
 
 def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None:
@@ -65,7 +66,7 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
         # takes 32 bits.
         model.set_random_seed((recipe.seed + record.step) % 2**32)
     elif recipe.init_from:
-        load_start(run, model.policy)
+        start_policy(run, model.policy)
     keeper = Keeper(record, recipe, model.policy, validation)
     callbacks: list[BaseCallback] = [TrainingCallback(keeper)]
     if recipe.value_warmup_steps:
@@ -91,7 +92,7 @@ def build_untrained(recipe: AgentRecipe) -> BasePolicy:
 
     Raises:
         UserError: If environment, algorithm, policy or their settings are wrong, there are no proposals, or
-            `usrl.agents.starting.open_start` refuses ``init_from``.
+            `usrl.starting.open_start` refuses ``init_from``.
     """
     target = np.zeros((64, 64), np.bool_)
     target[16:48, 16:48] = True

@@ -8,19 +8,18 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from usrl.baselines.networks import build_network
 from usrl.baselines.segmenter import NetworkSegmenter
-from usrl.baselines.training import fit_network
+from usrl.baselines.training import build_untrained_network, fit_network
 from usrl.data.catalogue import has_same_images, load_train_and_val, require_dataset
 from usrl.data.files import read_gray
 from usrl.data.sample import BoolMask, Sample
 from usrl.data.splits import folds as make_folds
 from usrl.errors import UserError
 from usrl.files import make_folder
-from usrl.leaks import check_source
+from usrl.leaks import check_source, find_parts, trace
 from usrl.recipe_files import load_recipe
 from usrl.recipes import AgentRecipe, NetworkRecipe
-from usrl.runs import Run, create_run
+from usrl.runs import Run, create_run, open_run
 
 _SPLIT = "split.tsv"
 _FOLDS = "folds"
@@ -48,8 +47,9 @@ def write_proposals(
         The runs of the networks.
 
     Raises:
-        UserError: If the network needs boxes or cannot be built, the folder holds something while not
-            resuming, or the data is not there or cannot be split so.
+        UserError: If the network needs boxes, cannot be built or starts from what has learned from this
+            data set, the folder holds something while not resuming, or the data is not there or cannot be
+            split so.
     """
     if recipe.prompt != "none":
         raise UserError(
@@ -59,7 +59,8 @@ def write_proposals(
         raise UserError(f"{out} already holds something; choose another --out, or --resume to continue")
     # Before there is a folder that a second call would find taken:
     require_dataset(recipe.data)
-    build_network(recipe)
+    build_untrained_network(recipe)
+    _check_start(recipe)
     make_folder(out / _FOLDS)
     train, val = load_train_and_val(recipe.data, out / _SPLIT)
     held_outs = make_folds(train, folds, seed=recipe.data.split_seed)
@@ -129,8 +130,18 @@ def check_split(folder: Path, run: Run) -> None:
             f"{folder} holds proposals for other images or structures than the run's; write some for its data"
         )
     if (folder / _SPLIT).is_file():
-        # Networks that started from nothing: of their recipe only the data is asked for.
+        # What they started from has seen no image of the data set (`_check_start`): of their recipe only
+        # the data is asked for.
         check_source("proposals", Run(folder, AgentRecipe(data=wanted)), run)
+
+
+def _check_start(recipe: NetworkRecipe) -> None:
+    """Refuse a start that has learned from images of the data set: no fold would be held out from it."""
+    if recipe.init_from and any(find_parts(link, recipe.data) for link in trace(open_run(recipe.init_from))):
+        raise UserError(
+            f"init_from: proposals are out of fold, and {recipe.init_from} has learned from images of this "
+            "data set; start from a run that has learned from others, or leave init_from out"
+        )
 
 
 def _read(path: Path, sample: Sample) -> NDArray[np.float32]:

@@ -26,6 +26,7 @@ from usrl.metrics.overlap import dice
 from usrl.progress import TrainingBar
 from usrl.recipes import NetworkRecipe
 from usrl.runs import Run
+from usrl.starting import load_start, open_start
 
 
 def train_network(run: Run, device: torch.device, *, resume: bool = False) -> None:
@@ -71,7 +72,9 @@ def fit_network(
     state = _start(recipe, device)
     parts: Parts = {"network/": state.network, "average/": state.average, "optimizer.": state.optimizer}
     record = Record(run, state.average, parts)
-    record.begin(resume=resume)
+    if not record.begin(resume=resume) and recipe.init_from:
+        load_start(run, recipe, state.network)
+        state.average.load_state_dict(state.network.state_dict())
     bar = TrainingBar(record.name, "epochs", recipe.epochs, record.step, ("images", len(bank)))
     with bar, SummaryWriter(str(run.path / "tb")) as board:
         while record.step < recipe.epochs:
@@ -83,6 +86,18 @@ def fit_network(
             bar.evaluated(figures["val_dice"], record.best)
             for name, value in figures.items():
                 board.add_scalar(name, value, record.step)
+
+
+def build_untrained_network(recipe: NetworkRecipe) -> nn.Module:
+    """Return the network that a recipe trains, before its first step.
+
+    Raises:
+        UserError: If it cannot be built, or `usrl.starting.open_start` refuses ``init_from``.
+    """
+    network = build_network(recipe)
+    if recipe.init_from:
+        open_start(recipe, network)
+    return network
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,48 @@
+"""Starting a training from the weights of another run: of fewer labels, of simulated images, or a clone."""
+
+from torch import nn
+
+from usrl.errors import UserError
+from usrl.leaks import check_source, keep_source
+from usrl.recipes import AgentRecipe, NetworkRecipe
+from usrl.runs import Run, open_run
+from usrl.tensors import load_weights
+
+
+def load_start(run: Run, recipe: AgentRecipe | NetworkRecipe, model: nn.Module) -> None:
+    """Load the weights of the run that a recipe's ``init_from`` names into the model built from the recipe.
+
+    That run may have learned from other images, such as simulated ones, but not from labels of the same
+    data set that this run must not see (`usrl.leaks.check_source`). What it has seen is kept in the run.
+
+    Args:
+        run: Whose ``split.tsv`` is written.
+        recipe: Its recipe, with ``init_from``.
+        model: The policy or network built from the recipe.
+
+    Raises:
+        UserError: As `open_start`, or if the run has learned from labels that it must not.
+    """
+    source = open_start(recipe, model)
+    check_source("init_from", source, run)
+    keep_source(source, run)
+
+
+def open_start(recipe: AgentRecipe | NetworkRecipe, model: nn.Module) -> Run:
+    """Load the weights of the run that a recipe's ``init_from`` names into a model, and return the run.
+
+    Raises:
+        UserError: If there is no such run of an agent or of a network, as the recipe is, or its weights are
+            those of another model.
+    """
+    wanted = "policy and env" if isinstance(recipe, AgentRecipe) else "network and channels"
+    try:
+        source = open_run(str(recipe.init_from))
+    except UserError as error:
+        raise UserError(f"init_from: {error}") from None
+    try:
+        source.recipe_as(type(recipe))
+        load_weights(source.weights_path, model)
+    except UserError as error:
+        raise UserError(f"init_from: {error}; both recipes want the same {wanted}") from None
+    return source
