@@ -152,7 +152,7 @@ class ContourSegmenter:
         ]
 
     def _start(self, image: GrayImage, prompt: Prompt | None) -> _Start:
-        letterbox = Letterbox.fit((image.shape[0], image.shape[1]), self._recipe.data.size)
+        letterbox = Letterbox.fit(image.shape, self._recipe.data.size)
         if self._proposer is None:
             boxes, untouched = check_prompt(prompt, image.shape), np.zeros(image.shape, bool)
             corners = torch.from_numpy(letterbox.boxes_to_working(boxes))

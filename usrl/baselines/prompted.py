@@ -90,7 +90,7 @@ def predict_boxes(
     Returns:
         float32, (H, W) each.
     """
-    letterboxes = [Letterbox.fit((image.shape[0], image.shape[1]), recipe.data.size) for image in images]
+    letterboxes = [Letterbox.fit(image.shape, recipe.data.size) for image in images]
     owner = [number for number, prompt in enumerate(prompts) for _ in prompt]
     working = np.stack(
         [box.image(image) for box, image in zip(letterboxes, images, strict=True)]
@@ -114,7 +114,7 @@ def _predict(network: nn.Module, recipe: NetworkRecipe, images: Tensor, boxes: T
         shown = infer(network, show_boxes(recipe, image.float() / 255, box), recipe)  # (B, 1, s, s)
         if recipe.prompt == "crop":
             region = grow(box, recipe.crop_margin)
-            shown = return_samples(shown, region, (image.shape[-2], image.shape[-1]))
+            shown = return_samples(shown, region, image.shape[-2:])
         parts.append(shown[:, 0])
     return np.asarray(torch.cat(parts).cpu().numpy(), np.float32)
 

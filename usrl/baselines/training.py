@@ -174,6 +174,6 @@ class _Validation:
         scores = []
         probabilities = predict(network, self._images, self._recipe)
         for sample, probability in zip(self._samples, probabilities, strict=True):
-            letterbox = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), self._recipe.data.size)
+            letterbox = Letterbox.fit(sample.image.shape, self._recipe.data.size)
             scores.append(dice(letterbox.to_native(probability) > 0.5, sample.target))
         return float(np.mean(scores))
