@@ -1,7 +1,6 @@
 """Commands that score: one run, or several methods side by side."""
 
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -166,14 +165,12 @@ def _run_folders(method: str) -> list[Path]:
 
 def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
     """Return the logs of runs; those of one name are told apart as methods of one name are."""
+    from usrl.evaluation.compare import free_name
     from usrl.runs import open_run
 
-    names: Counter[str] = Counter()
-    curves = {}
+    curves: dict[str, list[dict[str, float]]] = {}
     for run in map(open_run, dict.fromkeys(runs)):
-        names[run.name] += 1
-        count = names[run.name]
-        curves[run.name if count == 1 else f"{run.name} ({count})"] = run.read_log()
+        curves[free_name(run.name, curves)] = run.read_log()
     return curves
 
 
