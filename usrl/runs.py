@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar, get_args
 
 from usrl.errors import UserError
-from usrl.files import write_atomically
+from usrl.files import write_atomically, writing_to
 from usrl.recipe_files import describe_differences, dump_recipe, load_recipe
 from usrl.recipes import AgentRecipe, Recipe
 
@@ -155,12 +155,10 @@ def create_run(path: Path | str, recipe: Recipe, *, resume: bool = False) -> Run
         raise UserError(
             f"{path} already holds something; choose another --out, or --resume to continue a run"
         )
-    try:
+    with writing_to(path):
         path.mkdir(parents=True, exist_ok=True)
         write_atomically(path / "recipe.yaml", dump_recipe(recipe).encode())
         write_atomically(path / "versions.json", json.dumps(find_versions(), indent=2).encode())
-    except OSError as error:
-        raise UserError(f"{path}: cannot write here ({error.strerror}); choose another --out") from None
     return Run(path, recipe)
 
 
