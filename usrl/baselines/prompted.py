@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from usrl.baselines.networks import build_network
+from usrl.baselines.schedule import keep_lesions
 from usrl.baselines.segmenter import as_input, infer
 from usrl.data.letterbox import Letterbox
 from usrl.data.prompts import check_prompt, jittered_boxes, name_starts, start_boxes
@@ -123,9 +124,7 @@ class PromptedValidation:
     """Mean Dice at native resolution over the images that have a lesion, from fixed jittered boxes."""
 
     def __init__(self, samples: Sequence[Sample], recipe: NetworkRecipe, device: torch.device) -> None:
-        self._samples = [sample for sample in samples if sample.target.any()]
-        if not self._samples:
-            raise UserError("the validation split has no image with a lesion; use more images")
+        self._samples = keep_lesions(samples)
         self._recipe, self._device = recipe, device
         self._prompts = [jittered_boxes(sample, recipe.jitter, VALIDATION_SEED) for sample in self._samples]
 

@@ -15,7 +15,7 @@ from torch.optim import AdamW
 
 from usrl.agents.segmenter import ContourSegmenter
 from usrl.baselines.proposals import check_split, read_probabilities, require_proposals
-from usrl.baselines.schedule import descend, epoch_seed, mean_loss, rate_factor, seeded
+from usrl.baselines.schedule import descend, epoch_seed, keep_lesions, mean_loss, rate_factor, seeded
 from usrl.checkpoints import Record
 from usrl.data.catalogue import load_train_and_val
 from usrl.data.components import best_overlap
@@ -124,9 +124,7 @@ def _gather(
     check_split(folder, run)
     if refiner is not None:
         check_source("refiner", refiner, run)
-    learned, asked = _pairs(train, folder), _pairs([sample for sample in val if sample.target.any()], folder)
-    if not asked:
-        raise UserError("the validation split has no image with a lesion; use more images")
+    learned, asked = _pairs(train, folder), _pairs(keep_lesions(val), folder)
     pairs = track([*learned, *asked], "Finding candidates", len(learned) + len(asked))
     cases = (_find(recipe, segmenter, *pair) for pair in pairs)
     # Thousands of native masks are not kept: only validation needs them.
