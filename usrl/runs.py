@@ -3,7 +3,8 @@
 A run holds ``recipe.yaml`` (resolved), ``weights.safetensors`` (best by validation),
 ``checkpoint.safetensors`` (the latest state of training), ``log.jsonl`` (one row per evaluation),
 ``split.tsv`` (the part of each image; ``unused`` are training images beyond ``data.labels``),
-``versions.json``, and of a run that started from another ``source/`` with that one's recipe and split.
+``versions.json``, of a run that started from another ``source/`` with that one's recipe and split, and of a
+judge ``refiner/`` with what opens its refiner.
 Every file is replaced atomically and none is ever unpickled, so a killed training leaves a folder that
 opens, and a hostile one cannot run code.
 """
@@ -81,6 +82,11 @@ class Run:
     def source_path(self) -> Path:
         """What tells which images the run had learned from that this one started from (`usrl.leaks`)."""
         return self.path / "source"
+
+    @property
+    def refiner_path(self) -> Path:
+        """The copy of its refiner that a judge's run holds: it works without the original."""
+        return self.path / "refiner"
 
     def recipe_as(self, model: type[OneRecipe]) -> OneRecipe:
         """Return the recipe where it is of one kind.

@@ -117,14 +117,13 @@ def _report(
     from usrl.data.catalogue import load_recipe_split, resolve_root
     from usrl.evaluation.compare import compare as compare_segmenters
     from usrl.evaluation.tables import print_results
-    from usrl.judging.training import REFINER
     from usrl.leaks import trace
     from usrl.runs import open_run
 
     samples = load_recipe_split(data, split)
     runs = [path for method in methods for run in method for path in _run_folders(run)]
-    refiners = [path / REFINER for path in runs if (path / REFINER).is_dir()]
-    opened = [open_run(path) for path in [*runs, *refiners]]
+    opened = [open_run(path) for path in runs]
+    opened += [open_run(run.refiner_path) for run in opened if run.refiner_path.is_dir()]
     # What a run started from may have learned from fewer training images.
     links = opened if split in ("train", "all") else [link for run in opened for link in trace(run)]
     for link in links:

@@ -11,7 +11,6 @@ from usrl.errors import UserError
 from usrl.judging.candidates import Candidates, choose, find_candidates
 from usrl.judging.evidence import gather_evidence
 from usrl.judging.network import JudgeNetwork, expect
-from usrl.judging.training import REFINER
 from usrl.metrics.overlap import dice
 from usrl.recipes import JudgeRecipe
 from usrl.runs import Run, open_run
@@ -41,9 +40,7 @@ class JudgedSegmenter:
             )
         self._recipe, self._device, self._proposer = run.recipe_as(JudgeRecipe), device, proposer
         self.name = f"{proposer.name}+{run.name}"
-        self._refiner = (
-            ContourSegmenter(open_run(run.path / REFINER), device) if self._recipe.refiner else None
-        )
+        self._refiner = ContourSegmenter(open_run(run.refiner_path), device) if self._recipe.refiner else None
         network = JudgeNetwork(self._recipe.channels, self._recipe.dropout)
         load_weights(run.weights_path, network)
         self._network = network.to(device).eval()

@@ -32,8 +32,6 @@ from usrl.runs import Run, open_run
 
 _Examples = tuple[Evidence, Tensor]
 """Evidence and scores, float32, (C,), of C candidates."""
-REFINER = "refiner"
-"""Folder in a judge's run that holds a copy of its refiner: the run works without the original."""
 
 
 def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None:
@@ -63,7 +61,7 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
     examples = _stack(shown, recipe)
     # Only now, as what is refused before leaves a folder that the corrected call may use.
     if refiner is not None and not is_begun:
-        _copy_refiner(refiner, run.path / REFINER)
+        _copy_refiner(refiner, run.refiner_path)
     bar = TrainingBar(record.name, "epochs", recipe.epochs, record.step, ("candidates", len(examples[1])))
     with bar:
         while record.step < recipe.epochs:
@@ -154,7 +152,7 @@ def _open_refiner(run: Run, recipe: JudgeRecipe, is_begun: bool) -> Run | None:
     """Return the refiner's run; a training that has begun goes on with its copy, whatever became of it."""
     if recipe.refiner is None:
         return None
-    return open_run(run.path / REFINER if is_begun else recipe.refiner)
+    return open_run(run.refiner_path if is_begun else recipe.refiner)
 
 
 def _copy_refiner(original: Run, copy: Path) -> None:
