@@ -204,7 +204,7 @@ class ContourSegmenter:
         names = ("image",) * len(images)
         bank = Bank(stacked, torch.from_numpy(np.stack(targets)), None, names)
         # The segmenter brings its own contours, so that the recipe's proposals are not asked for.
-        settings = dict(self._recipe.env.kwargs) | {"proposal": "box"}
+        settings = self._recipe.env.kwargs | {"proposal": "box"}
         horizon = self._recipe.env.max_episode_steps
         task = build_task(self._recipe.env.id, bank.to(self._device), settings, horizon)
         if not isinstance(task, ContourTask):

@@ -44,7 +44,7 @@ class ThresholdSegmenter:
         self, run: Run, device: torch.device, proposer: Segmenter | None = None, starts: int = 1
     ) -> None:
         recipe = run.recipe_as(AgentRecipe)
-        settings = check(ThresholdSettings, dict(recipe.env.kwargs), recipe.env.id)
+        settings = check(ThresholdSettings, recipe.env.kwargs, recipe.env.id)
         self._cutter = RegionCutter(settings, recipe.env.max_episode_steps, recipe.data.size, device)
         self._takes_boxes = settings.roi != "image"
         if proposer is not None and not self._takes_boxes:
