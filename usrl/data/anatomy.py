@@ -8,8 +8,7 @@ import numpy as np
 from usrl.data.blobs import Blob, random_blob
 from usrl.data.components import label_components
 from usrl.data.draws import Draws
-from usrl.data.sample import BoolMask
-from usrl.data.speckle import FloatArray
+from usrl.data.sample import BoolMask, FloatArray
 
 MALIGNANT_SHARE = 0.4
 """Share of lesions that are rough, soft-edged and shadowing; the others are smooth and enhancing."""
