@@ -75,13 +75,18 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
     if remaining > 0:
         model.set_logger(configure(str(run.path / "tb"), ["tensorboard"]))
         with keeper.bar:
-            try:
-                model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
-            except ValueError as error:
-                # Torch refuses means that are not numbers, by this text alone; weights may be finite still.
-                if "of distribution" in str(error):
-                    raise diverged(model.num_timesteps) from None
-                raise
+            _learn(model, remaining, callbacks)
+
+
+def _learn(model: BaseAlgorithm, steps: int, callbacks: list[BaseCallback]) -> None:
+    """Go on for some steps; raise a `UserError` where the policy has diverged."""
+    try:
+        model.learn(steps, callback=callbacks, reset_num_timesteps=False)
+    except ValueError as error:
+        # Torch refuses means that are not numbers, by this text alone; weights may be finite still.
+        if "of distribution" in str(error):
+            raise diverged(model.num_timesteps) from None
+        raise
 
 
 def build_untrained(recipe: AgentRecipe) -> BasePolicy:
