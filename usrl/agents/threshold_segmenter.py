@@ -8,7 +8,7 @@ from usrl.agents.algorithms import load_policy
 from usrl.agents.rollout import play
 from usrl.agents.threshold_regions import ImageRegions, RegionCutter
 from usrl.data.components import split_components
-from usrl.data.prompts import bounding_box, check_prompt, name_starts, start_boxes
+from usrl.data.prompts import bounding_box, check_prompt, start_boxes
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
 from usrl.devices import one_thread
 from usrl.envs.threshold import ThresholdState
@@ -17,7 +17,7 @@ from usrl.errors import UserError
 from usrl.metrics.uncertainty import measure_spread, vote
 from usrl.recipes import AgentRecipe
 from usrl.runs import Run
-from usrl.segmenter import Segmenter
+from usrl.segmenter import Segmenter, name_method
 from usrl.strict import check
 
 
@@ -49,8 +49,7 @@ class ThresholdSegmenter:
             raise UserError(f"{run.path} thresholds whole images and starts from no masks; name it alone")
         self._proposer = proposer
         self._starts = starts if self._takes_boxes else 1
-        own = name_starts(run.name, self._starts)
-        self.name = own if proposer is None else f"{proposer.name}+{own}"
+        self.name = name_method(run.name, self._starts, proposer)
         self.track: Track = "prompted" if self._takes_boxes and proposer is None else "automatic"
         # The spaces depend on the recipe alone: a blank image and any box stand in for a bank.
         boxes = [(-0.5, -0.5, 7.5, 7.5)] if self._takes_boxes else None

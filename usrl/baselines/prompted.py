@@ -16,7 +16,7 @@ from usrl.baselines.networks import build_network
 from usrl.baselines.schedule import keep_lesions
 from usrl.baselines.segmenter import as_input, infer
 from usrl.data.letterbox import Letterbox
-from usrl.data.prompts import check_prompt, jittered_boxes, name_starts, start_boxes
+from usrl.data.prompts import check_prompt, jittered_boxes, start_boxes
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError
 from usrl.geometry.boxes import boxes_of_masks, grow, move_sides, paint_boxes, return_samples, sample_boxes
@@ -24,6 +24,7 @@ from usrl.metrics.overlap import dice
 from usrl.metrics.uncertainty import measure_softness
 from usrl.recipes import NetworkRecipe
 from usrl.runs import Run
+from usrl.segmenter import name_method
 from usrl.tensors import load_weights
 
 VALIDATION_SEED = 1
@@ -154,7 +155,7 @@ class PromptedNetworkSegmenter:
         """
         if not isinstance(run.recipe, NetworkRecipe) or run.recipe.prompt == "none":
             raise UserError(f"{run.path}: wanted a network's recipe with a prompt, got one without")
-        self.name = name_starts(run.name, starts)
+        self.name = name_method(run.name, starts)
         self._recipe, self._device, self._starts = run.recipe, device, starts
         network = build_network(run.recipe)
         load_weights(run.weights_path, network)

@@ -14,7 +14,7 @@ from usrl.judging.network import JudgeNetwork, expect
 from usrl.metrics.overlap import dice
 from usrl.recipes import JudgeRecipe
 from usrl.runs import Run, open_run
-from usrl.segmenter import Probabilistic, Segmenter
+from usrl.segmenter import Probabilistic, Segmenter, name_method
 from usrl.tensors import load_weights
 
 
@@ -39,7 +39,7 @@ class JudgedSegmenter:
                 f"{'none' if proposer is None else proposer.name}; write NETWORK_RUN+{run.path}"
             )
         self._recipe, self._device, self._proposer = run.recipe_as(JudgeRecipe), device, proposer
-        self.name = f"{proposer.name}+{run.name}"
+        self.name = name_method(run.name, proposer=proposer)
         self._refiner = ContourSegmenter(open_run(run.refiner_path), device) if self._recipe.refiner else None
         network = JudgeNetwork(self._recipe.channels, self._recipe.dropout)
         load_weights(run.weights_path, network)
