@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from usrl.errors import UserError
@@ -22,16 +24,23 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Raise a `UserError` that names a folder where it cannot be written while the context lasts."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write here ({error.strerror}); choose another --out") from None
+
+
 def make_folder(path: Path) -> None:
     """Make a folder where there is none.
 
     Raises:
         UserError: If it cannot be made.
     """
-    try:
+    with writing_to(path):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot write here ({error.strerror}); choose another --out") from None
 
 
 def make_empty_folder(path: Path | str) -> Path:

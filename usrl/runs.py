@@ -3,7 +3,8 @@
 A run holds ``recipe.yaml`` (resolved), ``weights.safetensors`` (best by validation),
 ``checkpoint.safetensors`` (the latest state of training), ``log.jsonl`` (one row per evaluation),
 ``split.tsv`` (the part of each image; ``unused`` are training images beyond ``data.labels``),
-``versions.json``, and of a run that started from another ``source/`` with that one's recipe and split.
+``versions.json``, of a run that started from another ``source/`` with that one's recipe and split, and of a
+judge ``refiner/`` with what opens its refiner.
 Every file is replaced atomically and none is ever unpickled, so a killed training leaves a folder that
 opens, and a hostile one cannot run code.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar, get_args
 
 from usrl.errors import UserError
-from usrl.files import write_atomically
+from usrl.files import write_atomically, writing_to
 from usrl.recipe_files import describe_differences, dump_recipe, load_recipe
 from usrl.recipes import AgentRecipe, Recipe
 
@@ -81,6 +82,11 @@ class Run:
     def source_path(self) -> Path:
         """What tells which images the run had learned from that this one started from (`usrl.leaks`)."""
         return self.path / "source"
+
+    @property
+    def refiner_path(self) -> Path:
+        """The copy of its refiner that a judge's run holds: it works without the original."""
+        return self.path / "refiner"
 
     def recipe_as(self, model: type[OneRecipe]) -> OneRecipe:
         """Return the recipe where it is of one kind.
@@ -155,12 +161,10 @@ def create_run(path: Path | str, recipe: Recipe, *, resume: bool = False) -> Run
         raise UserError(
             f"{path} already holds something; choose another --out, or --resume to continue a run"
         )
-    try:
+    with writing_to(path):
         path.mkdir(parents=True, exist_ok=True)
         write_atomically(path / "recipe.yaml", dump_recipe(recipe).encode())
         write_atomically(path / "versions.json", json.dumps(find_versions(), indent=2).encode())
-    except OSError as error:
-        raise UserError(f"{path}: cannot write here ({error.strerror}); choose another --out") from None
     return Run(path, recipe)
 
 

@@ -94,6 +94,12 @@ class Uncertain(Segmenter, Protocol):
         """
 
 
+def name_method(run: str, starts: int = 1, proposer: Segmenter | None = None) -> str:
+    """Return the label of a run that starts several times or from a proposer, such as ``"unet+agent x8"``."""
+    own = run if starts == 1 else f"{run} x{starts}"
+    return own if proposer is None else f"{proposer.name}+{own}"
+
+
 def predict(segmenter: Segmenter, sample: Sample, prompt: Prompt | None) -> BoolMask:
     """Return a method's mask of a sample, bool, shape (H, W); of a ceiling, its best."""
     return predict_with_uncertainty(segmenter, sample, prompt)[0]

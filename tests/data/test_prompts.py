@@ -6,7 +6,6 @@ from usrl.data.prompts import (
     bounding_box,
     check_prompt,
     jittered_boxes,
-    name_starts,
     parse_box,
     read_boxes,
     start_boxes,
@@ -172,10 +171,6 @@ def test_starts_depend_on_the_box_and_their_number_only():
 def test_boxes_of_starts_stay_in_the_image():
     for prompt in start_boxes(((-0.5, -0.5, 40.0, 30.0),), 50, (30, 40)):
         check_prompt(prompt, (30, 40))
-
-
-def test_a_method_of_several_starts_says_so():
-    assert (name_starts("agent", 1), name_starts("agent", 8)) == ("agent", "agent x8")
 
 
 def test_boxes_of_several_images_are_read_in_the_order_of_their_rows(tmp_path):

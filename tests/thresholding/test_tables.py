@@ -161,10 +161,3 @@ def test_a_region_of_one_level_is_taken_whole_by_every_setting() -> None:
 def test_two_empty_masks_agree() -> None:
     assert dice_of_counts(torch.tensor([0, 0]), torch.tensor(0.0)) == 1
     assert dice_of_counts(torch.tensor([5, 0]), torch.tensor(0.0)) == 0
-
-
-def test_tables_are_joined_in_order() -> None:
-    first, second = make_tables(1)[0], make_tables(2)[0]
-    both = first.join([second])
-    assert len(both) == 3
-    assert torch.equal(both.counts[1:], second.counts)

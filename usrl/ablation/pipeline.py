@@ -9,6 +9,7 @@ from usrl.ablation.plan import Plan, Training, Variant, choose_variants, load_pl
 from usrl.ablation.running import score_all, train_all
 from usrl.ablation.table import Cases, Facts, summarise, write_table
 from usrl.data.catalogue import load_recipe_split
+from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import DEFAULT_JITTER, Sample
 from usrl.devices import select_device
 from usrl.errors import UserError
@@ -88,19 +89,12 @@ def _list_trainings(variants: Sequence[Variant]) -> list[Training]:
 
 def _score(variants: Sequence[Variant], samples: Sequence[Sample], call: AblationCall) -> Cases:
     """Return the cases of every run, once for each number of starts that it is scored with."""
+    prompts = {sample.name: jittered_boxes(sample, DEFAULT_JITTER, SEED) for sample in samples}
     cases: dict[tuple[Path, int], list[Case]] = {}
     for starts in dict.fromkeys(variant.starts for variant in variants):
         own = [variant for variant in variants if variant.starts == starts]
         runs = {training.path: training for variant in own for training in variant.trainings}
-        found = score_all(
-            list(runs.values()),
-            samples,
-            call.device,
-            call.jobs,
-            starts=starts,
-            seed=SEED,
-            jitter=DEFAULT_JITTER,
-        )
+        found = score_all(list(runs.values()), samples, prompts, call.device, call.jobs, starts=starts)
         cases |= {(path, starts): rows for path, rows in found.items()}
     return cases
 

@@ -3,7 +3,7 @@
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr
@@ -17,8 +17,7 @@ import torch
 import typer
 
 from usrl.ablation.plan import Training
-from usrl.data.prompts import jittered_boxes
-from usrl.data.sample import Sample
+from usrl.data.sample import Prompt, Sample
 from usrl.devices import select_device
 from usrl.errors import UserError
 from usrl.evaluation.compare import score_lesions
@@ -60,28 +59,26 @@ def train_all(trainings: Sequence[Training], device: str, jobs: int) -> None:
 def score_all(
     trainings: Sequence[Training],
     samples: Sequence[Sample],
+    prompts: Mapping[str, Prompt],
     device: str,
     jobs: int,
     *,
     starts: int,
-    seed: int,
-    jitter: float,
 ) -> dict[Path, list[Case]]:
     """Score finished runs as `usrl.evaluation.compare.compare` does.
 
     Args:
         trainings: What was trained.
         samples: Images with a lesion.
+        prompts: Boxes by name of the sample.
         device: Where policies and networks compute.
         jobs: Runs at once; see `train_all`.
         starts: Per box; see `usrl.evaluation.segmenter.open_segmenter`.
-        seed: Seed of the boxes.
-        jitter: Of the boxes.
 
     Returns:
         A row per sample by the folder of each run, in the order of samples.
     """
-    work = partial(_score, device, samples, starts, seed, jitter)
+    work = partial(_score, device, samples, prompts, starts)
     return {training.path: cases for training, cases in _each(work, trainings, jobs)}
 
 
@@ -102,10 +99,9 @@ def _train(device: str, training: Training) -> float:
 
 
 def _score(
-    device: str, samples: Sequence[Sample], starts: int, seed: int, jitter: float, training: Training
+    device: str, samples: Sequence[Sample], prompts: Mapping[str, Prompt], starts: int, training: Training
 ) -> list[Case]:
     methods = {training.variant: open_segmenter(str(training.path), select_device(device), starts)}
-    prompts = {sample.name: jittered_boxes(sample, jitter, seed) for sample in samples}
     with show_progress(len(samples)) as progress:
         return score_lesions(methods, samples, prompts, progress)
 

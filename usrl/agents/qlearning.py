@@ -118,7 +118,7 @@ def build_table(recipe: AgentRecipe, task: Task[Any]) -> tuple[TablePolicy, QLea
         raise UserError(f"policy: {Q_LEARNING} needs {POLICY} without arguments, got {recipe.policy!r}")
     if recipe.value_warmup_steps:
         raise UserError(f"value_warmup_steps: {Q_LEARNING} has no value function of its own; leave it out")
-    settings = check(QLearningSettings, dict(recipe.hyperparameters), "hyperparameters")
+    settings = check(QLearningSettings, recipe.hyperparameters, "hyperparameters")
     return TablePolicy(task.observation_space, task.action_space), settings
 
 

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.policies import BasePolicy
-from torch import Tensor
 
 from usrl.envs.batch import to_numpy
 from usrl.envs.rng import episode_keys
@@ -41,11 +40,7 @@ def evaluate_policy(task: Task[Any], policy: BasePolicy) -> dict[str, float]:
     states = play(task, policy, evaluation_state(task))
     initial, final = states[-1].initial_dice, states[-1].dice
     return {
-        "initial_dice": _mean(initial),
-        "dice": _mean(final),
-        "worsened": _mean((final < initial).float()),
+        "initial_dice": float(initial.mean()),
+        "dice": float(final.mean()),
+        "worsened": float((final < initial).float().mean()),
     }
-
-
-def _mean(values: Tensor) -> float:
-    return float(values.mean())

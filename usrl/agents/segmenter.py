@@ -18,7 +18,7 @@ from usrl.agents.rollout import play
 from usrl.data.bank import MIN_AREA_PX, Bank
 from usrl.data.components import best_overlap, split_components
 from usrl.data.letterbox import Letterbox
-from usrl.data.prompts import bounding_box, check_prompt, name_starts, start_boxes
+from usrl.data.prompts import bounding_box, check_prompt, start_boxes
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
 from usrl.devices import one_thread
 from usrl.envs.contour import ContourState, ContourTask
@@ -32,7 +32,7 @@ from usrl.metrics.uncertainty import measure_spread, vote
 from usrl.recipes import AgentRecipe
 from usrl.registry import build_task
 from usrl.runs import Run
-from usrl.segmenter import Segmenter
+from usrl.segmenter import Segmenter, name_method
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,7 @@ class ContourSegmenter:
         self._device = device
         self._proposer = proposer
         self._starts = starts
-        own = name_starts(run.name, starts)
-        self.name = own if proposer is None else f"{proposer.name}+{own}"
+        self.name = name_method(run.name, starts, proposer)
         self.track: Track = "prompted" if proposer is None else "automatic"
         # The spaces depend on the recipe alone: a blank image stands in for a bank.
         blank = np.zeros((self._recipe.data.size,) * 2, np.uint8)
@@ -152,7 +151,7 @@ class ContourSegmenter:
         ]
 
     def _start(self, image: GrayImage, prompt: Prompt | None) -> _Start:
-        letterbox = Letterbox.fit((image.shape[0], image.shape[1]), self._recipe.data.size)
+        letterbox = Letterbox.fit(image.shape, self._recipe.data.size)
         if self._proposer is None:
             boxes, untouched = check_prompt(prompt, image.shape), np.zeros(image.shape, bool)
             corners = torch.from_numpy(letterbox.boxes_to_working(boxes))
@@ -204,7 +203,7 @@ class ContourSegmenter:
         names = ("image",) * len(images)
         bank = Bank(stacked, torch.from_numpy(np.stack(targets)), None, names)
         # The segmenter brings its own contours, so that the recipe's proposals are not asked for.
-        settings = dict(self._recipe.env.kwargs) | {"proposal": "box"}
+        settings = self._recipe.env.kwargs | {"proposal": "box"}
         horizon = self._recipe.env.max_episode_steps
         task = build_task(self._recipe.env.id, bank.to(self._device), settings, horizon)
         if not isinstance(task, ContourTask):

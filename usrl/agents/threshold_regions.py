@@ -79,7 +79,7 @@ class RegionCutter:
             boxes: In native px, at least one; None for the whole image.
             target: bool, (H, W); each box gets the component that shares most with its ellipse.
         """
-        letterbox = Letterbox.fit((image.shape[0], image.shape[1]), self.size)
+        letterbox = Letterbox.fit(image.shape, self.size)
         count = 1 if boxes is None else len(boxes)
         blank = np.zeros(image.shape, np.bool_)
         targets: list[BoolMask] = [blank] * count

@@ -1,7 +1,5 @@
 """A trained threshold agent as a segmenter."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,8 +8,8 @@ from usrl.agents.algorithms import load_policy
 from usrl.agents.rollout import play
 from usrl.agents.threshold_regions import ImageRegions, RegionCutter
 from usrl.data.components import split_components
-from usrl.data.prompts import bounding_box, check_prompt, name_starts, start_boxes
-from usrl.data.sample import BoolMask, Box, GrayImage, Prompt, Track
+from usrl.data.prompts import bounding_box, check_prompt, start_boxes
+from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
 from usrl.devices import one_thread
 from usrl.envs.threshold import ThresholdState
 from usrl.envs.threshold_cases import ThresholdSettings
@@ -19,7 +17,7 @@ from usrl.errors import UserError
 from usrl.metrics.uncertainty import measure_spread, vote
 from usrl.recipes import AgentRecipe
 from usrl.runs import Run
-from usrl.segmenter import Segmenter
+from usrl.segmenter import Segmenter, name_method
 from usrl.strict import check
 
 
@@ -44,15 +42,14 @@ class ThresholdSegmenter:
         self, run: Run, device: torch.device, proposer: Segmenter | None = None, starts: int = 1
     ) -> None:
         recipe = run.recipe_as(AgentRecipe)
-        settings = check(ThresholdSettings, dict(recipe.env.kwargs), recipe.env.id)
+        settings = check(ThresholdSettings, recipe.env.kwargs, recipe.env.id)
         self._cutter = RegionCutter(settings, recipe.env.max_episode_steps, recipe.data.size, device)
         self._takes_boxes = settings.roi != "image"
         if proposer is not None and not self._takes_boxes:
             raise UserError(f"{run.path} thresholds whole images and starts from no masks; name it alone")
         self._proposer = proposer
         self._starts = starts if self._takes_boxes else 1
-        own = name_starts(run.name, self._starts)
-        self.name = own if proposer is None else f"{proposer.name}+{own}"
+        self.name = name_method(run.name, self._starts, proposer)
         self.track: Track = "prompted" if self._takes_boxes and proposer is None else "automatic"
         # The spaces depend on the recipe alone: a blank image and any box stand in for a bank.
         boxes = [(-0.5, -0.5, 7.5, 7.5)] if self._takes_boxes else None
@@ -67,52 +64,46 @@ class ThresholdSegmenter:
         self, image: GrayImage, prompt: Prompt | None
     ) -> tuple[BoolMask, float | None]:
         """Return the mask, bool, (H, W), and the spread of the starts; None where there is one."""
-        boxes, masks = self._boxes(image, prompt), [np.zeros(image.shape, np.bool_)]
-        if boxes is None or boxes:
-            regions = self._cutter.cut(image, self._start_boxes(boxes, image.shape))
+        masks, regions = [np.zeros(image.shape, np.bool_)], self._cut(image, prompt, starts=self._starts)
+        if regions is not None:
             masks = regions.native_masks(self._play(regions)[-1], self._starts)
         united = vote(masks)
         return united, None if self._starts == 1 else measure_spread(masks, united)
 
     def propose(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
         """Return the mask of the first thresholds, Otsu's of each region, bool, (H, W)."""
-        boxes = self._boxes(image, prompt)
-        if boxes is not None and not boxes:
-            return np.zeros(image.shape, np.bool_)
-        regions = self._cutter.cut(image, boxes)
-        return regions.native_mask(regions.start())
+        regions = self._cut(image, prompt)
+        return np.zeros(image.shape, np.bool_) if regions is None else regions.native_mask(regions.start())
 
     def oracle(self, image: GrayImage, prompt: Prompt | None, target: BoolMask) -> BoolMask:
         """Return the mask of the best settings, whatever the step limit, bool, (H, W)."""
-        boxes = self._boxes(image, prompt)
-        if boxes is not None and not boxes:
-            return np.zeros(image.shape, np.bool_)
-        return self._cutter.cut(image, boxes, target).best_mask()
+        regions = self._cut(image, prompt, target)
+        return np.zeros(image.shape, np.bool_) if regions is None else regions.best_mask()
 
     def film(
         self, image: GrayImage, prompt: Prompt | None, target: BoolMask | None
     ) -> list[NDArray[np.uint8]]:
         """Return one picture per step of the first box's region, uint8, (h, w, 3), the start first."""
-        boxes = self._boxes(image, prompt)
-        if boxes is not None and not boxes:
-            return []
-        regions = self._cutter.cut(image, boxes, target)
-        return [regions.task.render(state, 0) for state in self._play(regions)]
-
-    def _start_boxes(self, boxes: Sequence[Box] | None, shape: tuple[int, ...]) -> list[Box] | None:
-        """Return the boxes of all starts, one start after the other; None for the whole image."""
-        if boxes is None:
-            return None
-        return [box for start in start_boxes(tuple(boxes), self._starts, shape) for box in start]
+        regions = self._cut(image, prompt, target)
+        return [] if regions is None else [regions.task.render(state, 0) for state in self._play(regions)]
 
     def _play(self, regions: ImageRegions) -> list[ThresholdState]:
         with one_thread():
             return play(regions.task, self._policy, regions.start())
 
-    def _boxes(self, image: GrayImage, prompt: Prompt | None) -> Sequence[Box] | None:
-        """Return the boxes to look into, in native px; None for the whole image."""
+    def _cut(
+        self, image: GrayImage, prompt: Prompt | None, target: BoolMask | None = None, starts: int = 1
+    ) -> ImageRegions | None:
+        """Return the regions of all starts, one after the other; None where a proposer has found nothing."""
         if not self._takes_boxes:
-            return None
+            return self._cutter.cut(image, None, target)
+        prompts = start_boxes(self._boxes(image, prompt), starts, image.shape)
+        boxes = [box for start in prompts for box in start]
+        return self._cutter.cut(image, boxes, target) if boxes else None
+
+    def _boxes(self, image: GrayImage, prompt: Prompt | None) -> Prompt:
+        """Return the boxes to look into, in native px."""
         if self._proposer is None:
             return check_prompt(prompt, image.shape)
-        return [bounding_box(part) for part in split_components(self._proposer.segment(image, prompt))]
+        found = split_components(self._proposer.segment(image, prompt))
+        return tuple(bounding_box(component) for component in found)

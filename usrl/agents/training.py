@@ -75,13 +75,18 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
     if remaining > 0:
         model.set_logger(configure(str(run.path / "tb"), ["tensorboard"]))
         with keeper.bar:
-            try:
-                model.learn(remaining, callback=callbacks, reset_num_timesteps=False)
-            except ValueError as error:
-                # Torch refuses means that are not numbers, by this text alone; weights may be finite still.
-                if "of distribution" in str(error):
-                    raise diverged(model.num_timesteps) from None
-                raise
+            _learn(model, remaining, callbacks)
+
+
+def _learn(model: BaseAlgorithm, steps: int, callbacks: list[BaseCallback]) -> None:
+    """Go on for some steps; raise a `UserError` where the policy has diverged."""
+    try:
+        model.learn(steps, callback=callbacks, reset_num_timesteps=False)
+    except ValueError as error:
+        # Torch refuses means that are not numbers, by this text alone; weights may be finite still.
+        if "of distribution" in str(error):
+            raise diverged(model.num_timesteps) from None
+        raise
 
 
 def build_untrained(recipe: AgentRecipe) -> BasePolicy:
@@ -97,10 +102,10 @@ def build_untrained(recipe: AgentRecipe) -> BasePolicy:
     target = np.zeros((64, 64), np.bool_)
     target[16:48, 16:48] = True
     sample = Sample(255 * target.astype(np.uint8), target, None, "square", "square", "drawn")
-    if _has_proposals(recipe):
-        require_proposals("env.proposals", Path(str(recipe.env.proposals)))
+    if folder := _proposals_folder(recipe):
+        require_proposals("env.proposals", folder)
     bank = Bank.from_samples([sample], recipe.data.size, [target])
-    task = build_task(recipe.env.id, bank, dict(recipe.env.kwargs), recipe.env.max_episode_steps)
+    task = build_task(recipe.env.id, bank, recipe.env.kwargs, recipe.env.max_episode_steps)
     if recipe.algorithm == Q_LEARNING:
         policy: BasePolicy = build_table(recipe, task)[0]
     else:
@@ -113,24 +118,22 @@ def build_untrained(recipe: AgentRecipe) -> BasePolicy:
 
 
 def _task(recipe: AgentRecipe, samples: Sequence[Sample], device: torch.device) -> Task[Any]:
-    proposals = None
-    if _has_proposals(recipe):
-        proposals = read_proposals(Path(str(recipe.env.proposals)), samples)
+    folder = _proposals_folder(recipe)
+    proposals = read_proposals(folder, samples) if folder else None
     bank = Bank.from_samples(samples, recipe.data.size, proposals).to(device)
-    return build_task(recipe.env.id, bank, dict(recipe.env.kwargs), recipe.env.max_episode_steps)
+    return build_task(recipe.env.id, bank, recipe.env.kwargs, recipe.env.max_episode_steps)
 
 
-def _has_proposals(recipe: AgentRecipe) -> bool:
-    """Return whether episodes start from masks that ``env.proposals`` holds."""
-    if recipe.env.proposals and "network" not in (
-        recipe.env.kwargs.get("proposal"),
-        recipe.env.kwargs.get("roi"),
-    ):
+def _proposals_folder(recipe: AgentRecipe) -> Path | None:
+    """Return the folder of the masks that episodes start from; refuse one that they do not start from."""
+    if not recipe.env.proposals:
+        return None
+    if "network" not in (recipe.env.kwargs.get("proposal"), recipe.env.kwargs.get("roi")):
         raise UserError(
             "env.proposals is set and episodes do not start from them; set env.kwargs.proposal=network "
             "for contours or env.kwargs.roi=network for thresholds, or leave env.proposals out"
         )
-    return bool(recipe.env.proposals)
+    return Path(recipe.env.proposals)
 
 
 def build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> BaseAlgorithm:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from usrl.baselines.networks import build_network
+from usrl.baselines.schedule import keep_lesions
 from usrl.baselines.segmenter import as_input, infer
 from usrl.data.letterbox import Letterbox
-from usrl.data.prompts import check_prompt, jittered_boxes, name_starts, start_boxes
+from usrl.data.prompts import check_prompt, jittered_boxes, start_boxes
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError
 from usrl.geometry.boxes import boxes_of_masks, grow, move_sides, paint_boxes, return_samples, sample_boxes
@@ -23,6 +24,7 @@ from usrl.metrics.overlap import dice
 from usrl.metrics.uncertainty import measure_softness
 from usrl.recipes import NetworkRecipe
 from usrl.runs import Run
+from usrl.segmenter import name_method
 from usrl.tensors import load_weights
 
 VALIDATION_SEED = 1
@@ -90,7 +92,7 @@ def predict_boxes(
     Returns:
         float32, (H, W) each.
     """
-    letterboxes = [Letterbox.fit((image.shape[0], image.shape[1]), recipe.data.size) for image in images]
+    letterboxes = [Letterbox.fit(image.shape, recipe.data.size) for image in images]
     owner = [number for number, prompt in enumerate(prompts) for _ in prompt]
     working = np.stack(
         [box.image(image) for box, image in zip(letterboxes, images, strict=True)]
@@ -114,7 +116,7 @@ def _predict(network: nn.Module, recipe: NetworkRecipe, images: Tensor, boxes: T
         shown = infer(network, show_boxes(recipe, image.float() / 255, box), recipe)  # (B, 1, s, s)
         if recipe.prompt == "crop":
             region = grow(box, recipe.crop_margin)
-            shown = return_samples(shown, region, (image.shape[-2], image.shape[-1]))
+            shown = return_samples(shown, region, image.shape[-2:])
         parts.append(shown[:, 0])
     return np.asarray(torch.cat(parts).cpu().numpy(), np.float32)
 
@@ -123,9 +125,7 @@ class PromptedValidation:
     """Mean Dice at native resolution over the images that have a lesion, from fixed jittered boxes."""
 
     def __init__(self, samples: Sequence[Sample], recipe: NetworkRecipe, device: torch.device) -> None:
-        self._samples = [sample for sample in samples if sample.target.any()]
-        if not self._samples:
-            raise UserError("the validation split has no image with a lesion; use more images")
+        self._samples = keep_lesions(samples)
         self._recipe, self._device = recipe, device
         self._prompts = [jittered_boxes(sample, recipe.jitter, VALIDATION_SEED) for sample in self._samples]
 
@@ -155,7 +155,7 @@ class PromptedNetworkSegmenter:
         """
         if not isinstance(run.recipe, NetworkRecipe) or run.recipe.prompt == "none":
             raise UserError(f"{run.path}: wanted a network's recipe with a prompt, got one without")
-        self.name = name_starts(run.name, starts)
+        self.name = name_method(run.name, starts)
         self._recipe, self._device, self._starts = run.recipe, device, starts
         network = build_network(run.recipe)
         load_weights(run.weights_path, network)

@@ -1,7 +1,7 @@
-"""What epochs of networks share: the course of the learning rate, randomness, steps and their mean loss."""
+"""What trainings by epochs share: validation images, rates of learning, randomness, steps and mean loss."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -9,9 +9,22 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from usrl.data.sample import Sample
 from usrl.errors import UserError
 
 _WARM_UP = 0.1
+
+
+def keep_lesions(val: Sequence[Sample]) -> list[Sample]:
+    """Return the validation images that have a lesion, which epochs are compared by.
+
+    Raises:
+        UserError: If there is none.
+    """
+    kept = [sample for sample in val if sample.target.any()]
+    if not kept:
+        raise UserError("the validation split has no image with a lesion; use more images")
+    return kept
 
 
 def rate_factor(progress: float) -> float:

@@ -51,7 +51,7 @@ class NetworkSegmenter:
 
     def probability(self, image: GrayImage) -> NDArray[np.float32]:
         """Return the probability of lesion, float32, shape (H, W), of an image uint8, shape (H, W)."""
-        letterbox = Letterbox.fit((image.shape[0], image.shape[1]), self._recipe.data.size)
+        letterbox = Letterbox.fit(image.shape, self._recipe.data.size)
         working = torch.from_numpy(letterbox.image(image))[None].to(self._device)  # (1, S, S)
         return letterbox.to_native(predict(self._network, working, self._recipe)[0])
 

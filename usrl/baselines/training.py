@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from usrl.baselines.networks import build_network
 from usrl.baselines.prompted import PromptedValidation, draw_inputs
-from usrl.baselines.schedule import descend, epoch_seed, mean_loss, rate_factor, seeded
+from usrl.baselines.schedule import descend, epoch_seed, keep_lesions, mean_loss, rate_factor, seeded
 from usrl.baselines.segmenter import autocast, predict
 from usrl.checkpoints import Parts, Record
 from usrl.data.augment import Augmentation
@@ -21,7 +21,6 @@ from usrl.data.bank import Bank
 from usrl.data.catalogue import load_train_and_val
 from usrl.data.letterbox import Letterbox
 from usrl.data.sample import Sample
-from usrl.errors import UserError
 from usrl.metrics.overlap import dice
 from usrl.progress import TrainingBar
 from usrl.recipes import NetworkRecipe
@@ -162,9 +161,7 @@ class _Validation:
     """Mean Dice at native resolution over the images that have a lesion."""
 
     def __init__(self, samples: Sequence[Sample], recipe: NetworkRecipe, device: torch.device) -> None:
-        self._samples = [sample for sample in samples if sample.target.any()]
-        if not self._samples:
-            raise UserError("the validation split has no image with a lesion; use more images")
+        self._samples = keep_lesions(samples)
         self._recipe = recipe
         bank = Bank.from_samples(self._samples, recipe.data.size, by_component=False)
         self._images = bank.images.to(device)  # (M, S, S)
@@ -174,6 +171,6 @@ class _Validation:
         scores = []
         probabilities = predict(network, self._images, self._recipe)
         for sample, probability in zip(self._samples, probabilities, strict=True):
-            letterbox = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), self._recipe.data.size)
+            letterbox = Letterbox.fit(sample.image.shape, self._recipe.data.size)
             scores.append(dice(letterbox.to_native(probability) > 0.5, sample.target))
         return float(np.mean(scores))

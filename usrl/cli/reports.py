@@ -1,7 +1,6 @@
 """Commands that score: one run, or several methods side by side."""
 
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -118,14 +117,13 @@ def _report(
     from usrl.data.catalogue import load_recipe_split, resolve_root
     from usrl.evaluation.compare import compare as compare_segmenters
     from usrl.evaluation.tables import print_results
-    from usrl.judging.training import REFINER
     from usrl.leaks import trace
     from usrl.runs import open_run
 
     samples = load_recipe_split(data, split)
     runs = [path for method in methods for run in method for path in _run_folders(run)]
-    refiners = [path / REFINER for path in runs if (path / REFINER).is_dir()]
-    opened = [open_run(path) for path in [*runs, *refiners]]
+    opened = [open_run(path) for path in runs]
+    opened += [open_run(run.refiner_path) for run in opened if run.refiner_path.is_dir()]
     # What a run started from may have learned from fewer training images.
     links = opened if split in ("train", "all") else [link for run in opened for link in trace(run)]
     for link in links:
@@ -166,14 +164,12 @@ def _run_folders(method: str) -> list[Path]:
 
 def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
     """Return the logs of runs; those of one name are told apart as methods of one name are."""
+    from usrl.evaluation.compare import free_name
     from usrl.runs import open_run
 
-    names: Counter[str] = Counter()
-    curves = {}
+    curves: dict[str, list[dict[str, float]]] = {}
     for run in map(open_run, dict.fromkeys(runs)):
-        names[run.name] += 1
-        count = names[run.name]
-        curves[run.name if count == 1 else f"{run.name} ({count})"] = run.read_log()
+        curves[free_name(run.name, curves)] = run.read_log()
     return curves
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from usrl.data.blobs import Blob, random_blob
 from usrl.data.components import label_components
 from usrl.data.draws import Draws
-from usrl.data.sample import BoolMask
-from usrl.data.speckle import FloatArray
+from usrl.data.sample import BoolMask, FloatArray
 
 MALIGNANT_SHARE = 0.4
 """Share of lesions that are rough, soft-edged and shadowing; the others are smooth and enhancing."""
@@ -122,7 +121,7 @@ def _place_lesion(rng: Draws, shape: tuple[int, int], gland: tuple[float, float]
 
 def _draw_lesion(rng: Draws, echo_db: FloatArray, loss: FloatArray, blob: Blob, malignant: bool) -> BoolMask:
     """Draw the lesion with its shadow or enhancement, and return its mask."""
-    shape = (echo_db.shape[0], echo_db.shape[1])
+    shape = echo_db.shape
     kind = rng.random()
     level = (
         rng.within((-24, -11), (-30, -9))
@@ -134,9 +133,9 @@ def _draw_lesion(rng: Draws, echo_db: FloatArray, loss: FloatArray, blob: Blob, 
     softness = rng.within((2.0, 5.0), (1.0, 8.0)) if malignant else rng.within((0.7, 2.0), (0.7, 4.0))
     patch = blob.paint(shape, softness)
     rim = patch.coverage * (1 - patch.coverage) * 4
-    inner = _noise(rng, (rim.shape[0], rim.shape[1]), (5, 5)) * np.float32(rng.within((0.5, 2.5), (0, 9)))
+    inner = _noise(rng, rim.shape, (5, 5)) * np.float32(rng.within((0.5, 2.5), (0, 9)))
     if rng.variety:  # else the usual images would be others, as every draw moves those that follow
-        inner += _draw_septa(rng, (rim.shape[0], rim.shape[1]))
+        inner += _draw_septa(rng, rim.shape)
     patch.blend(echo_db, inner + np.float32(level))
     echo_db[patch.rows, patch.columns] += rim * np.float32(rng.uniform(0, 4 if malignant else 7))
     total_db = rng.within((2, 18), (-8, 24)) if malignant else rng.within((-8, 1), (-16, 6))
@@ -168,7 +167,7 @@ def _draw_edge_shadows(rng: Draws, loss: FloatArray, blob: Blob) -> None:
     x, y = blob.centre
     for side in (-1, 1):
         flank = Blob((x + side * blob.radii[0] * 0.97, y), (max(2.0, 0.12 * blob.radii[0]), blob.radii[1]))
-        flank.paint((loss.shape[0], loss.shape[1]), 1.5).add(loss, rng.uniform(1, 6) / (2 * blob.radii[1]))
+        flank.paint(loss.shape, 1.5).add(loss, rng.uniform(1, 6) / (2 * blob.radii[1]))
 
 
 def _draw_calcifications(rng: Draws, echo_db: FloatArray, blob: Blob) -> None:
@@ -178,12 +177,12 @@ def _draw_calcifications(rng: Draws, echo_db: FloatArray, blob: Blob) -> None:
         x = blob.centre[0] + distance * blob.radii[0] * np.cos(angle)
         y = blob.centre[1] + distance * blob.radii[1] * np.sin(angle)
         grain = Blob((float(x), float(y)), (1.2, 0.8))
-        grain.paint((echo_db.shape[0], echo_db.shape[1]), 0.7).add(echo_db, rng.uniform(10, 20))
+        grain.paint(echo_db.shape, 0.7).add(echo_db, rng.uniform(10, 20))
 
 
 def _draw_distractors(rng: Draws, echo_db: FloatArray, loss: FloatArray, lesion: Blob) -> None:
     """Draw what a threshold takes for the lesion: fat lobules in the gland and small anechoic cysts."""
-    shape = (echo_db.shape[0], echo_db.shape[1])
+    shape = echo_db.shape
     unit = min(shape)
     for _ in range(rng.integers(0, 5 + round(4 * rng.variety))):
         width = unit * rng.within((0.03, 0.11), (0.02, 0.22))

@@ -186,7 +186,7 @@ class _Builder:
 
     def add(self, sample: Sample, proposal: BoolMask | None) -> None:
         """Append the rows of one sample."""
-        letterbox = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), self.size)
+        letterbox = Letterbox.fit(sample.image.shape, self.size)
         image = letterbox.image(sample.image)
         for native in split_components(sample.target) if self.by_component else [sample.target]:
             target = letterbox.target(native)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from usrl.data.speckle import FloatArray
+from usrl.data.sample import FloatArray
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from usrl.data.sample import BoolMask, GrayImage
+from usrl.data.sample import BoolMask, FloatArray, GrayImage
 from usrl.errors import UserError
-
-FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ import numpy as np
 
 from usrl.data.anatomy import draw_anatomy
 from usrl.data.draws import Draws
-from usrl.data.sample import GrayImage, Sample
-from usrl.data.speckle import FloatArray, PointSpread, speckle
+from usrl.data.sample import FloatArray, GrayImage, Sample
+from usrl.data.speckle import PointSpread, speckle
 from usrl.errors import UserError
 from usrl.files import make_empty_folder
 from usrl.progress import track

@@ -83,11 +83,6 @@ def start_boxes(prompt: Prompt, starts: int, shape: tuple[int, ...]) -> tuple[Pr
     return prompt, *others
 
 
-def name_starts(name: str, starts: int) -> str:
-    """Return the name of a method that starts several times, such as ``"agent x8"``."""
-    return name if starts == 1 else f"{name} x{starts}"
-
-
 def bounding_box(mask: BoolMask) -> Box:
     """Return the box of a mask's outermost pixels, including their whole area.
 

@@ -11,6 +11,7 @@ from usrl.errors import UserError
 
 GrayImage = NDArray[np.uint8]
 BoolMask = NDArray[np.bool_]
+FloatArray = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 """(x0, y0, x1, y1) in pixels of the native image."""
 Prompt = tuple[Box, ...]

@@ -7,7 +7,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from usrl.data.sample import FloatArray
+
 ComplexArray = NDArray[np.complex64]
 
 LATERAL_PAD_PX = 16

@@ -71,7 +71,8 @@ class ContourStarts:
         basis = fourier_basis(7, settings.vertices, index.device)
         radius = torch.sqrt(self._bank.prepare(row_sums).area[index] / torch.pi)  # (B,)
         wave = (combine(waves, basis) / 7) * (settings.jitter * radius)[:, None]  # (B, N)
-        return move_simply(self._outlines[index], wave, self._smoothings, self._bank.size - 1)
+        smoothings = smoothing_matrices(settings.vertices, self._bank.device)
+        return move_simply(self._outlines[index], wave, smoothings, self._bank.size - 1)
 
     @cached_property
     def _outlines(self) -> Tensor:
@@ -80,10 +81,6 @@ class ContourStarts:
         masks = bank.proposals if network and bank.proposals is not None else bank.targets
         outlines = np.stack([polygon_of_mask(mask, self._settings.vertices) for mask in masks.cpu().numpy()])
         return torch.from_numpy(outlines).to(bank.device)
-
-    @cached_property
-    def _smoothings(self) -> Tensor:
-        return smoothing_matrices(self._settings.vertices, self._bank.device)
 
 
 def row_sums(bank: Bank) -> RowSums:

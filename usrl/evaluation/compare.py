@@ -24,6 +24,7 @@ from usrl.evaluation.summary import (
     Comparison,
     average_runs,
     compare_pairs,
+    group_cases,
     summarise_method,
     summarise_negatives,
 )
@@ -114,7 +115,7 @@ def name_methods(
         members = entry if isinstance(entry, Sequence) else [entry]
         names = []
         for segmenter in members:
-            names.append(_free_name(segmenter.name, methods))
+            names.append(free_name(segmenter.name, methods))
             methods[names[-1]] = segmenter
         if len({member.track for member in members}) > 1:
             tracks = ", ".join(f"{member.name} is {member.track}" for member in members)
@@ -126,7 +127,8 @@ def name_methods(
     return methods, runs
 
 
-def _free_name(name: str, taken: Container[str]) -> str:
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return a name, or ``name (2)`` and so on where it is taken."""
     numbered = (f"{name} ({count})" for count in itertools.count(2))
     return next(free for free in itertools.chain([name], numbered) if free not in taken)
 
@@ -234,11 +236,9 @@ def _summarise(
 
     A ceiling has seen the reference: to test methods against it says nothing, and costs the others power.
     """
-    names = dict.fromkeys(case["method"] for case in cases)
     rows = [
-        summarise_method([case for case in cases if case["method"] == name], seed)
-        | ({"ceiling": True} if name in ceilings else {})
-        for name in names
+        summarise_method(own, seed) | ({"ceiling": True} if name in ceilings else {})
+        for name, own in group_cases(cases, "method").items()
     ]
     tests = compare_pairs([case for case in cases if case["method"] not in untested])
     return {"rows": rows, "tests": tests, "negatives": summarise_negatives(negatives)}

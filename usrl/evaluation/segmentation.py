@@ -16,7 +16,7 @@ from usrl.data.prompts import check_prompt
 from usrl.data.sample import BoolMask, GrayImage, Prompt
 from usrl.errors import UserError
 from usrl.evaluation.overlay import overlay
-from usrl.files import write_atomically
+from usrl.files import write_atomically, writing_to
 from usrl.metrics.size import measure_area, measure_perimeter
 from usrl.metrics.surface import Spacing
 from usrl.progress import show_progress
@@ -104,14 +104,12 @@ def segment_file(
         "mask": mask_path.name,
         "overlay": overlay_path.name,
     }
-    try:
+    with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(mask_path, _encode_png(mask.astype(np.uint8) * np.uint8(255)))
         picture = overlay(image, masks | {"pred": mask}, boxes)
         write_atomically(overlay_path, _encode_png(picture[..., ::-1]))
         write_atomically(json_path, json.dumps(result, indent=2, allow_nan=False).encode())
-    except OSError as error:
-        raise UserError(f"{out}: cannot write here ({error.strerror}); choose another --out") from None
     return result
 
 

@@ -1,6 +1,6 @@
 """From cases to what is said about methods: means with intervals, tests, false detections."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -45,8 +45,16 @@ class Comparison:
 
     def risks(self) -> dict[str, tuple[RiskCoverage, RiskCoverage]]:
         """Return the risk over coverage of each method that gives uncertainties, and of the perfect order."""
-        by_method = {name: [c for c in self.cases if c["method"] == name] for name in self.methods}
+        by_method = group_cases(self.cases, "method")  # a mean of runs has no uncertainty
         return {name: trace_risk(own) for name, own in by_method.items() if has_uncertainty(own)}
+
+
+def group_cases(cases: Iterable[Case], label: str) -> dict[str, list[Case]]:
+    """Return cases by one of their `LABELS`, in order of appearance."""
+    groups: dict[str, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(case[label], []).append(case)
+    return groups
 
 
 def has_uncertainty(cases: Sequence[Case]) -> bool:
@@ -68,10 +76,7 @@ def average_runs(cases: Sequence[Case], name: str, members: Sequence[str]) -> li
         name: Of the mean.
         members: The methods to average over.
     """
-    by_case: dict[str, list[Case]] = {}
-    for case in cases:
-        if case["method"] in members:
-            by_case.setdefault(case["case"], []).append(case)
+    by_case = group_cases((case for case in cases if case["method"] in members), "case")
     return [_average(own) | {"method": name} for own in by_case.values()]
 
 
@@ -129,13 +134,10 @@ def compare_pairs(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """
     rows = []
     for track in TRACKS:
-        by_method: dict[str, list[Case]] = {}
-        for case in cases:
-            if case["track"] == track:
-                by_method.setdefault(case["method"], []).append(case)
+        block = (case for case in cases if case["track"] == track)
         dice = {
             method: mean_by_group([case["dice"] for case in own], [case["group"] for case in own])
-            for method, own in by_method.items()
+            for method, own in group_cases(block, "method").items()
         }
         pairs = list(combinations(dice, 2))
         p_values = [paired_wilcoxon(dice[first], dice[second]) for first, second in pairs]
@@ -152,9 +154,6 @@ def summarise_negatives(cases: Sequence[Case]) -> list[dict[str, Any]]:
     Args:
         cases: Rows of automatic methods on lesion-free images.
     """
-    by_method: dict[str, list[Case]] = {}
-    for case in cases:
-        by_method.setdefault(case["method"], []).append(case)
     return [
         {
             "method": method,
@@ -162,5 +161,5 @@ def summarise_negatives(cases: Sequence[Case]) -> list[dict[str, Any]]:
             "false_detections": sum(case["false_detection"] for case in own),
             "false_detection_share": float(np.mean([case["false_detection"] for case in own])),
         }
-        for method, own in by_method.items()
+        for method, own in group_cases(cases, "method").items()
     ]

@@ -1,5 +1,7 @@
 """Moves of closed polygons that never make them cross themselves or turn inside out."""
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ SMOOTHING_VERTICES = (2.0, 4.0)
 """Standard deviations, in vertices, of the smoothing that is tried when a move would spoil the polygon."""
 
 
+@cache
 def smoothing_matrices(count: int, device: torch.device) -> Tensor:
     """Return the smoothings that `move_simply` tries, the gentlest first: Gaussians along a closed sequence.
 
@@ -20,7 +23,7 @@ def smoothing_matrices(count: int, device: torch.device) -> Tensor:
         device: Where they are used.
 
     Returns:
-        Symmetric matrices, float32, (K, N, N).
+        Symmetric matrices, float32, (K, N, N); the same tensor at every call, not to be changed.
     """
     place = torch.arange(count, device=device)
     gap = (place[:, None] - place[None, :]).abs()

@@ -5,6 +5,7 @@ positive orientation: the shoelace area is positive.
 """
 
 import math
+from functools import cache
 
 import numpy as np
 import torch
@@ -150,17 +151,12 @@ def _has_crossing(vertices: Tensor) -> Tensor:
     return (crossing & _apart(vertices.shape[1], vertices.device)).flatten(1).any(dim=1)
 
 
-_APART: dict[tuple[int, torch.device], Tensor] = {}
-
-
+@cache
 def _apart(count: int, device: torch.device) -> Tensor:
     """Return which edges share no vertex, (N, N): those that do touch and never cross."""
-    key = (count, device)
-    if key not in _APART:
-        place = torch.arange(count, device=device)
-        gap = (place[:, None] - place[None, :]) % count
-        _APART[key] = (gap > 1) & (gap < count - 1)
-    return _APART[key]
+    place = torch.arange(count, device=device)
+    gap = (place[:, None] - place[None, :]) % count
+    return (gap > 1) & (gap < count - 1)
 
 
 def ellipse_in_box(boxes: Tensor, count: int) -> Tensor:

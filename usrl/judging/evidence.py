@@ -82,7 +82,7 @@ def _draw_views(
     image: GrayImage, probability: NDArray[np.float32], masks: list[BoolMask], size: int
 ) -> Tensor:
     """Return the views of candidates, uint8, (C, 2, 3, VIEW_PX, VIEW_PX)."""
-    letterbox = Letterbox.fit((image.shape[0], image.shape[1]), size)
+    letterbox = Letterbox.fit(image.shape, size)
     shared = [letterbox.image(image), letterbox.image(np.rint(255 * probability).astype(np.uint8))]
     working = torch.from_numpy(np.stack([letterbox.target(mask) for mask in masks]))  # (C, S, S)
     beneath = torch.from_numpy(np.stack(shared)).float().expand(len(masks), 2, size, size)

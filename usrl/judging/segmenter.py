@@ -11,11 +11,10 @@ from usrl.errors import UserError
 from usrl.judging.candidates import Candidates, choose, find_candidates
 from usrl.judging.evidence import gather_evidence
 from usrl.judging.network import JudgeNetwork, expect
-from usrl.judging.training import REFINER
 from usrl.metrics.overlap import dice
 from usrl.recipes import JudgeRecipe
 from usrl.runs import Run, open_run
-from usrl.segmenter import Probabilistic, Segmenter
+from usrl.segmenter import Probabilistic, Segmenter, name_method
 from usrl.tensors import load_weights
 
 
@@ -40,10 +39,8 @@ class JudgedSegmenter:
                 f"{'none' if proposer is None else proposer.name}; write NETWORK_RUN+{run.path}"
             )
         self._recipe, self._device, self._proposer = run.recipe_as(JudgeRecipe), device, proposer
-        self.name = f"{proposer.name}+{run.name}"
-        self._refiner = (
-            ContourSegmenter(open_run(run.path / REFINER), device) if self._recipe.refiner else None
-        )
+        self.name = name_method(run.name, proposer=proposer)
+        self._refiner = ContourSegmenter(open_run(run.refiner_path), device) if self._recipe.refiner else None
         network = JudgeNetwork(self._recipe.channels, self._recipe.dropout)
         load_weights(run.weights_path, network)
         self._network = network.to(device).eval()

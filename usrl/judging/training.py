@@ -15,7 +15,7 @@ from torch.optim import AdamW
 
 from usrl.agents.segmenter import ContourSegmenter
 from usrl.baselines.proposals import check_split, read_probabilities, require_proposals
-from usrl.baselines.schedule import descend, epoch_seed, mean_loss, rate_factor, seeded
+from usrl.baselines.schedule import descend, epoch_seed, keep_lesions, mean_loss, rate_factor, seeded
 from usrl.checkpoints import Record
 from usrl.data.catalogue import load_train_and_val
 from usrl.data.components import best_overlap
@@ -32,8 +32,6 @@ from usrl.runs import Run, open_run
 
 _Examples = tuple[Evidence, Tensor]
 """Evidence and scores, float32, (C,), of C candidates."""
-REFINER = "refiner"
-"""Folder in a judge's run that holds a copy of its refiner: the run works without the original."""
 
 
 def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None:
@@ -63,7 +61,7 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
     examples = _stack(shown, recipe)
     # Only now, as what is refused before leaves a folder that the corrected call may use.
     if refiner is not None and not is_begun:
-        _copy_refiner(refiner, run.path / REFINER)
+        _copy_refiner(refiner, run.refiner_path)
     bar = TrainingBar(record.name, "epochs", recipe.epochs, record.step, ("candidates", len(examples[1])))
     with bar:
         while record.step < recipe.epochs:
@@ -124,9 +122,7 @@ def _gather(
     check_split(folder, run)
     if refiner is not None:
         check_source("refiner", refiner, run)
-    learned, asked = _pairs(train, folder), _pairs([sample for sample in val if sample.target.any()], folder)
-    if not asked:
-        raise UserError("the validation split has no image with a lesion; use more images")
+    learned, asked = _pairs(train, folder), _pairs(keep_lesions(val), folder)
     pairs = track([*learned, *asked], "Finding candidates", len(learned) + len(asked))
     cases = (_find(recipe, segmenter, *pair) for pair in pairs)
     # Thousands of native masks are not kept: only validation needs them.
@@ -156,7 +152,7 @@ def _open_refiner(run: Run, recipe: JudgeRecipe, is_begun: bool) -> Run | None:
     """Return the refiner's run; a training that has begun goes on with its copy, whatever became of it."""
     if recipe.refiner is None:
         return None
-    return open_run(run.path / REFINER if is_begun else recipe.refiner)
+    return open_run(run.refiner_path if is_begun else recipe.refiner)
 
 
 def _copy_refiner(original: Run, copy: Path) -> None:

@@ -11,7 +11,7 @@ Source:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 import cv2
@@ -125,11 +125,6 @@ class Tables:
     def __len__(self) -> int:
         """Return the number of regions C."""
         return len(self.images)
-
-    def join(self, others: Sequence["Tables"]) -> "Tables":
-        """Return these tables followed by others of the same choices."""
-        every = (self, *others)
-        return Tables(*(torch.cat([getattr(t, f.name) for t in every]) for f in fields(self)))
 
 
 def split_tiles(array: NDArray[np.uint8], grid: int) -> NDArray[np.uint8]:
