@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from usrl.agents.algorithms import build_policy
-from usrl.agents.starting import actor_parameters, start_policy
-from usrl.agents.training import train_agent
+from usrl.agents.training import start_policy, train_agent
+from usrl.agents.warmup import actor_parameters
 from usrl.data.splits import read_parts
 from usrl.errors import UserError
 from usrl.leaks import trace

@@ -15,13 +15,13 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 from torch import Tensor
 
 from usrl.agents.keeper import Keeper
-from usrl.agents.starting import start_policy
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.checkpoints import Record
 from usrl.envs.task import Task
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe
 from usrl.runs import Run
+from usrl.starting import load_start
 from usrl.strict import Strict, check
 
 Q_LEARNING = "q-learning"
@@ -95,7 +95,7 @@ def train_table(run: Run, train: Task[Any], val: Task[Any], *, resume: bool) -> 
     policy, settings = build_table(recipe, train)
     record = Record(run, policy, {"": policy})  # a table is all that its checkpoint holds
     if not record.begin(resume=resume) and recipe.init_from:
-        start_policy(run, policy)
+        load_start(run, recipe, policy)
     if record.step >= recipe.total_steps:
         return
     learner = _Learner(policy, settings, TaskVecEnv(train, recipe.num_envs, recipe.seed + record.step))

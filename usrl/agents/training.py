@@ -19,8 +19,8 @@ from usrl.agents.algorithms import BUILD_ERRORS, check_hyperparameters, find_alg
 from usrl.agents.callbacks import TrainingCallback
 from usrl.agents.keeper import Keeper, diverged
 from usrl.agents.qlearning import Q_LEARNING, build_table, train_table
-from usrl.agents.starting import ValueWarmup, start_policy
 from usrl.agents.vec_env import TaskVecEnv
+from usrl.agents.warmup import ValueWarmup
 from usrl.baselines.proposals import check_split, read_proposals, require_proposals
 from usrl.checkpoints import Parts, Record
 from usrl.data.bank import Bank
@@ -31,7 +31,7 @@ from usrl.errors import UserError
 from usrl.recipes import AgentRecipe
 from usrl.registry import build_task
 from usrl.runs import Run
-from usrl.starting import open_start
+from usrl.starting import load_start, open_start
 
 
 def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None:
@@ -87,6 +87,27 @@ def _learn(model: BaseAlgorithm, steps: int, callbacks: list[BaseCallback]) -> N
         if "of distribution" in str(error):
             raise diverged(model.num_timesteps) from None
         raise
+
+
+def start_policy(run: Run, policy: BasePolicy) -> None:
+    """Load the weights of the run that a recipe's ``init_from`` names into its policy (`usrl.starting`).
+
+    The standard deviation of the actions starts at ``policy_kwargs.log_std_init`` where the recipe has it:
+    cloning leaves it untrained, and what a clone was trained with may be too much noise for it.
+
+    Args:
+        run: A run of a recipe with ``init_from``, whose ``split.tsv`` is written.
+        policy: The policy built from the recipe.
+
+    Raises:
+        UserError: As `usrl.starting.load_start`.
+    """
+    recipe = run.recipe_as(AgentRecipe)
+    load_start(run, recipe, policy)
+    initial, log_std = recipe.policy_kwargs.get("log_std_init"), getattr(policy, "log_std", None)
+    if isinstance(initial, int | float) and isinstance(log_std, nn.Parameter):
+        with torch.no_grad():
+            log_std.fill_(initial)
 
 
 def build_untrained(recipe: AgentRecipe) -> BasePolicy:

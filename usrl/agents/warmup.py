@@ -1,35 +1,10 @@
-"""How a policy starts from the weights of another run: a clone that reinforcement learning goes on with."""
+"""Warming up the value function of a policy that starts from other weights."""
 
-import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import nn
 
 from usrl.errors import UserError
-from usrl.recipes import AgentRecipe
-from usrl.runs import Run
-from usrl.starting import load_start
-
-
-def start_policy(run: Run, policy: BasePolicy) -> None:
-    """Load the weights of the run that a recipe's ``init_from`` names into its policy (`usrl.starting`).
-
-    The standard deviation of the actions starts at ``policy_kwargs.log_std_init`` where the recipe has it:
-    cloning leaves it untrained, and what a clone was trained with may be too much noise for it.
-
-    Args:
-        run: A run of a recipe with ``init_from``, whose ``split.tsv`` is written.
-        policy: The policy built from the recipe.
-
-    Raises:
-        UserError: As `usrl.starting.load_start`.
-    """
-    recipe = run.recipe_as(AgentRecipe)
-    load_start(run, recipe, policy)
-    initial, log_std = recipe.policy_kwargs.get("log_std_init"), getattr(policy, "log_std", None)
-    if isinstance(initial, int | float) and isinstance(log_std, nn.Parameter):
-        with torch.no_grad():
-            log_std.fill_(initial)
 
 
 class ValueWarmup(BaseCallback):
