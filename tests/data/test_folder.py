@@ -138,3 +138,21 @@ def test_a_check_spells_out_the_first_pairs_and_counts_the_others(tmp_path):
         write(tmp_path / "masks" / f"{index}.png", disk().astype(np.uint8) * 255)
     text = "\n".join(check_folder(tmp_path).lines())
     assert ": 0 = 1, 0 = 2, 0 = 3, 1 = 2 and 2 more\n" in text
+
+
+@pytest.mark.parametrize("name", ["M\udcfcller", "two\nlines", "a\ttab", "a\u2028b"])
+def test_a_name_that_text_files_cannot_hold_is_refused(folder_root, name):
+    for part in ("images", "masks"):
+        (folder_root / part / "a.png").rename(folder_root / part / f"{name}.png")
+    with pytest.raises(
+        UserError, match="images/.*': this name cannot be written as a line of UTF-8 text; rename the file"
+    ):
+        load_folder(folder_root)
+    assert len(check_folder(folder_root).faults) == 1
+
+
+def test_links_to_what_is_not_there_are_faults(folder_root):
+    for part in ("images", "masks"):
+        (folder_root / part / "d.png").symlink_to(folder_root / "elsewhere.png")
+    with pytest.raises(UserError, match=r"images/d\.png: does not exist"):
+        load_folder(folder_root)

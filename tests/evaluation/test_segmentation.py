@@ -70,6 +70,15 @@ def test_components_are_counted():
     assert measure_mask(mask)["components"] == 2
 
 
+def test_a_name_that_is_no_text_is_refused_before_any_file_is_written(toy, image_path, tmp_path):
+    path = image_path.rename(tmp_path / "M\udcfcller.png")
+    with pytest.raises(
+        UserError, match=r"M\\udcfcller.png': this name cannot be written .*; rename the file"
+    ):
+        segment_files(toy.Darkness(), [path], {}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_files_of_one_stem_are_refused_before_any_is_written(toy, image_path, tmp_path):
     other = tmp_path / "more" / "Scan.bmp"
     other.parent.mkdir()

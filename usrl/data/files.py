@@ -3,6 +3,7 @@
 All of them are turned as their EXIF orientation says: so viewers show them, and boxes are read off there.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".gif"}
 )
 """Files with these suffixes, in any case, are taken for images; others in a folder are ignored."""
+_NO_TEXT = re.compile(r"[\t\ud800-\udfff]")
+"""What no table can hold: its separator, and what Python makes of bytes that are no UTF-8."""
 
 
 def read_gray(path: Path | str) -> GrayImage:
@@ -111,6 +114,21 @@ def read_classes(path: Path | str) -> GrayImage:
         return np.array(image, np.uint8)
 
 
+def check_name(path: Path) -> None:
+    """Refuse the name of an image that a line of a split or a report, which are text, could not hold.
+
+    Args:
+        path: The image file.
+
+    Raises:
+        UserError: If its stem is no UTF-8, or holds a tab or the end of a line.
+    """
+    if _NO_TEXT.search(path.stem) or path.stem.splitlines() != [path.stem]:
+        raise UserError(
+            f"{str(path)!r}: this name cannot be written as a line of UTF-8 text; rename the file"
+        )
+
+
 def has_more_than_8_bits(path: Path) -> bool:
     """Return whether ``read_gray`` scales an image that it can read, from the file's header."""
     with Image.open(path) as image:
@@ -118,7 +136,7 @@ def has_more_than_8_bits(path: Path) -> bool:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the image files of a folder by name, hidden ones left out.
+    """Return the image files of a folder by name, hidden ones left out; links to nothing are among them.
 
     Args:
         folder: An existing folder.
@@ -129,7 +147,9 @@ def list_images(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not path.name.startswith(".")
+        and (path.is_file() or path.is_symlink())
     )
 
 

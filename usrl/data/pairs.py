@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from usrl.data.components import remove_specks
-from usrl.data.files import read_gray, read_mask
+from usrl.data.files import check_name, read_gray, read_mask
 from usrl.data.sample import BoolMask, GrayImage, Sample
 from usrl.errors import UserError
 from usrl.progress import track
@@ -107,7 +107,9 @@ def listed(names: list[str], most: int = MAX_LISTED) -> str:
 
 def _try_read(read: Callable[[Path], BoolMask], pair: Pair) -> Sample | UserError:
     """Return the sample, or the error that reading it met."""
+    name = pair.image.stem
     try:
+        check_name(pair.image)
         image = read_gray(pair.image)
         target = np.zeros(image.shape, np.bool_)
         for path in pair.masks:
@@ -117,7 +119,6 @@ def _try_read(read: Callable[[Path], BoolMask], pair: Pair) -> Sample | UserErro
             target |= mask
     except UserError as error:
         return error
-    name = pair.image.stem
     return Sample(image, target, None, name, name, pair.source)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from usrl.data.components import label_components
-from usrl.data.files import read_gray, read_shape
+from usrl.data.files import check_name, read_gray, read_shape
 from usrl.data.prompts import check_prompt
 from usrl.data.sample import BoolMask, GrayImage, Prompt
 from usrl.errors import UserError
@@ -208,6 +208,7 @@ def _check_prompts(segmenter: Segmenter, files: Sequence[Path], prompts: Mapping
             "without its folder, or remove its rows"
         )
     for path in files:
+        check_name(path)
         shape = read_shape(path)
         if segmenter.track == "prompted":
             try:
