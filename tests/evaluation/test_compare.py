@@ -8,6 +8,7 @@ from usrl.baselines.classical import ProposalEllipse
 from usrl.data.prompts import jittered_boxes
 from usrl.errors import UserError
 from usrl.evaluation.compare import compare, name_methods
+from usrl.evaluation.summary import average_runs
 from usrl.metrics.overlap import dice
 
 ROW_KEYS = {"method", "track", "n", "missed", "dice", "dice_low", "dice_high", "iou", "sensitivity"} | {
@@ -237,3 +238,10 @@ def test_a_method_that_returns_another_shape_is_named(toy, samples, tmp_path):
 
     with pytest.raises(UserError, match=r"darkness gave a mask of bool \(4, 4\) for case 0"):
         compare([Wrong()], samples, tmp_path / "out", dataset="toy", split="test")
+
+
+def test_the_mean_of_equal_runs_is_each_of_them_to_the_bit():
+    labels = {"case": "a", "group": "p", "source": "toy", "track": "automatic"}
+    runs = [labels | {"method": name, "missed": 0, "dice": 0.7} for name in "abc"]  # whose sum rounds
+    (mean,) = average_runs(runs, "mean", list("abc"))
+    assert mean == runs[0] | {"method": "mean"}

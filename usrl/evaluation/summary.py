@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,8 @@ def average_runs(cases: Sequence[Case], name: str, members: Sequence[str]) -> li
 def _average(runs: Sequence[Case]) -> Case:
     """Return what the rows of one image have in common; no uncertainty, which sorts a single run's images."""
     shared = set.intersection(*(set(run) for run in runs)) - LABELS - {"uncertainty"}
-    means = {key: float(np.mean([run[key] for run in runs])) for key in runs[0] if key in shared}
+    # Exact, where NumPy's sum rounds: the mean of equal runs is each of them.
+    means = {key: float(mean(run[key] for run in runs)) for key in runs[0] if key in shared}
     return {key: runs[0][key] for key in runs[0] if key in LABELS} | means
 
 
