@@ -2,6 +2,7 @@ import base64
 import dataclasses
 import io
 import re
+import warnings
 from html.parser import HTMLParser
 
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from usrl.baselines.classical import ProposalEllipse
 from usrl.evaluation.compare import compare
+from usrl.evaluation.figures import plot_curves
 
 HOSTILE = '<script>alert("x")</script>&\'<img src=//evil>'
 CURVES = {
@@ -162,3 +164,9 @@ def test_hostile_names_are_escaped(toy, tmp_path):
 def test_a_single_image_makes_a_report(toy, tmp_path):
     page = write(tmp_path, [ProposalEllipse()], [toy.make_sample(0)])
     assert "best</b>: case 0" in page
+
+
+def test_a_run_whose_name_begins_with_an_underscore_is_in_the_legend():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of a legend without entries
+        plot_curves({"_run": CURVES["darkness"]})

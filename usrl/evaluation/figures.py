@@ -109,8 +109,12 @@ def _make_figure(height: float) -> tuple[Figure, Axes]:
 
 
 def _shorten(name: str) -> str:
-    """Return a name that fits an axis, with nothing that matplotlib would take for mathematics."""
-    return (name if len(name) <= 28 else f"{name[:27]}…").replace("$", r"\$")
+    """Return a name that fits an axis, with nothing that matplotlib would take for mathematics.
+
+    A space comes before an underscore, as matplotlib leaves names that begin with one out of legends.
+    """
+    short = (name if len(name) <= 28 else f"{name[:27]}…").replace("$", r"\$")
+    return f" {short}" if short.startswith("_") else short
 
 
 def _save(figure: Figure) -> str:
