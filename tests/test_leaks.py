@@ -10,6 +10,7 @@ import pytest
 from usrl.data.catalogue import load_train_and_val
 from usrl.errors import UserError
 from usrl.leaks import check_source, find_parts, keep_source, trace
+from usrl.recipe_files import load_recipe
 from usrl.recipes import AgentRecipe, DataRecipe, NetworkRecipe
 from usrl.runs import Run, create_run, open_run
 
@@ -163,3 +164,12 @@ def test_parts_are_those_of_the_same_images_only(tmp_path: Path) -> None:
     assert find_parts(run, DataRecipe(count=20)) == {"phantom-0000": "val"}
     assert find_parts(run, DataRecipe(seed=1)) == {}
     assert find_parts(run, DataRecipe(name="busi")) == {}
+
+
+def test_a_folder_is_the_same_one_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run = split_by_hand(tmp_path / "run", "train\tcase-01\n", DataRecipe(name="folder", root="mine"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = Run(run.path, load_recipe(run.path))
+    assert find_parts(again, DataRecipe(name="folder", root="../mine")) == {"case-01": "train"}

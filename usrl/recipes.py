@@ -4,9 +4,10 @@ A recipe holds the differences from the defaults below, each with its reason; `u
 writes it. ``search`` (`usrl.search`) is for tuning alone: a run is trained without.
 """
 
+import os.path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from usrl.data.sample import DEFAULT_JITTER, Jitter
 from usrl.search import SearchRange
@@ -19,6 +20,10 @@ Scalar = bool | int | Annotated[float, Field(allow_inf_nan=True)] | str | None
 """An argument of something else, which checks its range."""
 
 
+Folder = Annotated[str, AfterValidator(os.path.abspath)]
+"""Kept absolute, as a run is used from other folders than the one that it was trained in."""
+
+
 class DataRecipe(Strict):
     """Which images: a dataset by name, where it lies and how it is split.
 
@@ -27,7 +32,7 @@ class DataRecipe(Strict):
     """
 
     name: str = "phantom"
-    root: str | None = None
+    root: Folder | None = None
     size: PositiveInt = 128
     split_seed: Seed = 0
     labels: Annotated[float, Field(gt=0, le=1)] = 1.0
