@@ -145,7 +145,7 @@ def test_a_name_that_text_files_cannot_hold_is_refused(folder_root, name):
     for part in ("images", "masks"):
         (folder_root / part / "a.png").rename(folder_root / part / f"{name}.png")
     with pytest.raises(
-        UserError, match="images/.*': this name cannot be written as a line of UTF-8 text; rename the file"
+        UserError, match=r"images/.*': this name cannot be written as a line of UTF-8 text; rename the file"
     ):
         load_folder(folder_root)
     assert len(check_folder(folder_root).faults) == 1
