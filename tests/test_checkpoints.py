@@ -91,6 +91,22 @@ def test_a_record_keeps_the_best_weights_and_goes_on_where_its_checkpoint_ends(r
     assert [row["step"] for row in run.read_log()] == [1, 2]
 
 
+def test_weights_that_a_kill_parted_from_their_row_are_replaced_by_better_ones_only(run: Run) -> None:
+    module = nn.Linear(3, 2)
+    record = Record(run, module, {"network/": module})
+    for step, score in ((1, 0.5), (2, 0.75)):
+        record.step = step
+        record.log({"val_dice": score})
+        if step == 1:
+            record.checkpoint()
+    later = Record(run, module, {"network/": module})
+    later.begin(resume=True)
+    later.step = 2
+    later.log({"val_dice": 0.625})  # an agent that goes on learns otherwise than it had
+    assert load_tensors(run.weights_path)[1] == {"step": 2, "val_dice": 0.75}
+    assert later.best == 0.75
+
+
 def test_a_training_that_is_not_resumed_starts_over(run: Run) -> None:
     module = nn.Linear(3, 2)
     record = Record(run, module, {"network/": module})

@@ -17,7 +17,7 @@ from usrl.baselines.classical import CLASSICAL
 from usrl.baselines.networks import build_network
 from usrl.cli import app
 from usrl.cli.reports import _read_curves
-from usrl.cli.training import _name_of, _next_command
+from usrl.cli.training import _describe, _name_of, _next_command
 from usrl.data.catalogue import DATASETS, load_split, load_train_and_val
 from usrl.judging.network import JudgeNetwork
 from usrl.leaks import keep_source
@@ -334,7 +334,7 @@ def test_a_run_is_trained_and_resumed_by_its_own_folder_whatever_its_name(
 def test_the_next_command_asks_for_the_images_that_a_run_was_split_from(tmp_path: Path) -> None:
     changed = {"name": "folder", "root": "my images", "split_seed": 2, "count": 9, "variety": 0.5}
     run = Run(tmp_path / "run", RECIPE.model_copy(update={"data": DataRecipe(**changed)}))
-    wanted = f"usrl evaluate {run.path} --data folder --root 'my images' --split-seed 2"
+    wanted = f"usrl evaluate {run.path} --data folder --root '{Path.cwd() / 'my images'}' --split-seed 2"
     assert _next_command(run) == wanted
     simulated = {"name": "phantom", "root": None, "seed": 4}
     run = Run(run.path, RECIPE.model_copy(update={"data": DataRecipe(**(changed | simulated))}))
@@ -611,3 +611,12 @@ def test_proposals_are_written(recipe: Path, tmp_path: Path) -> None:
 def test_demo_refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
     (tmp_path / "photo.png").touch()
     assert "already holds something; choose another --out" in _usrl("demo", "--out", tmp_path, status=2)
+
+
+def test_what_a_training_reached_is_what_its_weights_say(tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run", RECIPE)
+    run.append_log({"step": 4, "seconds": 61.2, "val_dice": 0.5})
+    save_tensors(run.weights_path, {}, {})  # of earlier versions
+    assert _describe(run) == "best val Dice 0.5000 at epoch 4 of 4, in 1 min 1 s"
+    save_tensors(run.weights_path, {}, {"step": 3, "val_dice": 0.75})  # whose row a kill has cut off
+    assert _describe(run) == "best val Dice 0.7500 at epoch 3 of 4, in 1 min 1 s"

@@ -131,11 +131,16 @@ class Record:
         is_resumed = resume and path.exists()
         if is_resumed:
             facts = check(_Facts, load_checkpoint(path, self._parts), str(path))
-            self.step, self.best = facts.step, facts.best
+            self.step, self.best = facts.step, max(facts.best, self._kept())
             self._began -= facts.seconds
         # The first evaluation, at step 0, is made again.
         self._run.truncate_log(self.step or -1)
         return is_resumed
+
+    def _kept(self) -> float:
+        """Return the score of the weights, which a kill may have let get ahead of log and checkpoint."""
+        path = self._run.weights_path
+        return float(load_tensors(path)[1].get("val_dice", -1.0)) if path.is_file() else -1.0
 
     def log(self, figures: Mapping[str, float]) -> None:
         """Keep the weights where they are the best so far, and append an evaluation to the log.

@@ -134,8 +134,11 @@ def _name_of(recipe: Path) -> str:
 
 def _describe(run: "Run") -> str:
     """Return in words what a training reached, when, and how long it took."""
-    rows = run.read_log()
-    best, last = max(rows, key=lambda row: row["val_dice"]), rows[-1]
+    from usrl.tensors import load_tensors
+
+    rows, (_, facts) = run.read_log(), load_tensors(run.weights_path)
+    # A kill may have cut the row of the best weights from the log; those of earlier versions tell no step.
+    best, last = facts if "step" in facts else max(rows, key=lambda row: row["val_dice"]), rows[-1]
     unit = "step" if run.recipe.kind == "agent" else "epoch"
     minutes, seconds = divmod(round(last["seconds"]), 60)
     took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
