@@ -281,3 +281,19 @@ def test_profiles_with_the_start_remember_it(bank: Bank, index: torch.Tensor) ->
         assert torch.equal(seen[:, :3], plain.observe(state))
     assert (first[:, 3] == first[0, 3, 0]).all()
     assert (second[:, 3] > first[:, 3]).float().mean() > 0.8  # further outside than where they began
+
+
+@pytest.mark.parametrize("proposal", PROPOSALS)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 2), (4, 1), (1, 64), (64, 64)])
+def test_lesions_of_a_few_pixels_in_a_corner_give_valid_contours_that_a_zero_action_leaves(
+    proposal: str, shape: tuple[int, int]
+) -> None:
+    corner = torch.zeros(4, 64, 64, dtype=torch.bool)
+    corner[:, : shape[0], : shape[1]] = True
+    targets = torch.stack([corner[0], corner[1].flip(0), corner[2].flip(1), corner[3].flip(0, 1)])
+    bank = Bank(torch.zeros(4, 64, 64, dtype=torch.uint8), targets, targets, ("a", "b", "c", "d"))
+    task = make(bank, proposal=proposal, jitter=0.0)
+    state = task.reset(torch.arange(4), torch.arange(4))
+    assert is_valid(state.vertices).all()
+    after, _ = task.step(state, torch.zeros(4, 64))
+    assert torch.equal(after.vertices, state.vertices)

@@ -1,8 +1,9 @@
 """Moves that keep a polygon valid."""
 
+import pytest
 import torch
 
-from usrl.geometry.moves import move_simply, smoothing_matrices
+from usrl.geometry.moves import keep_inside, move_simply, smoothing_matrices
 from usrl.geometry.polygon import displace, ellipse_in_box, is_valid, signed_area
 
 CIRCLE = ellipse_in_box(torch.tensor([[20.0, 20.0, 60.0, 60.0]]), 32)
@@ -48,3 +49,25 @@ def test_a_polygon_that_no_move_keeps_valid_stays_as_it_is() -> None:
     through = torch.zeros(1, 32)
     through[0, ::2] = -60.0
     assert torch.equal(move_simply(CIRCLE, through, SMOOTHINGS[:0], 100), CIRCLE)
+
+
+def test_a_polygon_within_the_image_stays_as_it_is_and_one_beyond_is_clamped() -> None:
+    beyond = CIRCLE - torch.tensor([30.0, 0.0])
+    kept = keep_inside(torch.cat([CIRCLE, beyond]), 100)
+    assert torch.equal(kept, torch.cat([CIRCLE, beyond.clamp(0, 100)]))
+
+
+def test_vertices_that_a_corner_lays_on_one_another_are_spaced_again() -> None:
+    cut = ellipse_in_box(torch.tensor([[-2.0, -2.0, 6.0, 6.0]]), 128)
+    assert not is_valid(cut.clamp(0, 100)).any()
+    kept = keep_inside(cut, 100)
+    assert is_valid(kept).all()
+    assert kept.amin() == 0
+    torch.testing.assert_close(signed_area(kept), signed_area(cut.clamp(0, 100)), rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("count", [8, 64, 1024])
+def test_what_a_border_flattens_becomes_an_ellipse_a_pixel_wide(count: int) -> None:
+    kept = keep_inside(ellipse_in_box(torch.tensor([[100.0, 100.0, 101.0, 101.0]]), count), 100)
+    assert is_valid(kept).all()
+    assert torch.equal(kept, ellipse_in_box(torch.tensor([[99.0, 99.0, 100.0, 100.0]]), count))

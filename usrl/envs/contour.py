@@ -17,7 +17,7 @@ from usrl.envs.task import State
 from usrl.geometry.area import RowSums, measure_dice, rasterise
 from usrl.geometry.distance import read_distances, signed_distances
 from usrl.geometry.fourier import combine, fourier_basis
-from usrl.geometry.moves import move_simply, smoothing_matrices
+from usrl.geometry.moves import keep_inside, move_simply, smoothing_matrices
 from usrl.geometry.polygon import signed_area
 from usrl.geometry.sampling import profile_atlas, sample_profiles
 
@@ -149,7 +149,7 @@ class ContourTask:
             index: Rows of the bank, int64, (B,).
             vertices: Valid polygons (`usrl.geometry.polygon.is_valid`), (B, N, 2), working pixels.
         """
-        vertices = vertices.clamp(0, self.bank.size - 1)
+        vertices = keep_inside(vertices, self.bank.size - 1)
         dice = measure_dice(vertices, self._targets, index)
         elapsed = torch.zeros_like(index)
         return ContourState(

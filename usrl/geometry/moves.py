@@ -8,7 +8,14 @@ from torch import Tensor
 
 from usrl.compiled import is_compiled_for
 from usrl.geometry import kernels
-from usrl.geometry.polygon import MAX_EDGE_RATIO, MIN_EDGE_RATIO, displace, is_valid
+from usrl.geometry.polygon import (
+    MAX_EDGE_RATIO,
+    MIN_EDGE_RATIO,
+    displace,
+    ellipse_in_box,
+    is_valid,
+    respace,
+)
 
 SMOOTHING_VERTICES = (2.0, 4.0)
 """Standard deviations, in vertices, of the smoothing that is tried when a move would spoil the polygon."""
@@ -67,3 +74,28 @@ def move_simply(vertices: Tensor, displacement: Tensor, smoothings: Tensor, limi
         moved = torch.where(settled[:, None, None], moved, gentler)
         settled = settled | is_valid(gentler)
     return torch.where(settled[:, None, None], moved, vertices)
+
+
+def keep_inside(vertices: Tensor, limit: float) -> Tensor:
+    """Return polygons whose vertices are clamped to the image, and which are valid (`is_valid`) nevertheless.
+
+    Clamping lays vertices on one another in the image's corners, and flattens what hardly reaches into the
+    image. A polygon that is spoiled by it is spaced evenly again or, where that does not help, becomes the
+    ellipse in its box, which is a pixel wide at least.
+
+    Args:
+        vertices: Valid polygons, (B, N, 2).
+        limit: Largest coordinate, at least 1; the smallest is 0.
+
+    Returns:
+        Valid polygons, (B, N, 2).
+    """
+    inside = vertices.clamp(0, limit)
+    if is_compiled_for(inside) and is_valid(inside).all():  # to ask a GPU would cost more than to go on
+        return inside
+    low = inside.amin(dim=1).clamp_max(limit - 1)  # (B, 2)
+    high = torch.maximum(inside.amax(dim=1), low + 1)
+    ellipses = ellipse_in_box(torch.cat([low, high], dim=1), vertices.shape[1])
+    for other in (respace(inside), ellipses):
+        inside = torch.where(is_valid(inside)[:, None, None], inside, other)
+    return inside
