@@ -43,7 +43,8 @@ def spare_threads_in_workers() -> None:
     """Let torch compute with one thread in a process that another one started, as its data loaders do.
 
     The threads that a parent has begun to use do not exist in its fork, which would wait for them forever,
-    and processes of several threads each would wait for one another.
+    and processes of several threads each would wait for one another. Every task and every face of one calls
+    this; whoever wants more threads in such a process sets them afterwards.
     """
     if multiprocessing.parent_process() is not None:
         torch.set_num_threads(1)

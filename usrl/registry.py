@@ -82,6 +82,9 @@ def build_task(
 ) -> "Task[Any]":
     """Build the task of an environment over a bank.
 
+    In a process that `multiprocessing` started it lets torch compute with one thread; see
+    `usrl.devices.spare_threads_in_workers`.
+
     Args:
         env_id: Registered id.
         bank: Images and targets, on the device that the task is to run on.
@@ -91,8 +94,10 @@ def build_task(
     Raises:
         UserError: If the id or a setting is unknown or wrong, or the step limit is not positive.
     """
+    from usrl.devices import spare_threads_in_workers
     from usrl.strict import check
 
+    spare_threads_in_workers()
     row = find_row(env_id)
     horizon = row.max_episode_steps if horizon is None else horizon
     if not isinstance(horizon, int | np.integer) or horizon < 1:

@@ -471,6 +471,43 @@ for mode in ("sync", "async"):
     vector.close()
 np.testing.assert_array_equal(*dice)
 """
+FORKED_BATCHES = """
+import multiprocessing
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+import usrl
+from usrl.agents.vec_env import TaskVecEnv
+from usrl.envs.batch import default_bank
+from usrl.registry import build_task
+
+task = build_task("usrl/ContourRefine-v0", default_bank(), dict(vertices=256))
+
+
+def step_vector():
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=64, vertices=256)
+    vector.reset(seed=0)
+    vector.step(vector.action_space.sample())
+
+
+def step_venv():
+    venv = TaskVecEnv(task, 64)
+    venv.reset()
+    venv.step(np.zeros((64, 256)))
+
+
+step_vector()  # begins the threads that a fork would wait for
+for work in (step_vector, step_venv):
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join(60)
+    hangs = process.is_alive()
+    process.kill()
+    assert not hangs, work
+    assert process.exitcode == 0, work
+"""
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -478,3 +515,8 @@ def test_environments_in_forks_do_not_wait_for_the_threads_of_their_parent(env_i
     script = FORKED.format(env_id=env_id)
     threads = os.environ | {"OMP_NUM_THREADS": "2"}
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120, env=threads)
+
+
+def test_vectors_in_forks_do_not_wait_for_the_threads_of_their_parent() -> None:
+    threads = os.environ | {"OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", FORKED_BATCHES], check=True, timeout=150, env=threads)

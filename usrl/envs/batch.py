@@ -14,7 +14,7 @@ from torch import Tensor
 from usrl.data.bank import Bank
 from usrl.data.bank_checks import REMEDY
 from usrl.data.phantom import load_phantom
-from usrl.devices import select_device
+from usrl.devices import select_device, spare_threads_in_workers
 from usrl.envs.rng import episode_keys, mix, uniform
 from usrl.envs.task import Task, follow_oracle, merge_states, require_targets
 from usrl.errors import UserError
@@ -74,10 +74,12 @@ class Batch:
         """Hold a task; call `seed` and `begin` before anything else.
 
         Raises:
-            UserError: If there is no environment, or a target of the task's bank has no pixel.
+            UserError: If the number of environments is not a positive one, or a target of the task's bank has
+                no pixel.
         """
-        if num_envs < 1:
-            raise UserError(f"num_envs must be at least 1, got {num_envs}")
+        if not isinstance(num_envs, int | np.integer) or num_envs < 1:
+            raise UserError(f"num_envs must be a whole number from 1 on, got {num_envs!r}")
+        spare_threads_in_workers()  # the task may have been built before a fork
         task.bank.prepare(require_targets)
         self.task = task
         self.num_envs = num_envs

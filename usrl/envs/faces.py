@@ -13,7 +13,6 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from usrl.data.bank import Bank
-from usrl.devices import spare_threads_in_workers
 from usrl.envs.batch import Batch, Seeds, make_task, spread_seeds
 from usrl.envs.rendering import Window
 from usrl.errors import UserError, suggest
@@ -29,9 +28,6 @@ Action = Any  # numbers in any form that NumPy reads
 
 class TaskEnv(gym.Env[Any, Any]):
     """Any registered task as a Gymnasium environment; `gym.make` adds the time limit.
-
-    Made in a process that `multiprocessing` started, such as those of ``vectorization_mode="async"``, it lets
-    torch compute with one thread there (`usrl.devices.spare_threads_in_workers`).
 
     Args:
         env_id: Registered id.
@@ -62,7 +58,6 @@ class TaskEnv(gym.Env[Any, Any]):
     ) -> None:
         _check_names(type(self), env_id, settings)
         _check_render_mode(render_mode, self.metadata["render_modes"], "'rgb_array' returns pictures")
-        spare_threads_in_workers()
         self.render_mode = render_mode
         self._batch = Batch(make_task(env_id, bank, device, settings, horizon), 1, oracle_info)
         self.observation_space = self._batch.task.observation_space
