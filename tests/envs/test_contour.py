@@ -205,6 +205,11 @@ def test_network_proposals_need_a_bank_that_has_them(bank: Bank) -> None:
         ({"observation": "profil"}, "observation: .*'profile', .* or 'image'"),
         ({"jitter": 0.6}, "jitter: .*0.45"),
         ({"step_px": 0.0}, "step_px: .*greater than 0"),
+        ({"coefficients": 9}, r"coefficients: 9 does nothing .*; set parametrization='fourier', or leave"),
+        (
+            {"parametrization": "fourier", "vertices": 8},
+            "8 vertices have no more .* got 15; choose .* up to 8",
+        ),
     ],
 )
 def test_wrong_settings_are_named(bank: Bank, settings: dict[str, Any], message: str) -> None:
@@ -297,3 +302,7 @@ def test_lesions_of_a_few_pixels_in_a_corner_give_valid_contours_that_a_zero_act
     assert is_valid(state.vertices).all()
     after, _ = task.step(state, torch.zeros(4, 64))
     assert torch.equal(after.vertices, state.vertices)
+
+
+def test_the_default_coefficients_may_be_given_with_any_parametrization(bank: Bank) -> None:
+    assert make(bank, coefficients=15).action_space.shape == (64,)

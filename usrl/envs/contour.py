@@ -117,7 +117,7 @@ class ContourTask:
         """Prepare a bank for refinement; see the class docstring for the settings.
 
         Raises:
-            UserError: If network proposals are asked for and the bank has none.
+            UserError: If settings do not fit together, or the bank lacks network proposals.
         """
         self.bank = bank
         self.settings = settings

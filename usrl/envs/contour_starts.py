@@ -12,6 +12,7 @@ from usrl.data.bank import Bank
 from usrl.data.sample import DEFAULT_JITTER, Jitter
 from usrl.envs.rng import uniform
 from usrl.envs.task import require_proposals
+from usrl.errors import UserError
 from usrl.geometry.area import RowSums
 from usrl.geometry.boxes import boxes_of_masks, move_sides
 from usrl.geometry.fourier import combine, fourier_basis
@@ -43,10 +44,12 @@ class ContourStarts:
         settings: Those of the task.
 
     Raises:
-        UserError: If network proposals are asked for and the bank has none.
+        UserError: If `coefficients` do not fit the other settings, or network proposals are asked for and the
+            bank has none.
     """
 
     def __init__(self, bank: Bank, settings: ContourSettings) -> None:
+        _check(settings)
         if settings.proposal == "network":
             require_proposals(bank, "proposal='network'")
         self._bank, self._settings = bank, settings
@@ -86,6 +89,22 @@ class ContourStarts:
 def row_sums(bank: Bank) -> RowSums:
     """Return the bank's targets prepared for `usrl.geometry.area.measure_dice`; for `Bank.prepare`."""
     return RowSums.of(bank.targets)
+
+
+def _check(settings: ContourSettings) -> None:
+    """Raise where settings do not fit together."""
+    count, limit = settings.coefficients, settings.vertices
+    if settings.parametrization != "fourier":
+        if count != ContourSettings().coefficients:
+            raise UserError(
+                f"coefficients: {count} does nothing with parametrization={settings.parametrization!r}; set "
+                "parametrization='fourier', or leave coefficients out"
+            )
+    elif count > limit:
+        raise UserError(
+            f"coefficients: {limit} vertices have no more than {limit} independent moves, got {count}; "
+            f"choose coefficients up to {limit}, or more vertices"
+        )
 
 
 def _boxes(bank: Bank) -> Tensor:
