@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
 
 from usrl.agents.algorithms import build_policy, check_hyperparameters, find_algorithm, find_policy
 from usrl.agents.cloning import Cloning
@@ -17,10 +18,12 @@ from usrl.agents.device_ppo import DevicePPO
 from usrl.agents.hyperparameters import Ranges
 from usrl.agents.policies import ContourPolicy, ProfileExtractor
 from usrl.agents.training import build_untrained
+from usrl.agents.vec_env import TaskVecEnv
 from usrl.data.bank import Bank
 from usrl.data.phantom import load_phantom
 from usrl.errors import UserError
 from usrl.recipes import AgentRecipe
+from usrl.registry import build_task
 
 PROFILES = spaces.Box(0, 255, (3, 64, 40), np.uint8)
 
@@ -254,3 +257,13 @@ def test_policies_that_only_act_have_no_optimizer_and_act_as_those_in_training(
 def test_unknown_policy_arguments_are_named() -> None:
     with pytest.raises(UserError, match=r"policy_kwargs: ContourPolicy .*widht"):
         build_policy(AgentRecipe(policy_kwargs={"widht": 3}), PROFILES, spaces.Box(-1, 1, (64,), np.float32))
+
+
+def test_normalised_profiles_are_refused_as_the_policy_takes_gray_levels() -> None:
+    bank = Bank.from_samples(load_phantom(1), 64)
+    venv = TaskVecEnv(build_task("usrl/ContourRefine-v0", bank, {}), 2)
+    with pytest.raises(
+        UserError, match=r"takes gray levels, uint8, got .* float32; leave out what normalises"
+    ):
+        PPO(ContourPolicy, VecNormalize(venv), n_steps=10, batch_size=10)
+    PPO(ContourPolicy, VecNormalize(venv, norm_obs=False), n_steps=10, batch_size=10)

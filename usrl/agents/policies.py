@@ -137,7 +137,8 @@ class ContourPolicy(ActorCriticPolicy):
         use_sde: Must be False: noise that depends on the state is not offered.
 
     Raises:
-        UserError: If the spaces are not those of a contour, such as images, or an argument is out of range.
+        UserError: If the spaces are not those of a contour, such as images or normalised profiles, or an
+            argument is out of range.
     """
 
     def __init__(
@@ -166,6 +167,11 @@ class ContourPolicy(ActorCriticPolicy):
                 f"ContourPolicy sees profiles (C, N, K), got observations {shape}, square as images are, "
                 "whose rows it would take for vertices; use CnnPolicy for images, or for profiles another "
                 "number of samples than of vertices"
+            )
+        if observation_space.dtype != np.uint8:
+            raise UserError(
+                f"ContourPolicy takes gray levels, uint8, got observations of {observation_space.dtype}; "
+                "leave out what normalises them, such as VecNormalize without norm_obs=False"
             )
         self.width, self.vertices, self.actions = width, shape[1], actions[0]
         super().__init__(
