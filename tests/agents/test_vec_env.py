@@ -9,6 +9,7 @@ import torch
 from usrl.agents.vec_env import StepInfos, TaskVecEnv
 from usrl.data.bank import Bank
 from usrl.data.phantom import load_phantom
+from usrl.envs.faces import RENDER_FPS
 from usrl.errors import UserError
 from usrl.registry import build_task
 
@@ -94,6 +95,10 @@ def test_a_seed_is_checked_where_it_is_given(bank: Bank) -> None:
         venv.seed(-1)
     assert len(venv.seed()) == 3
     venv.reset()
+
+
+def test_videos_have_the_speed_of_the_other_faces(bank: Bank) -> None:
+    assert build(bank, 4).metadata == {"render_modes": ["rgb_array"], "render_fps": RENDER_FPS}
 
 
 def test_pictures_come_as_one_array_and_in_no_window(bank: Bank) -> None:

@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices,
 from torch import Tensor
 
 from usrl.envs.batch import Batch, send, spread_seeds, take_actions, to_numpy
+from usrl.envs.faces import RENDER_FPS
 from usrl.envs.task import Task
 from usrl.errors import UserError
 
@@ -94,6 +95,7 @@ class TaskVecEnv(VecEnv):
         self._batch.seed(spread_seeds(seed, num_envs))
         self._actions: NDArray[Any] = np.zeros(0)
         super().__init__(num_envs, task.observation_space, task.action_space)
+        self.metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": RENDER_FPS}
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Give environments consecutive seeds, to take at the next reset; drawn at random if None.
