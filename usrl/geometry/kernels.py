@@ -3,9 +3,9 @@
 They do the arithmetic of the tensor formulas in `usrl.geometry.polygon`, `moves`, `fourier` and `area`
 contour by contour, so that a contour's result does not depend on the batch around it.
 
-Vertices are float32 (B, N, 2); sums are kept in float64. Constants are float32, as Numba would widen the
-product of a Python number and a float32. Loops stand where NumPy has assignments of slices and reductions:
-Numba takes seconds to compile those, which a first episode would wait for.
+Vertices are float32 (B, N, 2), and so are their products; sums are kept in float64. Constants are float32, as
+Numba would widen the product of a Python number and a float32. Loops stand where NumPy has assignments of
+slices and reductions: Numba takes seconds to compile those, which a first episode would wait for.
 """
 
 import math
@@ -158,7 +158,7 @@ def _area(contour: NDArray[np.float32]) -> float:
     area = 0.0
     for i in range(count):
         j = i + 1 if i + 1 < count else 0
-        area += float(contour[i, 0]) * contour[j, 1] - float(contour[i, 1]) * contour[j, 0]
+        area += contour[i, 0] * contour[j, 1] - contour[i, 1] * contour[j, 0]
     return area / 2
 
 
@@ -206,8 +206,7 @@ def _crosses(contour: NDArray[np.float32], i: int, j: int) -> bool:
     """Return whether the line through edge i separates the ends of edge j."""
     count = contour.shape[0]
     end_i, end_j = (i + 1) % count, (j + 1) % count
-    # In float64 the products of float32 are exact, and no crossing is missed for rounding.
-    x0, y0 = float(contour[i, 0]), float(contour[i, 1])
+    x0, y0 = contour[i, 0], contour[i, 1]
     x, y = contour[end_i, 0] - x0, contour[end_i, 1] - y0
     first = x * (contour[j, 1] - y0) - y * (contour[j, 0] - x0)
     second = x * (contour[end_j, 1] - y0) - y * (contour[end_j, 0] - x0)
@@ -262,7 +261,7 @@ def measure_dice(
                 x = min(max(start_x + HALF + edge_x * part, ZERO), right)
                 y = min(max(start_y + edge_y * part, ZERO), bottom)
                 along += sums[index[b], U32(y), U32(x)]
-            overlap += along * float(edge_y)
+            overlap += along * edge_y
         total = max(_area(vertices[b]) + areas[index[b]], 1e-6)
         dice[b] = min(max(2 * overlap / (samples * factor * factor * total), 0.0), 1.0)
     return dice
