@@ -201,6 +201,8 @@ def test_test_images_of_what_a_run_started_from_are_refused(tmp_path: Path, run:
     data = ("--data", "phantom", "--count", 20, "--out", tmp_path / "out")
     message = _usrl("compare", agent, *data, status=2)
     assert f"{agent / 'source'} was trained on 1 of these 4 test images, such as {name!r}" in message
+    with pytest.warns(UserWarning, match="source has learned from 1 of these 20 images"):
+        _usrl("compare", agent, *data, "--split", "all")
 
 
 def test_training_images_without_labels_are_refused_unless_asked_for_so(tmp_path: Path) -> None:

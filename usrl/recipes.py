@@ -106,7 +106,8 @@ class NetworkRecipe(Strict):
     the box grown by ``crop_margin`` on each side and stretched to ``crop_size`` px
     (`usrl.baselines.prompted`).
     ``init_from`` is a run of a network whose weights this one starts from, such as one that has learned from
-    simulated images; it must not have seen what `AgentRecipe` says of its own.
+    simulated images: of other images, or of no more than the training images here; for `usrl proposals` of
+    other images only.
     """
 
     kind: Literal["network"]

@@ -32,17 +32,25 @@ def open_start(recipe: AgentRecipe | NetworkRecipe, model: nn.Module) -> Run:
     """Load the weights of the run that a recipe's ``init_from`` names into a model, and return the run.
 
     Raises:
-        UserError: If there is no such run of an agent or of a network, as the recipe is, or its weights are
-            those of another model.
+        UserError: If there is no such run of an agent or of a network, as the recipe is, its weights are
+            those of another model, or it was shown boxes in another way.
     """
-    wanted = "policy and env" if isinstance(recipe, AgentRecipe) else "network and channels"
+    wanted = "policy and env" if isinstance(recipe, AgentRecipe) else "network, channels and prompt"
     try:
         source = open_run(str(recipe.init_from))
     except UserError as error:
         raise UserError(f"init_from: {error}") from None
     try:
-        source.recipe_as(type(recipe))
+        before = source.recipe_as(type(recipe))
+        if isinstance(before, NetworkRecipe) and isinstance(recipe, NetworkRecipe):
+            _check_prompts(before, recipe, source)
         load_weights(source.weights_path, model)
     except UserError as error:
         raise UserError(f"init_from: {error}; both recipes want the same {wanted}") from None
     return source
+
+
+def _check_prompts(before: NetworkRecipe, recipe: NetworkRecipe, source: Run) -> None:
+    """Refuse weights that learned from what this network will not see: their shapes may be the same."""
+    if before.prompt != recipe.prompt:
+        raise UserError(f"{source.path} has prompt {before.prompt!r}, this recipe {recipe.prompt!r}")

@@ -232,6 +232,18 @@ def test_a_training_starts_from_the_weights_of_another_and_keeps_what_they_had_s
         torch.testing.assert_close(end[name], start[name], atol=1e-6, rtol=1e-5)
 
 
+def test_a_start_that_no_epoch_improves_on_is_kept(
+    tmp_path: Path, trained: Run, train: list[Sample], val: list[Sample]
+) -> None:
+    changes = {"init_from": str(trained.path), "data": OTHER_IMAGES, "epochs": 1, "learning_rate": 1.0}
+    run = create_run(tmp_path / "run", RECIPE.model_copy(update=changes))
+    fit_network(run, train, val, CPU)
+    before, after = (row["val_dice"] for row in run.read_log())
+    assert after < before == max(row["val_dice"] for row in trained.read_log())
+    start, kept = (load_tensors(path)[0] for path in (trained.weights_path, run.weights_path))
+    assert all(torch.equal(kept[name], value) for name, value in start.items())
+
+
 def test_a_resumed_training_does_not_start_over(
     tmp_path: Path, trained: Run, train: list[Sample], val: list[Sample]
 ) -> None:
@@ -240,16 +252,19 @@ def test_a_resumed_training_does_not_start_over(
     fit_network(run, train, val, CPU)
     longer = Run(run.path, started.model_copy(update={"init_from": str(tmp_path / "gone"), "epochs": 2}))
     fit_network(longer, train, val, CPU, resume=True)
-    assert [row["step"] for row in run.read_log()] == [1, 2]
+    assert [row["step"] for row in run.read_log()] == [0, 1, 2]
 
 
 def test_a_start_of_another_network_or_of_an_agent_is_refused(tmp_path: Path, trained: Run) -> None:
     wider = RECIPE.model_copy(update={"init_from": str(trained.path), "channels": [8, 16, 64]})
-    message = (
-        r"init_from: .*weights of another architecture: .*both recipes want the same network and channels"
-    )
+    message = r"init_from: .*weights of another architecture: .*both recipes want the same network, channels"
     with pytest.raises(UserError, match=message):
         build_untrained_network(wider)
+    crops = RECIPE.model_copy(update={"init_from": str(trained.path), "prompt": "crop"})
+    with pytest.raises(
+        UserError, match=r"init_from: .*tiny has prompt 'none', this recipe 'crop'; both recipes"
+    ):
+        build_untrained_network(crops)
     agent = Path(__file__).parents[2] / "agents" / "contour-ppo"
     with pytest.raises(UserError, match=r"init_from: .*wanted a recipe of kind 'network', got 'agent'"):
         build_untrained_network(RECIPE.model_copy(update={"init_from": str(agent)}))

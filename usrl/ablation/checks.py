@@ -53,6 +53,6 @@ def _check_start(training: Training, shapes: dict[str, Shapes]) -> None:
         )
     if shapes[training.variant] != shapes[start.variant]:
         raise UserError(
-            f"init_from: {start.variant} has other weights; both want the same policy and env: give them "
-            "the same overrides of these"
+            f"init_from: {start.variant} has other weights; both want the same policy and env, or "
+            "the same network: give them the same overrides of these"
         )

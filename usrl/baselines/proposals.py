@@ -137,7 +137,13 @@ def check_split(folder: Path, run: Run) -> None:
 
 def _check_start(recipe: NetworkRecipe) -> None:
     """Refuse a start that has learned from images of the data set: no fold would be held out from it."""
-    if recipe.init_from and any(find_parts(link, recipe.data) for link in trace(open_run(recipe.init_from))):
+    if not recipe.init_from:
+        return
+    try:
+        has_seen = any(find_parts(link, recipe.data) for link in trace(open_run(recipe.init_from)))
+    except UserError as error:
+        raise UserError(f"init_from: {error}") from None
+    if has_seen:
         raise UserError(
             f"init_from: proposals are out of fold, and {recipe.init_from} has learned from images of this "
             "data set; start from a run that has learned from others, or leave init_from out"

@@ -74,6 +74,8 @@ def fit_network(
     if not record.begin(resume=resume) and recipe.init_from:
         load_start(run, recipe, state.network)
         state.average.load_state_dict(state.network.state_dict())
+        # A start that no epoch improves on is what is kept.
+        record.log({"val_dice": validation.score(state.average)})
     bar = TrainingBar(record.name, "epochs", recipe.epochs, record.step, ("images", len(bank)))
     with bar, SummaryWriter(str(run.path / "tb")) as board:
         while record.step < recipe.epochs:

@@ -125,7 +125,7 @@ def _report(
     opened = [open_run(path) for path in runs]
     opened += [open_run(run.refiner_path) for run in opened if run.refiner_path.is_dir()]
     # What a run started from may have learned from fewer training images.
-    links = opened if split in ("train", "all") else [link for run in opened for link in trace(run)]
+    links = opened if split == "train" else [link for run in opened for link in trace(run)]
     for link in links:
         _check_images(link, data, split, samples)
     curves = _read_curves(runs)
