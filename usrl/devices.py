@@ -44,7 +44,7 @@ def spare_threads_in_workers() -> None:
 
     The threads that a parent has begun to use do not exist in its fork, which would wait for them forever,
     and processes of several threads each would wait for one another. Every task and every face of one calls
-    this; each sets the number anew.
+    this, so that more threads last only until the next one is made.
     """
     if multiprocessing.parent_process() is not None:
         torch.set_num_threads(1)
