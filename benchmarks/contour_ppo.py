@@ -16,19 +16,21 @@ from usrl.registry import build_task
 RECIPE = Path(__file__).resolve().parents[1] / "agents" / "contour-ppo" / "recipe.yaml"
 
 
-def build(algorithm: str, device: str, **changed: Any) -> PPO:
+def build(algorithm: str, device: str, num_envs: int | None = None, **changed: Any) -> PPO:
     """Return an untrained model.
 
     Args:
         algorithm: ``ppo`` or ``ppo-device``.
         device: Where environments and policy compute.
+        num_envs: Number of environments; the recipe's if None.
         changed: Hyperparameters other than the recipe's.
     """
     recipe = load_recipe(RECIPE, [f"algorithm={algorithm}"])
     assert isinstance(recipe, AgentRecipe)
+    num_envs = num_envs or recipe.num_envs
     recipe = recipe.model_copy(update={"hyperparameters": recipe.hyperparameters | changed})
     env, bank = recipe.env, default_bank(recipe.data.size).to(device)
     task = build_task(env.id, bank, dict(env.kwargs), env.max_episode_steps)
-    model = build_model(recipe, TaskVecEnv(task, recipe.num_envs), torch.device(device))
+    model = build_model(recipe, TaskVecEnv(task, num_envs), torch.device(device))
     assert isinstance(model, PPO)
     return model

@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-from reporting import make_parser, parse, print_machine, write_rows
+from reporting import make_parser, parse, print_machine, wait, write_rows
 
 from usrl.agents.vec_env import TaskVecEnv
 from usrl.data.bank import Bank
@@ -31,12 +31,17 @@ def rate(num_envs: int, vertices: int, size_px: int, device: str, seconds: float
     bank = Bank.from_samples(load_phantom(16), size_px).to(device)
     venv = TaskVecEnv(build_task(ENV_ID, bank, {"vertices": vertices}), num_envs)
     venv.reset()
-    actions = (torch.rand(num_envs, vertices, generator=torch.Generator().manual_seed(0)) - 0.5).numpy()
-    venv.step(actions)
+    actions = torch.rand(num_envs, vertices, generator=torch.Generator().manual_seed(0)) - 0.5
+    actions = actions.to(device)
+    for _ in range(10):
+        venv.step_tensors(actions)
+    wait(device)
     began, steps = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds or steps < 10 * num_envs:  # whole episodes, resets included
-        venv.step(actions)
-        steps += num_envs
+    while time.perf_counter() - began < seconds:
+        for _ in range(10):  # whole episodes, resets included
+            venv.step_tensors(actions)
+        wait(device)
+        steps += 10 * num_envs
     return steps / (time.perf_counter() - began)
 
 

@@ -47,6 +47,12 @@ def print_machine(arguments: argparse.Namespace) -> None:
     )
 
 
+def wait(device: str) -> None:
+    """Wait until a GPU has done what it was given; a clock that is read sooner has not timed it."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
 def write_rows(rows: Sequence[dict[str, Any]], path: Path | None) -> None:
     """Write rows as JSON where a file was asked for."""
     if path is not None:

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from reporting import make_parser, parse, print_machine, write_rows
+from reporting import make_parser, parse, print_machine, wait, write_rows
 
 from usrl.envs.batch import default_bank, to_numpy
 from usrl.envs.rng import mix
 from usrl.geometry.area import RowSums, measure_dice
-from usrl.geometry.polygon import displace, is_valid
+from usrl.geometry.moves import move_simply, smoothing_matrices
 from usrl.registry import build_task
 
 ENV_ID = "usrl/ContourRefine-v0"
@@ -33,7 +33,10 @@ def parts(num_envs: int, device: str, observation: str) -> dict[str, Callable[[]
     action = (torch.rand(num_envs, task.settings.vertices, generator=generator) - 0.5).to(device)
     for _ in range(3):
         state, _ = task.step(state, action)
-    moves = action * task.settings.step_px
+    moves, smoothings = (
+        action * task.settings.step_px,
+        smoothing_matrices(task.settings.vertices, bank.device),
+    )
     targets = RowSums.of(bank.targets)
     observed = task.observe(state)
 
@@ -42,8 +45,7 @@ def parts(num_envs: int, device: str, observation: str) -> dict[str, Callable[[]
         to_numpy(task.observe(following))
 
     return {
-        "geometry: move": lambda: displace(state.vertices, moves, bank.size - 1),
-        "geometry: crossings": lambda: is_valid(state.vertices),
+        "geometry": lambda: move_simply(state.vertices, moves, smoothings, bank.size - 1),
         "overlap": lambda: measure_dice(state.vertices, targets, index),
         "sampling": lambda: task.observe(state),
         "copy to NumPy": lambda: to_numpy(observed),
@@ -58,17 +60,12 @@ def measure(call: Callable[[], Any], device: str, seconds: float) -> float:
     call()
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        _wait(device)
+        wait(device)
         began = time.perf_counter()
         call()
-        _wait(device)
+        wait(device)
         times.append(time.perf_counter() - began)
     return sorted(times)[len(times) // 2] * 1e6
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def main() -> None:

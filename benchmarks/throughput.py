@@ -8,13 +8,15 @@ All measurements take turns in the same process, so that a busy machine slows th
 
 import time
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from contour_ppo import build
 from plain import HORIZON, VERTICES, PlainContourEnv
-from reporting import make_parser, parse, print_machine, write_rows
+from reporting import make_parser, parse, print_machine, wait, write_rows
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
@@ -25,7 +27,13 @@ from usrl.registry import build_task
 
 ENV_ID = "usrl/ContourRefine-v0"
 REFERENCES = ("plain single", "contour ppo")
-"""What the other rows are compared with."""
+"""What the other rows are compared with: PPO with stock PPO of as many environments."""
+COUNTS = {"cpu": (1, 16, 64, 256), "cuda": (1, 16, 64, 256, 4096)}
+"""Environments of the vector face."""
+TENSOR_COUNTS = {"cpu": (64,), "cuda": (64, 1024, 4096, 16384)}
+"""Environments whose actions and observations stay on their device."""
+LARGE_PPO = {"num_envs": 4096, "batch_size": 16384}
+"""What keeps a GPU busy, the recipe's other hyperparameters unchanged."""
 
 
 def _single(env: gym.Env[Any, Any]) -> Callable[[], int]:
@@ -67,6 +75,20 @@ def _sb3(venv: Any, count: int) -> Callable[[], int]:
     return play
 
 
+def _tensors(venv: TaskVecEnv, device: str) -> Callable[[], int]:
+    """Return what steps as `ppo-device` does: nothing is copied to NumPy."""
+    venv.reset()
+    shape = (HORIZON, venv.num_envs, VERTICES)
+    actions = (torch.rand(shape, generator=torch.Generator().manual_seed(0)) - 0.5).to(device)
+
+    def play() -> int:
+        for action in actions:
+            venv.step_tensors(action)
+        return HORIZON * venv.num_envs
+
+    return play
+
+
 def _ppo(model: PPO) -> Callable[[], int]:
     """Return what collects a rollout and learns from it."""
     steps = model.n_envs * model.n_steps
@@ -90,14 +112,17 @@ def cases(device: str) -> dict[tuple[str, int], Callable[[], int]]:
         ("contour single", 1): _single(gym.make(ENV_ID, bank=bank, device=device)),
         ("contour sb3", 16): _sb3(TaskVecEnv(build_task(ENV_ID, bank.to(device), {}), 16), 16),
     }
-    models = {
-        "contour ppo": build("ppo", device),
-        "contour ppo-device": build("ppo-device", device),
-        "contour ppo-device float32": build("ppo-device", device, autocast=False),
-    }
-    found |= {(name, model.n_envs): _ppo(model) for name, model in models.items()}
-    counts = (1, 16, 64, 256) if device == "cpu" else (1, 16, 256, 4096)
-    return found | {("contour vector", count): _vector(count, bank, device) for count in counts}
+    on_device = build_task(ENV_ID, bank.to(device), {})
+    for count in TENSOR_COUNTS[device]:
+        found["contour tensors", count] = _tensors(TaskVecEnv(on_device, count), device)
+    for changed in ({}, LARGE_PPO) if device == "cuda" else ({},):
+        models = {
+            "contour ppo": build("ppo", device, **changed),
+            "contour ppo-device": build("ppo-device", device, **changed),
+            "contour ppo-device float32": build("ppo-device", device, autocast=False, **changed),
+        }
+        found |= {(name, model.n_envs): _ppo(model) for name, model in models.items()}
+    return found | {("contour vector", count): _vector(count, bank, device) for count in COUNTS[device]}
 
 
 def measure(
@@ -109,25 +134,27 @@ def measure(
         play()
     for _ in range(rounds):
         for key, play in plays.items():
+            wait(device)
             began, steps = time.perf_counter(), 0
             while time.perf_counter() - began < seconds:
                 steps += play()
+                wait(device)
             rates[key].append(steps / (time.perf_counter() - began))
-    plain, ppo = (
-        np.array(next(rate for (name, _), rate in rates.items() if name == wanted)) for wanted in REFERENCES
-    )
-    return [
-        {
+    plain, ppo = REFERENCES
+    rows = []
+    for (name, count), rate in rates.items():
+        # Within a round, what else the machine does weighs on both.
+        row = {
             "name": name,
             "device": device,
             "num_envs": count,
-            "steps_per_second": round(float(np.median(rate))),
-            # Within a round, what else the machine does weighs on both.
-            "times_plain": round(float(np.median(np.array(rate) / plain)), 3),
+            "steps_per_second": round(median(rate)),
+            "times_plain": round(median(np.divide(rate, rates[plain, 1])), 3),
         }
-        | ({"times_ppo": round(float(np.median(np.array(rate) / ppo)), 3)} if "ppo" in name else {})
-        for (name, count), rate in rates.items()
-    ]
+        if "ppo" in name:
+            row["times_ppo"] = round(median(np.divide(rate, rates[ppo, count])), 3)
+        rows.append(row)
+    return rows
 
 
 def main() -> None:

@@ -17,17 +17,17 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
+def module_of(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return what imports a module of the benchmarks."""
     monkeypatch.syspath_prepend(FOLDER)
     return importlib.import_module
 
 
 @pytest.mark.parametrize(("name", "algorithm"), [("ppo", PPO), ("ppo-device", DevicePPO)])
-def test_ppo_is_measured_with_the_recipe_of_contour_ppo(benchmark: Any, name: str, algorithm: type) -> None:
+def test_ppo_is_measured_with_the_recipe_of_contour_ppo(module_of: Any, name: str, algorithm: type) -> None:
     recipe = load_recipe(FOLDER.parent / "agents" / "contour-ppo")
     assert isinstance(recipe, AgentRecipe)
-    model = benchmark("contour_ppo").build(name, "cpu", batch_size=640)
+    model = module_of("contour_ppo").build(name, "cpu", batch_size=640)
     assert type(model) is algorithm
     assert model.batch_size == 640
     assert model.n_envs == recipe.num_envs
@@ -41,9 +41,9 @@ def test_ppo_is_measured_with_the_recipe_of_contour_ppo(benchmark: Any, name: st
 
 
 def test_options_and_rows_of_a_benchmark(
-    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    module_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reporting = benchmark("reporting")
+    reporting = module_of("reporting")
     file = tmp_path / "rows.json"
     monkeypatch.setattr(sys, "argv", ["some.py", "--json", str(file)])
     arguments = reporting.parse(reporting.make_parser("What it measures.\n\nMore."))

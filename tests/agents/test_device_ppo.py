@@ -1,5 +1,6 @@
 """PPO on the device beside SB3's PPO: the same rollouts, the same updates, no waiting."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,11 +74,11 @@ def make(bank: Bank) -> Make:
     """Return a function that builds an algorithm over environments whose episodes end apart."""
 
     def build(algorithm: type[PPO], actions: str = "contour", **settings: Any) -> PPO:
-        is_contour = actions == "contour"
+        is_contour, where = actions == "contour", bank.to(settings.get("device", "cpu"))
         task = (
-            build_task("usrl/ContourRefine-v0", bank, {"vertices": 16}, horizon=4)
+            build_task("usrl/ContourRefine-v0", where, {"vertices": 16}, horizon=4)
             if is_contour
-            else DarkTask(bank, ACTIONS[actions])
+            else DarkTask(where, ACTIONS[actions])
         )
         venv = TaskVecEnv(task, ENVS, seed=5)  # type: ignore[arg-type]
         defaults = {"n_steps": STEPS, "batch_size": ENVS * STEPS, "n_epochs": 3, "seed": 0, "device": "cpu"}
@@ -208,6 +209,25 @@ def test_neither_steps_nor_minibatches_wait_for_the_device(make: Make, actions: 
     assert waits_of(make(DevicePPO, actions, **settings, **many), 1) == once
     assert waits_of(make(DevicePPO, actions, **settings, **many, n_steps=2 * STEPS), 2) == once
     assert waits_of(make(PPO, actions, **settings, **many), 1) > 20 + once
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_is_waited_for_as_often_whatever_the_number_of_steps_and_minibatches(make: Make) -> None:
+    def waits(**settings: Any) -> int:
+        model = make(DevicePPO, device="cuda", **settings)
+        learn(model)
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                learn(model)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return sum("synchronizing" in str(warning.message) for warning in caught)
+
+    once = waits(n_epochs=1, n_steps=4, batch_size=12)
+    assert 1 <= once <= 8
+    assert waits(n_epochs=4, n_steps=STEPS, batch_size=11) == once
 
 
 def test_extractors_train_in_bfloat16_and_answer_in_float32(make: Make) -> None:

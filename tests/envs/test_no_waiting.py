@@ -1,11 +1,17 @@
-"""Tasks on torch's device `meta`, whose tensors have no values: what reads one on the host raises."""
+"""Steps wait for no device.
+
+Torch's device `meta` has tensors without values: what reads one on the host raises. A GPU, where there is
+one, is told to raise.
+"""
 
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from usrl.agents.vec_env import TaskVecEnv
 from usrl.data.bank import Bank
 from usrl.envs.rng import mix
 from usrl.envs.task import merge_states
@@ -22,7 +28,7 @@ def on_meta(task: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         return copy.deepcopy(task)
 
 
-@pytest.mark.parametrize(
+SETTINGS = pytest.mark.parametrize(
     ("env_id", "settings"),
     [
         (CONTOUR, {}),
@@ -35,6 +41,9 @@ def on_meta(task: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         (THRESHOLD, {"observation": "features", "action": "raster"}),
     ],
 )
+
+
+@SETTINGS
 def test_no_step_reads_a_number_on_the_host(
     bank: Bank, env_id: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,3 +63,19 @@ def test_no_step_reads_a_number_on_the_host(
         assert other.device.type == "meta"
         assert one.shape == other.shape
         assert one.dtype == other.dtype
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@SETTINGS
+def test_a_gpu_is_not_waited_for(bank: Bank, env_id: str, settings: dict[str, Any]) -> None:
+    venv = TaskVecEnv(build_task(env_id, bank.to("cuda"), settings), 4)
+    venv.reset()
+    action = torch.from_numpy(np.stack([venv.action_space.sample() for _ in range(4)])).to("cuda")
+    for _ in range(venv._batch.task.horizon):  # once through, which prepares tables on the host
+        venv.step_tensors(action)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(2 * venv._batch.task.horizon):
+            venv.step_tensors(action)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -1,7 +1,7 @@
 """Stable-Baselines3's PPO with rollouts and updates that stay on the device."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,9 @@ from usrl.agents.tensor_rollout import Minibatch, TensorRollout, Transitions
 from usrl.agents.vec_env import StepInfos, TaskVecEnv, TensorStep
 from usrl.devices import has_bfloat16
 from usrl.envs.batch import send
+from usrl.envs.task import tensors_of
 from usrl.errors import UserError
+from usrl.recording import Recorded
 
 _LOGGED = ("policy_gradient_loss", "value_loss", "entropy_loss", "clip_fraction", "approx_kl", "loss")
 
@@ -32,7 +34,8 @@ class DevicePPO(PPO):
     the environment must be a `TaskVecEnv`; the values that follow on the ends of episodes are computed in
     one batch; minibatches are drawn by torch's generator; and the features extractors may compute in
     bfloat16, while weights, heads, distributions and losses stay in float32. ``target_kl``, where it is
-    set, has the host read one number in each minibatch.
+    set, has the host read one number in each minibatch. On a GPU policy and loss are replayed as CUDA graphs
+    (`usrl.recording`), so that hyperparameters must not change between updates, schedules aside.
 
     Args:
         arguments: Those of PPO.
@@ -63,6 +66,13 @@ class DevicePPO(PPO):
         if has_bfloat16(self.device) if self.autocast is None else self.autocast:
             for extractor in {self.policy.pi_features_extractor, self.policy.vf_features_extractor}:
                 extractor.forward = self._in_bfloat16(extractor.forward)
+        space = self.action_space
+        if isinstance(space, spaces.Box):
+            self._bounds = [torch.from_numpy(bound).to(self.device) for bound in (space.low, space.high)]
+        # Noise that depends on the state is drawn into new tensors, which a graph would not read.
+        self._act = self._draw if self.use_sde else Recorded(self._draw)
+        self._value = Recorded(self._expect)
+        self._trained: list[str] = []
 
     def _in_bfloat16(self, extract: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """Return an extractor's function in bfloat16 for training; elsewhere it is what it was."""
@@ -100,8 +110,7 @@ class DevicePPO(PPO):
         for n_steps in range(n_rollout_steps):
             if self.use_sde and self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0:
                 self.policy.reset_noise(env.num_envs)
-            with torch.no_grad(), self._fast():
-                actions, values, log_probs = self.policy(obs)
+            actions, values, log_probs = self._act(obs)
             step = env.step_tensors(self._bounded(actions))
             self.num_timesteps += env.num_envs
             # SB3's callbacks look into the local variables, under these names.
@@ -115,19 +124,28 @@ class DevicePPO(PPO):
             rollout_buffer.add(Transitions(obs, actions, values.flatten(), log_probs, total), starts)
             obs = self._last_obs = new_obs  # type: ignore[assignment]
             self._last_episode_starts = dones
-        with torch.no_grad(), self._fast():
-            rollout_buffer.finish(self.policy.predict_values(obs).flatten(), dones)
+        rollout_buffer.finish(self._value(obs)[0], dones)
         _check_rollout(rollout_buffer)
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
 
+    def _draw(self, observations: Tensor) -> Sequence[Tensor]:
+        """Return actions (B, ...), values (B, 1) and logarithms of the actions' probabilities (B,)."""
+        with torch.no_grad(), self._fast():
+            drawn: Sequence[Tensor] = self.policy(observations)
+            return drawn
+
+    def _expect(self, observations: Tensor) -> Sequence[Tensor]:
+        """Return only the values, (B,)."""
+        with torch.no_grad(), self._fast():
+            return [self.policy.predict_values(observations).flatten()]
+
     def _bounded(self, actions: Tensor) -> Tensor:
         """Return the actions that the environment is to play, (B, ...)."""
-        space = self.action_space
-        if not isinstance(space, spaces.Box):
+        if not isinstance(self.action_space, spaces.Box):
             return actions
-        low, high = (send(torch.from_numpy(bound), self.device) for bound in (space.low, space.high))
+        low, high = self._bounds
         if self.policy.squash_output:
             return low + 0.5 * (actions + 1) * (high - low)
         # A policy that has diverged is reported after the rollout; until then tasks get finite actions.
@@ -138,8 +156,9 @@ class DevicePPO(PPO):
         rewards = step.rewards.to(self.device)
         if not len(step.ended):
             return rewards
-        with torch.no_grad(), self._fast():
-            values = self.policy.predict_values(step.last_observations.to(self.device)).flatten()
+        # Of a part of the environments there are too many sizes to keep a graph of each.
+        value = self._value if len(step.ended) == len(rewards) else self._expect
+        values = value(step.last_observations.to(self.device))[0]
         rows = send(torch.from_numpy(step.ended), self.device)
         return rewards.index_add(0, rows, values, alpha=self.gamma)
 
@@ -147,18 +166,25 @@ class DevicePPO(PPO):
         """Update the policy from the rollout; see SB3's method."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
+        parameters = {name: each for name, each in self.policy.named_parameters() if each.requires_grad}
+        if self._trained != list(parameters):
+            self._trained, self._gradients = list(parameters), Recorded(self._differentiate)
+        clip_ranges = [
+            torch.tensor(clip, dtype=torch.float64) for clip in self._clip_ranges() if clip is not None
+        ]
+        clip_ranges = [send(clip, self.device) for clip in clip_ranges]
         figures: list[Tensor] = []
         for _ in range(self.n_epochs):
             epoch_began, is_too_far = len(figures), False
             for batch in self.rollout_buffer.minibatches(self.batch_size):
-                with self._fast():
-                    loss, found = self._loss(batch)
-                figures.append(found)
+                found, *gradients = self._gradients(*tensors_of(batch), *clip_ranges)
+                figures.append(found.clone())
                 is_too_far = self.target_kl is not None and float(found[4]) > 1.5 * self.target_kl
                 if is_too_far:
                     break
                 self.policy.optimizer.zero_grad()
-                loss.backward()
+                for parameter, gradient in zip(parameters.values(), gradients, strict=True):
+                    parameter.grad = gradient
                 torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 self.policy.optimizer.step()
             self._n_updates += 1
@@ -166,9 +192,20 @@ class DevicePPO(PPO):
                 break
         self._log_update(torch.stack(figures).cpu().numpy(), epoch_began)
 
-    def _loss(self, batch: Minibatch) -> tuple[Tensor, Tensor]:
+    def _differentiate(self, *tensors: Tensor) -> Sequence[Tensor | None]:
+        """Return what `_LOGGED` names, and the gradients of the parameters in training.
+
+        Args:
+            tensors: The fields of a `Minibatch`, the clip range and, where there is one, that of the values.
+        """
+        batch, clip_ranges = Minibatch(*tensors[:6]), tensors[6:]
+        with self._fast():
+            loss, figures = self._loss(batch, *clip_ranges)
+        trained = [each for each in self.policy.parameters() if each.requires_grad]
+        return [figures, *torch.autograd.grad(loss, trained, allow_unused=True)]
+
+    def _loss(self, batch: Minibatch, clip: Tensor, clip_vf: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the loss of a minibatch, and what `_LOGGED` names."""
-        clip, clip_vf = self._clip_ranges()
         values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, batch.actions)
         values, advantages = values.flatten(), batch.advantages
         if self.normalize_advantage and len(advantages) > 1:
@@ -191,6 +228,10 @@ class DevicePPO(PPO):
         left = self._current_progress_remaining
         clip_range_vf = None if self.clip_range_vf is None else self.clip_range_vf(left)  # type: ignore[operator]
         return self.clip_range(left), clip_range_vf  # type: ignore[operator]
+
+    def _excluded_save_params(self) -> list[str]:
+        """Leave out of a saved model what `_setup_model` makes."""
+        return [*super()._excluded_save_params(), "_act", "_value", "_gradients", "_bounds", "_trained"]
 
     def _log_update(self, figures: NDArray[np.float32], last_epoch: int) -> None:
         """Record what SB3's PPO records, from the figures (minibatches, 6) of an update."""

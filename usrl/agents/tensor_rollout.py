@@ -1,7 +1,7 @@
 """What PPO collects, as tensors that stay on the device they were computed on."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from usrl.envs.batch import send
+from usrl.envs.task import tensors_of
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,9 @@ class TensorRollout:
             starts: Whether an episode begins with it, (B,).
         """
         if not self._is_allocated:
-            parts = [part.new_empty((self._size, *part.shape)) for part in _tensors(step)]
+            parts = [part.new_empty((self._size, *part.shape)) for part in tensors_of(step)]
             self.transitions, self._is_allocated = Transitions(*parts), True
-        for whole, part in zip(_tensors(self.transitions), _tensors(step), strict=True):
+        for whole, part in zip(tensors_of(self.transitions), tensors_of(step), strict=True):
             whole[self._added] = part
         self._starts[self._added] = starts
         self._added += 1
@@ -126,11 +127,7 @@ class TensorRollout:
 
     def minibatches(self, size: int) -> Iterator[Minibatch]:
         """Yield all transitions once, in an order drawn by torch's generator; the last may be smaller."""
-        parts = [*_tensors(self.transitions)[:4], self.advantages, self.returns]
+        parts = [*tensors_of(self.transitions)[:4], self.advantages, self.returns]
         flat = [part.flatten(0, 1) for part in parts]
         for rows in torch.randperm(len(flat[0]), device=self.device).split(size):
             yield Minibatch(*(part[rows] for part in flat))
-
-
-def _tensors(transitions: Transitions) -> list[Tensor]:
-    return [getattr(transitions, field.name) for field in fields(transitions)]

@@ -156,12 +156,14 @@ class TaskVecEnv(VecEnv):
         rewards = batch.step_tensors(actions)
         observations = batch.observe_tensors()
         ended = np.flatnonzero(batch.elapsed >= batch.task.horizon)
+        if not len(ended):
+            figures = {name: rewards.new_empty(0) for name in EPISODE_FIGURES}
+            return TensorStep(observations, rewards, ended, observations[:0], figures)
         rows = send(torch.from_numpy(ended), rewards.device)
         last = observations[rows]
         figures = {name: getattr(batch.state, name)[rows] for name in EPISODE_FIGURES}
-        if len(ended):
-            batch.begin(ended)
-            observations = batch.observe_tensors()
+        batch.begin(ended)
+        observations = batch.observe_tensors()
         return TensorStep(observations, rewards, ended, last, figures)
 
     def oracle_actions(self) -> NDArray[Any]:

@@ -15,6 +15,7 @@ from usrl.data.bank import Bank
 from usrl.data.bank_checks import REMEDY
 from usrl.data.phantom import load_phantom
 from usrl.devices import select_device, spare_threads_in_workers
+from usrl.envs.recorded import RecordedTask
 from usrl.envs.rng import episode_keys, mix, uniform
 from usrl.envs.task import Task, follow_oracle, merge_states, require_targets
 from usrl.errors import UserError
@@ -82,6 +83,8 @@ class Batch:
         spare_threads_in_workers()  # the task may have been built before a fork
         task.bank.prepare(require_targets)
         self.task = task
+        # What its steps are taken with. A CPU gains nothing from a record.
+        self._played: Any = RecordedTask(task) if task.bank.device.type == "cuda" else task
         self.num_envs = num_envs
         self.elapsed = np.zeros(num_envs, np.int64)
         self.state: Any = None
@@ -109,9 +112,12 @@ class Batch:
         drawn = (uniform(keys, 1)[:, 0] * len(self.task.bank)).to(torch.int64)  # (R,)
         index = self._chosen(options, len(rows)) if options else drawn
         device = self.task.bank.device
-        fresh = self.task.reset(send(index, device), send(mix(keys), device))
-        whole = len(rows) == self.num_envs
-        self.state = fresh if whole else merge_states(self.state, send(torch.from_numpy(rows), device), fresh)
+        drawn_from = send(index, device), send(mix(keys), device)
+        if len(rows) == self.num_envs:
+            self.state = fresh = self._played.reset(*drawn_from)
+        else:
+            fresh = self.task.reset(*drawn_from)
+            self.state = merge_states(self.state, send(torch.from_numpy(rows), device), fresh)
         self.elapsed[rows] = 0
         self._episodes[rows] += 1
         if self._oracle_dice is not None:
@@ -138,7 +144,7 @@ class Batch:
         wanted = (self.num_envs, *(self.task.action_space.shape or ()))
         if tuple(actions.shape) != wanted:
             raise UserError(f"actions must have the shape {wanted}, got {tuple(actions.shape)}")
-        self.state, reward = self.task.step(self.state, actions.to(self.task.bank.device))
+        self.state, reward = self._played.step(self.state, actions.to(self.task.bank.device))
         self.elapsed += 1
         return reward
 
@@ -148,7 +154,8 @@ class Batch:
 
     def observe_tensors(self) -> Tensor:
         """Return the observations of all environments, uint8 (B, ...), on the task's device."""
-        return self.task.observe(self.state)
+        observation: Tensor = self._played.observe(self.state)
+        return observation
 
     def info(self) -> dict[str, NDArray[np.float32]]:
         """Return the figures of all environments, each (B,), for the caller to change as it likes."""

@@ -5,7 +5,7 @@ leading batch dimension and a device. It knows nothing of seeds, auto-reset or t
 (`usrl.envs.faces`, `usrl.agents.vec_env`) do.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, TypeVar
 
 import gymnasium as gym
@@ -93,10 +93,15 @@ def require_targets(bank: Bank) -> None:
         )
 
 
+def tensors_of(record: Any) -> list[Tensor]:
+    """Return the fields of a dataclass of tensors, such as a state, in their order."""
+    return [getattr(record, field.name) for field in fields(record)]
+
+
 def merge_states(state: AnyState, rows: Tensor, other: AnyState) -> AnyState:
     """Return ``state`` with its rows, int64 (R,), replaced by those of ``other``, a batch of R."""
-    pairs = {f.name: (getattr(state, f.name), getattr(other, f.name)) for f in fields(state)}
-    return replace(state, **{name: old.index_copy(0, rows, new) for name, (old, new) in pairs.items()})
+    pairs = zip(tensors_of(state), tensors_of(other), strict=True)
+    return type(state)(*(old.index_copy(0, rows, new) for old, new in pairs))
 
 
 def follow_oracle(task: Task[AnyState], state: AnyState) -> AnyState:

@@ -142,13 +142,16 @@ def _has_crossing(vertices: Tensor) -> Tensor:
     following = neighbours(vertices, 1)[1]
     edge = following - vertices  # (B, N, 2)
     low, high = torch.minimum(vertices, following), torch.maximum(vertices, following)  # (B, N, 2)
-    meets = (low[:, :, None] <= high[:, None]).all(dim=-1)  # (B, edge, edge)
+    low_x, low_y = low[:, :, None].unbind(dim=-1)  # (B, N, 1)
+    high_x, high_y = high[:, None].unbind(dim=-1)  # (B, 1, N)
+    meets = (low_x <= high_x) & (low_y <= high_y)  # (B, edge, edge)
     across = torch.stack([-edge[..., 1], edge[..., 0]], dim=-1)  # (B, N, 2), normal to each edge
     offset = (across * vertices).sum(dim=-1, keepdim=True)  # (B, N, 1)
     side = torch.baddbmm(offset, across, vertices.transpose(1, 2), beta=-1) > 0  # (B, edge, vertex)
     separated = side ^ torch.cat([side[..., 1:], side[..., :1]], dim=-1)  # (B, edge, edge)
-    crossing = separated & separated.transpose(1, 2) & meets & meets.transpose(1, 2)
-    return (crossing & _apart(vertices.shape[1], vertices.device)).flatten(1).any(dim=1)
+    cuts = separated & meets
+    crossing = cuts & cuts.transpose(1, 2) & _apart(vertices.shape[1], vertices.device)
+    return crossing.flatten(1).any(dim=1)
 
 
 @cache

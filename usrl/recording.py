@@ -1,0 +1,92 @@
+"""Functions of tensors that a GPU replays as CUDA graphs.
+
+A step of environments, or of an update, is hundreds of small operations, and to launch one takes the host
+longer than a GPU takes to do it. Recorded as a graph they are one launch.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Function = Callable[..., Sequence[Any]]
+
+
+class Recorded:
+    """A function that a GPU records at its third call with tensors of some shapes, and replays from then on.
+
+    Everywhere else it is called as it is, and so is a function that reads a number on the host: it cannot be
+    recorded. What differs between calls must come as an argument, for a number that Python computes is
+    recorded as it was; other tensors that the function reads must stay where they are in memory.
+
+    Args:
+        function: Takes tensors, and returns a sequence of tensors, or of tensors and None.
+    """
+
+    def __init__(self, function: Function) -> None:
+        self._function = function
+        self._graphs: dict[Any, _Graph] = {}
+        self._calls: Counter[Any] = Counter()
+        self._is_recordable = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the graphs out of copies, which record their own."""
+        return self.__dict__ | {"_graphs": {}, "_calls": Counter()}
+
+    def __call__(self, *arguments: Tensor) -> Sequence[Any]:
+        """Return what the function does. The next call overwrites it: copy what is to be kept."""
+        if not (self._is_recordable and all(argument.is_cuda for argument in arguments)):
+            return self._function(*arguments)
+        key = tuple((argument.shape, argument.dtype) for argument in arguments)
+        if key not in self._graphs:
+            self._calls[key] += 1
+            if self._calls[key] == 1:  # prepares what is kept for later calls, often on the host
+                return self._function(*arguments)
+            if self._calls[key] == 2:
+                return self._try(arguments)
+            self._graphs[key] = _Graph(self._function, arguments)
+        return self._graphs[key].replay(arguments)
+
+    def _try(self, arguments: Sequence[Tensor]) -> Sequence[Any]:
+        """Call the function, and find out whether it waits for the GPU."""
+        try:
+            with _waiting_is_an_error():
+                return self._function(*arguments)
+        except RuntimeError as error:
+            if "synchronizing" not in str(error):
+                raise
+        self._is_recordable = False
+        return self._function(*arguments)
+
+
+class _Graph:
+    """A function's operations on one set of tensors, and these tensors."""
+
+    def __init__(self, function: Function, arguments: Sequence[Tensor]) -> None:
+        self._arguments = [argument.clone() for argument in arguments]
+        self._graph = torch.cuda.CUDAGraph()
+        with (
+            torch.cuda.device(arguments[0].device),
+            torch.cuda.graph(self._graph, capture_error_mode="thread_local"),
+        ):
+            self._results = function(*self._arguments)
+
+    def replay(self, arguments: Sequence[Tensor]) -> Sequence[Any]:
+        for own, given in zip(self._arguments, arguments, strict=True):
+            if own is not given:  # a result may be one of the arguments as it was
+                own.copy_(given)
+        self._graph.replay()
+        return self._results
+
+
+@contextmanager
+def _waiting_is_an_error() -> Iterator[None]:
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
