@@ -7,6 +7,7 @@ longer than a GPU takes to do it. Recorded as a graph they are one launch.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -43,10 +44,10 @@ class Recorded:
         key = tuple((argument.shape, argument.dtype) for argument in arguments)
         if key not in self._graphs:
             self._calls[key] += 1
-            if self._calls[key] == 1:  # prepares what is kept for later calls, often on the host
-                return self._function(*arguments)
-            if self._calls[key] == 2:
-                return self._try(arguments)
+            if self._calls[key] <= 2:
+                with _aside(arguments[0].device):
+                    # The first call prepares what is kept for later ones, often on the host.
+                    return self._function(*arguments) if self._calls[key] == 1 else self._try(arguments)
             self._graphs[key] = _Graph(self._function, arguments)
         return self._graphs[key].replay(arguments)
 
@@ -68,10 +69,9 @@ class _Graph:
     def __init__(self, function: Function, arguments: Sequence[Tensor]) -> None:
         self._arguments = [argument.clone() for argument in arguments]
         self._graph = torch.cuda.CUDAGraph()
-        with (
-            torch.cuda.device(arguments[0].device),
-            torch.cuda.graph(self._graph, capture_error_mode="thread_local"),
-        ):
+        device = arguments[0].device
+        recorded = torch.cuda.graph(self._graph, stream=_stream(device), capture_error_mode="thread_local")
+        with torch.cuda.device(device), recorded:
             self._results = function(*self._arguments)
 
     def replay(self, arguments: Sequence[Tensor]) -> Sequence[Any]:
@@ -80,6 +80,26 @@ class _Graph:
                 own.copy_(given)
         self._graph.replay()
         return self._results
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream that all functions of a device are recorded on."""
+    return torch.cuda.Stream(device)
+
+
+@contextmanager
+def _aside(device: torch.device) -> Iterator[None]:
+    """Work on the stream of the records.
+
+    Autograd ties a parameter to the stream of its first use for as long as anything remembers that use, as
+    SB3's distributions do; tied to another stream it could not be recorded.
+    """
+    stream, current = _stream(device), torch.cuda.current_stream(device)
+    stream.wait_stream(current)
+    with torch.cuda.stream(stream):
+        yield
+    current.wait_stream(stream)
 
 
 @contextmanager

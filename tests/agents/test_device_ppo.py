@@ -281,7 +281,7 @@ def test_a_saved_model_goes_on(make: Make, tmp_path: Path) -> None:
     model = make(DevicePPO)
     learn(model)
     model.save(tmp_path / "model.zip")
-    loaded = DevicePPO.load(tmp_path / "model.zip", env=model.env)
+    loaded = DevicePPO.load(tmp_path / "model.zip", env=model.env, device="cpu")
     for name, value in model.policy.state_dict().items():
         assert torch.equal(value, loaded.policy.state_dict()[name])
     loaded.learn(ENVS * STEPS)

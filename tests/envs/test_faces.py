@@ -99,6 +99,7 @@ def test_a_pickled_contour_environment_holds_images_and_masks_and_no_tables(bank
 @pytest.mark.parametrize("env_id", IDS)
 def test_all_faces_play_the_same_episodes_from_the_same_seed(env_id: str, device: str, bank: Bank) -> None:
     count, steps = 3, 23
+    near = 1e-5 if device == "cpu" else 2e-3  # an edge may round to the next cell of the target
     singles = [make(env_id, bank) for _ in range(count)]
     vector = gym.make_vec(env_id, num_envs=count, bank=bank, device=device)
     sb3 = TaskVecEnv(build_task(env_id, bank.to(device), {}), count, seed=11)
@@ -112,8 +113,8 @@ def test_all_faces_play_the_same_episodes_from_the_same_seed(env_id: str, device
         results = [env.step(action) for env, action in zip(singles, actions, strict=True)]
         by_vector, by_sb3 = vector.step(actions), sb3.step(actions)
         rewards = [result[1] for result in results]
-        assert by_vector[1] == pytest.approx(rewards, abs=1e-5)
-        assert by_sb3[1] == pytest.approx(rewards, abs=1e-5)
+        assert by_vector[1] == pytest.approx(rewards, abs=near)
+        assert by_sb3[1] == pytest.approx(rewards, abs=near)
         truncated = [result[3] for result in results]
         assert by_vector[3].tolist() == by_sb3[2].tolist() == truncated
         seen = [

@@ -5,7 +5,6 @@ positive orientation: the shoelace area is positive.
 """
 
 import math
-from functools import cache
 
 import numpy as np
 import torch
@@ -154,7 +153,6 @@ def _has_crossing(vertices: Tensor) -> Tensor:
     return crossing.flatten(1).any(dim=1)
 
 
-@cache
 def _apart(count: int, device: torch.device) -> Tensor:
     """Return which edges share no vertex, (N, N): those that do touch and never cross."""
     place = torch.arange(count, device=device)
