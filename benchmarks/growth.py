@@ -1,8 +1,10 @@
 """How environment steps per second grow with environments, vertices and the side of the image, as a plot.
 
-python benchmarks/growth.py --out growth.png --json growth.json
+python benchmarks/growth.py --json cpu.json --out growth.png
+python benchmarks/growth.py --device cuda --beside cpu.json --out growth.png
 """
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,9 @@ AXES = {
 }
 DEFAULTS = {"num_envs": 64, "vertices": 64, "size_px": 128}
 TITLES = {"num_envs": "environments", "vertices": "vertices", "size_px": "side of the image [px]"}
+
+LINES = {"cpu": ("CPU", "#0072b2"), "cuda": ("GPU", "#d55e00")}
+"""Label and colour of a device."""
 
 
 def rate(num_envs: int, vertices: int, size_px: int, device: str, seconds: float) -> float:
@@ -66,18 +71,20 @@ def measure(device: str, seconds: float) -> list[dict[str, Any]]:
 
 
 def plot(rows: list[dict[str, Any]], out: Path) -> None:
-    """Draw a panel per axis."""
+    """Draw a panel per axis, and in each a line per device."""
     figure, panels = plt.subplots(1, len(AXES), figsize=(11, 3.2), sharey=True, layout="constrained")
     for panel, axis in zip(panels, AXES, strict=True):
-        own = [row for row in rows if row["axis"] == axis]
-        panel.loglog(
-            [row[axis] for row in own], [row["steps_per_second"] for row in own], "o-", color="#0072b2"
-        )
+        for device, (label, color) in LINES.items():
+            own = [row for row in rows if row["axis"] == axis and row["device"] == device]
+            rates = [row["steps_per_second"] for row in own]
+            if own:
+                panel.loglog([row[axis] for row in own], rates, "o-", color=color, label=label)
         panel.set_xlabel(TITLES[axis])
         panel.set_xticks(AXES[axis], [str(value) for value in AXES[axis]], rotation=45, fontsize=8)
         panel.minorticks_off()
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("environment steps/s")
+    panels[0].legend(fontsize=8)
     figure.savefig(out, dpi=110)
 
 
@@ -86,10 +93,12 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--seconds", type=float, default=1.0, help="per point, at least")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
+    parser.add_argument("--beside", type=Path, help="JSON of another run, to draw too")
     arguments = parse(parser)
+    beside = json.loads(arguments.beside.read_text()) if arguments.beside else []
     print_machine(arguments)
     rows = measure(arguments.device, arguments.seconds)
-    plot(rows, arguments.out)
+    plot([*beside, *rows], arguments.out)
     write_rows(rows, arguments.json)
 
 

@@ -102,7 +102,7 @@ def _ppo(model: PPO) -> Callable[[], int]:
     return learn
 
 
-def cases(device: str, is_compiled: bool) -> dict[tuple[str, int], Callable[[], int]]:
+def cases(device: str) -> dict[tuple[str, int], Callable[[], int]]:
     """Return what is measured, by name and number of environments: each call plays and counts steps."""
     bank = default_bank()
     plain, ours = [lambda: PlainContourEnv(bank)] * 16, [lambda: gym.make(ENV_ID, bank=bank)] * 16
@@ -123,13 +123,7 @@ def cases(device: str, is_compiled: bool) -> dict[tuple[str, int], Callable[[], 
             "contour ppo-device": build("ppo-device", device, **changed),
             "contour ppo-device float32": build("ppo-device", device, autocast=False, **changed),
         }
-        if is_compiled:
-            models["contour ppo-device compiled"] = build("ppo-device", device, compile=True, **changed)
         found |= {(name, model.n_envs): _ppo(model) for name, model in models.items()}
-    for count in TENSOR_COUNTS[device] if is_compiled else ():
-        venv = TaskVecEnv(on_device, count)
-        venv.compile()
-        found["contour tensors compiled", count] = _tensors(venv, device)
     return found | {("contour vector", count): _vector(count, bank, device) for count in COUNTS[device]}
 
 
@@ -174,12 +168,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.6, help="per case and round")
     parser.add_argument("--only", default="", help="rows whose name holds this, and the references")
-    parser.add_argument("--compile", action="store_true", help="rows of torch.compile too; wants a GPU")
     arguments = parse(parser)
     print_machine(arguments)
     chosen = {
         key: play
-        for key, play in cases(arguments.device, arguments.compile).items()
+        for key, play in cases(arguments.device).items()
         if arguments.only in key[0] or key[0] in REFERENCES
     }
     rows = measure(chosen, arguments.rounds, arguments.seconds, arguments.device)

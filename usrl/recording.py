@@ -4,6 +4,7 @@ A step of environments, or of an update, is hundreds of small operations, and to
 longer than a GPU takes to do it. Recorded as a graph they are one launch.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -105,7 +106,10 @@ def _aside(device: torch.device) -> Iterator[None]:
 @contextmanager
 def _waiting_is_an_error() -> Iterator[None]:
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        # Torch says at each first use that it may miss a wait; recording would then raise.
+        warnings.filterwarnings("ignore", message="Synchronization debug mode")
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:

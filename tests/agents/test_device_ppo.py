@@ -213,21 +213,22 @@ def test_neither_steps_nor_minibatches_wait_for_the_device(make: Make, actions: 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_is_waited_for_as_often_whatever_the_number_of_steps_and_minibatches(make: Make) -> None:
-    def waits(**settings: Any) -> int:
+    def waits(rollouts: int, **settings: Any) -> int:
         model = make(DevicePPO, device="cuda", **settings)
-        learn(model)
+        learn(model, rollouts)
         torch.cuda.set_sync_debug_mode("warn")
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                learn(model)
+                learn(model, rollouts)
         finally:
             torch.cuda.set_sync_debug_mode("default")
         return sum("synchronizing" in str(warning.message) for warning in caught)
 
-    once = waits(n_epochs=1, n_steps=4, batch_size=12)
+    once = waits(1, n_epochs=1)
     assert 1 <= once <= 8
-    assert waits(n_epochs=4, n_steps=STEPS, batch_size=11) == once
+    assert waits(1, n_epochs=4, batch_size=11) == once
+    assert waits(2, n_epochs=4, batch_size=11, n_steps=2 * STEPS) == once
 
 
 def test_extractors_train_in_bfloat16_and_answer_in_float32(make: Make) -> None:

@@ -35,14 +35,12 @@ class DevicePPO(PPO):
     one batch; minibatches are drawn by torch's generator; and the features extractors may compute in
     bfloat16, while weights, heads, distributions and losses stay in float32. ``target_kl``, where it is
     set, has the host read one number in each minibatch. On a GPU policy and loss are replayed as CUDA graphs
-    (`usrl.recording`), so that hyperparameters must not change between updates, schedules aside.
+    (`usrl.recording`).
 
     Args:
         arguments: Those of PPO.
         autocast: Whether rollouts and updates run the features extractors in bfloat16; where the device
             has instructions for it if None.
-        compile: Whether `torch.compile` fuses the operations of environments and features extractors; on a
-            GPU, and with a C compiler, that is faster after the first minute.
         hyperparameters: Those of PPO. A ``rollout_buffer_class`` must derive from `TensorRollout`.
 
     Raises:
@@ -52,14 +50,8 @@ class DevicePPO(PPO):
 
     rollout_buffer: TensorRollout  # type: ignore[assignment]
 
-    def __init__(
-        self,
-        *arguments: Any,
-        autocast: bool | None = None,
-        compile: bool = False,
-        **hyperparameters: Any,
-    ) -> None:
-        self.autocast, self.compile = autocast, compile
+    def __init__(self, *arguments: Any, autocast: bool | None = None, **hyperparameters: Any) -> None:
+        self.autocast = autocast
         self._is_computing_fast = False
         super().__init__(*arguments, **hyperparameters)
 
@@ -71,16 +63,8 @@ class DevicePPO(PPO):
                 "leave it out"
             )
         super()._setup_model()
-        extractors = {self.policy.pi_features_extractor, self.policy.vf_features_extractor}
-        if self.compile:
-            if not isinstance(self.env, TaskVecEnv | None):
-                raise _wrong_environment(self.env)
-            if self.env is not None:
-                self.env.compile()
-            for extractor in extractors:
-                extractor.forward = torch.compile(extractor.forward, dynamic=False)
         if has_bfloat16(self.device) if self.autocast is None else self.autocast:
-            for extractor in extractors:
+            for extractor in {self.policy.pi_features_extractor, self.policy.vf_features_extractor}:
                 extractor.forward = self._in_bfloat16(extractor.forward)
         space = self.action_space
         if isinstance(space, spaces.Box):
@@ -88,7 +72,7 @@ class DevicePPO(PPO):
         # Noise that depends on the state is drawn into new tensors, which a graph would not read.
         self._act = self._draw if self.use_sde else Recorded(self._draw)
         self._value = Recorded(self._expect)
-        self._trained: list[str] = []
+        self._recorded_for: Any = None
 
     def _in_bfloat16(self, extract: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """Return an extractor's function in bfloat16 for training; elsewhere it is what it was."""
@@ -116,7 +100,7 @@ class DevicePPO(PPO):
     ) -> bool:
         """Fill the buffer; return whether the callbacks want to go on. See SB3's method."""
         if not isinstance(env, TaskVecEnv):
-            raise _wrong_environment(env)
+            raise UserError(f"ppo-device needs a TaskVecEnv as it is, got {type(env).__name__}; use ppo")
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         if self.use_sde:
@@ -183,12 +167,12 @@ class DevicePPO(PPO):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         parameters = {name: each for name, each in self.policy.named_parameters() if each.requires_grad}
-        if self._trained != list(parameters):
-            self._trained, self._gradients = list(parameters), Recorded(self._differentiate)
-        clip_ranges = [
-            torch.tensor(clip, dtype=torch.float64) for clip in self._clip_ranges() if clip is not None
-        ]
-        clip_ranges = [send(clip, self.device) for clip in clip_ranges]
+        # What the loss depends on besides tensors: where a callback changes it, older records are void.
+        depends_on = list(parameters), self.ent_coef, self.vf_coef, self.normalize_advantage
+        if self._recorded_for != depends_on:
+            self._recorded_for, self._gradients = depends_on, Recorded(self._differentiate)
+        ranges = [torch.tensor(clip, dtype=torch.float64) for clip in self._clip_ranges() if clip is not None]
+        clip_ranges = [send(clip, self.device) for clip in ranges]
         figures: list[Tensor] = []
         for _ in range(self.n_epochs):
             epoch_began, is_too_far = len(figures), False
@@ -247,7 +231,7 @@ class DevicePPO(PPO):
 
     def _excluded_save_params(self) -> list[str]:
         """Leave out of a saved model what `_setup_model` makes."""
-        return [*super()._excluded_save_params(), "_act", "_value", "_gradients", "_bounds", "_trained"]
+        return [*super()._excluded_save_params(), "_act", "_value", "_gradients", "_bounds", "_recorded_for"]
 
     def _log_update(self, figures: NDArray[np.float32], last_epoch: int) -> None:
         """Record what SB3's PPO records, from the figures (minibatches, 6) of an update."""
@@ -272,19 +256,12 @@ class DevicePPO(PPO):
 
 def _signature() -> inspect.Signature:
     """Return PPO's signature with ours, so that recipes are checked against all names."""
-    kind, stock = inspect.Parameter.KEYWORD_ONLY, inspect.signature(PPO)
-    ours = [
-        inspect.Parameter("autocast", kind, default=None, annotation=bool | None),
-        inspect.Parameter("compile", kind, default=False, annotation=bool),
-    ]
-    return stock.replace(parameters=[*stock.parameters.values(), *ours])
+    ours = inspect.Parameter("autocast", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=bool | None)
+    stock = inspect.signature(PPO)
+    return stock.replace(parameters=[*stock.parameters.values(), ours])
 
 
 DevicePPO.__signature__ = _signature()  # type: ignore[attr-defined]
-
-
-def _wrong_environment(env: VecEnv) -> UserError:
-    return UserError(f"ppo-device needs a TaskVecEnv as it is, got {type(env).__name__}; use ppo")
 
 
 def _check_rollout(rollout: TensorRollout) -> None:

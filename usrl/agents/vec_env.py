@@ -97,16 +97,6 @@ class TaskVecEnv(VecEnv):
         super().__init__(num_envs, task.observation_space, task.action_space)
         self.metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": RENDER_FPS}
 
-    def compile(self) -> None:
-        """Have `torch.compile` fuse the operations of steps: faster on a GPU, after some ten seconds.
-
-        Raises:
-            UserError: If the environments are on a CPU, where compiled loops serve already.
-        """
-        if self._batch.task.bank.device.type != "cuda":
-            raise UserError("compile: the environments are on a CPU, where it gains nothing; leave it out")
-        self._batch.compile()
-
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Give environments consecutive seeds, to take at the next reset; drawn at random if None.
 

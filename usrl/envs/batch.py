@@ -92,10 +92,6 @@ class Batch:
         self._seeds = np.zeros(num_envs, np.int64)
         self._episodes = np.zeros(num_envs, np.int64)
 
-    def compile(self) -> None:
-        """Have `torch.compile` fuse the operations of steps, on a GPU; see `RecordedTask`."""
-        self._played = RecordedTask(self.task, compile=True)
-
     def seed(self, seeds: Sequence[int | None]) -> None:
         """Give environments a seed and let their episodes count from the first; None leaves one as it is."""
         for row, seed in enumerate(seeds):

@@ -2,7 +2,6 @@
 
 from typing import Any, Generic
 
-import torch
 from torch import Tensor
 
 from usrl.envs.task import AnyState, Task, tensors_of
@@ -17,15 +16,10 @@ class RecordedTask(Generic[AnyState]):
     Args:
         task: Its functions must read nothing but tensors, as `Task` says; one that reads a number on the host
             is called as it is.
-        compile: Whether `torch.compile` fuses their operations first, which takes it some ten seconds.
     """
 
-    def __init__(self, task: Task[AnyState], *, compile: bool = False) -> None:
-        self._functions = {name: getattr(task, name) for name in ("reset", "step", "observe")}
-        if compile:
-            self._functions = {
-                name: torch.compile(function, dynamic=False) for name, function in self._functions.items()
-            }
+    def __init__(self, task: Task[AnyState]) -> None:
+        self._task = task
         self._kind: Any = None
         self._reset = Recorded(self._reset_tensors)
         self._step = Recorded(self._step_tensors)
@@ -48,14 +42,14 @@ class RecordedTask(Generic[AnyState]):
         return seen
 
     def _reset_tensors(self, index: Tensor, keys: Tensor) -> list[Tensor]:
-        state = self._functions["reset"](index, keys)
+        state = self._task.reset(index, keys)
         self._kind = type(state)
         return tensors_of(state)
 
     def _step_tensors(self, *tensors: Tensor) -> list[Tensor]:
         *state, action = tensors
-        moved, reward = self._functions["step"](self._kind(*state), action)
+        moved, reward = self._task.step(self._kind(*state), action)
         return [*tensors_of(moved), reward]
 
     def _observe_tensors(self, *state: Tensor) -> list[Tensor]:
-        return [self._functions["observe"](self._kind(*state))]
+        return [self._task.observe(self._kind(*state))]
