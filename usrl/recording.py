@@ -73,12 +73,17 @@ class _Graph:
         device = arguments[0].device
         recorded = torch.cuda.graph(self._graph, stream=_stream(device), capture_error_mode="thread_local")
         with torch.cuda.device(device), recorded:
-            self._results = function(*self._arguments)
+            results = function(*self._arguments)
+            # One that is an argument as it was would change while the next call's are copied.
+            own = {argument.untyped_storage().data_ptr() for argument in self._arguments}
+            self._results = [
+                each.clone() if each is not None and each.untyped_storage().data_ptr() in own else each
+                for each in results
+            ]
 
     def replay(self, arguments: Sequence[Tensor]) -> Sequence[Any]:
         for own, given in zip(self._arguments, arguments, strict=True):
-            if own is not given:  # a result may be one of the arguments as it was
-                own.copy_(given)
+            own.copy_(given)
         self._graph.replay()
         return self._results
 
