@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from stable_baselines3 import PPO
 
+from usrl.agents.recipe import AgentRecipe
 from usrl.agents.training import build_model
-from usrl.agents.vec_env import TaskVecEnv
 from usrl.envs.batch import default_bank
-from usrl.recipe_files import load_recipe
-from usrl.recipes import AgentRecipe
+from usrl.envs.sb3 import TaskVecEnv
 from usrl.registry import build_task
+from usrl.runs.recipes import load_recipe
 
 RECIPE = Path(__file__).resolve().parents[1] / "agents" / "contour-ppo" / "recipe.yaml"
 

@@ -13,9 +13,9 @@ import matplotlib.pyplot as plt
 import torch
 from reporting import make_parser, parse, print_machine, wait, write_rows
 
-from usrl.agents.vec_env import TaskVecEnv
 from usrl.data.bank import Bank
-from usrl.data.phantom import load_phantom
+from usrl.data.phantom.dataset import load_phantom
+from usrl.envs.sb3 import TaskVecEnv
 from usrl.registry import build_task
 
 ENV_ID = "usrl/ContourRefine-v0"

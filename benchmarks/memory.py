@@ -17,8 +17,8 @@ from plain import VERTICES, PlainContourEnv
 from reporting import make_parser, parse, print_machine, write_rows
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from usrl.agents.vec_env import TaskVecEnv
 from usrl.envs.batch import default_bank
+from usrl.envs.sb3 import TaskVecEnv
 from usrl.registry import build_task
 
 ENV_ID = "usrl/ContourRefine-v0"

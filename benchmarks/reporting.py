@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 
-from usrl.devices import select_device
+from usrl.compute.devices import select_device
 from usrl.errors import UserError
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from reporting import make_parser, parse, print_machine, wait, write_rows
 
+from usrl.compute.rng import mix
 from usrl.envs.batch import default_bank, to_numpy
-from usrl.envs.rng import mix
 from usrl.geometry.area import RowSums, measure_dice
 from usrl.geometry.moves import move_simply, smoothing_matrices
 from usrl.registry import build_task

@@ -20,9 +20,9 @@ from reporting import make_parser, parse, print_machine, wait, write_rows
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
-from usrl.agents.vec_env import TaskVecEnv
 from usrl.data.bank import Bank
 from usrl.envs.batch import default_bank
+from usrl.envs.sb3 import TaskVecEnv
 from usrl.registry import build_task
 
 ENV_ID = "usrl/ContourRefine-v0"

@@ -10,8 +10,8 @@ import pytest
 from stable_baselines3 import PPO
 
 from usrl.agents.device_ppo import DevicePPO
-from usrl.recipe_files import load_recipe
-from usrl.recipes import AgentRecipe
+from usrl.agents.recipe import AgentRecipe
+from usrl.runs.recipes import load_recipe
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 

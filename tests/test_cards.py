@@ -13,12 +13,13 @@ import pytest
 import usrl  # noqa: F401 - registers the environments
 from usrl.data.bank import Bank
 from usrl.data.catalogue import DATASETS
-from usrl.data.phantom import load_phantom
+from usrl.data.phantom.dataset import load_phantom
+from usrl.data.recipe import DataRecipe
 from usrl.data.splits import DEFAULT_FRACTIONS
 from usrl.evaluation.scoring import score_case
-from usrl.recipe_files import parse_yaml
-from usrl.recipes import DataRecipe
-from usrl.registry import REGISTRY, load_object
+from usrl.learners import load_object
+from usrl.registry import REGISTRY
+from usrl.runs.recipes import parse_yaml
 
 ENVS = Path(__file__).parents[1] / "envs"
 MAX_PICTURE_BYTES = 300_000

@@ -12,20 +12,22 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from usrl.baselines import training
-from usrl.baselines.classical import CLASSICAL
-from usrl.baselines.networks import build_network
+from usrl.classical import CLASSICAL
 from usrl.cli import app
 from usrl.cli.reports import _read_curves
 from usrl.cli.training import _describe, _name_of, _next_command
 from usrl.data.catalogue import DATASETS, load_split, load_train_and_val
+from usrl.data.recipe import DataRecipe
 from usrl.judging.network import JudgeNetwork
-from usrl.leaks import keep_source
-from usrl.recipe_files import load_recipe
-from usrl.recipes import DataRecipe, JudgeRecipe, NetworkRecipe
+from usrl.judging.recipe import JudgeRecipe
+from usrl.networks import training
+from usrl.networks.models import build_network
+from usrl.networks.recipe import NetworkRecipe
 from usrl.registry import REGISTRY
-from usrl.runs import Run, create_run
-from usrl.tensors import save_tensors
+from usrl.runs.leaks import keep_source
+from usrl.runs.recipes import load_recipe
+from usrl.runs.run import Run, create_run
+from usrl.runs.tensors import save_tensors
 
 RECIPE = NetworkRecipe(kind="network", data=DataRecipe(size=32, count=20), channels=[4, 8], epochs=1)
 TINY = """
@@ -565,7 +567,7 @@ def test_a_disk_that_fails_gets_a_line_and_no_traceback(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device", "mask.png")
 
-    monkeypatch.setattr("usrl.data.phantom._write", fail)
+    monkeypatch.setattr("usrl.data.phantom.dataset._write", fail)
     call = ("data", "phantom", "--count", 1, "--out", tmp_path / "p")
     message = "mask.png: No space left on device; check path, permissions and space"
     assert message in _usrl(*call, status=2)

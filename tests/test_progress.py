@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from usrl.data.catalogue import load_dataset, load_train_and_val
-from usrl.data.phantom import write_phantom
+from usrl.data.phantom.dataset import write_phantom
+from usrl.data.recipe import DataRecipe
 from usrl.progress import TrainingBar
-from usrl.recipes import DataRecipe
 
 
 def _train() -> None:

@@ -1,6 +1,6 @@
 """What is said of any segmenter."""
 
-from usrl.baselines.classical import CLASSICAL
+from usrl.classical import CLASSICAL
 from usrl.segmenter import name_method
 
 

@@ -3,7 +3,6 @@
 Tasks stand here as import paths, so that `import usrl` registers everything and loads nothing.
 """
 
-import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from usrl.errors import UserError, suggest
+from usrl.learners import load_object
 
 if TYPE_CHECKING:
     from usrl.data.bank import Bank
@@ -38,15 +38,15 @@ class Row:
 
 REGISTRY = {
     "usrl/ContourRefine-v0": Row(
-        task="usrl.envs.contour:ContourTask",
-        settings="usrl.envs.contour_starts:ContourSettings",
+        task="usrl.envs.contour.task:ContourTask",
+        settings="usrl.envs.contour.starts:ContourSettings",
         max_episode_steps=10,
         summary="Move the vertices of a closed contour until it fits the lesion",
         segmenter="usrl.agents.segmenter:ContourSegmenter",
     ),
     "usrl/ThresholdSelect-v0": Row(
-        task="usrl.envs.threshold:ThresholdTask",
-        settings="usrl.envs.threshold_cases:ThresholdSettings",
+        task="usrl.envs.threshold.task:ThresholdTask",
+        settings="usrl.envs.threshold.cases:ThresholdSettings",
         max_episode_steps=10,
         summary="Set a threshold and an opening for every tile until the mask fits the lesion",
         segmenter="usrl.agents.threshold_segmenter:ThresholdSegmenter",
@@ -59,8 +59,8 @@ def register_environments() -> None:
     for env_id, row in REGISTRY.items():
         gym.register(
             id=env_id,
-            entry_point="usrl.envs.faces:TaskEnv",
-            vector_entry_point="usrl.envs.faces:TaskVectorEnv",
+            entry_point="usrl.envs.gymnasium:TaskEnv",
+            vector_entry_point="usrl.envs.gymnasium:TaskVectorEnv",
             max_episode_steps=row.max_episode_steps,
             kwargs={"env_id": env_id},
         )
@@ -83,7 +83,7 @@ def build_task(
     """Build the task of an environment over a bank.
 
     In a process that `multiprocessing` started it lets torch compute with one thread; see
-    `usrl.devices.spare_threads_in_workers`.
+    `usrl.compute.devices.spare_threads_in_workers`.
 
     Args:
         env_id: Registered id.
@@ -94,7 +94,7 @@ def build_task(
     Raises:
         UserError: If the id or a setting is unknown or wrong, or the step limit is not positive.
     """
-    from usrl.devices import spare_threads_in_workers
+    from usrl.compute.devices import spare_threads_in_workers
     from usrl.strict import check
 
     spare_threads_in_workers()
@@ -110,9 +110,3 @@ def build_task(
     checked = check(load_object(row.settings), plain, env_id)
     task: Task[Any] = load_object(row.task)(bank, checked, int(horizon))
     return task
-
-
-def load_object(path: str) -> Any:
-    """Return what an import path ``module:name`` of the table names."""
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)

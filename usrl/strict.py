@@ -1,11 +1,17 @@
 """Mappings checked strictly: what is unknown or of a wrong type is an error that names the key."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from usrl.errors import UserError, suggest
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Scalar = bool | int | Annotated[float, Field(allow_inf_nan=True)] | str | None
+"""An argument of something else, which checks its range."""
 
 
 class Strict(BaseModel):

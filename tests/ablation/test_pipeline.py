@@ -15,7 +15,7 @@ from usrl.ablation.pipeline import AblationCall, run_ablation
 from usrl.cli import app
 from usrl.errors import UserError
 from usrl.evaluation.statistics import interquartile_mean
-from usrl.runs import Run
+from usrl.runs.run import Run
 
 WritePlan = Callable[..., Path]
 IOU = {"reward": {"iou": {"env.kwargs.reward": "iou"}}}

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from usrl.recipe_files import parse_recipe
-from usrl.recipes import AgentRecipe
+from usrl.agents.recipe import AgentRecipe
+from usrl.runs.recipes import parse_recipe
 
 TINY: dict[str, Any] = {
     "data": {"count": 24, "size": 64},

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from usrl.agents.circular import circular_convolution
+from usrl.agents.policies import circular_convolution
 
 
 @pytest.mark.parametrize("dilation", [1, 2, 4])

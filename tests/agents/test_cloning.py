@@ -13,16 +13,16 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from usrl.agents.cloning import Cloning
 from usrl.agents.policies import ContourPolicy
+from usrl.agents.recipe import AgentRecipe
 from usrl.agents.training import train_agent
-from usrl.agents.vec_env import TaskVecEnv
 from usrl.data.bank import Bank
-from usrl.data.phantom import load_phantom
+from usrl.data.phantom.dataset import load_phantom
+from usrl.envs.sb3 import TaskVecEnv
 from usrl.errors import UserError
-from usrl.recipe_files import dump_recipe
-from usrl.recipes import AgentRecipe
 from usrl.registry import build_task
-from usrl.runs import create_run
-from usrl.tensors import load_tensors
+from usrl.runs.recipes import dump_recipe
+from usrl.runs.run import create_run
+from usrl.runs.tensors import load_tensors
 
 CPU = torch.device("cpu")
 SETTINGS = {"n_steps": 10, "batch_size": 40, "n_epochs": 1, "learning_rate": 1e-3}

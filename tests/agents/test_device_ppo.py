@@ -18,9 +18,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from usrl.agents.device_ppo import DevicePPO
 from usrl.agents.policies import ContourPolicy
-from usrl.agents.vec_env import TaskVecEnv
 from usrl.data.bank import Bank
-from usrl.data.phantom import load_phantom
+from usrl.data.phantom.dataset import load_phantom
+from usrl.envs.sb3 import TaskVecEnv
 from usrl.envs.task import State
 from usrl.errors import UserError
 from usrl.registry import build_task

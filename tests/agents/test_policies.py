@@ -17,12 +17,12 @@ from usrl.agents.cloning import Cloning
 from usrl.agents.device_ppo import DevicePPO
 from usrl.agents.hyperparameters import Ranges
 from usrl.agents.policies import ContourPolicy, ProfileExtractor
+from usrl.agents.recipe import AgentRecipe
 from usrl.agents.training import build_untrained
-from usrl.agents.vec_env import TaskVecEnv
 from usrl.data.bank import Bank
-from usrl.data.phantom import load_phantom
+from usrl.data.phantom.dataset import load_phantom
+from usrl.envs.sb3 import TaskVecEnv
 from usrl.errors import UserError
-from usrl.recipes import AgentRecipe
 from usrl.registry import build_task
 
 PROFILES = spaces.Box(0, 255, (3, 64, 40), np.uint8)

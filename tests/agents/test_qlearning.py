@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from usrl import checkpoints
 from usrl.agents.algorithms import build_policy, find_algorithm
+from usrl.agents.players import evaluate_policy
 from usrl.agents.qlearning import QLearningSettings, TablePolicy, _Learner, train_table
-from usrl.agents.rollout import evaluate_policy
+from usrl.agents.recipe import AgentRecipe, EnvRecipe
 from usrl.agents.training import train_agent
-from usrl.agents.vec_env import TaskVecEnv
 from usrl.data.bank import Bank
+from usrl.envs.sb3 import TaskVecEnv
 from usrl.errors import UserError
-from usrl.recipe_files import dump_recipe
-from usrl.recipes import AgentRecipe, EnvRecipe
 from usrl.registry import build_task
-from usrl.runs import create_run
-from usrl.tensors import load_tensors, save_tensors
+from usrl.runs import checkpoints
+from usrl.runs.recipes import dump_recipe
+from usrl.runs.run import create_run
+from usrl.runs.tensors import load_tensors, save_tensors
 
 CPU = torch.device("cpu")
 KWARGS: dict[str, Any] = {"grid": 1, "action": "raster", "observation": "features", "boxes": 1}

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
+from usrl.agents.recipe import AgentRecipe
 from usrl.agents.segmenter import ContourSegmenter
 from usrl.agents.training import train_agent
-from usrl.data.phantom import make_phantom
+from usrl.data.phantom.dataset import make_phantom
 from usrl.data.prompts import bounding_box, start_boxes
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
-from usrl.envs.contour import ContourState, ContourTask
+from usrl.envs.contour.task import ContourState, ContourTask
 from usrl.errors import UserError
 from usrl.evaluation.compare import compare
 from usrl.metrics.overlap import dice
 from usrl.metrics.uncertainty import measure_spread, vote
-from usrl.recipes import AgentRecipe
-from usrl.runs import Run, create_run
+from usrl.runs.run import Run, create_run
 from usrl.segmenter import Refiner, Uncertain
 
 CPU = torch.device("cpu")

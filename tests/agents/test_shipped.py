@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from usrl.baselines.classical import CLASSICAL
-from usrl.data.phantom import load_phantom
+from usrl.classical import CLASSICAL
+from usrl.data.phantom.dataset import load_phantom
 from usrl.data.prompts import jittered_boxes
-from usrl.evaluation.segmenter import open_segmenter
+from usrl.evaluation.methods import open_segmenter
 from usrl.metrics.overlap import dice
 
 AGENTS = Path(__file__).parents[2] / "agents"

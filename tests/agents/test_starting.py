@@ -6,15 +6,16 @@ import pytest
 import torch
 
 from usrl.agents.algorithms import build_policy
+from usrl.agents.keeper import actor_parameters
+from usrl.agents.recipe import AgentRecipe
 from usrl.agents.training import start_policy, train_agent
-from usrl.agents.warmup import actor_parameters
 from usrl.data.splits import read_parts
 from usrl.errors import UserError
-from usrl.leaks import trace
-from usrl.recipes import AgentRecipe, NetworkRecipe
+from usrl.networks.recipe import NetworkRecipe
 from usrl.registry import build_task
-from usrl.runs import Run, create_run
-from usrl.tensors import load_tensors, save_tensors
+from usrl.runs.leaks import trace
+from usrl.runs.run import Run, create_run
+from usrl.runs.tensors import load_tensors, save_tensors
 
 CPU = torch.device("cpu")
 

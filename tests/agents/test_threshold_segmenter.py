@@ -7,21 +7,22 @@ import numpy as np
 import pytest
 import torch
 
-from usrl.agents.threshold_oracle import ORACLES
+from usrl.agents.recipe import AgentRecipe, EnvRecipe
 from usrl.agents.threshold_segmenter import ThresholdSegmenter
 from usrl.agents.training import train_agent
-from usrl.data.phantom import make_phantom
+from usrl.data.phantom.dataset import make_phantom
 from usrl.data.prompts import bounding_box, start_boxes
+from usrl.data.recipe import DataRecipe
 from usrl.data.sample import BoolMask, Box, GrayImage, Prompt, Sample, Track
+from usrl.envs.threshold.ceilings import ORACLES
 from usrl.errors import UserError
 from usrl.evaluation.compare import compare
-from usrl.evaluation.segmenter import open_segmenter
+from usrl.evaluation.methods import open_segmenter
 from usrl.metrics.overlap import dice
 from usrl.metrics.uncertainty import measure_spread, vote
-from usrl.recipes import AgentRecipe, DataRecipe, EnvRecipe
-from usrl.runs import Run, create_run
+from usrl.runs.run import Run, create_run
+from usrl.runs.tensors import save_tensors
 from usrl.segmenter import Ceiling, Refiner, predict
-from usrl.tensors import save_tensors
 
 CPU = torch.device("cpu")
 
@@ -29,8 +30,8 @@ CPU = torch.device("cpu")
 def make_run(recipe: AgentRecipe, out: Path, **kwargs: Any) -> Run:
     """Return a run of a table that no training has filled: its agent keeps the first thresholds."""
     from usrl.agents.qlearning import TablePolicy
-    from usrl.envs.threshold import ThresholdTask
-    from usrl.envs.threshold_cases import ThresholdSettings
+    from usrl.envs.threshold.cases import ThresholdSettings
+    from usrl.envs.threshold.task import ThresholdTask
 
     settings = {"grid": 1, "action": "raster", "observation": "features"} | kwargs
     env = EnvRecipe(id="usrl/ThresholdSelect-v0", kwargs=settings)

@@ -16,16 +16,16 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 
+from usrl.agents.recipe import AgentRecipe
 from usrl.agents.training import _parts, build_model, train_agent
-from usrl.agents.vec_env import TaskVecEnv
-from usrl.checkpoints import load_checkpoint, save_checkpoint
 from usrl.envs.batch import default_bank
+from usrl.envs.sb3 import TaskVecEnv
 from usrl.errors import UserError
-from usrl.recipe_files import dump_recipe
-from usrl.recipes import AgentRecipe
 from usrl.registry import build_task
-from usrl.runs import create_run
-from usrl.tensors import load_tensors, save_tensors
+from usrl.runs.checkpoints import load_checkpoint, save_checkpoint
+from usrl.runs.recipes import dump_recipe
+from usrl.runs.run import create_run
+from usrl.runs.tensors import load_tensors, save_tensors
 
 CPU = torch.device("cpu")
 

@@ -8,8 +8,8 @@ from usrl.data.catalogue import (
     load_split,
     load_train_and_val,
 )
+from usrl.data.recipe import DataRecipe
 from usrl.errors import UserError
-from usrl.recipes import DataRecipe
 
 
 def test_the_phantom_needs_no_folder(monkeypatch):

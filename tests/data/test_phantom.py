@@ -5,10 +5,10 @@ import pytest
 from skimage.filters import threshold_otsu
 
 from usrl.data.components import label_components
-from usrl.data.draws import Draws
 from usrl.data.folder import load_folder
-from usrl.data.phantom import load_phantom, make_phantom, write_phantom
-from usrl.data.speckle import PointSpread, speckle
+from usrl.data.phantom.dataset import load_phantom, make_phantom, write_phantom
+from usrl.data.phantom.draws import Draws
+from usrl.data.phantom.speckle import PointSpread, speckle
 from usrl.errors import UserError
 from usrl.metrics.overlap import dice
 

@@ -11,10 +11,10 @@ from usrl.data.prompts import (
     start_boxes,
 )
 from usrl.data.sample import Sample
-from usrl.envs.contour_starts import ContourSettings
-from usrl.envs.threshold_cases import ThresholdSettings
+from usrl.envs.contour.starts import ContourSettings
+from usrl.envs.threshold.cases import ThresholdSettings
 from usrl.errors import UserError
-from usrl.recipe_files import parse_recipe
+from usrl.runs.recipes import parse_recipe
 from usrl.strict import check
 
 KNOWN_BOX = (14.158862, 10.894764, 46.693863, 28.376317)

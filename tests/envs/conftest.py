@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from usrl.data.bank import Bank
-from usrl.data.phantom import load_phantom
+from usrl.data.phantom.dataset import load_phantom
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 import torch
 
+from usrl.compute import rng
 from usrl.data.bank import Bank
-from usrl.envs import rng, threshold, threshold_cases
+from usrl.envs.threshold import cases as threshold_cases
+from usrl.envs.threshold import task as threshold
 from usrl.geometry import area, fourier, moves, polygon, sampling
 from usrl.registry import build_task
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from usrl.agents.vec_env import TaskVecEnv
+from usrl.compute.rng import mix
 from usrl.data.bank import Bank
-from usrl.envs.rng import mix
+from usrl.envs.sb3 import TaskVecEnv
 from usrl.envs.task import merge_states
 from usrl.registry import build_task
 

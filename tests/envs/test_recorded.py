@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
+from usrl.compute.rng import mix
 from usrl.data.bank import Bank
 from usrl.envs.recorded import RecordedTask
-from usrl.envs.rng import mix
 from usrl.envs.task import tensors_of
 from usrl.registry import REGISTRY, build_task
 

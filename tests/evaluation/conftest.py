@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 from skimage.draw import disk
 
-from usrl.baselines.classical import ProposalEllipse
+from usrl.classical import ProposalEllipse
 from usrl.data.sample import Sample
 from usrl.evaluation.overlay import overlay
 from usrl.metrics.overlap import dice

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from usrl.baselines.classical import ProposalEllipse
+from usrl.classical import ProposalEllipse
 from usrl.data.prompts import jittered_boxes
 from usrl.errors import UserError
 from usrl.evaluation.compare import compare, name_methods

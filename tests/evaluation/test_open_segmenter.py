@@ -7,13 +7,14 @@ import pytest
 import torch
 
 import usrl
-from usrl.agents.threshold_oracle import ORACLES
-from usrl.baselines.classical import CLASSICAL
+from usrl.agents.recipe import AgentRecipe, EnvRecipe
+from usrl.classical import CLASSICAL
 from usrl.cli.reports import _run_folders
+from usrl.envs.threshold.ceilings import ORACLES
 from usrl.errors import UserError
-from usrl.evaluation.segmenter import open_segmenter
-from usrl.recipes import AgentRecipe, EnvRecipe, NetworkRecipe
-from usrl.runs import create_run
+from usrl.evaluation.methods import open_segmenter
+from usrl.networks.recipe import NetworkRecipe
+from usrl.runs.run import create_run
 
 CPU = torch.device("cpu")
 
@@ -33,7 +34,7 @@ def stand_ins(monkeypatch, tmp_path):
             self.name, self.device, self.proposer, self.starts = run.path.name, device, proposer, starts
             self.track = "prompted" if proposer is None else "automatic"
 
-    monkeypatch.setattr("usrl.baselines.segmenter.NetworkSegmenter", Network)
+    monkeypatch.setattr("usrl.networks.segmenter.NetworkSegmenter", Network)
     monkeypatch.setattr("usrl.agents.segmenter.ContourSegmenter", Agent)
     for name, recipe in (("net", NetworkRecipe(kind="network")), ("agent", AgentRecipe())):
         create_run(tmp_path / name, recipe).weights_path.write_bytes(b"")
@@ -49,8 +50,8 @@ def stand_ins(monkeypatch, tmp_path):
 )
 def test_a_method_is_opened_without_the_slow_modules_of_others(spec, unused):
     script = (
-        "import sys, torch; from usrl.evaluation import segmentation, segmenter;"
-        f"segmenter.open_segmenter({spec!r}, torch.device('cpu'));"
+        "import sys, torch; from usrl.evaluation import segmentation, methods;"
+        f"methods.open_segmenter({spec!r}, torch.device('cpu'));"
         f"assert not {set(unused)} & set(sys.modules), {set(unused)} & set(sys.modules)"
     )
     root = Path(usrl.__file__).parents[1]
@@ -109,7 +110,7 @@ def test_agents_and_prompted_networks_get_the_starts_and_others_keep_theirs(stan
         def __init__(self, run, device, starts=1):
             self.name, self.starts = run.path.name, starts
 
-    monkeypatch.setattr("usrl.baselines.prompted.PromptedNetworkSegmenter", Prompted)
+    monkeypatch.setattr("usrl.networks.prompted.PromptedNetworkSegmenter", Prompted)
     recipe = NetworkRecipe(kind="network", prompt="crop")
     create_run(tmp_path / "boxed", recipe).weights_path.write_bytes(b"")
     specs = [tmp_path / "agent", f"{tmp_path / 'net'}+{tmp_path / 'agent'}", tmp_path / "boxed"]

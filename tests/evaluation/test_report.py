@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from usrl.baselines.classical import ProposalEllipse
+from usrl.classical import ProposalEllipse
 from usrl.evaluation.compare import compare
 from usrl.evaluation.figures import plot_curves
 

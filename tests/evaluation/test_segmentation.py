@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from usrl.baselines.classical import ProposalEllipse, draw_ellipse
+from usrl.classical import ProposalEllipse, draw_ellipse
 from usrl.data.prompts import jittered_boxes
 from usrl.errors import UserError
 from usrl.evaluation.segmentation import measure_mask, segment_file, segment_files

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from usrl.judging.candidates import Candidates, choose, find_candidates
-from usrl.recipes import JudgeRecipe
+from usrl.judging.recipe import JudgeRecipe
 
 IMAGE = np.zeros((60, 80), np.uint8)
 

@@ -8,17 +8,19 @@ import pytest
 import torch
 from PIL import Image
 
+from usrl.agents.recipe import AgentRecipe
 from usrl.agents.training import train_agent
 from usrl.data.catalogue import load_split, load_train_and_val
+from usrl.data.recipe import DataRecipe
 from usrl.data.sample import Sample
 from usrl.errors import UserError
+from usrl.judging.recipe import JudgeRecipe
 from usrl.judging.segmenter import JudgedSegmenter
 from usrl.judging.training import _train_epoch as train_epoch
 from usrl.judging.training import train_judge
 from usrl.metrics.overlap import dice
-from usrl.recipes import AgentRecipe, DataRecipe, JudgeRecipe
-from usrl.runs import Run, create_run, open_run
-from usrl.tensors import load_tensors
+from usrl.runs.run import Run, create_run, open_run
+from usrl.runs.tensors import load_tensors
 
 CPU = torch.device("cpu")
 DATA = DataRecipe(count=24, size=64)

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from usrl.errors import UserError
-from usrl.search import SearchRange
+from usrl.runs.search import SearchRange
 from usrl.tuning.sampling import Trial, propose
 
 SEARCH = {

@@ -14,10 +14,10 @@ from PIL import Image
 
 from usrl.data.catalogue import load_split
 from usrl.errors import UserError
-from usrl.evaluation.segmenter import open_segmenter
-from usrl.recipe_files import load_recipe, parse_recipe
-from usrl.recipes import Recipe
-from usrl.runs import Run, open_run
+from usrl.evaluation.methods import open_segmenter
+from usrl.runs.recipe import Recipe
+from usrl.runs.recipes import load_recipe, parse_recipe
+from usrl.runs.run import Run, open_run
 from usrl.tuning import trials
 from usrl.tuning.trials import tune
 
@@ -216,7 +216,7 @@ def test_a_folder_of_another_search_and_a_spoilt_record_are_refused(
 
 
 def test_test_images_have_no_say(tmp_path: Path) -> None:
-    from usrl.data.phantom import write_phantom
+    from usrl.data.phantom.dataset import write_phantom
 
     write_phantom(tmp_path / "p", 20, 0)
     data = {"name": "folder", "root": str(tmp_path / "p"), "size": 32}

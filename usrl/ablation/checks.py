@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from usrl.ablation.plan import Training
 from usrl.errors import UserError
-from usrl.runs import create_run
-from usrl.tensors import unique_state
-from usrl.training import check_recipe
+from usrl.learners import check_recipe
+from usrl.runs.run import create_run
+from usrl.runs.tensors import unique_state
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -18,7 +18,7 @@ def check_trainings(trainings: Iterable[Training]) -> None:
         trainings: In order, so that a start comes before what starts from it.
 
     Raises:
-        UserError: If a recipe is unusable (`usrl.training.check_recipe`), a start has other weights or learns
+        UserError: If a recipe is unusable (`usrl.learners.check_recipe`), a start has other weights or learns
             from more labels, or the folder of a training holds the run of another recipe; names the variant.
     """
     shapes: dict[str, Shapes] = {}
@@ -44,7 +44,7 @@ def _check_start(training: Training, shapes: dict[str, Shapes]) -> None:
     start = training.start
     if not start:
         return
-    # Variants share their split: of what `usrl.leaks.check_source` refuses only this is left.
+    # Variants share their split: of what `usrl.runs.leaks.check_source` refuses only this is left.
     own, before = training.recipe.data.labels, start.recipe.data.labels
     if before > own:
         raise UserError(

@@ -8,10 +8,10 @@ from usrl.ablation.checks import check_trainings
 from usrl.ablation.plan import Plan, Training, Variant, choose_variants, load_plan, plan_path, resolve_plan
 from usrl.ablation.running import score_all, train_all
 from usrl.ablation.table import Cases, Facts, summarise, write_table
+from usrl.compute.devices import select_device
 from usrl.data.catalogue import load_recipe_split
 from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import DEFAULT_JITTER, Sample
-from usrl.devices import select_device
 from usrl.errors import UserError
 from usrl.evaluation.summary import Case
 from usrl.files import make_empty_folder, write_atomically

@@ -8,11 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from usrl.agents.recipe import AgentRecipe
+from usrl.data.recipe import DataRecipe
 from usrl.errors import UserError, suggest
-from usrl.recipe_files import dump_recipe, load_recipe, parse_recipe, read_mapping, set_key
-from usrl.recipes import AgentRecipe, DataRecipe, JudgeRecipe, NetworkRecipe, PositiveInt, Recipe
-from usrl.registry import find_row, load_object
-from usrl.strict import Strict, check
+from usrl.learners import load_object
+from usrl.registry import find_row
+from usrl.runs.recipe import Recipe
+from usrl.runs.recipes import dump_recipe, load_recipe, parse_recipe, read_mapping, set_key
+from usrl.strict import PositiveInt, Strict, check
 
 BASE = "base"
 """The variant that changes nothing, first in every table."""
@@ -64,7 +67,7 @@ class Training:
     variant: str
     seed: int
     path: Path
-    recipe: AgentRecipe | NetworkRecipe
+    recipe: Recipe
     start: "Training | None" = None
 
     def chain(self) -> Iterator["Training"]:
@@ -215,7 +218,7 @@ class _Resolver:
         before = None if start is None else start.trainings[place]
         own = tree | {"seed": seed} | ({} if before is None else {"init_from": str(before.path)})
         recipe = parse_recipe(own, where)
-        if isinstance(recipe, JudgeRecipe):
+        if recipe.kind == "judge":
             raise UserError(
                 f"{where}: a judge is not a method by itself; give an agent's or a network's recipe"
             )

@@ -17,15 +17,15 @@ import torch
 import typer
 
 from usrl.ablation.plan import Training
+from usrl.compute.devices import select_device
 from usrl.data.sample import Prompt, Sample
-from usrl.devices import select_device
 from usrl.errors import UserError
 from usrl.evaluation.compare import score_lesions
-from usrl.evaluation.segmenter import open_segmenter
+from usrl.evaluation.methods import open_segmenter
 from usrl.evaluation.summary import Case
+from usrl.learners import train_run
 from usrl.progress import show_progress
-from usrl.runs import Run, create_run
-from usrl.training import train_run
+from usrl.runs.run import Run, create_run
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ def score_all(
         prompts: Boxes by name of the sample.
         device: Where policies and networks compute.
         jobs: Runs at once; see `train_all`.
-        starts: Per box; see `usrl.evaluation.segmenter.open_segmenter`.
+        starts: Per box; see `usrl.evaluation.methods.open_segmenter`.
 
     Returns:
         A row per sample by the folder of each run, in the order of samples.

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from usrl.ablation.plan import BASE, Plan, Variant
 from usrl.ablation.running import training_seconds
+from usrl.data.recipe import DataRecipe
 from usrl.evaluation.compare import format_csv
 from usrl.evaluation.statistics import Interval, bootstrap_iqm
 from usrl.evaluation.summary import Case
 from usrl.files import write_atomically
-from usrl.recipes import DataRecipe
 
 Cases = Mapping[tuple[Path, int], Sequence[Case]]
 """The scored cases of each run, by its folder and number of starts."""

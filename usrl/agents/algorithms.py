@@ -18,10 +18,10 @@ from usrl.agents.device_ppo import DevicePPO
 from usrl.agents.hyperparameters import check_ranges
 from usrl.agents.policies import ContourPolicy
 from usrl.agents.qlearning import Q_LEARNING, TablePolicy
+from usrl.agents.recipe import AgentRecipe
 from usrl.envs.task import Task
 from usrl.errors import UserError, suggest
-from usrl.recipes import AgentRecipe
-from usrl.tensors import load_weights
+from usrl.runs.tensors import load_weights
 
 POLICIES: dict[str, type[BasePolicy]] = {"ContourPolicy": ContourPolicy}
 """Our own policies; the others are those that an algorithm knows."""

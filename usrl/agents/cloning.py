@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from usrl.agents.hyperparameters import check_ranges
-from usrl.agents.vec_env import TaskVecEnv
+from usrl.envs.sb3 import TaskVecEnv
 from usrl.errors import UserError, suggest
 
 LOSSES: dict[str, Callable[..., Tensor]] = {

@@ -17,12 +17,12 @@ from torch.distributions import Distribution
 from torch.nn import functional as F
 
 from usrl.agents.tensor_rollout import Minibatch, TensorRollout, Transitions
-from usrl.agents.vec_env import StepInfos, TaskVecEnv, TensorStep
-from usrl.devices import has_bfloat16
+from usrl.compute.devices import has_bfloat16
+from usrl.compute.recording import Recorded
 from usrl.envs.batch import send
+from usrl.envs.sb3 import StepInfos, TaskVecEnv, TensorStep
 from usrl.envs.task import tensors_of
 from usrl.errors import UserError
-from usrl.recording import Recorded
 
 _LOGGED = ("policy_gradient_loss", "value_loss", "entropy_loss", "clip_fraction", "approx_kl", "loss")
 
@@ -35,7 +35,7 @@ class DevicePPO(PPO):
     one batch; minibatches are drawn by torch's generator; and the features extractors may compute in
     bfloat16, while weights, heads, distributions and losses stay in float32. ``target_kl``, where it is
     set, has the host read one number in each minibatch. On a GPU policy and loss are replayed as CUDA graphs
-    (`usrl.recording`).
+    (`usrl.compute.recording`).
 
     Args:
         arguments: Those of PPO.

@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from usrl.recipes import PositiveFloat, PositiveInt
-from usrl.strict import Strict, check
+from usrl.strict import PositiveFloat, PositiveInt, Strict, check
 
 
 def _first_of_schedule(value: Any) -> Any:

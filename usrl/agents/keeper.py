@@ -1,17 +1,21 @@
 """What happens beside an agent's learning: evaluation, best weights, checkpoints, log, a progress bar."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from torch import Tensor, nn
 
-from usrl.agents.rollout import evaluate_policy
-from usrl.checkpoints import Record
+from usrl.agents.players import evaluate_policy
+from usrl.agents.recipe import AgentRecipe
+from usrl.envs.batch import to_numpy
+from usrl.envs.sb3 import EPISODE_FIGURES, StepInfos
 from usrl.envs.task import Task
 from usrl.errors import UserError
 from usrl.progress import TrainingBar
-from usrl.recipes import AgentRecipe
+from usrl.runs.checkpoints import Record
 
 
 class Keeper:
@@ -80,3 +84,95 @@ class Keeper:
 def diverged(step: int) -> UserError:
     """Return the error of a training whose weights have left all bounds."""
     return UserError(f"training diverged before step {step}; choose a smaller learning_rate")
+
+
+class TrainingCallback(BaseCallback):
+    """Lets a keeper do what is due between rollouts, and writes TensorBoard scalars.
+
+    Args:
+        keeper: Of the training.
+    """
+
+    def __init__(self, keeper: Keeper) -> None:
+        super().__init__()
+        self._keeper = keeper
+        self._episodes: dict[str, list[Tensor]] = {name: [] for name in EPISODE_FIGURES}
+
+    def _on_rollout_start(self) -> None:
+        self._visit()
+
+    def _on_step(self) -> bool:
+        self._gather(self.locals["infos"])
+        self._keeper.show(self.num_timesteps)
+        return True
+
+    def _on_training_end(self) -> None:
+        self._visit()
+
+    def _gather(self, infos: Sequence[dict[str, Any]]) -> None:
+        """Keep the figures of the episodes that ended; those on a device stay there until they are logged."""
+        if isinstance(infos, StepInfos):
+            for name, figures in self._episodes.items():
+                figures.append(infos.step.figures[name])
+            return
+        ended = [info for info in infos if "terminal_observation" in info]
+        for name, figures in self._episodes.items():
+            figures.append(torch.tensor([info[name] for info in ended]))
+
+    def _visit(self) -> None:
+        figures = self._keeper.visit(self.num_timesteps, self._take_episodes)
+        for name, value in figures.items():
+            self.logger.record(f"usrl/{name}", value)
+        if figures:
+            self.logger.dump(self.num_timesteps)
+
+    def _take_episodes(self) -> dict[str, float]:
+        """Return the figures of the episodes that ended since the last evaluation; none if none did."""
+        initial, final = (
+            to_numpy(torch.cat(self._episodes[name] or [torch.zeros(0)])) for name in EPISODE_FIGURES
+        )
+        self._episodes = {name: [] for name in EPISODE_FIGURES}
+        if not len(final):
+            return {}
+        figures = {"train_initial_dice": float(initial.mean()), "train_dice": float(final.mean())}
+        return figures | {"train_worsened": float((final < initial).mean())}
+
+
+class ValueWarmup(BaseCallback):
+    """Lets only the value function learn for a number of steps, then all of the policy.
+
+    A policy that comes from elsewhere would be led astray by advantages from a value function that knows
+    nothing yet. Features that actor and critic share stand still with the actor.
+
+    Args:
+        policy: The policy in training.
+        steps: Environment steps, counted from the start of the training.
+
+    Raises:
+        UserError: If the policy has no value function apart from its actor.
+    """
+
+    def __init__(self, policy: BasePolicy, steps: int) -> None:
+        super().__init__()
+        if not isinstance(policy, ActorCriticPolicy):
+            raise UserError(
+                f"value_warmup_steps: {type(policy).__name__} has no value function of its own; leave it out"
+            )
+        self._steps = steps
+        self._frozen = actor_parameters(policy)
+
+    def _on_rollout_start(self) -> None:
+        for parameter in self._frozen:
+            parameter.requires_grad_(self.num_timesteps >= self._steps)
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def actor_parameters(policy: ActorCriticPolicy) -> list[nn.Parameter]:
+    """Return all parameters that the actions depend on."""
+    critic = [policy.value_net, getattr(policy.mlp_extractor, "value_net", nn.Identity())]
+    if not policy.share_features_extractor:
+        critic.append(policy.vf_features_extractor)
+    apart = {id(parameter) for module in critic for parameter in module.parameters()}
+    return [parameter for parameter in policy.parameters() if id(parameter) not in apart]

@@ -15,13 +15,13 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs
 from torch import Tensor
 
 from usrl.agents.keeper import Keeper
-from usrl.agents.vec_env import TaskVecEnv
-from usrl.checkpoints import Record
+from usrl.agents.recipe import AgentRecipe
+from usrl.envs.sb3 import TaskVecEnv
 from usrl.envs.task import Task
 from usrl.errors import UserError
-from usrl.recipes import AgentRecipe
-from usrl.runs import Run
-from usrl.starting import load_start
+from usrl.runs.checkpoints import Record
+from usrl.runs.run import Run
+from usrl.runs.starting import load_start
 from usrl.strict import Strict, check
 
 Q_LEARNING = "q-learning"

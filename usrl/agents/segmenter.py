@@ -14,24 +14,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from usrl.agents.algorithms import load_policy
-from usrl.agents.rollout import play
+from usrl.agents.players import play
+from usrl.agents.recipe import AgentRecipe
+from usrl.compute.devices import one_thread
 from usrl.data.bank import MIN_AREA_PX, Bank
 from usrl.data.components import best_overlap, split_components
 from usrl.data.letterbox import Letterbox
 from usrl.data.prompts import bounding_box, check_prompt, start_boxes
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
-from usrl.devices import one_thread
-from usrl.envs.contour import ContourState, ContourTask
+from usrl.envs.contour.task import ContourState, ContourTask
 from usrl.envs.rendering import draw_contour_step
 from usrl.envs.task import follow_oracle
 from usrl.errors import UserError
 from usrl.geometry.area import rasterise
 from usrl.geometry.boxes import follow_boxes
 from usrl.geometry.polygon import ellipse_in_box, mirror_polygons, polygon_of_mask
+from usrl.learners import load_object
 from usrl.metrics.uncertainty import measure_spread, vote
-from usrl.recipes import AgentRecipe
-from usrl.registry import build_task
-from usrl.runs import Run
+from usrl.registry import build_task, find_row
+from usrl.runs.run import Run
 from usrl.segmenter import Segmenter, name_method
 
 
@@ -219,3 +220,12 @@ class ContourSegmenter:
 
     def _native_mask(self, start: _Start, vertices: Tensor) -> BoolMask:
         return np.logical_or.reduce([start.untouched, *self._native_masks(start.letterbox, vertices)])
+
+
+def open_agent(
+    run: Run, device: torch.device, *, proposer: Segmenter | None = None, starts: int = 1
+) -> Segmenter:
+    """Return the segmenter of an agent's run, which its environment names: see `usrl.learners`."""
+    row = find_row(run.recipe_as(AgentRecipe).env.id)
+    segmenter: Segmenter = load_object(row.segmenter)(run, device, proposer=proposer, starts=starts)
+    return segmenter

@@ -5,18 +5,18 @@ import torch
 from numpy.typing import NDArray
 
 from usrl.agents.algorithms import load_policy
-from usrl.agents.rollout import play
-from usrl.agents.threshold_regions import ImageRegions, RegionCutter
+from usrl.agents.players import play
+from usrl.agents.recipe import AgentRecipe
+from usrl.compute.devices import one_thread
 from usrl.data.components import split_components
 from usrl.data.prompts import bounding_box, check_prompt, start_boxes
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
-from usrl.devices import one_thread
-from usrl.envs.threshold import ThresholdState
-from usrl.envs.threshold_cases import ThresholdSettings
+from usrl.envs.threshold.cases import ThresholdSettings
+from usrl.envs.threshold.placement import ImageRegions, RegionCutter
+from usrl.envs.threshold.task import ThresholdState
 from usrl.errors import UserError
 from usrl.metrics.uncertainty import measure_spread, vote
-from usrl.recipes import AgentRecipe
-from usrl.runs import Run
+from usrl.runs.run import Run
 from usrl.segmenter import Segmenter, name_method
 from usrl.strict import check
 

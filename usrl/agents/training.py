@@ -16,22 +16,20 @@ from torch import nn
 from torch.optim import Optimizer
 
 from usrl.agents.algorithms import BUILD_ERRORS, check_hyperparameters, find_algorithm, find_policy
-from usrl.agents.callbacks import TrainingCallback
-from usrl.agents.keeper import Keeper, diverged
+from usrl.agents.keeper import Keeper, TrainingCallback, ValueWarmup, diverged
 from usrl.agents.qlearning import Q_LEARNING, build_table, train_table
-from usrl.agents.vec_env import TaskVecEnv
-from usrl.agents.warmup import ValueWarmup
-from usrl.baselines.proposals import check_split, read_proposals, require_proposals
-from usrl.checkpoints import Parts, Record
+from usrl.agents.recipe import AgentRecipe
 from usrl.data.bank import Bank
 from usrl.data.catalogue import load_train_and_val
 from usrl.data.sample import Sample
+from usrl.envs.sb3 import TaskVecEnv
 from usrl.envs.task import Task
 from usrl.errors import UserError
-from usrl.recipes import AgentRecipe
+from usrl.networks.proposals import check_split, read_proposals, require_proposals
 from usrl.registry import build_task
-from usrl.runs import Run
-from usrl.starting import load_start, open_start
+from usrl.runs.checkpoints import Parts, Record
+from usrl.runs.run import Run
+from usrl.runs.starting import load_start, open_start
 
 
 def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None:
@@ -90,7 +88,7 @@ def _learn(model: BaseAlgorithm, steps: int, callbacks: list[BaseCallback]) -> N
 
 
 def start_policy(run: Run, policy: BasePolicy) -> None:
-    """Load the weights of the run that a recipe's ``init_from`` names into its policy (`usrl.starting`).
+    """Load the weights of the run that a recipe's ``init_from`` names into its policy (`usrl.runs.starting`).
 
     The standard deviation of the actions starts at ``policy_kwargs.log_std_init`` where the recipe has it:
     cloning leaves it untrained, and what a clone was trained with may be too much noise for it.
@@ -100,7 +98,7 @@ def start_policy(run: Run, policy: BasePolicy) -> None:
         policy: The policy built from the recipe.
 
     Raises:
-        UserError: As `usrl.starting.load_start`.
+        UserError: As `usrl.runs.starting.load_start`.
     """
     recipe = run.recipe_as(AgentRecipe)
     load_start(run, recipe, policy)
@@ -118,7 +116,7 @@ def build_untrained(recipe: AgentRecipe) -> BasePolicy:
 
     Raises:
         UserError: If environment, algorithm, policy or their settings are wrong, there are no proposals, or
-            `usrl.starting.open_start` refuses ``init_from``.
+            `usrl.runs.starting.open_start` refuses ``init_from``.
     """
     target = np.zeros((64, 64), np.bool_)
     target[16:48, 16:48] = True

@@ -98,7 +98,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="New folder to write.")] = Path("demo"), device: Device = "auto"
 ) -> None:
     """Train a U-Net and an agent on the phantom and compare them: minutes on two cores."""
+    from usrl.compute.devices import select_device
     from usrl.demo.pipeline import run_demo
-    from usrl.devices import select_device
 
     run_demo(out, select_device(device))

@@ -29,7 +29,7 @@ def write_phantom_data(
     variety: Variety = 0.0,
 ) -> None:
     """Write a synthetic data set as PNG."""
-    from usrl.data.phantom import write_phantom
+    from usrl.data.phantom.dataset import write_phantom
 
     paths = write_phantom(out, count, seed, variety, show_progress=True)
     typer.echo(f"wrote {len(paths)} images with masks to {out}; use them with --data folder --root {out}")

@@ -26,9 +26,9 @@ from usrl.data.sample import DEFAULT_JITTER
 from usrl.errors import UserError
 
 if TYPE_CHECKING:
+    from usrl.data.recipe import DataRecipe
     from usrl.data.sample import Sample
-    from usrl.recipes import DataRecipe
-    from usrl.runs import Run
+    from usrl.runs.run import Run
     from usrl.segmenter import Segmenter
 
 
@@ -99,8 +99,8 @@ def _split_runs(method: str) -> list[str]:
 
 
 def _open(methods: Sequence[Sequence[str]], device: str, starts: int) -> "list[list[Segmenter]]":
-    from usrl.devices import select_device
-    from usrl.evaluation.segmenter import open_segmenter
+    from usrl.compute.devices import select_device
+    from usrl.evaluation.methods import open_segmenter
 
     where = select_device(device)
     return [[open_segmenter(run, where, starts) for run in runs] for runs in methods]
@@ -117,8 +117,8 @@ def _report(
     from usrl.data.catalogue import load_recipe_split, resolve_root
     from usrl.evaluation.compare import compare as compare_segmenters
     from usrl.evaluation.tables import print_results
-    from usrl.leaks import trace
-    from usrl.runs import open_run
+    from usrl.runs.leaks import trace
+    from usrl.runs.run import open_run
 
     samples = load_recipe_split(data, split)
     runs = [path for method in methods for run in method for path in _run_folders(run)]
@@ -140,7 +140,7 @@ def _report(
 def _data(
     name: str, root: Path | None, split_seed: int, labels: float, count: int, seed: int, variety: float
 ) -> "DataRecipe":
-    from usrl.recipes import DataRecipe
+    from usrl.data.recipe import DataRecipe
     from usrl.strict import check
 
     text = None if root is None else str(root)
@@ -151,9 +151,9 @@ def _data(
 
 def _run_folders(method: str) -> list[Path]:
     """Return the run folders that a method's text names: none, one, or those of a chain."""
-    from usrl.agents.threshold_oracle import ORACLES
-    from usrl.baselines.classical import CLASSICAL
-    from usrl.evaluation.segmenter import split_chain
+    from usrl.classical import CLASSICAL
+    from usrl.envs.threshold.ceilings import ORACLES
+    from usrl.evaluation.methods import split_chain
 
     if chain := split_chain(method):
         return [path for part in chain for path in _run_folders(part)]
@@ -165,7 +165,7 @@ def _run_folders(method: str) -> list[Path]:
 def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
     """Return the logs of runs; those of one name are told apart as methods of one name are."""
     from usrl.evaluation.compare import free_name
-    from usrl.runs import open_run
+    from usrl.runs.run import open_run
 
     curves: dict[str, list[dict[str, float]]] = {}
     for run in map(open_run, dict.fromkeys(runs)):
@@ -176,11 +176,11 @@ def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
 def _check_images(run: "Run", data: "DataRecipe", split: str, samples: "Sequence[Sample]") -> None:
     """Raise where a run's split.tsv contradicts the part that it is to be scored on, or is not there to tell.
 
-    Test and validation images must not be among those whose labels it has seen (`usrl.leaks.FORBIDDEN`), nor
-    training images among its unused ones. With all images nothing is said to be held back: a warning counts
-    those that it has seen, where this is known.
+    Test and validation images must not be among those whose labels it has seen
+    (`usrl.runs.leaks.FORBIDDEN`), nor training images among its unused ones. With all images nothing is said
+    to be held back: a warning counts those that it has seen, where this is known.
     """
-    from usrl.leaks import FORBIDDEN, find_parts
+    from usrl.runs.leaks import FORBIDDEN, find_parts
 
     if split == "all" and not run.split_path.is_file():
         return

@@ -47,9 +47,9 @@ def segment(
     # What the options say comes first: methods take seconds to import.
     prompts = _read_prompts(images, box or (), boxes)
     spacing = None if spacing_mm is None else _parse_spacing(spacing_mm)
-    from usrl.devices import select_device
+    from usrl.compute.devices import select_device
+    from usrl.evaluation.methods import open_segmenter
     from usrl.evaluation.segmentation import segment_files
-    from usrl.evaluation.segmenter import open_segmenter
 
     results = segment_files(open_segmenter(run, select_device(device), starts), images, prompts, out, spacing)
     for result in results:

@@ -10,7 +10,7 @@ from usrl.cli.options import Device, Overrides, RecipePath, Resume
 from usrl.errors import UserError
 
 if TYPE_CHECKING:
-    from usrl.runs import Run
+    from usrl.runs.run import Run
 
 
 def train(
@@ -26,13 +26,13 @@ def train(
 
     Writes a run: a folder that `usrl evaluate`, `compare` and `segment` take.
     """
-    from usrl.recipe_files import load_recipe, without_search
+    from usrl.runs.recipes import load_recipe, without_search
 
     loaded = load_recipe(recipe, overrides or ())  # its mistakes are reported before torch is imported
     loaded = without_search(loaded)
-    from usrl.devices import select_device
-    from usrl.runs import create_run
-    from usrl.training import check_recipe, train_run
+    from usrl.compute.devices import select_device
+    from usrl.learners import check_recipe, train_run
+    from usrl.runs.run import create_run
 
     where, folder = select_device(device), out or Path("runs") / _name_of(recipe)
     is_begun = resume and (folder / "recipe.yaml").exists()
@@ -64,10 +64,10 @@ def tune(
 
     The recipe names them: `search: {learning_rate: {low: 1.e-4, high: 1.e-2, log: true}}`.
     """
-    from usrl.recipe_files import load_recipe
+    from usrl.runs.recipes import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
-    from usrl.devices import select_device
+    from usrl.compute.devices import select_device
     from usrl.tuning.trials import describe
     from usrl.tuning.trials import tune as search
 
@@ -91,10 +91,10 @@ def proposals(
 
     A network is trained for each fold of the training images, and asked about that fold.
     """
-    from usrl.baselines.proposals import write_proposals
-    from usrl.devices import select_device
-    from usrl.recipe_files import load_recipe, without_search
-    from usrl.recipes import NetworkRecipe
+    from usrl.compute.devices import select_device
+    from usrl.networks.proposals import write_proposals
+    from usrl.networks.recipe import NetworkRecipe
+    from usrl.runs.recipes import load_recipe, without_search
 
     loaded = without_search(load_recipe(recipe, overrides or ()))
     if not isinstance(loaded, NetworkRecipe):
@@ -134,7 +134,7 @@ def _name_of(recipe: Path) -> str:
 
 def _describe(run: "Run") -> str:
     """Return in words what a training reached, when, and how long it took."""
-    from usrl.tensors import load_tensors
+    from usrl.runs.tensors import load_tensors
 
     rows, (_, facts) = run.read_log(), load_tensors(run.weights_path)
     # A kill may have cut the row of the best weights from the log; those of earlier versions tell no step.
@@ -147,7 +147,7 @@ def _describe(run: "Run") -> str:
 
 def _next_command(run: "Run") -> str:
     """Return the command that scores a run on the test part of its data set."""
-    from usrl.recipes import DataRecipe
+    from usrl.data.recipe import DataRecipe
 
     data = run.recipe.data
     keys = ["root", "split_seed", *(("count", "seed", "variety") if data.name == "phantom" else ())]

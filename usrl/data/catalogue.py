@@ -9,13 +9,13 @@ from pathlib import Path
 from usrl.data.busi import check_busi, load_busi
 from usrl.data.folder import check_folder, load_folder
 from usrl.data.hc18 import check_hc18, load_hc18
-from usrl.data.phantom import load_phantom
+from usrl.data.phantom.dataset import load_phantom
+from usrl.data.recipe import DataRecipe
 from usrl.data.reports import DataReport, report_samples
 from usrl.data.sample import Sample
 from usrl.data.splits import DEFAULT_FRACTIONS, draw_labelled, split_samples, write_split
 from usrl.data.usgra import check_usgra, load_usgra
 from usrl.errors import UserError, suggest
-from usrl.recipes import DataRecipe
 
 PHANTOM = "phantom"
 UNUSED = "unused"
@@ -60,7 +60,7 @@ def load_dataset(
         root: Folder of the dataset; ``$USRL_DATA/<name>`` if None. The phantom has none, and takes None.
         count: Number of phantom images; other datasets ignore it.
         seed: Seed of the phantom; other datasets ignore it.
-        variety: Of the phantom (`usrl.data.phantom.load_phantom`); other datasets ignore it.
+        variety: Of the phantom (`usrl.data.phantom.dataset.load_phantom`); other datasets ignore it.
         show_progress: Show a progress bar.
 
     Returns:

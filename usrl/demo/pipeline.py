@@ -7,15 +7,15 @@ import torch
 import typer
 
 from usrl.agents.training import train_agent
-from usrl.baselines.training import train_network
 from usrl.data.catalogue import load_recipe_split
 from usrl.evaluation.compare import compare
-from usrl.evaluation.segmenter import open_segmenter
+from usrl.evaluation.methods import open_segmenter
 from usrl.evaluation.tables import print_results
 from usrl.files import make_empty_folder
-from usrl.recipe_files import load_recipe
-from usrl.recipes import Recipe
-from usrl.runs import Run, create_run
+from usrl.networks.training import train_network
+from usrl.runs.recipe import Recipe
+from usrl.runs.recipes import load_recipe
+from usrl.runs.run import Run, create_run
 
 
 def run_demo(out: Path, device: torch.device) -> None:

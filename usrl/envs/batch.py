@@ -11,12 +11,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from usrl.data.bank import Bank
-from usrl.data.bank_checks import REMEDY
-from usrl.data.phantom import load_phantom
-from usrl.devices import select_device, spare_threads_in_workers
+from usrl.compute.devices import select_device, spare_threads_in_workers
+from usrl.compute.rng import episode_keys, mix, uniform
+from usrl.data.bank import REMEDY, Bank
+from usrl.data.phantom.dataset import load_phantom
 from usrl.envs.recorded import RecordedTask
-from usrl.envs.rng import episode_keys, mix, uniform
 from usrl.envs.task import Task, follow_oracle, merge_states, require_targets
 from usrl.errors import UserError
 from usrl.registry import build_task

@@ -4,8 +4,8 @@ from typing import Any, Generic
 
 from torch import Tensor
 
+from usrl.compute.recording import Recorded
 from usrl.envs.task import AnyState, Task, tensors_of
-from usrl.recording import Recorded
 
 
 class RecordedTask(Generic[AnyState]):

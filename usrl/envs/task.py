@@ -2,7 +2,7 @@
 
 A task is a batched decision process over a bank: pure functions on a state of tensors that share a
 leading batch dimension and a device. It knows nothing of seeds, auto-reset or time limits; faces
-(`usrl.envs.faces`, `usrl.agents.vec_env`) do.
+(`usrl.envs.gymnasium`, `usrl.envs.sb3`) do.
 """
 
 from dataclasses import dataclass, fields

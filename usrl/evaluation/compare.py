@@ -31,7 +31,7 @@ from usrl.evaluation.summary import (
 from usrl.files import make_empty_folder, write_atomically
 from usrl.metrics.overlap import dice
 from usrl.progress import ImageProgress, show_progress
-from usrl.runs import find_versions
+from usrl.runs.run import find_versions
 from usrl.segmenter import Ceiling, Refiner, Segmenter, predict_with_uncertainty
 
 

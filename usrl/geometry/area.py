@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from usrl.compiled import is_compiled_for
+from usrl.compute.compiled import is_compiled_for
 from usrl.geometry import kernels
 from usrl.geometry.polygon import neighbours, signed_area
 

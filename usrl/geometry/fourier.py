@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from usrl.compiled import is_compiled_for
+from usrl.compute.compiled import is_compiled_for
 from usrl.geometry import kernels
 
 

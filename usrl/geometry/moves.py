@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from usrl.compiled import is_compiled_for
+from usrl.compute.compiled import is_compiled_for
 from usrl.geometry import kernels
 from usrl.geometry.polygon import (
     MAX_EDGE_RATIO,

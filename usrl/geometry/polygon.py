@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from skimage.measure import find_contours
 from torch import Tensor
 
-from usrl.compiled import is_compiled_for
+from usrl.compute.compiled import is_compiled_for
 from usrl.geometry import kernels
 
 MAX_EDGE_RATIO = 2.0

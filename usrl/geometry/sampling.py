@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from usrl.compiled import is_compiled_for
-from usrl.geometry import profile_kernels as kernels
+from usrl.compute.compiled import is_compiled_for
+from usrl.geometry import kernels
 from usrl.geometry.polygon import outward_normals
 
 COARSE_SIGMA_PX = 2.0

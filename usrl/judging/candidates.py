@@ -10,8 +10,8 @@ from usrl.agents.segmenter import ContourSegmenter
 from usrl.data.components import label_components
 from usrl.data.prompts import bounding_box
 from usrl.data.sample import BoolMask, GrayImage
+from usrl.judging.recipe import JudgeRecipe
 from usrl.metrics.overlap import iou
-from usrl.recipes import JudgeRecipe
 
 MIN_SHARE = 1 / 2000
 """Components below this share of the image are specks, no lesions."""

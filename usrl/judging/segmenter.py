@@ -11,11 +11,11 @@ from usrl.errors import UserError
 from usrl.judging.candidates import Candidates, choose, find_candidates
 from usrl.judging.evidence import gather_evidence
 from usrl.judging.network import JudgeNetwork, expect
+from usrl.judging.recipe import JudgeRecipe
 from usrl.metrics.overlap import dice
-from usrl.recipes import JudgeRecipe
-from usrl.runs import Run, open_run
+from usrl.runs.run import Run, open_run
+from usrl.runs.tensors import load_weights
 from usrl.segmenter import Probabilistic, Segmenter, name_method
-from usrl.tensors import load_weights
 
 
 class JudgedSegmenter:
@@ -70,3 +70,10 @@ class JudgedSegmenter:
     def _find(self, image: GrayImage) -> tuple[NDArray[np.float32], Candidates]:
         probability = self._proposer.probability(image)
         return probability, find_candidates(image, probability, self._recipe.levels, self._refiner)
+
+
+def open_judge(
+    run: Run, device: torch.device, *, proposer: Segmenter | None = None, starts: int = 1
+) -> Segmenter:
+    """Return the segmenter of a judge's run: see `usrl.learners.open_run_segmenter`. It starts once."""
+    return JudgedSegmenter(run, device, proposer)

@@ -14,9 +14,6 @@ from torch.nn import functional as F
 from torch.optim import AdamW
 
 from usrl.agents.segmenter import ContourSegmenter
-from usrl.baselines.proposals import check_split, read_probabilities, require_proposals
-from usrl.baselines.schedule import descend, epoch_seed, keep_lesions, mean_loss, rate_factor, seeded
-from usrl.checkpoints import Record
 from usrl.data.catalogue import load_train_and_val
 from usrl.data.components import best_overlap
 from usrl.data.sample import BoolMask, Sample
@@ -24,11 +21,14 @@ from usrl.errors import UserError
 from usrl.judging.candidates import Candidates, choose, find_candidates
 from usrl.judging.evidence import Evidence, gather_evidence
 from usrl.judging.network import JudgeNetwork, expect
-from usrl.leaks import check_source
+from usrl.judging.recipe import JudgeRecipe
 from usrl.metrics.overlap import dice
+from usrl.networks.proposals import check_split, read_probabilities, require_proposals
+from usrl.networks.schedule import descend, epoch_seed, keep_lesions, mean_loss, rate_factor, seeded
 from usrl.progress import TrainingBar, track
-from usrl.recipes import JudgeRecipe
-from usrl.runs import Run, open_run
+from usrl.runs.checkpoints import Record
+from usrl.runs.leaks import check_source
+from usrl.runs.run import Run, open_run
 
 _Examples = tuple[Evidence, Tensor]
 """Evidence and scores, float32, (C,), of C candidates."""

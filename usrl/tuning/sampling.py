@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from usrl.errors import UserError
-from usrl.search import SearchRange
+from usrl.runs.search import SearchRange
 from usrl.strict import Strict
 
 _ATTEMPTS = 1000
@@ -23,7 +23,7 @@ class Trial(Strict):
 
     Attributes:
         number: Counted from 0.
-        drawn: Number by key; `usrl.search.SearchRange.value` gives what it stands for.
+        drawn: Number by key; `usrl.runs.search.SearchRange.value` gives what it stands for.
         val_dice: Best mean validation Dice, None where the training failed.
         seconds: Wall time of the training.
         failure: Why it failed, None where it did not.

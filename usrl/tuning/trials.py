@@ -13,11 +13,11 @@ import typer
 from usrl.errors import UserError
 from usrl.evaluation.compare import format_csv
 from usrl.files import write_atomically
-from usrl.recipe_files import apply_values, dump_recipe, without_search
-from usrl.recipes import Recipe
-from usrl.runs import create_run
+from usrl.learners import check_recipe, train_run
+from usrl.runs.recipe import Recipe
+from usrl.runs.recipes import apply_values, dump_recipe, without_search
+from usrl.runs.run import create_run
 from usrl.strict import check
-from usrl.training import check_recipe, train_run
 from usrl.tuning.sampling import Trial, propose, require_optuna
 
 _RECORD = "trial.json"
@@ -43,7 +43,7 @@ def tune(
 
     Raises:
         UserError: If there is nothing to search, Optuna is absent, the recipe is unusable as it is
-            (`usrl.training.check_recipe`), the folder is unusable, or every trial failed.
+            (`usrl.learners.check_recipe`), the folder is unusable, or every trial failed.
     """
     if not recipe.search:
         raise UserError("the recipe has no `search`: name the keys to search and their ranges in it")

@@ -1,0 +1,154 @@
+"""Networks that are shown a box."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from usrl.data.prompts import bounding_box, start_boxes
+from usrl.data.recipe import DataRecipe
+from usrl.data.sample import Sample
+from usrl.errors import UserError
+from usrl.evaluation.methods import open_segmenter
+from usrl.geometry.boxes import boxes_of_masks
+from usrl.metrics.overlap import dice
+from usrl.metrics.uncertainty import measure_softness
+from usrl.networks.prompted import PromptedNetworkSegmenter, draw_inputs, predict_boxes, show_boxes
+from usrl.networks.proposals import write_proposals
+from usrl.networks.recipe import NetworkRecipe
+from usrl.networks.training import fit_network
+from usrl.runs.run import Run, create_run
+
+CPU = torch.device("cpu")
+RECIPES = {
+    prompt: NetworkRecipe(
+        kind="network",
+        prompt=prompt,
+        data=DataRecipe(size=32),
+        crop_size=32,
+        channels=[8, 16, 32],
+        residual_units=1,
+        epochs=20,
+        batch_size=4,
+        learning_rate=1e-2,
+    )
+    for prompt in ("box", "crop")
+}
+
+
+def two_disks(index: int) -> Sample:
+    """Return two dark disks in noise, of which only the first is the lesion: the box says which."""
+    rng = np.random.default_rng(index)
+    rows, columns = np.mgrid[:40, :72]
+    centres = (rng.uniform(14, 26), rng.uniform(14, 20)), (rng.uniform(14, 26), rng.uniform(50, 56))
+    order = rng.permutation(2)
+    disks = [(rows - y) ** 2 + (columns - x) ** 2 < rng.uniform(7, 10) ** 2 for y, x in centres]
+    image = np.where(disks[0] | disks[1], 60, 170) + rng.integers(-25, 25, rows.shape)
+    return Sample(image.astype(np.uint8), disks[order[0]], None, f"case {index}", f"patient {index}", "toy")
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = create_run(tmp_path_factory.mktemp("runs") / request.param, RECIPES[request.param])
+    fit_network(run, [two_disks(i) for i in range(20)], [two_disks(i) for i in range(100, 104)], CPU)
+    return run
+
+
+def test_the_box_says_which_of_two_lesions_is_meant(trained: Run) -> None:
+    segmenter = PromptedNetworkSegmenter(trained, CPU)
+    unseen = [two_disks(index) for index in range(200, 206)]
+    masks = [segmenter.segment(s.image, (bounding_box(s.target),)) for s in unseen]
+    assert np.mean([dice(mask, s.target) for mask, s in zip(masks, unseen, strict=True)]) > 0.85
+
+
+def test_each_box_is_a_pass_of_its_own_and_masks_are_united(trained: Run) -> None:
+    segmenter = PromptedNetworkSegmenter(trained, CPU)
+    image = two_disks(201).image
+    boxes = ((4.0, 4.0, 30.0, 34.0), (40.0, 6.0, 66.0, 36.0))
+    both = segmenter.segment(image, boxes)
+    apart = [segmenter.segment(image, (box,)) for box in boxes]
+    assert (both == (apart[0] | apart[1])).all()
+    assert both.shape == image.shape
+    assert both.dtype == np.bool_
+
+
+def test_probabilities_of_several_starts_are_averaged(trained: Run) -> None:
+    single, several = PromptedNetworkSegmenter(trained, CPU), PromptedNetworkSegmenter(trained, CPU, 3)
+    sample = two_disks(201)
+    prompt = (bounding_box(sample.target),)
+    maps = [single.probability(sample.image, boxes) for boxes in start_boxes(prompt, 3, sample.image.shape)]
+    mean = several.probability(sample.image, prompt)
+    np.testing.assert_allclose(mean, np.mean(maps, axis=0), atol=1e-5)
+    assert several.name == f"{trained.path.name} x3"
+    for network, probability in ((single, maps[0]), (several, mean)):
+        mask, uncertainty = network.segment_with_uncertainty(sample.image, prompt)
+        assert (mask == network.segment(sample.image, prompt)).all()
+        assert uncertainty == measure_softness(probability, mask)
+
+
+def test_it_is_a_segmenter_of_the_prompted_track_opened_by_its_run(trained: Run) -> None:
+    segmenter = open_segmenter(str(trained.path), CPU)
+    assert isinstance(segmenter, PromptedNetworkSegmenter)
+    assert (segmenter.name, segmenter.track) == (trained.path.name, "prompted")
+    with pytest.raises(UserError, match="needs a box"):
+        segmenter.segment(two_disks(1).image, None)
+
+
+def test_validation_scores_what_the_segmenter_does(trained: Run) -> None:
+    from usrl.data.prompts import jittered_boxes
+    from usrl.networks.prompted import VALIDATION_SEED
+
+    segmenter = PromptedNetworkSegmenter(trained, CPU)
+    val = [two_disks(index) for index in range(100, 104)]
+    boxes = [jittered_boxes(sample, 0.2, VALIDATION_SEED) for sample in val]
+    scores = [dice(segmenter.segment(s.image, box), s.target) for s, box in zip(val, boxes, strict=True)]
+    assert np.mean(scores) == pytest.approx(max(row["val_dice"] for row in trained.read_log()), abs=1e-6)
+
+
+def test_boxes_are_drawn_anew_and_stay_within_the_jitter() -> None:
+    mask = torch.zeros(1, 32, 32, dtype=torch.bool)
+    mask[0, 10:20, 6:26] = True
+    images, masks = torch.zeros(200, 32, 32), mask.expand(200, 32, 32)
+    rng = torch.Generator().manual_seed(0)
+    inputs, same = draw_inputs(RECIPES["box"], images, masks, rng)
+    drawn = boxes_of_masks(inputs[:, 1] > 0.5)
+    assert torch.equal(same, masks)
+    apart = (drawn - torch.tensor([5.5, 9.5, 25.5, 19.5])).abs()
+    assert (apart <= torch.tensor([4.5, 2.5, 4.5, 2.5])).all()
+    assert (apart.amax(dim=0) >= torch.tensor([3.0, 1.0, 3.0, 1.0])).all()
+    assert len(drawn.unique(dim=0)) > 50
+
+
+def test_a_crop_shows_the_box_with_its_margin_whatever_its_size() -> None:
+    recipe = RECIPES["crop"].model_copy(update={"crop_margin": 0.5})
+    images, boxes = torch.zeros(2, 32, 32), torch.tensor([[11.5, 11.5, 19.5, 19.5], [13.5, 9.5, 17.5, 21.5]])
+    images[0, 12:20, 12:20] = images[1, 10:22, 14:18] = 1.0
+    shown = show_boxes(recipe, images, boxes)
+    assert shown.shape == (2, 1, 32, 32)
+    assert torch.allclose(shown[:, 0, 10:22, 10:22], torch.ones(2, 12, 12), atol=0.01)
+    assert float(shown.mean()) == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_perfect_network_gives_the_target_back_through_the_crop() -> None:
+    sample = two_disks(7)
+
+    class Dark(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return 50 * (0.45 - images)
+
+    recipe = RECIPES["crop"].model_copy(update={"data": DataRecipe(size=128), "crop_size": 96})
+    clean = np.where(sample.target, 60, 170).astype(np.uint8)
+    found = predict_boxes(Dark(), recipe, [clean], [(bounding_box(sample.target),)], CPU)[0] > 0.5
+    assert dice(found, sample.target) > 0.97
+
+
+def test_proposals_want_an_automatic_network(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="proposals want an automatic network, got 'box'"):
+        write_proposals(RECIPES["box"], tmp_path / "out", 2, CPU)
+
+
+def test_the_size_of_crops_is_checked(tmp_path: Path) -> None:
+    odd = RECIPES["crop"].model_copy(update={"crop_size": 30})
+    with pytest.raises(UserError, match="crop_size: 3 levels want a multiple of 4 from 8 px on, got 30"):
+        fit_network(create_run(tmp_path / "run", odd), [two_disks(1)], [two_disks(2)], CPU)

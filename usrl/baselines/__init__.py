@@ -1,1 +1,0 @@
-"""Supervised and classical segmenters."""

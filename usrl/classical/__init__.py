@@ -1,0 +1,57 @@
+"""Segmenters without training, from OpenCV and scikit-image.
+
+All of them look for what is darker than its surroundings, or for edges around it, as most lesions, cysts and
+vessels have. Sizes of filters follow the box or the image, so that resolution does not matter.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from usrl.classical.boxes import BoxMethod, draw_ellipse
+from usrl.classical.contours import ChanVeseInBox, GeodesicInBox
+from usrl.classical.seeds import GrabCutInBox, RandomWalkerInBox, WatershedInBox
+from usrl.classical.thresholds import AdaptiveInBox, MultiOtsuInBox, OtsuInBox, OtsuThreshold
+from usrl.data.sample import BoolMask, Box, GrayImage
+
+__all__ = [
+    "CLASSICAL",
+    "AdaptiveInBox",
+    "BoxMethod",
+    "ChanVeseInBox",
+    "Classical",
+    "GeodesicInBox",
+    "GrabCutInBox",
+    "MultiOtsuInBox",
+    "OtsuInBox",
+    "OtsuThreshold",
+    "ProposalEllipse",
+    "RandomWalkerInBox",
+    "WatershedInBox",
+    "draw_ellipse",
+]
+
+
+@dataclass(frozen=True)
+class ProposalEllipse(BoxMethod):
+    """The ellipse inscribed in each box: what a prompt alone is worth."""
+
+    name: str = "proposal"
+
+    def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
+        return draw_ellipse(box, image.shape)
+
+
+Classical = BoxMethod | OtsuThreshold
+CLASSICAL: dict[str, Callable[[], Classical]] = {
+    "otsu": OtsuThreshold,
+    "otsu-box": OtsuInBox,
+    "multi-otsu": MultiOtsuInBox,
+    "adaptive": AdaptiveInBox,
+    "chan-vese": ChanVeseInBox,
+    "geodesic": GeodesicInBox,
+    "grabcut": GrabCutInBox,
+    "random-walker": RandomWalkerInBox,
+    "watershed": WatershedInBox,
+    "proposal": ProposalEllipse,
+}
+"""Segmenters that `usrl compare` and `usrl segment` take by name."""

@@ -1,0 +1,98 @@
+"""Random numbers as a pure function of a key: the same on every device and in every batch.
+
+A generator that advances would tie an environment's episodes to its neighbours in the batch and to the
+device. Here each environment has a seed, each of its episodes a key, and the draws of an episode are
+the SplitMix64 sequence of that key.
+
+Source:
+    Steele, Lea, Flood (2014), Fast splittable pseudorandom number generators, OOPSLA,
+    doi:10.1145/2660193.2660195.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from usrl.compute.compiled import compiled, is_compiled_for
+
+# The constants of SplitMix64 as signed numbers: torch has no arithmetic on uint64.
+_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
+_FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
+_SECOND = 0x94D049BB133111EB - (1 << 64)
+
+
+def episode_keys(seeds: NDArray[np.int64], episodes: NDArray[np.int64]) -> Tensor:
+    """Return the key of each environment's episode.
+
+    Args:
+        seeds: Seed of each environment, int64, (B,).
+        episodes: Number of episodes that each has begun before, int64, (B,).
+
+    Returns:
+        int64, (B,), on the CPU.
+    """
+    return torch.from_numpy(_episode_keys(seeds, episodes))
+
+
+def mix(bits: Tensor) -> Tensor:
+    """Return the SplitMix64 finaliser of int64 numbers, (B,): a bijection that scatters every bit."""
+    return torch.from_numpy(_mix_each(bits.numpy())) if is_compiled_for(bits) else _mix_tensor(bits)
+
+
+def uniform(keys: Tensor, count: int) -> Tensor:
+    """Return the first ``count`` draws of each key, float32 in [0, 1), (B, count)."""
+    if is_compiled_for(keys):
+        return torch.from_numpy(_uniform(keys.numpy(), count))
+    counter = torch.arange(1, count + 1, device=keys.device) * _GAMMA
+    bits = _mix_tensor(keys[:, None] + counter)  # (B, count)
+    return _shift_tensor(bits, 40).to(torch.float32) * 2.0**-24
+
+
+@compiled
+def _shift(bits: int, places: int) -> int:
+    """Shift right, filling with zeros: the shift of a signed number repeats the sign."""
+    return (bits >> places) & ((1 << (64 - places)) - 1)
+
+
+@compiled
+def _mix(bits: int) -> int:
+    bits = (bits ^ _shift(bits, 30)) * _FIRST
+    bits = (bits ^ _shift(bits, 27)) * _SECOND
+    return bits ^ _shift(bits, 31)
+
+
+@compiled
+def _mix_each(bits: NDArray[np.int64]) -> NDArray[np.int64]:
+    mixed = np.empty_like(bits)
+    for i in range(len(bits)):
+        mixed[i] = _mix(bits[i])
+    return mixed
+
+
+@compiled
+def _episode_keys(seeds: NDArray[np.int64], episodes: NDArray[np.int64]) -> NDArray[np.int64]:
+    keys = np.empty_like(seeds)
+    for i in range(len(seeds)):
+        keys[i] = _mix(_mix(seeds[i] + _GAMMA) + episodes[i] * _GAMMA)
+    return keys
+
+
+@compiled
+def _uniform(keys: NDArray[np.int64], count: int) -> NDArray[np.float32]:
+    draws = np.empty((len(keys), count), np.float32)
+    for i in range(len(keys)):
+        for place in range(count):
+            bits = _mix(keys[i] + (place + 1) * _GAMMA)
+            draws[i, place] = np.float32(_shift(bits, 40)) * np.float32(2.0**-24)
+    return draws
+
+
+def _mix_tensor(bits: Tensor) -> Tensor:
+    bits = (bits ^ _shift_tensor(bits, 30)) * _FIRST
+    bits = (bits ^ _shift_tensor(bits, 27)) * _SECOND
+    return bits ^ _shift_tensor(bits, 31)
+
+
+def _shift_tensor(bits: Tensor, places: int) -> Tensor:
+    return (bits >> places) & ((1 << (64 - places)) - 1)

@@ -1,0 +1,234 @@
+"""What the phantom's scanner looks at: tissue layers, one lesion, and what resembles it."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from usrl.data.components import label_components
+from usrl.data.phantom.blobs import Blob, random_blob
+from usrl.data.phantom.draws import Draws
+from usrl.data.sample import BoolMask, FloatArray
+
+MALIGNANT_SHARE = 0.4
+"""Share of lesions that are rough, soft-edged and shadowing; the others are smooth and enhancing."""
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A medium to insonify.
+
+    Attributes:
+        echo_db: Echo level, dB relative to gland, float32, shape (H, W).
+        loss_db: Round-trip loss that time gain compensation leaves, dB, float32, shape (H, W).
+        lesion: Reference mask, bool, shape (H, W); one component, clear of the image's border.
+    """
+
+    echo_db: FloatArray
+    loss_db: FloatArray
+    lesion: BoolMask
+
+
+def draw_anatomy(rng: Draws, shape: tuple[int, int]) -> Anatomy:
+    """Draw a breast with exactly one lesion.
+
+    Args:
+        rng: Source of everything random.
+        shape: (H, W), px.
+
+    Returns:
+        The medium.
+    """
+    fat_end, gland_end = rng.uniform(0.12, 0.32), rng.uniform(0.58, 0.8)
+    echo_db = _draw_layers(rng, shape, fat_end, gland_end)
+    loss = np.zeros(shape, np.float32, order="F")  # dB per px along the beam; summed by column
+    malignant = bool(rng.random() < MALIGNANT_SHARE)
+    blob = _place_lesion(rng, shape, (fat_end, gland_end), malignant)
+    _draw_distractors(rng, echo_db, loss, blob)
+    lesion = _draw_lesion(rng, echo_db, loss, blob, malignant)
+    _draw_surface_shadows(rng, loss)
+    width = max(1, min(shape) // 40)
+    loss_db = cv2.blur(np.ascontiguousarray(np.cumsum(loss, axis=0)), (width, 1))
+    return Anatomy(echo_db, np.asarray(loss_db, np.float32) + _residual_gain(rng, shape), lesion)
+
+
+def _noise(rng: Draws, shape: tuple[int, int], cells: tuple[int, int]) -> FloatArray:
+    """Return smooth unit noise with the given number of cells along (y, x), float32, shape (H, W)."""
+    coarse = rng.standard_normal((cells[0] + 1, cells[1] + 1), dtype=np.float32)
+    return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
+
+
+def _strands(noise: FloatArray, width: float) -> FloatArray:
+    """Return thin curved strands in [0, 1]: the zero crossings of smooth noise."""
+    return np.asarray(np.exp(-np.square(noise * np.float32(1 / width))), np.float32)
+
+
+def _draw_layers(rng: Draws, shape: tuple[int, int], fat_end: float, gland_end: float) -> FloatArray:
+    """Return the echo level of skin, fat, gland, muscle and chest wall, dB, float32, shape (H, W).
+
+    The layers are drawn flat, row by row, and then bent by a smooth displacement that vanishes at the skin.
+    """
+    rows = shape[0]
+    depth = np.linspace(0, 1, rows, dtype=np.float32)
+    wall = rng.uniform(gland_end + 0.1, 1.15)
+    edges = np.array([0.0, 0.025, fat_end, gland_end, wall], np.float32)
+    levels = np.array([2, rng.uniform(-14, -7), 0, rng.uniform(-16, -8), -26], np.float32)
+    texture = np.array([1, 2, rng.within((2, 4.5), (1, 7)), 3, 3], np.float32)
+    septa = np.array([0, rng.within((6, 12), (2, 14)), rng.within((3, 8), (0, 12)), 3, 0], np.float32)
+    fibres = np.array([3, 2, rng.within((1, 6), (0, 14)), rng.within((6, 13), (3, 16)), 6], np.float32)
+    weights = np.stack([_row_profile(depth, edges, values) for values in (levels, texture, septa, fibres)])
+    flat = weights[0][:, None] + weights[1][:, None] * (
+        _noise(rng, shape, (14, 8)) + np.float32(0.7) * _noise(rng, shape, (40, 24))
+    )
+    flat += weights[2][:, None] * _strands(_noise(rng, shape, (9, 5)), 0.13)
+    flat += weights[3][:, None] * _strands(_noise(rng, shape, (22, 3)), 0.3)
+    for edge, height in ((0.008, 8), (0.025, 6), (fat_end, 5), (gland_end, 8), (wall, 14)):
+        flat += np.float32(height) * np.exp(-np.square((depth - np.float32(edge)) / 0.007))[:, None]
+    return _bend(rng, flat, depth)
+
+
+def _row_profile(depth: FloatArray, edges: FloatArray, values: FloatArray) -> FloatArray:
+    """Return the value of each row's layer, shape (H,)."""
+    return values[np.searchsorted(edges, depth, side="right") - 1]
+
+
+def _bend(rng: Draws, flat: FloatArray, depth: FloatArray) -> FloatArray:
+    """Displace the layers along the beam by a smooth random amount."""
+    rows, columns = flat.shape
+    shift = _noise(rng, (rows, columns), (3, 4)) * np.float32(0.035 * rows)
+    shift += _noise(rng, (1, columns), (1, 6)) * np.float32(0.012 * rows)
+    shift += np.linspace(-1, 1, columns, dtype=np.float32) * np.float32(rng.normal(0, 0.05) * rows)
+    shift *= np.clip(depth * 6, 0, 1)[:, None]
+    y = shift + np.arange(rows, dtype=np.float32)[:, None]
+    x = np.broadcast_to(np.arange(columns, dtype=np.float32), (rows, columns))
+    return np.asarray(cv2.remap(flat, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _place_lesion(rng: Draws, shape: tuple[int, int], gland: tuple[float, float], malignant: bool) -> Blob:
+    """Return the lesion's outline, wholly inside the image and centred in the gland."""
+    rows, columns = shape
+    width = min(shape) * np.exp(rng.within((np.log(0.07), np.log(0.26)), (np.log(0.05), np.log(0.36))))
+    aspects = ((0.7, 1.15), (0.5, 1.4)) if malignant else ((0.5, 0.85), (0.35, 1.0))
+    height = width * rng.within(*aspects)
+    tilt = rng.normal(0, 0.25)
+    roughness = rng.within(*(((0.08, 0.16), (0.05, 0.2)) if malignant else ((0.02, 0.07), (0.01, 0.12))))
+    blob = random_blob(rng, (0.0, 0.0), (width, height), roughness, tilt)
+    margin = min(blob.reach + 3, min(shape) / 2)
+    x = np.clip(rng.uniform(0.15, 0.85) * columns, margin, columns - margin)
+    y = np.clip(rng.uniform(gland[0] + 0.08, gland[1] - 0.05) * rows, margin, rows - margin)
+    return Blob((float(x), float(y)), blob.radii, blob.tilt, blob.harmonics)
+
+
+def _draw_lesion(rng: Draws, echo_db: FloatArray, loss: FloatArray, blob: Blob, malignant: bool) -> BoolMask:
+    """Draw the lesion with its shadow or enhancement, and return its mask."""
+    shape = echo_db.shape
+    kind = rng.random()
+    level = (
+        rng.within((-24, -11), (-30, -9))
+        if kind < 0.8
+        else rng.uniform(-10, -6)
+        if kind < 0.93
+        else rng.uniform(5, 8)
+    )
+    softness = rng.within((2.0, 5.0), (1.0, 8.0)) if malignant else rng.within((0.7, 2.0), (0.7, 4.0))
+    patch = blob.paint(shape, softness)
+    rim = patch.coverage * (1 - patch.coverage) * 4
+    inner = _noise(rng, rim.shape, (5, 5)) * np.float32(rng.within((0.5, 2.5), (0, 9)))
+    if rng.variety:  # else the usual images would be others, as every draw moves those that follow
+        inner += _draw_septa(rng, rim.shape)
+    patch.blend(echo_db, inner + np.float32(level))
+    echo_db[patch.rows, patch.columns] += rim * np.float32(rng.uniform(0, 4 if malignant else 7))
+    total_db = rng.within((2, 18), (-8, 24)) if malignant else rng.within((-8, 1), (-16, 6))
+    patch.add(loss, total_db / (2 * blob.radii[1]))
+    if rng.random() < 0.5:
+        _draw_edge_shadows(rng, loss, blob)
+    if malignant and rng.random() < 0.4:
+        _draw_calcifications(rng, echo_db, blob)
+    return _lesion_mask(patch.coverage, patch.rows, patch.columns, shape)
+
+
+def _draw_septa(rng: Draws, shape: tuple[int, int]) -> FloatArray:
+    """Return the echo of the walls within a lesion, dB, shape (h, w); three of five lesions have some."""
+    height_db = rng.variety * max(0.0, rng.uniform(-8, 12))
+    return _strands(_noise(rng, shape, (4, 4)), 0.3) * np.float32(height_db)
+
+
+def _lesion_mask(coverage: FloatArray, rows: slice, columns: slice, shape: tuple[int, int]) -> BoolMask:
+    """Return the largest component of the covered pixels, bool, shape (H, W)."""
+    mask = np.zeros(shape, np.bool_)
+    labels, areas = label_components(coverage >= 0.5)
+    areas[0] = 0
+    mask[rows, columns] = labels == areas.argmax()
+    return mask
+
+
+def _draw_edge_shadows(rng: Draws, loss: FloatArray, blob: Blob) -> None:
+    """Add the thin refractive shadows below a lesion's flanks."""
+    x, y = blob.centre
+    for side in (-1, 1):
+        flank = Blob((x + side * blob.radii[0] * 0.97, y), (max(2.0, 0.12 * blob.radii[0]), blob.radii[1]))
+        flank.paint(loss.shape, 1.5).add(loss, rng.uniform(1, 6) / (2 * blob.radii[1]))
+
+
+def _draw_calcifications(rng: Draws, echo_db: FloatArray, blob: Blob) -> None:
+    """Add a few bright grains inside a lesion."""
+    for _ in range(rng.integers(2, 7)):
+        angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.6)
+        x = blob.centre[0] + distance * blob.radii[0] * np.cos(angle)
+        y = blob.centre[1] + distance * blob.radii[1] * np.sin(angle)
+        grain = Blob((float(x), float(y)), (1.2, 0.8))
+        grain.paint(echo_db.shape, 0.7).add(echo_db, rng.uniform(10, 20))
+
+
+def _draw_distractors(rng: Draws, echo_db: FloatArray, loss: FloatArray, lesion: Blob) -> None:
+    """Draw what a threshold takes for the lesion: fat lobules in the gland and small anechoic cysts."""
+    shape = echo_db.shape
+    unit = min(shape)
+    for _ in range(rng.integers(0, 5 + round(4 * rng.variety))):
+        width = unit * rng.within((0.03, 0.11), (0.02, 0.22))
+        lobule = _place_away(rng, shape, lesion, (width, width * rng.uniform(0.25, 0.6)), 0.06)
+        if lobule is not None:
+            lobule.paint(shape, 2.5).add(echo_db, rng.within((-9, -4), (-16, -2)))
+    for _ in range(rng.choice([0, 0, 1, 2])):
+        width = unit * rng.uniform(0.018, 0.04)
+        cyst = _place_away(rng, shape, lesion, (width, width * rng.uniform(0.6, 1.0)), 0.03)
+        if cyst is not None:
+            patch = cyst.paint(shape, 1.0)
+            patch.blend(echo_db, -45.0)
+            patch.add(loss, rng.uniform(-7, -3) / (2 * cyst.radii[1]))
+
+
+def _place_away(
+    rng: Draws,
+    shape: tuple[int, int],
+    lesion: Blob,
+    radii: tuple[float, float],
+    roughness: float,
+) -> Blob | None:
+    """Return a blob clear of the lesion, or None where the draw fell on it."""
+    centre = (rng.uniform(0.05, 0.95) * shape[1], rng.uniform(0.15, 0.85) * shape[0])
+    blob = random_blob(rng, centre, radii, roughness, rng.normal(0, 0.3))
+    distance = np.hypot(centre[0] - lesion.centre[0], centre[1] - lesion.centre[1])
+    return blob if distance > (blob.reach + lesion.reach) * (1 - 0.4 * rng.variety) + 3 else None
+
+
+def _draw_surface_shadows(rng: Draws, loss: FloatArray) -> None:
+    """Add shadows of poor contact and of ligaments, which begin near the skin."""
+    rows, columns = loss.shape
+    x = np.arange(columns, dtype=np.float32)
+    for _ in range(rng.integers(0, 4)):
+        centre, width = rng.uniform(0, columns), columns * rng.uniform(0.012, 0.07)
+        start = int(rng.uniform(0.03, 0.4) * rows)
+        length = max(1, rows // 12)
+        band = np.exp(-np.square((x - np.float32(centre)) / np.float32(width)))
+        loss[start : start + length] += band * np.float32(rng.uniform(2, 9) / length)
+
+
+def _residual_gain(rng: Draws, shape: tuple[int, int]) -> FloatArray:
+    """Return what time gain compensation leaves over, dB, float32, shape (H, W)."""
+    depth = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None]
+    aside = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]
+    onset = np.float32(rng.uniform(0.4, 0.9))
+    deep = np.float32(rng.uniform(5, 30)) * np.clip(depth - onset, 0, None)
+    edges = np.float32(rng.uniform(0, 8)) * np.square(np.square(aside))
+    return np.asarray(deep + edges + np.float32(rng.uniform(-2, 4)) * depth, np.float32)

@@ -1,0 +1,1 @@
+"""Contour refinement: `usrl/ContourRefine-v0`."""

@@ -1,0 +1,249 @@
+"""Contour refinement: a closed polygon is moved until it fits the lesion."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from usrl.data.bank import Bank
+from usrl.envs.contour.starts import ContourSettings, ContourStarts, row_sums
+from usrl.envs.rendering import draw_contour_step
+from usrl.envs.rewards import dice_boundary_score, iou_score
+from usrl.envs.task import State
+from usrl.geometry.area import RowSums, measure_dice, rasterise
+from usrl.geometry.distance import read_distances, signed_distances
+from usrl.geometry.fourier import combine, fourier_basis
+from usrl.geometry.moves import keep_inside, move_simply, smoothing_matrices
+from usrl.geometry.polygon import signed_area
+from usrl.geometry.sampling import profile_atlas, sample_profiles
+
+RADIUS_UNITS = 20
+"""Pixels that the equivalent radius of a proposal counts under ``scale="proposal"``."""
+
+
+@dataclass(frozen=True)
+class ContourState(State):
+    """State of a batch of contours.
+
+    Attributes:
+        vertices: Current contours, float32, (B, N, 2), pixels of the working image.
+        proposal: Contours at the reset, float32, (B, N, 2).
+        score: What the reward is the change of, float32, (B,).
+        unit: What a pixel of moves and profiles is in working pixels, float32, (B, 1).
+    """
+
+    vertices: Tensor
+    proposal: Tensor
+    score: Tensor
+    unit: Tensor
+
+
+class ContourTask:
+    """Move the vertices of a closed polygon along their normals until it fits the lesion.
+
+    Description:
+        An ultrasound image is shown with a closed polygon of N vertices, the proposal, that lies
+        roughly on a lesion. In each step every vertex moves along its outward normal. The polygon
+        never crosses itself or turns inside out: a move that would do so is smoothed along the contour,
+        as little as helps, and otherwise not made. A contour whose vertices have bunched is spaced evenly
+        again.
+
+    Action Space:
+        | parametrization | space (float32) | meaning | unit |
+        | --- | --- | --- | --- |
+        | `vertices` | `Box(-1, 1, (N,))` | outward move of each vertex | `step_px` pixels |
+        | `fourier` | `Box(-1, 1, (coefficients,))` | of 1, cos t, sin t, cos 2t, ... | `step_px` pixels |
+
+        t runs once around the contour. Moves are clipped to one step. The zero action leaves the
+        contour and its Dice exactly as they are. Under `scale="proposal"` a pixel of `step_px` and of the
+        profiles is 1/20 of the equivalent radius of the proposal: contours of all sizes look and move alike.
+
+    Observation Space:
+        | observation | space (uint8) | channels | unit |
+        | --- | --- | --- | --- |
+        | `profile` | `Box(0, 255, (3, N, K))` | image, blur, edge strength along the normals | gray level |
+        | `profile+start` | `Box(0, 255, (4, N, K))` | these, and the distance from the proposal | see below |
+        | `image` | `Box(0, 255, (3, S, S))` | image, current mask, time left from 255 to 0 | gray level |
+
+        Profiles have K = `samples` places, one pixel apart, inside to outside, centred on the contour.
+        The distance from the proposal rises from 0 at K / 2 pixels within it to 255 at K / 2 outside:
+        otherwise where a reader put the box would be forgotten with the first step.
+
+    Rewards:
+        The change of a score: `dice` (default), `iou`, or `dice+boundary` (Dice minus the mean
+        distance of the vertices from the boundary, in equivalent radii of the target). Undiscounted,
+        the rewards of an episode sum to its final minus its initial score.
+
+    Starting State:
+        A row of the bank, uniformly at random, and a proposal: `box` is the ellipse inscribed in the
+        target's bounding box after each side has moved by up to `jitter` times the box's extent;
+        `target` is the target's outline, each vertex moved by a smooth random wave of up to `jitter`
+        times its equivalent radius; `network` is the outline of the bank's proposal mask.
+
+    Episode End:
+        Truncation at the step limit, 10 by default. The episode never terminates: to stop on the
+        ground truth would leak it.
+
+    Info:
+        `initial_dice` and `dice`, unitless.
+
+    Arguments:
+        | name | default | meaning | unit |
+        | --- | --- | --- | --- |
+        | `vertices` | 64 | N; SB3's `CnnPolicy` wants 36 or more | |
+        | `samples` | 40 | K, places of a profile | |
+        | `step_px` | 4.0 | longest move of a vertex in a step | working pixels |
+        | `scale` | `"pixel"` | see above | |
+        | `observation` | `"profile"` | see above | |
+        | `parametrization` | `"vertices"` | see above | |
+        | `coefficients` | 15 | size of a `fourier` action | |
+        | `reward` | `"dice"` | see above | |
+        | `proposal` | `"box"` | see above | |
+        | `jitter` | 0.2 | see above | fraction |
+
+    Version History:
+        v0: first version.
+
+    References:
+        Wang et al. (2013) and Sahba et al. (2008) frame ultrasound segmentation as decisions; Peng et
+        al. (2020), Deep Snake, doi:10.1109/CVPR42600.2020.00856, move contours by circular convolution.
+    """
+
+    def __init__(self, bank: Bank, settings: ContourSettings, horizon: int) -> None:
+        """Prepare a bank for refinement; see the class docstring for the settings.
+
+        Raises:
+            UserError: If settings do not fit together, or the bank lacks network proposals.
+        """
+        self.bank = bank
+        self.settings = settings
+        self.horizon = horizon
+        n, k, size = settings.vertices, settings.samples, bank.size
+        fourier = settings.parametrization == "fourier"
+        self.action_space: gym.Space[Any] = gym.spaces.Box(
+            -1.0, 1.0, (settings.coefficients if fourier else n,), np.float32
+        )
+        shape = {"profile": (3, n, k), "profile+start": (4, n, k), "image": (3, size, size)}[
+            settings.observation
+        ]
+        self.observation_space: gym.spaces.Box = gym.spaces.Box(0, 255, shape, np.uint8)
+        self._starts = ContourStarts(bank, settings)
+        self._offsets = torch.arange(k, device=bank.device) - (k - 1) / 2  # (K,)
+        self._basis = fourier_basis(settings.coefficients, n, bank.device) if fourier else None  # (C, N)
+        if self._basis is not None:
+            self._projection = torch.linalg.pinv(self._basis).contiguous()  # (N, C)
+        self._smoothings = smoothing_matrices(n, bank.device)
+
+    def reset(self, index: Tensor, keys: Tensor) -> ContourState:
+        """Begin episodes; see `Task.reset`."""
+        return self.begin(index, self._starts.propose(index, keys))
+
+    def begin(self, index: Tensor, vertices: Tensor) -> ContourState:
+        """Begin episodes from given contours.
+
+        Args:
+            index: Rows of the bank, int64, (B,).
+            vertices: Valid polygons (`usrl.geometry.polygon.is_valid`), (B, N, 2), working pixels.
+        """
+        vertices = keep_inside(vertices, self.bank.size - 1)
+        dice = measure_dice(vertices, self._targets, index)
+        elapsed = torch.zeros_like(index)
+        return ContourState(
+            index,
+            elapsed,
+            dice,
+            dice,
+            vertices,
+            vertices,
+            self._score(vertices, index, dice),
+            self._unit(vertices),
+        )
+
+    def step(self, state: ContourState, action: Tensor) -> tuple[ContourState, Tensor]:
+        """Move the contours; see `Task.step`."""
+        wanted = self._displacement(action) * state.unit  # (B, N)
+        vertices = move_simply(state.vertices, wanted, self._smoothings, self.bank.size - 1)
+        dice = measure_dice(vertices, self._targets, state.index)
+        score = self._score(vertices, state.index, dice)
+        moved = replace(state, vertices=vertices, dice=dice, score=score, elapsed=state.elapsed + 1)
+        return moved, score - state.score
+
+    def observe(self, state: ContourState) -> Tensor:
+        """Return profiles or images; see `Task.observe`."""
+        if self.settings.observation != "image":
+            atlas = self.bank.prepare(_profile_atlas)  # (M, F, F)
+            start = state.proposal if self.settings.observation == "profile+start" else None
+            return sample_profiles(
+                atlas, state.index, state.vertices, self._offsets, state.unit, self.bank.size, start
+            )
+        image = self.bank.images[state.index]  # (B, S, S)
+        left = (255 * (1 - state.elapsed / self.horizon)).clamp(0, 255).to(torch.uint8)
+        time = left[:, None, None].expand_as(image)
+        return torch.stack([image, self.mask(state).to(torch.uint8) * 255, time], dim=1)
+
+    def mask(self, state: ContourState) -> Tensor:
+        """Return the contours' masks; see `Task.mask`."""
+        return rasterise(state.vertices, self.bank.size, self.bank.size)
+
+    def oracle_action(self, state: ContourState) -> Tensor:
+        """Return the teacher's move: each vertex towards the target's boundary, clipped to the step.
+
+        A `fourier` task gets the least-squares projection of that move.
+        """
+        step = self.settings.step_px * state.unit
+        wanted = -self._distance(state.vertices, state.index) / step  # (B, N)
+        if self._basis is not None:
+            wanted = combine(wanted, self._projection)
+        return wanted.clamp(-1, 1)
+
+    def render(self, state: ContourState, row: int) -> NDArray[np.uint8]:
+        """Return a picture of one contour of the batch; see `Task.render`."""
+        image = int(state.index[row])
+        return draw_contour_step(
+            self.bank.images[image].cpu().numpy(),
+            self.bank.targets[image].cpu().numpy(),
+            state.proposal[row : row + 1].cpu().numpy(),
+            state.vertices[row : row + 1].cpu().numpy(),
+            f"step {int(state.elapsed[row])}/{self.horizon}   Dice {float(state.dice[row]):.3f}"
+            f"   start {float(state.initial_dice[row]):.3f}",
+        )
+
+    @property
+    def _targets(self) -> RowSums:
+        return self.bank.prepare(row_sums)
+
+    def _unit(self, proposal: Tensor) -> Tensor:
+        if self.settings.scale == "pixel":
+            return proposal.new_ones(len(proposal), 1)
+        return torch.sqrt(signed_area(proposal).clamp_min(1) / torch.pi)[:, None] / RADIUS_UNITS
+
+    def _displacement(self, action: Tensor) -> Tensor:
+        """Return the outward moves that actions ask for, (B, N), in pixels."""
+        wanted = action if self._basis is None else combine(action, self._basis)
+        return wanted.clamp(-1, 1) * self.settings.step_px
+
+    def _score(self, vertices: Tensor, index: Tensor, dice: Tensor) -> Tensor:
+        """Return what the reward is the change of, (B,)."""
+        if self.settings.reward == "dice+boundary":
+            distance = self._distance(vertices, index).abs().mean(dim=1)
+            return dice_boundary_score(dice, distance, self._targets.area[index])
+        return dice if self.settings.reward == "dice" else iou_score(dice)
+
+    def _distance(self, vertices: Tensor, index: Tensor) -> Tensor:
+        """Return the vertices' signed distance from the target's boundary in pixels, (B, N)."""
+        return read_distances(self.bank.prepare(_signed_distances), index, vertices)
+
+
+# What tasks of one bank share, prepared on first use: an episode needs some of it only.
+
+
+def _profile_atlas(bank: Bank) -> Tensor:
+    return profile_atlas(bank.images)
+
+
+def _signed_distances(bank: Bank) -> Tensor:
+    return signed_distances(bank.targets)

@@ -1,0 +1,1 @@
+"""Threshold selection: `usrl/ThresholdSelect-v0`."""

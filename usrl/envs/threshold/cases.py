@@ -1,0 +1,203 @@
+"""The regions that threshold selection is played on, and what each of their settings gives."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from usrl.compute.compiled import is_compiled_for
+from usrl.compute.rng import episode_keys, uniform
+from usrl.data.bank import Bank
+from usrl.data.components import CleanName, clean_mask
+from usrl.data.sample import DEFAULT_JITTER, Box, Jitter
+from usrl.envs.task import require_proposals
+from usrl.envs.threshold import kernels
+from usrl.envs.threshold.features import describe_settings
+from usrl.envs.threshold.filters import FilterName, filter_speckle
+from usrl.envs.threshold.oracle import ascend_tiles, best_tiles, dice_of_counts
+from usrl.envs.threshold.tables import Choices, Polarity, Tables, join_tiles, spread_tiles
+from usrl.errors import UserError
+from usrl.geometry.boxes import boxes_of_masks, move_sides
+from usrl.geometry.regions import Region, cut_region
+from usrl.strict import Strict
+
+_BOX_SEED = 2**41
+"""Seed of the boxes that a bank's rows are prepared with."""
+
+
+class ThresholdSettings(Strict):
+    """Arguments of the environment; `usrl.envs.threshold.task.ThresholdTask` describes them."""
+
+    grid: Annotated[int, Field(ge=1, le=8)] = 2
+    thresholds: Annotated[int, Field(ge=2, le=256)] = 16
+    sizes: Annotated[int, Field(ge=1, le=16)] = 4
+    side: Annotated[int, Field(ge=36, le=512)] = 64
+    filter: FilterName = "median"
+    filter_px: Annotated[int, Field(ge=3, le=31)] = 5
+    polarity: Polarity = "dark"
+    roi: Literal["box", "network", "image"] = "box"
+    support: Literal["ellipse", "rectangle"] = "ellipse"
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.1
+    jitter: Jitter = DEFAULT_JITTER
+    boxes: Annotated[int, Field(ge=1, le=64)] = 4
+    clean: CleanName = "none"
+    action: Literal["tiles", "raster"] = "tiles"
+    observation: Literal["image", "features"] = "image"
+    reward: Literal["dice", "iou", "sign"] = "dice"
+
+
+class ThresholdCases:
+    """C regions of a bank: `boxes` of each row, one after the other, or one where the region is the image.
+
+    Settings are ranks, each int64 (B, T): of a tile's threshold (``level``) and of its opening (``size``).
+    Tables are prepared on first use: to know the spaces of a task, nothing of them is needed.
+
+    Args:
+        bank: Images and targets.
+        settings: Of the environment.
+        boxes: One per row of the bank, working px, instead of jittered ones; not for `roi="image"`.
+
+    Raises:
+        UserError: If the tiles do not divide the region, an opening is larger than a tile, or the boxes of
+            network proposals are asked for and the bank has none.
+    """
+
+    def __init__(self, bank: Bank, settings: ThresholdSettings, boxes: Sequence[Box] | None) -> None:
+        _check(settings)
+        if settings.roi == "network" and boxes is None:
+            require_proposals(bank, "roi='network'")
+        self.settings = settings
+        self.choices = Choices(
+            settings.grid, settings.thresholds, settings.sizes, settings.polarity, settings.clean
+        )
+        self.per_row = settings.boxes if settings.roi != "image" and boxes is None else 1
+        self.tile = torch.arange(self.choices.tiles, device=bank.device)
+        self._bank = bank
+        self._boxes = boxes
+
+    @cached_property
+    def regions(self) -> list[Region]:
+        """The regions that episodes are played on, `boxes` of each row one after the other."""
+        settings = self.settings
+        images = self._bank.images.cpu().numpy()
+        ellipse = settings.support == "ellipse" and settings.roi != "image"
+        return [
+            cut_region(images[case // self.per_row], box, settings.margin, settings.side, is_ellipse=ellipse)
+            for case, box in enumerate(self._prompts())
+        ]
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Masks and counts of every setting of every region."""
+        settings = self.settings
+        whole = self._bank.targets.cpu().numpy()
+        targets, areas = [], []
+        for case, region in enumerate(self.regions):
+            targets.append(region.cut_mask(whole[case // self.per_row]))
+            areas.append(targets[-1].sum() + region.area_outside(whole[case // self.per_row]))
+        smooth = [filter_speckle(r.image, settings.filter, settings.filter_px) for r in self.regions]
+        return Tables.build(self.regions, smooth, targets, areas, self.choices, self._bank.device)
+
+    @cached_property
+    def best(self) -> Tensor:
+        """The setting of each tile that gives the highest Dice, int64, (C, T, 2): opening and threshold.
+
+        It is the global maximum; where several tiles are cleaned together, what ascent tile by tile
+        finds from the maximum without cleaning.
+        """
+        best = best_tiles(self.tables)
+        if not self.choices.is_cleaned_per_step:
+            return best
+        case = torch.arange(len(self.tables), device=best.device)
+        counts = (self.settings.sizes, self.settings.thresholds)
+        return ascend_tiles(best, counts, lambda chosen: self.dice(case, chosen[..., 1], chosen[..., 0]))
+
+    @cached_property
+    def features(self) -> Tensor:
+        """Features of every tile at every setting, uint8, (C, T, Z, K, 4)."""
+        opened = join_tiles(self.tables.opened.flatten(0, 1), self.settings.grid).cpu().numpy()
+        levels = self.tables.levels.cpu().numpy()
+        rows = [
+            describe_settings(
+                opened[case * self.settings.sizes : (case + 1) * self.settings.sizes],
+                levels[case],
+                region.support,
+                self.settings.grid,
+            )
+            for case, region in enumerate(self.regions)
+        ]
+        return torch.from_numpy(np.stack(rows)).to(self._bank.device)
+
+    def dice(self, case: Tensor, level: Tensor, size: Tensor) -> Tensor:
+        """Return the Dice of settings (B, T), float32, (B,)."""
+        if self.choices.is_cleaned_per_step:
+            mask = self.masks(case, level, size)
+            hit = (mask & self.tables.targets[case]).flatten(1).sum(dim=1)
+            counts = torch.stack([mask.flatten(1).sum(dim=1), hit], dim=1)
+        elif is_compiled_for(case):
+            parts = (self.tables.counts, self.tables.target_area, case, level, size)
+            return torch.from_numpy(kernels.measure_dice(*(part.numpy() for part in parts)))
+        else:
+            place = (case[:, None] * self.choices.tiles + self.tile) * self.settings.sizes + size
+            entry = (place * self.settings.thresholds + level).flatten()  # (B T,)
+            counts = self.tables.counts.view(-1, 2).index_select(0, entry).view(*level.shape, 2).sum(dim=1)
+        return dice_of_counts(counts, self.tables.target_area[case])
+
+    def masks(self, case: Tensor, level: Tensor, size: Tensor) -> Tensor:
+        """Return the masks of settings (B, T), bool, (B, s, s)."""
+        gray = self.gray(case, size)
+        # Shapes are made equal before they are compared: a broadcast takes ten times as long.
+        masks = gray <= spread_tiles(self.levels(case, level), self.settings.grid, torch.empty_like(gray))
+        if self.settings.clean == "none":
+            return masks
+        cleaned = [clean_mask(mask, self.settings.clean) for mask in masks.cpu().numpy()]
+        return torch.from_numpy(np.stack(cleaned)).to(masks.device)
+
+    def gray(self, case: Tensor, size: Tensor) -> Tensor:
+        """Return regions opened by each tile's size (B, T), uint8, (B, s, s)."""
+        opened = self.tables.opened
+        tile = (case[:, None] * self.settings.sizes + size) * self.choices.tiles + self.tile
+        # index_select moves whole rows, where indexing would move bytes.
+        rows = opened.view(-1, opened.shape[3]).index_select(0, tile.flatten())  # (B T, h * h)
+        return join_tiles(rows.view(*size.shape, -1), self.settings.grid)
+
+    def levels(self, case: Tensor, level: Tensor) -> Tensor:
+        """Return the levels of thresholds (B, T) on the opened regions, uint8, (B, T)."""
+        place = case[:, None] * self.settings.thresholds + level
+        return self.tables.levels.view(-1).index_select(0, place.flatten()).view_as(level)
+
+    def _prompts(self) -> list[Box | None]:
+        """Return the box of every region, None for a whole image."""
+        if self.settings.roi == "image":
+            return [None] * len(self._bank)
+        if self._boxes is not None:
+            return list(self._boxes)
+        network = self._bank.proposals if self.settings.roi == "network" else None
+        masks = self._bank.targets if network is None else network
+        exact = boxes_of_masks(masks.cpu()).repeat_interleave(self.per_row, dim=0)  # (C, 4)
+        cases = np.arange(len(exact))
+        shares = 2 * uniform(episode_keys(np.full_like(cases, _BOX_SEED), cases), 4) - 1  # (C, 4)
+        # In double precision, as the boxes that a user gives.
+        moved = move_sides(exact.double(), (shares * self.settings.jitter).double())
+        return [(x0, y0, x1, y1) for x0, y0, x1, y1 in moved.tolist()]
+
+
+def _check(settings: ThresholdSettings) -> None:
+    """Raise where settings do not fit together."""
+    if settings.side % settings.grid:
+        raise UserError(
+            f"grid: {settings.grid} tiles do not divide a side of {settings.side} px; choose another grid "
+            f"or a side that is a multiple of {settings.grid}"
+        )
+    largest, tile = 2 * settings.sizes - 1, settings.side // settings.grid
+    if largest > tile:
+        raise UserError(
+            f"sizes: the opening number {settings.sizes} is {largest} px wide and a tile only {tile} px; "
+            f"choose sizes up to {(tile + 1) // 2}, a smaller grid or a larger side"
+        )
+    if settings.filter_px % 2 == 0:
+        raise UserError(f"filter_px must be odd, got {settings.filter_px}; take {settings.filter_px + 1}")

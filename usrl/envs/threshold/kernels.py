@@ -1,0 +1,73 @@
+"""Scores and observations of thresholds on the CPU: compiled loops, see `usrl.compute.compiled`."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from usrl.compute.compiled import compiled
+
+INSIDE, OUTSIDE = np.uint8(255), np.uint8(0)
+
+
+@compiled
+def measure_dice(
+    counts: NDArray[np.int32],
+    target_area: NDArray[np.float32],
+    case: NDArray[np.int64],
+    level: NDArray[np.int64],
+    size: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Return the Dice of settings, (B,); see `usrl.envs.threshold.cases.ThresholdCases.dice`."""
+    batch, tiles = level.shape
+    dice = np.ones(batch, np.float32)
+    for b in range(batch):
+        taken, hit = 0, 0
+        for tile in range(tiles):
+            entry = counts[case[b], tile, size[b, tile], level[b, tile]]
+            taken, hit = taken + entry[0], hit + entry[1]
+        total = np.float32(taken) + target_area[case[b]]
+        if total > 0:
+            dice[b] = np.float32(2 * hit) / max(total, np.float32(1))
+    return dice
+
+
+@compiled
+def draw_settings(
+    images: NDArray[np.uint8],
+    opened: NDArray[np.uint8],
+    levels: NDArray[np.uint8],
+    case: NDArray[np.int64],
+    level: NDArray[np.int64],
+    size: NDArray[np.int64],
+    seen: NDArray[np.uint8],
+) -> None:
+    """Write image, mask and threshold map of settings into the first three channels of observations.
+
+    Args:
+        images: Regions, uint8, (C, s, s).
+        opened: Tiles of the gray openings, uint8, (C, Z, T, h * h).
+        levels: Gray level of each threshold, uint8, (C, K).
+        case: Region of each environment, int64, (B,).
+        level: Threshold of each tile, int64, (B, T).
+        size: Opening of each tile, int64, (B, T).
+        seen: Where to write, uint8, (B, 3 or more, s, s): masks are 0 or 255.
+    """
+    batch, tiles = level.shape
+    side = seen.shape[2]
+    grid = int(np.sqrt(tiles))
+    width = side // grid
+    for b in range(batch):
+        # Row by row: Numba takes seconds to compile an assignment whose shapes it has to compare.
+        for row in range(side):
+            for column in range(side):
+                seen[b, 0, row, column] = images[case[b], row, column]
+        for tile in range(tiles):
+            top, left = tile // grid * width, tile % grid * width
+            limit = levels[case[b], level[b, tile]]
+            gray = opened[case[b], size[b, tile], tile]
+            for row in range(width):
+                # Slices and constants of one byte let the compiler take many pixels at once.
+                pixels = gray[row * width : (row + 1) * width]
+                mask = seen[b, 1, top + row, left : left + width]
+                for column in range(width):
+                    mask[column] = INSIDE if pixels[column] <= limit else OUTSIDE
+                seen[b, 2, top + row, left : left + width] = limit

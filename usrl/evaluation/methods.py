@@ -1,0 +1,57 @@
+"""Segmenters by the names and paths that a command line takes."""
+
+from pathlib import Path
+
+import torch
+
+from usrl.classical import CLASSICAL
+from usrl.errors import UserError, suggest
+from usrl.learners import open_run_segmenter
+from usrl.runs.run import open_run
+from usrl.segmenter import Segmenter
+
+
+def open_segmenter(spec: str, device: torch.device, starts: int = 1) -> Segmenter:
+    """Return the segmenter that a command line names.
+
+    Args:
+        spec: The name of a classical method (`usrl.classical.CLASSICAL`) or of a ceiling
+            (`usrl.envs.threshold.ceilings.ORACLES`), the path of a run, or ``FIRST+RUN``: an agent's
+            run that starts from the masks of an automatic method or a network's run instead of boxes, or
+            a judge's that chooses among what a network's probabilities may mean.
+        device: Where networks and policies compute.
+        starts: How often agents and prompted networks start on an image, from boxes near the given ones.
+            Methods that start from no box, and classical ones, keep their one start; so does FIRST.
+
+    Raises:
+        UserError: If there is neither such a method nor such a run, or a chain does not fit together.
+    """
+    if spec in CLASSICAL:
+        return CLASSICAL[spec]()
+    from usrl.envs.threshold.ceilings import ORACLES  # nothing that a classical method should wait for
+
+    if spec in ORACLES:
+        return ORACLES[spec]
+    if chain := split_chain(spec):
+        first, second = chain
+        return _open_run(second, device, starts, proposer=open_segmenter(first, device))
+    if not spec or (not Path(spec).exists() and "/" not in spec):  # an empty path is the current folder
+        raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, [*CLASSICAL, *ORACLES])}")
+    return _open_run(spec, device, starts)
+
+
+def split_chain(spec: str) -> tuple[str, str] | None:
+    """Return both parts of ``FIRST+RUN``, or None of anything else; a folder may have a plus in its name."""
+    if Path(spec).exists() or "+" not in spec:
+        return None
+    pluses = [place for place, letter in enumerate(spec) if letter == "+"]
+    pairs = [(spec[:place], spec[place + 1 :]) for place in reversed(pluses)]
+    return next((pair for pair in pairs if Path(pair[1]).is_dir()), pairs[0])
+
+
+def _open_run(path: str, device: torch.device, starts: int, proposer: Segmenter | None = None) -> Segmenter:
+    if proposer is not None and proposer.track != "automatic":
+        raise UserError(
+            f"{proposer.name} needs boxes itself; agents and judges take proposals from automatic methods"
+        )
+    return open_run_segmenter(open_run(path), device, proposer, starts)

@@ -1,0 +1,39 @@
+"""How a judge is trained and chooses, as a recipe."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from usrl.runs.recipe import Recipe
+from usrl.strict import PositiveFloat, PositiveInt
+
+
+class JudgeRecipe(Recipe):
+    """How a judge is trained, and how it chooses among the candidates of an image (`usrl.judging`).
+
+    ``proposals`` is a folder that `usrl proposals` wrote for the same data, and ``refiner`` the run of an
+    agent that is prompted by boxes, of images as ``init_from`` wants them, or null for candidates as they
+    are. ``levels`` are the thresholds whose components are candidates. The candidate of the highest
+    expected Dice is taken where that reaches ``reject``, others beside it where theirs reaches ``accept``;
+    ``margin`` is how much more must be expected of another candidate than of a component of the network's
+    own mask to take it instead. Where that mask is empty nothing is taken.
+    """
+
+    kind: Literal["judge"]
+    proposals: str
+    refiner: str | None = None
+    levels: list[Annotated[float, Field(gt=0, lt=1)]] = Field([0.1, 0.2, 0.3, 0.5, 0.7, 0.9], min_length=1)
+    reject: Annotated[float, Field(ge=0, le=1)] = 0.0
+    accept: Annotated[float, Field(ge=0, le=1)] = 0.45
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.05
+    channels: list[PositiveInt] = Field([16, 32, 64, 64], min_length=1)
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    epochs: PositiveInt = 5
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    learning_rate: PositiveFloat = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+
+    @property
+    def length(self) -> int:
+        """Length of the training; see `usrl.runs.recipe.Recipe`."""
+        return self.epochs

@@ -1,0 +1,140 @@
+"""The one table of what can be trained: agents, networks and judges.
+
+Each kind is imported when it is asked for: an agent needs no MONAI, and a network no Stable-Baselines3.
+"""
+
+import importlib
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from usrl.errors import UserError, suggest
+
+if TYPE_CHECKING:
+    import torch
+
+    from usrl.runs.recipe import Recipe
+    from usrl.runs.run import Run
+    from usrl.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A kind of training, as import paths ``module:name``.
+
+    Attributes:
+        recipe: Model of its recipes, a `usrl.runs.recipe.Recipe`.
+        build: Returns the untrained model of a recipe, and refuses what is wrong with the recipe.
+        train: Trains a run: ``train(run, device, resume=...)``.
+        segmenter: Makes a run a segmenter: ``segmenter(run, device, proposer=..., starts=...)``.
+    """
+
+    recipe: str
+    build: str
+    train: str
+    segmenter: str
+
+
+LEARNERS = {
+    "agent": Learner(
+        recipe="usrl.agents.recipe:AgentRecipe",
+        build="usrl.agents.training:build_untrained",
+        train="usrl.agents.training:train_agent",
+        segmenter="usrl.agents.segmenter:open_agent",
+    ),
+    "network": Learner(
+        recipe="usrl.networks.recipe:NetworkRecipe",
+        build="usrl.networks.training:build_untrained_network",
+        train="usrl.networks.training:train_network",
+        segmenter="usrl.networks.segmenter:open_network",
+    ),
+    "judge": Learner(
+        recipe="usrl.judging.recipe:JudgeRecipe",
+        build="usrl.judging.training:build_untrained_judge",
+        train="usrl.judging.training:train_judge",
+        segmenter="usrl.judging.segmenter:open_judge",
+    ),
+}
+"""By the ``kind`` of a recipe."""
+
+
+def find_learner(kind: object, source: str) -> Learner:
+    """Return the learner of a recipe's ``kind``.
+
+    Args:
+        kind: What the recipe says.
+        source: Name of the recipe's file, for messages.
+
+    Raises:
+        UserError: If there is no such kind; suggests one.
+    """
+    if not isinstance(kind, str) or kind not in LEARNERS:
+        raise UserError(
+            f"{source}: kind must be one of {', '.join(LEARNERS)}, got {kind!r}; "
+            f"{suggest(str(kind), LEARNERS)}"
+        )
+    return LEARNERS[kind]
+
+
+def check_recipe(recipe: "Recipe") -> "torch.nn.Module":
+    """Find what is wrong with a recipe before its images are read and the folder of its run is made.
+
+    The data set is looked for, the model is built, and what it starts from is opened. The training checks
+    which images that start has learned from, because only the training knows the split.
+
+    Args:
+        recipe: A recipe of any kind.
+
+    Returns:
+        The untrained model.
+
+    Raises:
+        UserError: If the recipe, or something that it names, cannot be used.
+    """
+    from usrl.data.catalogue import require_dataset
+
+    require_dataset(recipe.data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the training gives the same
+        model: torch.nn.Module = load_object(LEARNERS[recipe.kind].build)(recipe)
+        return model
+
+
+def train_run(run: "Run", device: "torch.device", *, resume: bool = False) -> None:
+    """Train a run from its recipe.
+
+    Args:
+        run: A run of any kind.
+        device: Where to train.
+        resume: Go on from the run's checkpoint where there is one.
+
+    Raises:
+        UserError: If the recipe, its data set or the checkpoint cannot be used, or the training diverges.
+    """
+    load_object(LEARNERS[run.recipe.kind].train)(run, device, resume=resume)
+
+
+def open_run_segmenter(
+    run: "Run", device: "torch.device", proposer: "Segmenter | None" = None, starts: int = 1
+) -> "Segmenter":
+    """Return a trained run as a segmenter.
+
+    Args:
+        run: A run with weights.
+        device: Where it computes.
+        proposer: An automatic segmenter whose masks the run starts from.
+        starts: How often to start on an image.
+
+    Raises:
+        UserError: If the weights cannot be used, or the run takes no proposer or needs one.
+    """
+    opened: Segmenter = load_object(LEARNERS[run.recipe.kind].segmenter)(
+        run, device, proposer=proposer, starts=starts
+    )
+    return opened
+
+
+def load_object(path: str) -> Any:
+    """Return what an import path ``module:name`` names."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,1 @@
+"""Segmentation networks: models, training, prompts, proposals."""

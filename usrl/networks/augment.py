@@ -1,0 +1,76 @@
+"""Random changes of training images and masks, batched on their device."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from usrl.networks.recipe import AugmentRecipe
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """One drawn change per image of a batch; applying it again gives the same result.
+
+    Attributes:
+        flip: Whether an image is mirrored left to right, bool, shape (B,).
+        angle: Rotation from the x towards the y axis in radians, float32, shape (B,).
+        scale: Factor of magnification, float32, shape (B,).
+        shift: Movement along (x, y) as a fraction of the side, float32, shape (B, 2).
+        gamma: Exponent of the gray values, float32, shape (B,).
+    """
+
+    flip: Tensor
+    angle: Tensor
+    scale: Tensor
+    shift: Tensor
+    gamma: Tensor
+
+    @classmethod
+    def draw(cls, recipe: AugmentRecipe, count: int, rng: torch.Generator) -> "Augmentation":
+        """Draw the changes of a batch.
+
+        Args:
+            recipe: Half-widths of the uniform distributions.
+            count: Number of images B.
+            rng: Seeded generator; the parameters lie on its device.
+        """
+
+        def around_zero(half_width: float, *shape: int) -> Tensor:
+            return (torch.rand(shape, generator=rng, device=rng.device) * 2 - 1) * half_width
+
+        return cls(
+            flip=(torch.rand(count, generator=rng, device=rng.device) < 0.5) & recipe.flip,
+            angle=around_zero(math.radians(recipe.rotation_deg), count),
+            scale=1 + around_zero(recipe.scale, count),
+            shift=around_zero(recipe.translation, count, 2),
+            gamma=torch.exp(around_zero(recipe.gamma, count)),
+        )
+
+    def apply(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Change images and masks alike, by one bilinear resampling.
+
+        Args:
+            images: uint8, shape (B, S, S).
+            masks: bool or {0, 1}, shape (B, S, S).
+
+        Returns:
+            Images as float32 in [0, 1], shape (B, S, S), black where nothing was; masks as bool, shape
+            (B, S, S), true where the resampled mask exceeds one half.
+        """
+        stack = torch.stack([images.float() / 255, masks.float()], dim=1)  # (B, 2, S, S)
+        grid = F.affine_grid(self._inverse(), list(stack.shape), align_corners=False)  # (B, S, S, 2)
+        moved = F.grid_sample(stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        gray = moved[:, 0].clamp(0, 1) ** self.gamma.view(-1, 1, 1)
+        return gray, moved[:, 1] > 0.5
+
+    def _inverse(self) -> Tensor:
+        """Return the map from new to old coordinates in [-1, 1], shape (B, 2, 3)."""
+        cos, sin = torch.cos(self.angle) / self.scale, torch.sin(self.angle) / self.scale
+        x, y = (2 * self.shift).unbind(-1)  # the side is 2 long in these coordinates
+        sign = 1 - 2 * self.flip.float()
+        first = torch.stack([sign * cos, sign * sin, -sign * (cos * x + sin * y)], dim=-1)  # (B, 3)
+        second = torch.stack([-sin, cos, sin * x - cos * y], dim=-1)  # (B, 3)
+        return torch.stack([first, second], dim=1)

@@ -1,0 +1,178 @@
+"""Training a segmentation network."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from monai.losses.dice import DiceCELoss
+from torch import nn
+from torch.optim import AdamW
+from torch.utils.tensorboard import SummaryWriter
+
+from usrl.data.bank import Bank
+from usrl.data.catalogue import load_train_and_val
+from usrl.data.letterbox import Letterbox
+from usrl.data.sample import Sample
+from usrl.metrics.overlap import dice
+from usrl.networks.augment import Augmentation
+from usrl.networks.models import build_network
+from usrl.networks.prompted import PromptedValidation, draw_inputs
+from usrl.networks.recipe import NetworkRecipe
+from usrl.networks.schedule import descend, epoch_seed, keep_lesions, mean_loss, rate_factor, seeded
+from usrl.networks.segmenter import autocast, predict
+from usrl.progress import TrainingBar
+from usrl.runs.checkpoints import Parts, Record
+from usrl.runs.run import Run
+from usrl.runs.starting import load_start, open_start
+
+
+def train_network(run: Run, device: torch.device, *, resume: bool = False) -> None:
+    """Train the network of a run's recipe on its data set.
+
+    Args:
+        run: Folder to write; see `fit_network` for what.
+        device: Where to train.
+        resume: Go on from the run's checkpoint where there is one.
+
+    Raises:
+        UserError: If the recipe or its data set is unusable.
+    """
+    data = run.recipe_as(NetworkRecipe).data
+    fit_network(run, *load_train_and_val(data, run.split_path), device, resume=resume)
+
+
+def fit_network(
+    run: Run, train: Sequence[Sample], val: Sequence[Sample], device: torch.device, *, resume: bool = False
+) -> None:
+    """Train a network and write weights, checkpoint, log and TensorBoard scalars into its run.
+
+    The weights are those of the epoch with the best mean Dice over the validation images that have a
+    lesion, at native resolution. An epoch's randomness depends on seed and epoch alone, so that a resumed
+    training repeats what an uninterrupted one does.
+
+    Args:
+        run: A run of a network recipe.
+        train: Images to train on, with and without lesion.
+        val: Images to choose the epoch by.
+        device: Where to train.
+        resume: Go on from the run's checkpoint where there is one.
+
+    Raises:
+        UserError: If there is nothing to validate on, the checkpoint is unusable or training diverges.
+    """
+    recipe = run.recipe_as(NetworkRecipe)
+    shown = [sample for sample in train if recipe.negatives or sample.target.any()]
+    is_prompted = recipe.prompt != "none"
+    # A box belongs to one lesion.
+    bank = Bank.from_samples(shown, recipe.data.size, by_component=is_prompted).to(device)
+    validation = PromptedValidation(val, recipe, device) if is_prompted else _Validation(val, recipe, device)
+    state = _start(recipe, device)
+    parts: Parts = {"network/": state.network, "average/": state.average, "optimizer.": state.optimizer}
+    record = Record(run, state.average, parts)
+    if not record.begin(resume=resume) and recipe.init_from:
+        load_start(run, recipe, state.network)
+        state.average.load_state_dict(state.network.state_dict())
+        # A start that no epoch improves on is what is kept.
+        record.log({"val_dice": validation.score(state.average)})
+    bar = TrainingBar(record.name, "epochs", recipe.epochs, record.step, ("images", len(bank)))
+    with bar, SummaryWriter(str(run.path / "tb")) as board:
+        while record.step < recipe.epochs:
+            record.step += 1
+            loss = _train_epoch(state, record.step, bank, recipe, bar.show)
+            figures = {"train_loss": loss, "val_dice": validation.score(state.average)}
+            record.log(figures)
+            record.checkpoint()
+            bar.evaluated(figures["val_dice"], record.best)
+            for name, value in figures.items():
+                board.add_scalar(name, value, record.step)
+
+
+def build_untrained_network(recipe: NetworkRecipe) -> nn.Module:
+    """Return the network that a recipe trains, before its first step.
+
+    Raises:
+        UserError: If it cannot be built, or `usrl.runs.starting.open_start` refuses ``init_from``.
+    """
+    network = build_network(recipe)
+    if recipe.init_from:
+        open_start(recipe, network)
+    return network
+
+
+@dataclass(frozen=True)
+class _State:
+    """What changes while training.
+
+    Attributes:
+        network: What the optimiser changes.
+        average: Its running average, which is validated and kept: it moves less from step to step.
+        optimizer: Of the network.
+    """
+
+    network: nn.Module
+    average: nn.Module
+    optimizer: AdamW
+
+
+def _start(recipe: NetworkRecipe, device: torch.device) -> _State:
+    with seeded(recipe.seed, 0, device):
+        network = build_network(recipe).to(device)
+    optimizer = AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return _State(network, copy.deepcopy(network), optimizer)
+
+
+def _train_epoch(
+    state: _State, epoch: int, bank: Bank, recipe: NetworkRecipe, show: Callable[[float], None]
+) -> float:
+    """Show the network every image once, changed at random; return the mean loss."""
+    device = bank.device
+    rng = torch.Generator(device).manual_seed(epoch_seed(recipe.seed, epoch))
+    batches = torch.randperm(len(bank), generator=rng, device=device).split(recipe.batch_size)
+    # An image without lesion has no Dice of its own; in that of the batch its false positives count.
+    loss_of = DiceCELoss(sigmoid=True, batch=recipe.negatives)
+    total = torch.zeros((), device=device)
+    state.network.train()
+    with seeded(recipe.seed, epoch, device):
+        for step, rows in enumerate(batches):
+            drawn = Augmentation.draw(recipe.augment, len(rows), rng)
+            images, masks = drawn.apply(bank.images[rows], bank.targets[rows])  # (B, S, S)
+            inputs, masks = draw_inputs(recipe, images, masks, rng)  # (B, C, s, s), (B, s, s)
+            with autocast(recipe, device):
+                logits = state.network(inputs)  # (B, 1, s, s)
+            loss = loss_of(logits.float(), masks[:, None].float())
+            progress = (epoch - 1 + step / len(batches)) / recipe.epochs
+            descend(state.optimizer, loss, recipe.learning_rate * rate_factor(progress))
+            _update_average(state, recipe.ema_decay, (epoch - 1) * len(batches) + step)
+            total += loss.detach() * len(rows)
+            show(epoch - 1 + (step + 1) / len(batches))
+    return mean_loss(total, len(bank), epoch)
+
+
+@torch.no_grad()
+def _update_average(state: _State, decay: float, step: int) -> None:
+    """Move the average a little towards the network: less and less at first, when all is still in motion."""
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    pairs = zip(state.average.state_dict().values(), state.network.state_dict().values(), strict=True)
+    for mean, value in pairs:
+        mean.lerp_(value, share) if mean.is_floating_point() else mean.copy_(value)
+
+
+class _Validation:
+    """Mean Dice at native resolution over the images that have a lesion."""
+
+    def __init__(self, samples: Sequence[Sample], recipe: NetworkRecipe, device: torch.device) -> None:
+        self._samples = keep_lesions(samples)
+        self._recipe = recipe
+        bank = Bank.from_samples(self._samples, recipe.data.size, by_component=False)
+        self._images = bank.images.to(device)  # (M, S, S)
+
+    def score(self, network: nn.Module) -> float:
+        """Return the mean Dice of a network."""
+        scores = []
+        probabilities = predict(network, self._images, self._recipe)
+        for sample, probability in zip(self._samples, probabilities, strict=True):
+            letterbox = Letterbox.fit(sample.image.shape, self._recipe.data.size)
+            scores.append(dice(letterbox.to_native(probability) > 0.5, sample.target))
+        return float(np.mean(scores))

@@ -1,0 +1,1 @@
+"""What a training reads and writes: recipes, run folders, checkpoints, and what weights have seen."""

@@ -1,0 +1,160 @@
+"""Checkpoints of a training, and what else it writes as it goes: best weights and log."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import AliasChoices, Field, NonNegativeFloat, NonNegativeInt
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from usrl.errors import UserError
+from usrl.runs.run import Run
+from usrl.runs.tensors import load_state, load_tensors, save_tensors, unique_state
+from usrl.strict import Strict, check
+
+Parts = Mapping[str, nn.Module | Optimizer]
+"""What a checkpoint holds, each part by the prefix of its tensors' names in the file."""
+
+
+def save_checkpoint(path: Path, parts: Parts, facts: Mapping[str, Any]) -> None:
+    """Write the state of modules and optimizers, and JSON facts, atomically.
+
+    Learning rate and other settings of an optimizer are not state: they come from the recipe and the step.
+    """
+    tensors: dict[str, Tensor] = {}
+    for prefix, part in parts.items():
+        state = unique_state(part) if isinstance(part, nn.Module) else _optimizer_state(part)
+        tensors |= {prefix + name: tensor for name, tensor in state.items()}
+    save_tensors(path, tensors, facts)
+
+
+def load_checkpoint(path: Path, parts: Parts) -> dict[str, Any]:
+    """Restore parts from what `save_checkpoint` wrote; return its facts.
+
+    Args:
+        path: The file.
+        parts: Of the architecture that was saved, on any device; an optimizer is over the same parameters in
+            the same order.
+
+    Raises:
+        UserError: If the file is unusable, or its names or shapes are not those of the parts.
+    """
+    tensors, facts = load_tensors(path)
+    for prefix, part in parts.items():
+        own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        if isinstance(part, nn.Module):
+            load_state(part, own, path)
+        else:
+            _load_optimizer(part, own, path)
+    return facts
+
+
+def _optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Return the tensors of an optimizer, named ``<number of the parameter>.<key>``."""
+    return {
+        f"{number}.{key}": torch.as_tensor(value)
+        for number, entries in optimizer.state_dict()["state"].items()
+        for key, value in entries.items()
+        if value is not None
+    }
+
+
+def _load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], path: Path) -> None:
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    shapes = {str(number): parameter.shape for number, parameter in enumerate(held)}
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        number, _, key = name.partition(".")
+        if number not in shapes or tensor.shape not in ((), shapes[number]):
+            raise UserError(
+                f"{path}: the optimizer's {name!r} fits no parameter of this recipe's network; train it again"
+            )
+        state.setdefault(int(number), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+class _Facts(Strict):
+    # Networks and judges used to call their step an epoch.
+    step: NonNegativeInt = Field(validation_alias=AliasChoices("step", "epoch"))
+    seconds: NonNegativeFloat
+    best: float
+
+
+class Record:
+    """What a training writes into its run, and how far it has come.
+
+    An evaluation is logged before the checkpoint of its step is written: what a kill cuts off between the two
+    is done again, and the row dropped.
+
+    Args:
+        run: Folder to write.
+        model: Whose weights are kept where they are the best so far.
+        parts: All that a resumed training needs.
+
+    Attributes:
+        step: Environment steps or epochs so far; moved by the training.
+        best: Best validation Dice so far, -1 before the first.
+    """
+
+    def __init__(self, run: Run, model: nn.Module, parts: Parts) -> None:
+        self._run, self._model, self._parts = run, model, parts
+        self._began = time.monotonic()
+        self.step = 0
+        self.best = -1.0
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self._run.name
+
+    @property
+    def seconds(self) -> float:
+        """Wall time so far, that of the trainings before it was resumed included."""
+        return time.monotonic() - self._began
+
+    def begin(self, *, resume: bool) -> bool:
+        """Start over, or go on from the run's checkpoint; drop the rows of the log that will be made again.
+
+        Args:
+            resume: Restore the parts where there is a checkpoint.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            UserError: If the checkpoint is unusable.
+        """
+        path = self._run.checkpoint_path
+        is_resumed = resume and path.exists()
+        if is_resumed:
+            facts = check(_Facts, load_checkpoint(path, self._parts), str(path))
+            self.step, self.best = facts.step, max(facts.best, self._kept())
+            self._began -= facts.seconds
+        # The first evaluation, at step 0, is made again.
+        self._run.truncate_log(self.step or -1)
+        return is_resumed
+
+    def _kept(self) -> float:
+        """Return the score of the weights, which a kill may have let get ahead of log and checkpoint."""
+        path = self._run.weights_path
+        return float(load_tensors(path)[1].get("val_dice", -1.0)) if path.is_file() else -1.0
+
+    def log(self, figures: Mapping[str, float]) -> None:
+        """Keep the weights where they are the best so far, and append an evaluation to the log.
+
+        Args:
+            figures: With ``val_dice``, which tells which weights are best.
+        """
+        if (score := figures["val_dice"]) > self.best:
+            self.best = score
+            facts = {"step": self.step, "val_dice": score}
+            save_tensors(self._run.weights_path, unique_state(self._model), facts)
+        self._run.append_log({"step": self.step, "seconds": round(self.seconds, 1)} | dict(figures))
+
+    def checkpoint(self) -> None:
+        """Write the state that a resumed training goes on from."""
+        facts = {"step": self.step, "seconds": self.seconds, "best": self.best}
+        save_checkpoint(self._run.checkpoint_path, self._parts, facts)

@@ -1,0 +1,221 @@
+"""The run folder: what training writes and everything else opens.
+
+A run holds ``recipe.yaml`` (resolved), ``weights.safetensors`` (best by validation),
+``checkpoint.safetensors`` (the latest state of training), ``log.jsonl`` (one row per evaluation),
+``split.tsv`` (the part of each image; ``unused`` are training images beyond ``data.labels``),
+``versions.json``, of a run that started from another ``source/`` with that one's recipe and split, and of a
+judge ``refiner/`` with what opens its refiner.
+Every file is replaced atomically and none is ever unpickled, so a killed training leaves a folder that
+opens, and a hostile one cannot run code.
+"""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, get_args
+
+from usrl.errors import UserError
+from usrl.files import write_atomically, writing_to
+from usrl.runs.recipe import Recipe
+from usrl.runs.recipes import describe_differences, dump_recipe, load_recipe
+
+OneRecipe = TypeVar("OneRecipe", bound=Recipe)
+
+_RECORDED_PACKAGES = (
+    "usrl",
+    "torch",
+    "stable-baselines3",
+    "gymnasium",
+    "monai",
+    "numpy",
+    "numba",
+    "scipy",
+    "scikit-image",
+    "opencv-python-headless",
+    "optuna",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder with a resolved recipe and the weights that training found.
+
+    Attributes:
+        path: The folder.
+        recipe: The resolved recipe.
+    """
+
+    path: Path
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """What tables call the run: its folder, with the parent where that is only a number."""
+        path = self.path.resolve()
+        return f"{path.parent.name}/{path.name}" if path.name.isdecimal() else path.name
+
+    @property
+    def weights_path(self) -> Path:
+        """The best weights by validation."""
+        return self.path / "weights.safetensors"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The latest state of training."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def log_path(self) -> Path:
+        """One JSON row per evaluation: step, seconds and validation figures."""
+        return self.path / "log.jsonl"
+
+    @property
+    def split_path(self) -> Path:
+        """The split that the run was trained on."""
+        return self.path / "split.tsv"
+
+    @property
+    def source_path(self) -> Path:
+        """What tells which images the run had learned from that this one started from (`usrl.runs.leaks`)."""
+        return self.path / "source"
+
+    @property
+    def refiner_path(self) -> Path:
+        """The copy of its refiner that a judge's run holds: it works without the original."""
+        return self.path / "refiner"
+
+    def recipe_as(self, model: type[OneRecipe]) -> OneRecipe:
+        """Return the recipe where it is of one kind.
+
+        Raises:
+            UserError: If it is of another.
+        """
+        if not isinstance(self.recipe, model):
+            (kind,) = get_args(model.model_fields["kind"].annotation)
+            raise UserError(f"{self.path}: wanted a recipe of kind {kind!r}, got {self.recipe.kind!r}")
+        return self.recipe
+
+    def is_finished(self) -> bool:
+        """Return whether training has come to the recipe's end and left weights."""
+        rows = self.read_log()
+        return self.weights_path.is_file() and bool(rows) and rows[-1]["step"] >= self.recipe.length
+
+    def append_log(self, row: Mapping[str, float]) -> None:
+        """Add one row of figures to the log."""
+        with self.log_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(row)) + "\n")
+
+    def read_log(self) -> list[dict[str, float]]:
+        """Return the rows of the log; empty where nothing was logged.
+
+        Raises:
+            UserError: If a line other than the last is not JSON. The last may have been cut by a kill.
+        """
+        if not self.log_path.exists():
+            return []
+        lines = self.log_path.read_text(encoding="utf-8").splitlines()
+        rows = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                if number < len(lines):
+                    raise UserError(f"{self.log_path}: line {number} is not JSON; remove it") from None
+        return rows
+
+    def truncate_log(self, step: float) -> None:
+        """Drop rows after ``step``, so that a resumed training writes each of them once."""
+        if not self.log_path.exists():
+            return
+        kept = [row for row in self.read_log() if row["step"] <= step]
+        write_atomically(self.log_path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+
+
+def create_run(path: Path | str, recipe: Recipe, *, resume: bool = False) -> Run:
+    """Make the folder of a new run, or open the folder of one that is to go on.
+
+    Args:
+        path: Folder to write; made if absent.
+        recipe: The resolved recipe.
+        resume: Continue the run that is there; its recipe must equal ``recipe``.
+
+    Raises:
+        UserError: If the folder cannot be written, holds anything while not resuming, or holds another
+            recipe while resuming.
+    """
+    path = Path(path)
+    if resume and (path / "recipe.yaml").exists():
+        run = Run(path, load_recipe(path))
+        if run.recipe != recipe:
+            raise UserError(
+                f"{path} was trained from another recipe: {describe_differences(run.recipe, recipe)}; "
+                "resume it with that one, or choose another --out"
+            )
+        return run
+    if path.exists() and not _is_unused(path):
+        raise UserError(
+            f"{path} already holds something; choose another --out, or --resume to continue a run"
+        )
+    with writing_to(path):
+        path.mkdir(parents=True, exist_ok=True)
+        write_atomically(path / "recipe.yaml", dump_recipe(recipe).encode())
+        write_atomically(path / "versions.json", json.dumps(find_versions(), indent=2).encode())
+    return Run(path, recipe)
+
+
+def _is_unused(path: Path) -> bool:
+    """Return whether a folder is empty, or holds only what a refused training leaves before it begins."""
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else {"a file"}
+    # versions.json tells it from a folder where somebody keeps a recipe of their own.
+    before_training = {"recipe.yaml", "versions.json", "split.tsv", "source"}
+    return not names or ("versions.json" in names and names <= before_training)
+
+
+def open_run(path: Path | str) -> Run:
+    """Open a run, or an agent folder that ships weights, for use.
+
+    Raises:
+        UserError: If the folder, its recipe or its weights are missing; says where it is a recipe to train.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise UserError(f"{path}: no such run; train one with `usrl train RECIPE --out {path}`")
+    if not (path / "recipe.yaml").exists():
+        raise UserError(f"{path}: no run, for it holds no recipe.yaml; name a folder that `usrl train` wrote")
+    run = Run(path, load_recipe(path))
+    if not run.weights_path.is_file():
+        if not (path / "versions.json").exists():  # which every training writes
+            raise UserError(
+                f"{path} holds a recipe to train and no weights; train it with `usrl train {path} --out RUN` "
+                "and name that RUN"
+            )
+        raise UserError(f"{run.weights_path} is missing; train the run again or resume it with `--resume`")
+    return run
+
+
+def find_versions() -> dict[str, str]:
+    """Return versions of interpreter, platform and packages, and the commit of the sources where known."""
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    versions |= {name: _version(name) for name in _RECORDED_PACKAGES}
+    # The commit of the sources that ran, where they are a checkout; a wheel has its version only, even
+    # where its environment lies inside somebody's repository.
+    root = Path(__file__).resolve().parents[1]
+    command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return versions
+    lines = found.stdout.split("\n")
+    is_checkout = found.returncode == 0 and Path(lines[0]) == root
+    return versions | ({"commit": lines[1]} if is_checkout else {})
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
