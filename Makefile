@@ -1,4 +1,6 @@
-PYTHON ?= python3.11
+# The first of these that is 3.11 or later.
+PYTHON ?= $(shell for p in python3.11 python3; do $$p -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null \
+    && echo $$p && break; done)
 BIN := .venv/bin
 
 .PHONY: setup demo test check format lint types clean
@@ -7,6 +9,7 @@ setup: .venv/.installed
 
 # torch goes first and pinned: left to the resolver, a machine may fetch another build of several gigabytes.
 .venv/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "usrl needs Python 3.11 or later; give its path: make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt torch
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"

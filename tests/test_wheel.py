@@ -1,12 +1,18 @@
+"""The built wheel, installed into an empty environment and used in an empty folder."""
+
 import os
-import shutil
+import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = """
@@ -22,6 +28,16 @@ env.reset(seed=0)
 env.step(env.action_space.sample())
 print([load_demo_recipe(name).kind for name in ("unet", "agent")])
 """
+TINY = {
+    "data.count": 12,
+    "data.variety": 0,
+    "num_envs": 2,
+    "total_steps": 40,
+    "evaluate_every": 40,
+    "hyperparameters.n_steps": 10,
+    "hyperparameters.batch_size": 20,
+    "hyperparameters.n_epochs": 1,
+}
 
 
 def _run(*command: object, cwd: Path) -> str:
@@ -34,28 +50,81 @@ def _run(*command: object, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build from a copy: setuptools leaves folders in its source tree."""
-    source = tmp_path_factory.mktemp("source")
-    shutil.copytree(ROOT / "usrl", source / "usrl", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", source / "dist", cwd=source)
-    return next((source / "dist").glob("*.whl"))
+    out = tmp_path_factory.mktemp("dist")
+    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, ROOT, cwd=out)
+    return next(out.glob("*.whl"))
 
 
-@pytest.mark.slow
-def test_bare_wheel_has_environments_and_demonstration(wheel: Path, tmp_path: Path) -> None:
-    venv.create(tmp_path / "venv", with_pip=False)
-    binaries = tmp_path / "venv" / "bin"
-    python = binaries / "python"
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment that holds the wheel, and shows the packages that this one has."""
+    folder = tmp_path_factory.mktemp("venv")
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
     install = (sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel)
-    _run(*install, cwd=tmp_path)
-    site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
+    _run(*install, cwd=folder)
+    site = next((folder / "lib").glob("python*/site-packages"))
     # A path in a .pth file shows this environment's packages but not its editable installs.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    assert "usrl/ContourRefine-v0" in _run(binaries / "usrl", "envs", cwd=elsewhere)
-    printed = _run(python, "-c", SCRIPT.format(site=str(site)), cwd=elsewhere)
-    assert "['network', 'agent']" in printed
-    assert not list(elsewhere.iterdir())
+    return site
+
+
+def test_a_wheel_holds_every_shipped_agent_as_it_is_in_the_checkout(wheel: Path) -> None:
+    shipped = {
+        path.relative_to(ROOT / "agents").as_posix(): path.read_bytes()
+        for path in (ROOT / "agents").rglob("*")
+        if path.is_file() and path.suffix != ".md"
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        found = {name for name in archive.namelist() if name.startswith("usrl/shipped/")}
+        assert found == {f"usrl/shipped/{name}" for name in shipped}
+        assert all(archive.read(f"usrl/shipped/{name}") == content for name, content in shipped.items())
+
+
+def test_an_editable_install_copies_no_agent() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert settings["dev-mode-dirs"] == ["."]
+    assert "force-include" not in settings["targets"]["wheel"]  # which editable installs copy
+
+
+def test_an_installed_wheel_segments_and_trains_by_name_in_an_empty_folder(
+    site: Path, tmp_path: Path
+) -> None:
+    binaries = site.parents[2] / "bin"
+    usrl, before = binaries / "usrl", {path for path in site.rglob("*") if "__pycache__" not in path.parts}
+    assert "usrl/ContourRefine-v0" in _run(usrl, "envs", cwd=tmp_path)
+    listed = _run(usrl, "agents", cwd=tmp_path).splitlines()
+    assert any(
+        line.split()[:4] == ["contour-ppo", "agent", "usrl/ContourRefine-v0", "weights"] for line in listed
+    )
+    assert len(listed) == len(list((ROOT / "agents").glob("*/recipe.yaml")))
+    assert "['network', 'agent']" in _run(
+        binaries / "python", "-c", SCRIPT.format(site=str(site)), cwd=tmp_path
+    )
+    assert not list(tmp_path.iterdir())
+
+    pixels = np.full((64, 64), 200, np.uint8)
+    pixels[20:40, 24:44] = 40
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    box = ("--box", "22,18,46,42", "--out", "masks", "--device", "cpu")
+    assert "area" in _run(usrl, "segment", "contour-ppo", "image.png", *box, cwd=tmp_path)
+    options = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
+    _run(usrl, "train", "contour-ppo", *options, "--device", "cpu", cwd=tmp_path)
+    assert (tmp_path / "runs" / "contour-ppo" / "weights.safetensors").is_file()
+    assert {path for path in site.rglob("*") if "__pycache__" not in path.parts} == before
+
+
+def test_constraints_pin_what_pyproject_names_and_nothing_else() -> None:
+    """A pin of anything else keeps other packages out: python-dateutil 4 kept out rl-zoo3."""
+
+    def normalise(requirement: str) -> str:
+        return re.sub(r"[-_.]+", "-", re.findall(r"^[\w.-]+", requirement)[0]).lower()
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [
+        *project["dependencies"],
+        *(r for extra in project["optional-dependencies"].values() for r in extra),
+    ]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = [normalise(line) for line in lines if not line.startswith("#")]
+    assert sorted(pinned) == sorted({normalise(name) for name in named})

@@ -77,9 +77,9 @@ def test_every_mistake_is_listed(tmp_path: Path) -> None:
 
 
 def test_file_that_is_missing_or_not_text_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"none\.yaml: no such recipe; give the path of its YAML file"):
+    with pytest.raises(UserError, match=r"none\.yaml: no such recipe; give its YAML file"):
         load_recipe(tmp_path / "none.yaml")
-    with pytest.raises(UserError, match=r"recipe\.yaml: no such recipe; .* of the folder that holds it"):
+    with pytest.raises(UserError, match=r"recipe\.yaml: no such recipe; .* the folder that holds it"):
         load_recipe(tmp_path)
     (tmp_path / "recipe.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="cannot read the recipe"):

@@ -15,6 +15,7 @@ from usrl.learners import load_object
 from usrl.registry import find_row
 from usrl.runs.recipe import Recipe
 from usrl.runs.recipes import dump_recipe, load_recipe, parse_recipe, read_mapping, set_key
+from usrl.runs.shipped import locate
 from usrl.strict import PositiveInt, Strict, check
 
 BASE = "base"
@@ -26,8 +27,9 @@ Overrides = dict[str, Any]
 class Plan(Strict):
     """What is varied, and how often.
 
-    ``recipe`` is the base, a file or a folder relative to the plan. Overrides are dotted keys of a recipe
-    with their values: ``set`` holds those of all variants and ``groups`` those of each, by group and name.
+    ``recipe`` is the base: a file or a folder relative to the plan, or the name of a shipped agent. Overrides
+    are dotted keys of a recipe with their values: ``set`` holds those of all variants and ``groups`` those of
+    each, by group and name.
     A mapping as a value replaces the whole mapping. ``init_from: {variant: GROUP/NAME}`` starts from that
     variant's run of the same seed, and ``starts`` is how often a method starts from each box when it is
     scored, as in ``usrl compare --starts``. ``split`` names the images that are scored.
@@ -103,7 +105,7 @@ def load_plan(path: Path | str) -> Plan:
     """Read and check a plan.
 
     Args:
-        path: A YAML file, or a folder that holds ``ablation.yaml``.
+        path: A YAML file, a folder that holds ``ablation.yaml``, or the name of a shipped agent.
 
     Raises:
         UserError: If the file is missing or not YAML, or a key or value is wrong; names key and file.
@@ -118,8 +120,8 @@ def load_plan(path: Path | str) -> Plan:
 
 
 def plan_path(path: Path | str) -> Path:
-    """Return the file of a plan that is given by its file or its folder."""
-    path = Path(path)
+    """Return the file of a plan that is given by its file, its folder or the name of a shipped agent."""
+    path = locate(path)
     return path / "ablation.yaml" if path.is_dir() else path
 
 
@@ -165,7 +167,8 @@ class _Resolver:
 
     def __init__(self, plan: Plan, source: Path, out: Path) -> None:
         self._plan, self._source, self._out = plan, source, out
-        base = load_recipe(source.parent / plan.recipe).model_dump(exclude={"search"})
+        beside = source.parent / plan.recipe
+        base = load_recipe(beside if beside.exists() else plan.recipe).model_dump(exclude={"search"})
         self._tree = self._apply(base, plan.set, f"{source}: set")
         self._data = check(DataRecipe, self._tree["data"], f"{source}: set: data")
         self.changes: dict[str, Overrides] = {BASE: {}}

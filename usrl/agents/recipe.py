@@ -41,6 +41,11 @@ class AgentRecipe(Recipe):
     checkpoint_every: PositiveInt = 10_240
 
     @property
+    def subject(self) -> str:
+        """The environment; see `usrl.runs.recipe.Recipe`."""
+        return self.env.id
+
+    @property
     def length(self) -> int:
         """Length of the training; see `usrl.runs.recipe.Recipe`."""
         return self.total_steps

@@ -89,6 +89,14 @@ def envs() -> None:
         typer.echo(f"{env_id:<24} {row.max_episode_steps:>4} steps  {row.summary}")
 
 
+@app.command()
+def agents() -> None:
+    """List the agents, networks and judges that come with usrl: names for every command."""
+    from usrl.runs.shipped import describe_shipped
+
+    typer.echo("\n".join(describe_shipped()))
+
+
 for command in (train, tune, ablate, proposals, evaluate, compare, segment):
     app.command()(command)
 

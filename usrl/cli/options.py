@@ -10,13 +10,15 @@ from usrl.data.sample import MAX_JITTER
 RecipePath = Annotated[
     Path,
     typer.Argument(
-        metavar="RECIPE", help="A recipe file, or a folder that holds recipe.yaml, such as agents/unet."
+        metavar="RECIPE",
+        help="A recipe file, a folder that holds recipe.yaml, or a name that `usrl agents` lists.",
     ),
 ]
 _METHOD = (
-    "A run's folder, such as agents/contour-ppo; or a classical method: otsu without boxes, and with boxes "
-    "otsu-box, multi-otsu, adaptive, chan-vese, geodesic, grabcut, random-walker, watershed or proposal (the "
-    "box's ellipse); or RUN+RUN, an agent or a judge that starts from a network's masks."
+    "A run's folder, or a name that `usrl agents` lists, such as contour-ppo; or a classical method: otsu "
+    "without boxes, and with boxes otsu-box, multi-otsu, adaptive, chan-vese, geodesic, grabcut, "
+    "random-walker, watershed or proposal (the box's ellipse); or RUN+RUN, an agent or a judge that starts "
+    "from a network's masks."
 )
 Methods = Annotated[
     list[str],

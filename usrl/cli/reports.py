@@ -39,7 +39,9 @@ def evaluate(
     split: Split = "test",
     out: Annotated[
         Path | None,
-        typer.Option(help="New folder for the report; if not given, evaluation-DATA-SPLIT inside the run."),
+        typer.Option(
+            help="New folder for the report; if not given, evaluation-DATA-SPLIT inside the run.",
+        ),
     ] = None,
     device: Device = "auto",
     split_seed: SplitSeed = 0,
@@ -57,11 +59,9 @@ def evaluate(
     Prompted methods get a jittered box around every lesion.
     """
     segmenters = _open([[run]], device, starts)
-    if out is None and not Path(run).is_dir():
-        raise UserError(f"{run} is no folder to write into; give the report's folder with --out DIR")
     name = f"evaluation-{data}-{split}" + (f"-x{starts}" if starts > 1 else "")
     chosen = _data(data, root, split_seed, labels, count, seed, variety)
-    _report([[run]], segmenters, chosen, split, out or Path(run) / name, jitter)
+    _report([[run]], segmenters, chosen, split, out or _report_folder(run, name), jitter)
 
 
 def compare(
@@ -90,9 +90,19 @@ def compare(
     _report(runs, _open(runs, device, starts), chosen, split, out, jitter)
 
 
+def _report_folder(run: str, name: str) -> Path:
+    """Return the folder of a report: inside the run, or in runs/ of what comes with the package."""
+    from usrl.runs.shipped import is_shipped, locate
+
+    folder = locate(run)
+    if not folder.is_dir():
+        raise UserError(f"{run} is not a folder to write into; give the report's folder with --out DIR")
+    return Path("runs") / f"{folder.name}-{name}" if is_shipped(folder) else folder / name
+
+
 def _split_runs(method: str) -> list[str]:
     """Return the runs whose mean a method's text asks for, which commas separate; most name one."""
-    runs = [method] if Path(method).exists() else method.split(",")
+    runs = [method] if Path(method).exists() else method.split(",")  # a folder may have a comma in its name
     if len(set(runs)) < len(runs):
         raise UserError(f"{method}: a run stands there twice; name each run of a mean once")
     return runs
@@ -154,12 +164,13 @@ def _run_folders(method: str) -> list[Path]:
     from usrl.classical import CLASSICAL
     from usrl.envs.threshold.ceilings import ORACLES
     from usrl.evaluation.methods import split_chain
+    from usrl.runs.shipped import locate
 
     if chain := split_chain(method):
         return [path for part in chain for path in _run_folders(part)]
     # A folder may have the name of a method, such as the one that its masks were written to.
-    is_run = Path(method).is_dir() and method not in CLASSICAL | ORACLES
-    return [Path(method)] if is_run else []
+    is_run = locate(method).is_dir() and method not in CLASSICAL | ORACLES
+    return [locate(method)] if is_run else []
 
 
 def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:

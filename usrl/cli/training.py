@@ -8,6 +8,7 @@ import typer
 
 from usrl.cli.options import Device, Overrides, RecipePath, Resume
 from usrl.errors import UserError
+from usrl.runs.shipped import locate
 
 if TYPE_CHECKING:
     from usrl.runs.run import Run
@@ -79,7 +80,7 @@ def tune(
 
 def proposals(
     recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="Recipe of an automatic network, such as agents/unet.")
+        Path, typer.Argument(metavar="RECIPE", help="Recipe of an automatic network, such as unet.")
     ],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     folds: Annotated[int, typer.Option(min=2, help="Number of networks to train.")] = 5,
@@ -106,7 +107,9 @@ def proposals(
 
 
 def ablate(
-    plan: Annotated[Path, typer.Argument(help="A plan's file, or a folder that holds ablation.yaml.")],
+    plan: Annotated[
+        Path, typer.Argument(help="A plan's file, a folder that holds ablation.yaml, or contour-ppo.")
+    ],
     out: Annotated[
         Path | None, typer.Option(help="Folder to write or go on with; runs/FOLDER-PLAN if not given.")
     ] = None,
@@ -126,7 +129,7 @@ def ablate(
 
 def _name_of(recipe: Path) -> str:
     """Return the name of a recipe: its folder's, or its own where it is not called recipe.yaml."""
-    path = recipe.resolve()
+    path = locate(recipe).resolve()
     if path.is_dir():
         return path.name
     return path.parent.name if path.name == "recipe.yaml" else path.stem

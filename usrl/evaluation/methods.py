@@ -8,6 +8,7 @@ from usrl.classical import CLASSICAL
 from usrl.errors import UserError, suggest
 from usrl.learners import open_run_segmenter
 from usrl.runs.run import open_run
+from usrl.runs.shipped import list_shipped, locate
 from usrl.segmenter import Segmenter
 
 
@@ -16,7 +17,8 @@ def open_segmenter(spec: str, device: torch.device, starts: int = 1) -> Segmente
 
     Args:
         spec: The name of a classical method (`usrl.classical.CLASSICAL`) or of a ceiling
-            (`usrl.envs.threshold.ceilings.ORACLES`), the path of a run, or ``FIRST+RUN``: an agent's
+            (`usrl.envs.threshold.ceilings.ORACLES`), the path of a run, the name of a shipped agent, or
+            ``FIRST+RUN``: an agent's
             run that starts from the masks of an automatic method or a network's run instead of boxes, or
             a judge's that chooses among what a network's probabilities may mean.
         device: Where networks and policies compute.
@@ -35,8 +37,9 @@ def open_segmenter(spec: str, device: torch.device, starts: int = 1) -> Segmente
     if chain := split_chain(spec):
         first, second = chain
         return _open_run(second, device, starts, proposer=open_segmenter(first, device))
-    if not spec or (not Path(spec).exists() and "/" not in spec):  # an empty path is the current folder
-        raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, [*CLASSICAL, *ORACLES])}")
+    if not spec or (not locate(spec).exists() and "/" not in spec):  # an empty path is the current folder
+        known = [*CLASSICAL, *ORACLES, *list_shipped()]
+        raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, known)}")
     return _open_run(spec, device, starts)
 
 
@@ -46,7 +49,7 @@ def split_chain(spec: str) -> tuple[str, str] | None:
         return None
     pluses = [place for place, letter in enumerate(spec) if letter == "+"]
     pairs = [(spec[:place], spec[place + 1 :]) for place in reversed(pluses)]
-    return next((pair for pair in pairs if Path(pair[1]).is_dir()), pairs[0])
+    return next((pair for pair in pairs if locate(pair[1]).is_dir()), pairs[0])
 
 
 def _open_run(path: str, device: torch.device, starts: int, proposer: Segmenter | None = None) -> Segmenter:

@@ -63,6 +63,11 @@ class NetworkRecipe(Recipe):
     init_from: str | None = None
 
     @property
+    def subject(self) -> str:
+        """The network; see `usrl.runs.recipe.Recipe`."""
+        return self.network
+
+    @property
     def length(self) -> int:
         """Length of the training; see `usrl.runs.recipe.Recipe`."""
         return self.epochs

@@ -7,7 +7,6 @@ the training may learn from too.
 
 import shutil
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import MappingProxyType
 
 from usrl.data.catalogue import UNUSED, has_same_images
@@ -16,6 +15,7 @@ from usrl.data.splits import read_parts
 from usrl.errors import UserError
 from usrl.runs.recipes import load_recipe
 from usrl.runs.run import Run
+from usrl.runs.shipped import locate
 
 FORBIDDEN: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"val": ("train",), "test": ("train", "val"), UNUSED: ("train", "val")}
@@ -56,7 +56,7 @@ def trace(run: Run) -> Iterator[Run]:
     met = set()
     yield run
     while init_from := getattr(run.recipe, "init_from", None):  # a judge starts from nothing
-        path = run.source_path if run.source_path.is_dir() else Path(init_from)
+        path = run.source_path if run.source_path.is_dir() else locate(init_from)
         try:
             source = Run(path, load_recipe(path))
         except UserError as error:

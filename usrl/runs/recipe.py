@@ -23,6 +23,11 @@ class Recipe(Strict):
     search: dict[str, SearchRange] = Field(default_factory=dict)
 
     @property
+    def subject(self) -> str:
+        """What listings tell of a recipe beside its kind: the environment or the network."""
+        return ""
+
+    @property
     def length(self) -> int:
         """Length of the training: environment steps of an agent, epochs of anything else."""
         raise NotImplementedError

@@ -11,6 +11,7 @@ from usrl.errors import UserError
 from usrl.learners import find_learner, load_object
 from usrl.runs.recipe import Recipe
 from usrl.runs.search import refuse_fixed
+from usrl.runs.shipped import locate, suggest_shipped
 from usrl.strict import check
 
 _MOST_DIFFERENCES = 4
@@ -66,7 +67,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe.
 
     Args:
-        path: A YAML file, or a folder that holds ``recipe.yaml``.
+        path: A YAML file, a folder that holds ``recipe.yaml``, or the name of a shipped agent.
         overrides: ``key=value`` with dotted keys, such as ``data.name=busi``; values are YAML.
 
     Returns:
@@ -75,7 +76,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         UserError: If the file is missing or not YAML, or a key or value is wrong; names key and file.
     """
-    path = Path(path)
+    path = locate(path)
     path = path / "recipe.yaml" if path.is_dir() else path
     tree = read_mapping(path, "recipe")
     for override in overrides:
@@ -97,7 +98,8 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
         tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise UserError(
-            f"{path}: no such {what}; give the path of its YAML file, or of the folder that holds it"
+            f"{path}: no such {what}; give its YAML file, the folder that holds it, or a name; "
+            f"{suggest_shipped(path)}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read the {what} ({error}); give the path of a YAML file") from None

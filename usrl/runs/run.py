@@ -22,6 +22,7 @@ from usrl.errors import UserError
 from usrl.files import write_atomically, writing_to
 from usrl.runs.recipe import Recipe
 from usrl.runs.recipes import describe_differences, dump_recipe, load_recipe
+from usrl.runs.shipped import locate, suggest_shipped
 
 OneRecipe = TypeVar("OneRecipe", bound=Recipe)
 
@@ -176,16 +177,21 @@ def _is_unused(path: Path) -> bool:
 
 
 def open_run(path: Path | str) -> Run:
-    """Open a run, or an agent folder that ships weights, for use.
+    """Open a run for use, by its folder or by the name of a shipped agent.
 
     Raises:
         UserError: If the folder, its recipe or its weights are missing; says where it is a recipe to train.
     """
-    path = Path(path)
+    path = locate(path)
     if not path.is_dir():
-        raise UserError(f"{path}: no such run; train one with `usrl train RECIPE --out {path}`")
+        raise UserError(
+            f"{path}: no such run; train one with `usrl train RECIPE --out {path}`, or give a name; "
+            f"{suggest_shipped(path)}"
+        )
     if not (path / "recipe.yaml").exists():
-        raise UserError(f"{path}: no run, for it holds no recipe.yaml; name a folder that `usrl train` wrote")
+        raise UserError(
+            f"{path}: no recipe.yaml is here, so this is not a run; name a folder that `usrl train` wrote"
+        )
     run = Run(path, load_recipe(path))
     if not run.weights_path.is_file():
         if not (path / "versions.json").exists():  # which every training writes
