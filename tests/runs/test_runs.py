@@ -70,7 +70,7 @@ def test_what_differs_from_a_runs_recipe_is_named_with_both_values(tmp_path: Pat
     with pytest.raises(UserError) as raised:
         create_run(tmp_path / "run", few, resume=True)
     assert (
-        "another recipe: env.kwargs.vertices was 32 and is absent now, seed was 0 and is 3 now, "
+        "another recipe: seed was 0 and is 3 now, env.kwargs.vertices was 32 and is absent now, "
         "env.kwargs.samples was absent and is 48 now; resume" in str(raised.value)
     )
     with pytest.raises(UserError, match=r"kind was 'agent' and is 'network' now, .*, and \d\d more; resume"):
@@ -115,7 +115,7 @@ def test_opening_wants_a_folder_and_weights(tmp_path: Path, recipe: Recipe) -> N
     with pytest.raises(UserError, match="no such run"):
         open_run(tmp_path / "absent")
     with pytest.raises(
-        UserError, match=r"no run, for it holds no recipe\.yaml; name a folder that `usrl train`"
+        UserError, match=r"no recipe\.yaml is here, so this is not a run; name a folder that `usrl"
     ):
         open_run(tmp_path)
     run = create_run(tmp_path / "run", recipe)
