@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3.11 python3; do $$p -c "import sys; sys.exit(s
     && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test check format lint types clean
+.PHONY: setup demo test check docs format clean
 
 setup: .venv/.installed
 
@@ -12,7 +12,7 @@ setup: .venv/.installed
 	@test -n "$(PYTHON)" || { echo "usrl needs Python 3.11 or later; give its path: make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,docs]"
 	touch $@
 
 demo: setup
@@ -25,8 +25,12 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4
 test: setup
 	$(PYTEST)
 
-# What CI runs: the format, the lint rules, the types and everything that `make test` runs.
-check: setup
+# A broken link or a missing reference fails. The theme's advice on its successor would hide that.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# What CI runs: the format, the lint rules, the types, the pages and everything that `make test` runs.
+check: setup docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -37,4 +41,4 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv build dist demo
+	rm -rf .venv build dist demo site

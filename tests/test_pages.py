@@ -1,0 +1,127 @@
+"""What the pages say is true of the tree, the command line and the code."""
+
+import ast
+import importlib
+import posixpath
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.main import get_command
+
+from usrl.classical import CLASSICAL
+from usrl.cli import app
+from usrl.runs.recipes import load_recipe
+from usrl.runs.shipped import list_shipped, locate
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "agents/*/*.md", "envs/*/*.md", "benchmarks/*.md")
+    for path in ROOT.glob(pattern)
+)
+LIVE = [path for path in PAGES if path.name != "CHANGELOG.md"]  # which says what was
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CODE_PATH = re.compile(r"`((?:usrl|tests|benchmarks|agents|envs|docs)/(?!\w+-v\d)[\w./-]+)`")
+LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+CEILINGS = ("threshold-oracle", "threshold-oracle-tiles")
+TRAINED = ("train", "tune", "proposals")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def blocks(language: str) -> list[Any]:
+    """Return (page, code) of every block of a language, named by page and line."""
+    found = []
+    for page in LIVE:
+        text = page.read_text(encoding="utf-8")
+        for block in BLOCK.finditer(text):
+            if block[1] == language:
+                line = text.count("\n", 0, block.start()) + 1
+                found.append(pytest.param(block[2], id=f"{name_of(page)}:{line}"))
+    return found
+
+
+def run_shell(code: str, folder: Path) -> list[list[str]]:
+    """Return the arguments of each call of usrl that a block makes; nothing else in it is run."""
+    calls = folder / "calls"
+    prelude = (
+        f"exec 3>{calls}\n"
+        'usrl() { printf "%s\\0" "$@" >&3; printf "\\n" >&3; }\n'
+        "command_not_found_handle() { :; }\nPATH=/nonexistent\n"
+    )
+    shell = ["/bin/bash", "--norc", "-u", "-c", prelude + code]
+    subprocess.run(shell, cwd=folder, check=True, capture_output=True, timeout=60)
+    return [line.split("\0")[:-1] for line in calls.read_text().splitlines()]
+
+
+def parse(arguments: list[str]) -> tuple[str, dict[str, Any]]:
+    """Return the command and the parameters that the command line makes of arguments; raise as it would."""
+    command: Any = get_command(app)
+    context, names = command.make_context("usrl", list(arguments)), []
+    while hasattr(command, "resolve_command"):
+        rest = [*getattr(context, "_protected_args", ()), *context.args]
+        name, command, rest = command.resolve_command(context, rest)
+        names.append(name)
+        context = command.make_context(name, rest, parent=context)
+    return " ".join(names), context.params
+
+
+@pytest.mark.parametrize(("page", "most"), [("README.md", 600), ("docs/architecture.md", 1200)])
+def test_a_page_stays_short(page: str, most: int) -> None:
+    assert len((ROOT / page).read_text(encoding="utf-8").split()) <= most
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_and_paths_of_a_page_lead_to_files(page: Path) -> None:
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    folder = posixpath.dirname(name_of(page))
+    links = [link for link in LINK.findall(text) if ":" not in link]
+    wanted = [posixpath.normpath(posixpath.join(folder, link)) for link in links]
+    if page in LIVE:
+        wanted += CODE_PATH.findall(text)
+    assert [path for path in wanted if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("code", blocks("sh"))
+def test_commands_of_a_page_are_those_of_the_command_line(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    for call in run_shell(code, tmp_path):
+        command, params = parse(call)
+        if command in TRAINED and locate(params["recipe"]).exists():  # not one that a reader writes
+            load_recipe(params["recipe"], params["overrides"] or ())
+        methods = re.split(r"[,+]", ",".join(params.get("methods", [params.get("run", "otsu")])))
+        assert {name for name in methods if "/" not in name} <= {*CLASSICAL, *CEILINGS, *list_shipped()}
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_imports_of_a_page_exist(code: str) -> None:
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                importlib.import_module(alias.name)
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(str(node.module))
+            assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+def test_the_check_of_commands_sees_a_wrong_option(tmp_path: Path) -> None:
+    good, bad = run_shell("for n in 1 2; do usrl segment otsu a.png --o$n=x; done\n", tmp_path)
+    assert good == ["segment", "otsu", "a.png", "--o1=x"]
+    with pytest.raises(Exception, match="--o2"):
+        parse(bad)
+
+
+def test_the_film_of_the_readme_is_a_small_animation() -> None:
+    path = ROOT / "docs/film.webp"
+    assert "docs/film.webp" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert path.stat().st_size < 1_000_000
+    with Image.open(path) as film:
+        assert film.n_frames == 11  # the start and ten steps
