@@ -101,6 +101,15 @@ def test_commands_of_a_page_are_those_of_the_command_line(
         assert {name for name in methods if "/" not in name} <= {*CLASSICAL, *CEILINGS, *list_shipped()}
 
 
+def test_the_page_of_agents_lists_all_that_come_with_usrl() -> None:
+    page = (ROOT / "docs/agents.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| \[([\w-]+)\]\(\.\./agents/\1/README\.md\) \| .+ \| (yes)? ?\|$", page, re.MULTILINE
+    )
+    weights = {name: (locate(name) / "weights.safetensors").is_file() for name in list_shipped()}
+    assert {name: has == "yes" for name, has in rows} == weights
+
+
 @pytest.mark.parametrize("code", blocks("python"))
 def test_imports_of_a_page_exist(code: str) -> None:
     for node in ast.walk(ast.parse(code)):
@@ -110,6 +119,25 @@ def test_imports_of_a_page_exist(code: str) -> None:
         if isinstance(node, ast.ImportFrom):
             module = importlib.import_module(str(node.module))
             assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+RUN = ("README.md", "docs/environments/", "docs/data.md", "docs/troubleshooting.md")
+LONG = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(*block.values, id=block.id, marks=LONG if ".learn(" in block.values[0] else ())
+        for block in blocks("python")
+        if str(block.id).startswith(RUN)
+    ],
+)
+def test_examples_of_a_page_run_as_they_are(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "example", "exec"), {})
 
 
 def test_the_check_of_commands_sees_a_wrong_option(tmp_path: Path) -> None:
