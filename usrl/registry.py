@@ -26,14 +26,15 @@ class Row:
         settings: Import path of its settings.
         max_episode_steps: Step limit.
         summary: One line for listings.
-        segmenter: Import path of what makes a trained agent's run a segmenter.
+        placement: Import path of what places its episodes on native images, a
+            `usrl.envs.placement.Placement`; None if its agents make no masks.
     """
 
     task: str
     settings: str
     max_episode_steps: int
     summary: str
-    segmenter: str
+    placement: str | None = None
 
 
 REGISTRY = {
@@ -42,14 +43,14 @@ REGISTRY = {
         settings="usrl.envs.contour.starts:ContourSettings",
         max_episode_steps=10,
         summary="Move the vertices of a closed contour until it fits the lesion",
-        segmenter="usrl.agents.segmenter:ContourSegmenter",
+        placement="usrl.envs.contour.placement:ContourPlacement",
     ),
     "usrl/ThresholdSelect-v0": Row(
         task="usrl.envs.threshold.task:ThresholdTask",
         settings="usrl.envs.threshold.cases:ThresholdSettings",
         max_episode_steps=10,
         summary="Set a threshold and an opening for every tile until the mask fits the lesion",
-        segmenter="usrl.agents.threshold_segmenter:ThresholdSegmenter",
+        placement="usrl.envs.threshold.placement:ThresholdPlacement",
     ),
 }
 

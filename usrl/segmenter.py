@@ -1,38 +1,61 @@
 """What a segmenter is: anything that maps an image and a prompt to a mask."""
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
+from usrl.data.sample import BoolMask, FloatArray, GrayImage, Prompt, Sample, Track
 
 
-class Segmenter(Protocol):
-    """Maps a native image, and boxes where it is prompted, to a mask of the same shape.
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a segmenter says about one image of shape (H, W).
+
+    A method may return a subclass that also keeps what its `reach` or `film` would otherwise compute again.
 
     Attributes:
-        name: Row label in tables.
+        mask: The segmentation, bool, (H, W).
+        proposal: The mask that the method started from, bool, (H, W); None if it starts from nothing.
+        probability: Probability of lesion, float32 in [0, 1], (H, W); None if the method has none.
+        uncertainty: How little the method agrees with itself, in [0, 1]; None if it cannot say, as with a
+            single start of an agent.
+    """
+
+    mask: BoolMask
+    proposal: BoolMask | None = None
+    probability: FloatArray | None = None
+    uncertainty: float | None = None
+
+
+class Named(Protocol):
+    """A row of a table.
+
+    Attributes:
+        name: Row label.
         track: ``"prompted"`` needs boxes, ``"automatic"`` ignores them.
     """
 
     @property
     def name(self) -> str:
-        """Row label in tables."""
+        """Row label."""
 
     @property
     def track(self) -> Track:
         """Block of the tables."""
 
-    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the mask of one image.
+
+@runtime_checkable
+class Segmenter(Named, Protocol):
+    """Maps a native image, and boxes if it is prompted, to a mask of the same shape."""
+
+    def segment(self, image: GrayImage, prompt: Prompt | None) -> Answer:
+        """Return the answer for one image.
 
         Args:
             image: uint8, shape (H, W).
-            prompt: Boxes; None where there are none.
-
-        Returns:
-            Mask, bool, shape (H, W).
+            prompt: Boxes; None if there are no boxes.
 
         Raises:
             UserError: If the track is prompted and there is no prompt, or a box is outside the image
@@ -41,57 +64,42 @@ class Segmenter(Protocol):
 
 
 @runtime_checkable
-class Refiner(Segmenter, Protocol):
-    """A segmenter that improves a proposal: an agent, or a judge."""
+class Ceiling(Named, Protocol):
+    """Knows the best mask that a method could reach, which needs the target.
 
-    def propose(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the mask that the refinement starts from, bool, shape (H, W)."""
+    A `Segmenter` that is a ceiling too says what it could have made of its own proposal. A ceiling that is no
+    segmenter is the best of a whole family of methods.
+    """
 
-    def oracle(self, image: GrayImage, prompt: Prompt | None, target: BoolMask) -> BoolMask:
-        """Return the best mask that it could have made of the proposal, bool, shape (H, W)."""
+    def reach(
+        self, image: GrayImage, prompt: Prompt | None, target: BoolMask, answer: Answer | None = None
+    ) -> BoolMask:
+        """Return the best mask, bool, shape (H, W).
+
+        Args:
+            image: uint8, shape (H, W).
+            prompt: Boxes; None if there are no boxes.
+            target: The true mask, bool, shape (H, W).
+            answer: What `segment` returned for the same image and prompt, so that nothing of it is computed
+                again.
+        """
 
 
 @runtime_checkable
-class Filmed(Refiner, Protocol):
-    """A refiner that works step by step: an agent."""
+class Filmed(Protocol):
+    """A segmenter that works step by step and can show its steps."""
 
     def film(
-        self, image: GrayImage, prompt: Prompt | None, target: BoolMask | None
+        self, image: GrayImage, prompt: Prompt | None, target: BoolMask | None, answer: Answer | None = None
     ) -> list[NDArray[np.uint8]]:
-        """Return one picture per step of the refinement, uint8, shape (h, w, 3), proposal first.
+        """Return one picture per step, uint8, shape (h, w, 3), the proposal first.
 
-        There is none where the proposal is empty.
+        The list is empty if the proposal is empty. The arguments are those of `Ceiling.reach`.
         """
 
 
-@runtime_checkable
-class Ceiling(Segmenter, Protocol):
-    """The best of a family of methods, chosen with the reference: what the family can reach."""
-
-    def reach(self, image: GrayImage, prompt: Prompt | None, target: BoolMask) -> BoolMask:
-        """Return the best mask, bool, shape (H, W)."""
-
-
-@runtime_checkable
-class Probabilistic(Segmenter, Protocol):
-    """An automatic segmenter that cuts its mask out of a probability: a network."""
-
-    def probability(self, image: GrayImage) -> NDArray[np.float32]:
-        """Return the probability of lesion, float32 in [0, 1], shape (H, W)."""
-
-
-@runtime_checkable
-class Uncertain(Segmenter, Protocol):
-    """A segmenter that says how little it agrees with itself on an image."""
-
-    def segment_with_uncertainty(
-        self, image: GrayImage, prompt: Prompt | None
-    ) -> tuple[BoolMask, float | None]:
-        """Return the mask that `segment` gives, bool, shape (H, W), and its uncertainty.
-
-        The uncertainty lies in [0, 1]; None where there is nothing to measure it by, as with the single
-        start of an agent.
-        """
+Method = Segmenter | Ceiling
+"""What a comparison can score."""
 
 
 def name_method(run: str, starts: int = 1, proposer: Segmenter | None = None) -> str:
@@ -100,24 +108,8 @@ def name_method(run: str, starts: int = 1, proposer: Segmenter | None = None) ->
     return own if proposer is None else f"{proposer.name}+{own}"
 
 
-def predict(segmenter: Segmenter, sample: Sample, prompt: Prompt | None) -> BoolMask:
-    """Return a method's mask of a sample, bool, shape (H, W); of a ceiling, its best."""
-    return predict_with_uncertainty(segmenter, sample, prompt)[0]
-
-
-def predict_with_uncertainty(
-    segmenter: Segmenter, sample: Sample, prompt: Prompt | None
-) -> tuple[BoolMask, float | None]:
-    """Return what `predict` does, and its uncertainty; None where the method gives none."""
-    if isinstance(segmenter, Ceiling):
-        return segmenter.reach(sample.image, prompt, sample.target), None
-    return segment_with_uncertainty(segmenter, sample.image, prompt)
-
-
-def segment_with_uncertainty(
-    segmenter: Segmenter, image: GrayImage, prompt: Prompt | None
-) -> tuple[BoolMask, float | None]:
-    """Return a method's mask of an image, bool, (H, W), and its uncertainty; None where it gives none."""
-    if isinstance(segmenter, Uncertain):
-        return segmenter.segment_with_uncertainty(image, prompt)
-    return segmenter.segment(image, prompt), None
+def answer_sample(method: Method, sample: Sample, prompt: Prompt | None) -> Answer:
+    """Return a method's answer for a sample. The mask of a ceiling is the best that it can reach."""
+    if isinstance(method, Segmenter):
+        return method.segment(sample.image, prompt)
+    return Answer(method.reach(sample.image, prompt, sample.target))

@@ -20,7 +20,7 @@ def test_shipped_network_finds_lesions_without_a_box() -> None:
     shipped, otsu = open_segmenter(str(AGENTS / "unet-phantom"), torch.device("cpu")), CLASSICAL["otsu"]()
     samples = load_phantom(12, seed=9, variety=1.0)
     scores = [
-        [dice(method.segment(sample.image, None), sample.target) for sample in samples]
+        [dice(method.segment(sample.image, None).mask, sample.target) for sample in samples]
         for method in (shipped, otsu)
     ]
     assert np.mean(scores[0]) > np.mean(scores[1]) + 0.3
@@ -31,9 +31,9 @@ def test_shipped_judge_knows_where_its_choice_is_good() -> None:
     judge = open_segmenter(judged, torch.device("cpu"))
     scores, doubts = [], []
     for sample in load_phantom(24, seed=9, variety=1.0):
-        found, doubt = judge.segment_with_uncertainty(sample.image, None)
-        scores.append(dice(found, sample.target))
-        doubts.append(doubt)
+        answer = judge.segment(sample.image, None)
+        scores.append(dice(answer.mask, sample.target))
+        doubts.append(answer.uncertainty)
     assert spearmanr(scores, doubts).statistic < -0.5
 
 
@@ -43,6 +43,6 @@ def test_shipped_weights_find_lesions_that_they_have_not_seen(name: str) -> None
     gains = []
     for sample in load_phantom(12, seed=9, variety=1.0):
         prompt = jittered_boxes(sample)
-        found, start = (method.segment(sample.image, prompt) for method in (shipped, proposal))
+        found, start = (method.segment(sample.image, prompt).mask for method in (shipped, proposal))
         gains.append(dice(found, sample.target) - dice(start, sample.target))
     assert np.mean(gains) > 0.08

@@ -57,7 +57,7 @@ def test_a_dark_lesion_is_found_at_any_resolution(name, least, scale):
     x0, y0, x1, y1 = bounding_box(target)
     # A box that is off by a tenth on every side.
     prompt = ((x0 + 5 * scale, y0 - 5 * scale, x1 + 5 * scale, y1 - 3 * scale),)
-    mask = CLASSICAL[name]().segment(image, prompt)
+    mask = CLASSICAL[name]().segment(image, prompt).mask
     assert mask.dtype == np.bool_
     assert mask.shape == image.shape
     assert dice(mask, target) > least
@@ -68,8 +68,8 @@ def test_methods_improve_on_the_ellipse_that_they_start_from(segmenter):
     image, target = make_scene()
     x0, y0, x1, y1 = bounding_box(target)
     prompt = ((x0 + 6, y0 - 4, x1 + 6, y1 - 4),)
-    start = dice(CLASSICAL["proposal"]().segment(image, prompt), target)
-    assert dice(segmenter.segment(image, prompt), target) > start + 0.03
+    start = dice(CLASSICAL["proposal"]().segment(image, prompt).mask, target)
+    assert dice(segmenter.segment(image, prompt).mask, target) > start + 0.03
 
 
 @pytest.mark.parametrize("name", PROMPTED)
@@ -77,8 +77,8 @@ def test_masks_of_several_boxes_are_united(name):
     image, _ = make_scene()
     boxes = ((10.0, 10.0, 50.0, 40.0), (80.0, 60.0, 140.0, 100.0))
     segmenter = CLASSICAL[name]()
-    single = [segmenter.segment(image, (box,)) for box in boxes]
-    np.testing.assert_array_equal(segmenter.segment(image, boxes), single[0] | single[1])
+    single = [segmenter.segment(image, (box,)).mask for box in boxes]
+    np.testing.assert_array_equal(segmenter.segment(image, boxes).mask, single[0] | single[1])
 
 
 @pytest.mark.parametrize("name", PROMPTED)
@@ -86,7 +86,7 @@ def test_a_prompted_method_stays_near_its_box(name):
     image, _ = make_scene()
     method = CLASSICAL[name]()
     margin = getattr(method, "margin", 0.1)
-    rows, columns = np.nonzero(method.segment(image, ((40.0, 30.0, 90.0, 70.0),)))
+    rows, columns = np.nonzero(method.segment(image, ((40.0, 30.0, 90.0, 70.0),)).mask)
     assert rows.min() >= 30 - 40 * margin
     assert rows.max() <= 70 + 40 * margin
     assert columns.min() >= 40 - 50 * margin
@@ -96,13 +96,13 @@ def test_a_prompted_method_stays_near_its_box(name):
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_an_image_of_one_level_is_no_error(name):
     image = np.full((40, 50), 77, np.uint8)
-    mask = CLASSICAL[name]().segment(image, ((10.0, 10.0, 30.0, 30.0),))
+    mask = CLASSICAL[name]().segment(image, ((10.0, 10.0, 30.0, 30.0),)).mask
     assert mask.any() == (name != "otsu")
 
 
 @pytest.mark.parametrize("level", [0, 90, 255])
 def test_otsu_finds_nothing_in_an_image_of_any_one_level(level):
-    assert not OtsuThreshold().segment(np.full((60, 60), level, np.uint8)).any()
+    assert not OtsuThreshold().segment(np.full((60, 60), level, np.uint8)).mask.any()
 
 
 @pytest.mark.parametrize("name", CLASSICAL)
@@ -110,13 +110,13 @@ def test_otsu_finds_nothing_in_an_image_of_any_one_level(level):
 def test_odd_images_are_no_error(name, shape):
     image = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     box = (-0.5, -0.5, shape[1] - 0.5, shape[0] - 0.5)
-    assert CLASSICAL[name]().segment(image, (box,)).shape == shape
+    assert CLASSICAL[name]().segment(image, (box,)).mask.shape == shape
 
 
 @pytest.mark.parametrize("name", PROMPTED)
 def test_a_tiny_box_gives_a_mask(name):
     image, _ = make_scene()
-    assert CLASSICAL[name]().segment(image, ((20.0, 20.0, 22.5, 22.5),)).any()
+    assert CLASSICAL[name]().segment(image, ((20.0, 20.0, 22.5, 22.5),)).mask.any()
 
 
 @pytest.mark.parametrize("name", PROMPTED)
@@ -134,7 +134,7 @@ def test_a_box_outside_the_image_is_refused(name):
 def test_dark_regions_at_the_border_are_shadows():
     image = np.full((60, 80), 150, np.uint8)
     image[30:, 10:40] = 10
-    assert not OtsuThreshold().segment(image).any()
+    assert not OtsuThreshold().segment(image).mask.any()
 
 
 def test_ellipse_fills_the_box_that_it_is_inscribed_in():
@@ -170,8 +170,8 @@ def test_filters_of_a_very_large_image_work_on_a_smaller_one(monkeypatch):
     rng = np.random.default_rng(0)
     small = np.where(draw_ellipse((30, 40, 80, 75), (128, 160)), 60, 150).astype(np.uint8)
     small += rng.integers(0, 20, small.shape, np.uint8)
-    found = OtsuThreshold().segment(small)
-    large = OtsuThreshold().segment(cv2.resize(small, (1600, 1280), interpolation=cv2.INTER_CUBIC))
+    found = OtsuThreshold().segment(small).mask
+    large = OtsuThreshold().segment(cv2.resize(small, (1600, 1280), interpolation=cv2.INTER_CUBIC)).mask
     assert shapes == [(128, 160), (1024, 1280)]
     assert large.shape == (1280, 1600)
     assert dice(large, found.repeat(10, axis=0).repeat(10, axis=1)) > 0.95

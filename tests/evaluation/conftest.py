@@ -9,6 +9,7 @@ from usrl.classical import ProposalEllipse
 from usrl.data.sample import Sample
 from usrl.evaluation.overlay import overlay
 from usrl.metrics.overlap import dice
+from usrl.segmenter import Answer
 
 
 def make_sample(index: int, *, has_lesion: bool = True, spacing_mm=None, name: str | None = None) -> Sample:
@@ -30,9 +31,9 @@ class Darkness:
         self.name, self._misses = name, misses
 
     def segment(self, image, prompt):
-        assert prompt is None, "the boxes are drawn from the reference"
+        assert prompt is None, "the boxes are drawn from the target"
         self._misses -= 1
-        return np.zeros(image.shape, bool) if self._misses >= 0 else image < 90
+        return Answer(np.zeros(image.shape, bool) if self._misses >= 0 else image < 90)
 
 
 class Doubter(Darkness):
@@ -43,45 +44,39 @@ class Doubter(Darkness):
         self._targets = targets
 
     def segment(self, image, prompt):
-        raise AssertionError("the mask comes with its uncertainty; asking for it alone computes it twice")
-
-    def segment_with_uncertainty(self, image, prompt):
         mask = image < 90 - image[0, 0] // 3
-        return mask, 1 - dice(mask, self._targets[image.tobytes()])
+        return Answer(mask, uncertainty=1 - dice(mask, self._targets[image.tobytes()]))
 
 
 class ShrinkingAgent:
-    """A prompted method that starts from the ellipse and peels it: a refiner."""
+    """A prompted method that starts from the ellipse and peels it, knows its ceiling and has a film."""
 
     name = "agent"
     track = "prompted"
 
-    def propose(self, image, prompt):
-        return ProposalEllipse().segment(image, prompt)
-
     def segment(self, image, prompt):
-        return self.propose(image, prompt) & (ndimage.gaussian_filter(image.astype(float), 1) < 110)
+        start = ProposalEllipse().segment(image, prompt).mask
+        return Answer(self.peel(image, start), proposal=start)
 
-    def oracle(self, image, prompt, target):
+    def peel(self, image, start):
+        return start & (ndimage.gaussian_filter(image.astype(float), 1) < 110)
+
+    def reach(self, image, prompt, target, answer=None):
+        assert answer is not None, "what was computed is handed on"
         return target.copy()
 
-    def film(self, image, prompt, target):
-        return [
-            overlay(image, {"pred": mask})
-            for mask in (self.propose(image, prompt), self.segment(image, prompt))
-        ]
+    def film(self, image, prompt, target, answer=None):
+        assert answer is not None, "what was computed is handed on"
+        return [overlay(image, {"pred": mask}) for mask in (answer.proposal, answer.mask)]
 
 
-class Reference:
-    """A ceiling: it gives the reference itself."""
+class TargetItself:
+    """A ceiling that is no segmenter: it gives the target itself."""
 
-    name = "reference"
+    name = "target"
     track = "prompted"
 
-    def segment(self, image, prompt):
-        raise AssertionError("a ceiling is asked with the reference")
-
-    def reach(self, image, prompt, target):
+    def reach(self, image, prompt, target, answer=None):
         return target.copy()
 
 
@@ -92,7 +87,7 @@ def toy():
         make_sample=make_sample,
         Darkness=Darkness,
         Doubter=Doubter,
-        Reference=Reference,
+        TargetItself=TargetItself,
         ShrinkingAgent=ShrinkingAgent,
     )
 

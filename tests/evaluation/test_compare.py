@@ -10,6 +10,7 @@ from usrl.errors import UserError
 from usrl.evaluation.compare import compare, name_methods
 from usrl.evaluation.summary import average_runs
 from usrl.metrics.overlap import dice
+from usrl.segmenter import Answer
 
 ROW_KEYS = {"method", "track", "n", "missed", "dice", "dice_low", "dice_high", "iou", "sensitivity"} | {
     *("precision", "specificity", "accuracy", "hd_px", "hd95_px", "asd_px", "nsd", "seconds_per_image")
@@ -72,7 +73,7 @@ def test_an_empty_prediction_is_a_miss_with_dice_zero_and_the_diagonal(rows, tmp
 
 def test_proposal_row_is_the_dice_of_ellipses_in_the_same_boxes(rows, samples):
     expected = [
-        dice(ProposalEllipse().segment(s.image, jittered_boxes(s, 0.2, 0)), s.target) for s in samples
+        dice(ProposalEllipse().segment(s.image, jittered_boxes(s, 0.2, 0)).mask, s.target) for s in samples
     ]
     assert rows["proposal"]["dice"] == pytest.approx(np.mean(expected))
     assert rows["agent"]["initial_dice"] == pytest.approx(np.mean(expected))
@@ -87,8 +88,8 @@ def test_agent_row_counts_what_fell_below_its_proposal(rows, tmp_path):
 
 def test_an_agent_that_only_harms_has_worsened_every_case(toy, samples, tmp_path):
     class Harm(toy.ShrinkingAgent):
-        def segment(self, image, prompt):
-            return np.zeros(image.shape, bool)
+        def peel(self, image, start):
+            return np.zeros_like(start)
 
     (row,) = compare([Harm()], samples, tmp_path / "out", dataset="toy", split="test")["rows"]
     assert row["worsened"] == 1.0
@@ -107,7 +108,7 @@ def test_a_ceiling_is_scored_but_neither_tested_nor_counted_among_the_tests(
     toy, methods, results, samples, tmp_path
 ):
     with_ceiling = compare(
-        [toy.Reference(), *methods], samples, tmp_path / "with", dataset="toy", split="test"
+        [toy.TargetItself(), *methods], samples, tmp_path / "with", dataset="toy", split="test"
     )
     assert with_ceiling["rows"][0]["dice"] == 1.0
     assert [row.get("ceiling", False) for row in with_ceiling["rows"]] == [True, False, False, False]
@@ -143,7 +144,7 @@ def test_images_without_lesion_are_kept_apart(toy, methods, samples, tmp_path):
 def test_a_mask_on_an_image_without_lesion_is_a_false_detection(toy, samples, tmp_path):
     class Everywhere(toy.Darkness):
         def segment(self, image, prompt):
-            return image >= 0
+            return Answer(image >= 0)
 
     blank = toy.make_sample(10, has_lesion=False)
     results = compare([Everywhere()], [*samples, blank], tmp_path / "out", dataset="toy", split="test")
@@ -205,12 +206,12 @@ def test_a_mean_of_prompted_and_automatic_methods_is_refused(toy, samples, tmp_p
 
 def test_a_mean_of_runs_counts_the_share_of_runs_that_worsened_an_image(toy, samples, tmp_path):
     class Harmless(toy.ShrinkingAgent):
-        def segment(self, image, prompt):
-            return self.propose(image, prompt)
+        def peel(self, image, start):
+            return start
 
     class Harmful(toy.ShrinkingAgent):
-        def segment(self, image, prompt):
-            return np.zeros(image.shape, bool)
+        def peel(self, image, start):
+            return np.zeros_like(start)
 
     results = compare([[Harmless(), Harmful()]], samples, tmp_path / "out", dataset="toy", split="test")
     assert [row["worsened"] for row in results["rows"]] == [0.0, 1.0, 0.5]
@@ -234,7 +235,7 @@ def test_nothing_to_score_is_refused(toy, methods, samples, tmp_path):
 def test_a_method_that_returns_another_shape_is_named(toy, samples, tmp_path):
     class Wrong(toy.Darkness):
         def segment(self, image, prompt):
-            return np.zeros((4, 4), bool)
+            return Answer(np.zeros((4, 4), bool))
 
     with pytest.raises(UserError, match=r"darkness gave a mask of bool \(4, 4\) for case 0"):
         compare([Wrong()], samples, tmp_path / "out", dataset="toy", split="test")

@@ -1,19 +1,21 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import usrl
-from usrl.agents.recipe import AgentRecipe, EnvRecipe
+from usrl.agents.recipe import AgentRecipe
 from usrl.classical import CLASSICAL
 from usrl.cli.reports import _run_folders
 from usrl.envs.threshold.ceilings import ORACLES
 from usrl.errors import UserError
 from usrl.evaluation.methods import open_segmenter
 from usrl.networks.recipe import NetworkRecipe
+from usrl.registry import REGISTRY
 from usrl.runs.run import create_run
 
 CPU = torch.device("cpu")
@@ -29,13 +31,17 @@ def stand_ins(monkeypatch, tmp_path):
         def __init__(self, run, device):
             self.name, self.device = run.path.name, device
 
+        def segment(self, image, prompt): ...
+
     class Agent:
         def __init__(self, run, device, proposer=None, starts=1):
             self.name, self.device, self.proposer, self.starts = run.path.name, device, proposer, starts
             self.track = "prompted" if proposer is None else "automatic"
 
+        def segment(self, image, prompt): ...
+
     monkeypatch.setattr("usrl.networks.segmenter.NetworkSegmenter", Network)
-    monkeypatch.setattr("usrl.agents.segmenter.ContourSegmenter", Agent)
+    monkeypatch.setattr("usrl.agents.segmenter.AgentSegmenter", Agent)
     for name, recipe in (("net", NetworkRecipe(kind="network")), ("agent", AgentRecipe())):
         create_run(tmp_path / name, recipe).weights_path.write_bytes(b"")
     return Network, Agent
@@ -80,17 +86,12 @@ def test_a_chain_is_split_between_folders_that_have_a_plus_in_their_names(stand_
     assert _run_folders(f"otsu+{paths[1]}") == [paths[1]]
 
 
-def test_the_environment_of_an_agent_chooses_its_segmenter(stand_ins, monkeypatch, tmp_path):
-    class Thresholds:
-        def __init__(self, run, device, proposer=None, starts=1):
-            self.name, self.proposer = run.path.name, proposer
-
-    monkeypatch.setattr("usrl.agents.threshold_segmenter.ThresholdSegmenter", Thresholds)
-    recipe = AgentRecipe(env=EnvRecipe(id="usrl/ThresholdSelect-v0"))
-    create_run(tmp_path / "levels", recipe).weights_path.write_bytes(b"")
-    assert isinstance(open_segmenter(str(tmp_path / "levels"), CPU), Thresholds)
-    assert isinstance(open_segmenter(str(tmp_path / "agent"), CPU), stand_ins[1])
-    assert open_segmenter(f"otsu+{tmp_path / 'levels'}", CPU).proposer.name == "otsu"
+def test_agents_of_an_environment_without_a_placement_are_refused(monkeypatch, tmp_path):
+    row = replace(REGISTRY["usrl/ContourRefine-v0"], placement=None)
+    monkeypatch.setitem(REGISTRY, "usrl/ContourRefine-v0", row)
+    create_run(tmp_path / "agent", AgentRecipe()).weights_path.write_bytes(b"")
+    with pytest.raises(UserError, match="agents of usrl/ContourRefine-v0 make no masks"):
+        open_segmenter(str(tmp_path / "agent"), CPU)
 
 
 @pytest.mark.parametrize("name", ORACLES)

@@ -8,6 +8,7 @@ from usrl.classical import ProposalEllipse, draw_ellipse
 from usrl.data.prompts import jittered_boxes
 from usrl.errors import UserError
 from usrl.evaluation.segmentation import measure_mask, segment_file, segment_files
+from usrl.segmenter import Answer
 
 
 @pytest.fixture
@@ -132,8 +133,8 @@ def test_every_box_is_measured_alone_and_what_boxes_share_counts_once_in_the_who
 
 def test_the_uncertainty_of_a_box_is_its_own(image_path, tmp_path):
     class Sure(ProposalEllipse):
-        def segment_with_uncertainty(self, image, prompt):
-            return self.segment(image, prompt), 0.1 * len(prompt)
+        def segment(self, image, prompt):
+            return Answer(super().segment(image, prompt).mask, uncertainty=0.1 * len(prompt))
 
     boxes = ((10.0, 10.0, 20.0, 20.0), (30.0, 30.0, 40.0, 40.0))
     result = segment_file(Sure(), image_path, boxes, tmp_path / "out")
@@ -146,7 +147,7 @@ def test_components_are_the_lesions_of_an_automatic_method(toy, image_path, tmp_
         def segment(self, image, prompt):
             mask = np.zeros(image.shape, bool)
             mask[2:5, 3:8] = mask[20:30, 40:50] = True
-            return mask
+            return Answer(mask)
 
     lesions = segment_file(Found(), image_path, None, tmp_path / "out")["lesions"]
     assert [(lesion["box"], lesion["area_px"]) for lesion in lesions] == [

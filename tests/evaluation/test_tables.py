@@ -39,7 +39,7 @@ def test_a_block_without_methods_is_left_out(toy, samples, tmp_path):
 
 
 def test_the_best_methods_are_marked_and_ceilings_do_not_compete(toy, methods, samples, tmp_path):
-    results = compare([toy.Reference(), *methods], samples, tmp_path / "out", dataset="toy", split="test")
+    results = compare([toy.TargetItself(), *methods], samples, tmp_path / "out", dataset="toy", split="test")
     prompted = [row for row in results["rows"] if row["track"] == "prompted"]
     columns = {column.key: column for column in list_columns(prompted)}
     assert find_best(prompted, columns["dice"]) == {max(prompted[1:], key=lambda row: row["dice"])["method"]}
@@ -49,10 +49,10 @@ def test_the_best_methods_are_marked_and_ceilings_do_not_compete(toy, methods, s
     assert find_best(prompted, columns["n"]) == find_best(prompted[:2], columns["dice"]) == set()
     stream = io.StringIO()
     print_results(results, Console(file=stream, width=80, force_terminal=True))
-    (line,) = (line for line in stream.getvalue().splitlines() if "reference" in line)
+    (line,) = (line for line in stream.getvalue().splitlines() if "target" in line)
     assert "\x1b[1m" not in line
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "<td class=text>reference</td><td class=number>6</td><td class=number>0</td>" in page
+    assert "<td class=text>target</td><td class=number>6</td><td class=number>0</td>" in page
 
 
 def test_a_cell_that_does_not_apply_is_empty():

@@ -10,17 +10,21 @@ from PIL import Image
 
 from usrl.agents.recipe import AgentRecipe
 from usrl.agents.training import train_agent
+from usrl.classical import CLASSICAL
 from usrl.data.catalogue import load_split, load_train_and_val
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import Sample
 from usrl.errors import UserError
+from usrl.evaluation.compare import score_lesions
 from usrl.judging.recipe import JudgeRecipe
 from usrl.judging.segmenter import JudgedSegmenter
 from usrl.judging.training import _train_epoch as train_epoch
 from usrl.judging.training import train_judge
 from usrl.metrics.overlap import dice
+from usrl.progress import show_progress
 from usrl.runs.run import Run, create_run, open_run
 from usrl.runs.tensors import load_tensors
+from usrl.segmenter import Answer
 
 CPU = torch.device("cpu")
 DATA = DataRecipe(count=24, size=64)
@@ -40,12 +44,12 @@ class Proposer:
 
     def __init__(self, samples: list[Sample]) -> None:
         self._maps = {sample.image.tobytes(): doubtful(sample) for sample in samples}
+        self.calls = 0
 
-    def probability(self, image: np.ndarray) -> np.ndarray:
-        return self._maps[image.tobytes()]
-
-    def segment(self, image: np.ndarray, prompt: object) -> np.ndarray:
-        return self.probability(image) > 0.5
+    def segment(self, image: np.ndarray, prompt: object) -> Answer:
+        self.calls += 1
+        probability = self._maps[image.tobytes()]
+        return Answer(probability > 0.5, probability=probability)
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +94,36 @@ def test_the_judge_learns_to_leave_out_what_is_no_lesion(judge: Run) -> None:
     segmenter = JudgedSegmenter(open_run(judge.path), CPU, proposer)
     assert (segmenter.name, segmenter.track) == ("doubtful+judge", "automatic")
     for sample in test:
-        assert dice(segmenter.propose(sample.image, None), sample.target) < 0.9
-        assert dice(segmenter.segment(sample.image, None), sample.target) == 1.0
-        assert dice(segmenter.oracle(sample.image, None, sample.target), sample.target) == 1.0
+        answer = segmenter.segment(sample.image, None)
+        assert answer.proposal is not None
+        assert dice(answer.proposal, sample.target) < 0.9
+        assert dice(answer.mask, sample.target) == 1.0
+        best = segmenter.reach(sample.image, None, sample.target, answer)
+        assert dice(best, sample.target) == 1.0
+        assert (segmenter.reach(sample.image, None, sample.target) == best).all()
+
+
+def test_a_comparison_asks_the_network_of_a_judge_once_per_image(judge: Run, tmp_path: Path) -> None:
+    test = load_split("phantom", None, "test", count=DATA.count)
+    proposer = Proposer(test)
+    segmenter = JudgedSegmenter(open_run(judge.path), CPU, proposer)
+    calls = [score_calls(segmenter, proposer, test[:count]) for count in (1, 2)]
+    assert calls == [1, 2]
+
+
+def score_calls(segmenter: JudgedSegmenter, proposer: Proposer, samples: list[Sample]) -> int:
+    """Return how often a judge's network is asked for answer, proposal and ceiling of samples."""
+    before = proposer.calls
+    with show_progress(len(samples)) as progress:
+        (row, *_) = score_lesions({"judge": segmenter}, samples, {}, progress)
+    assert {"dice", "initial_dice", "oracle_dice", "uncertainty"} < set(row)
+    return proposer.calls - before
+
+
+def test_a_method_without_probabilities_has_nothing_to_judge(judge: Run) -> None:
+    segmenter = JudgedSegmenter(open_run(judge.path), CPU, CLASSICAL["otsu"]())
+    with pytest.raises(UserError, match=r"got otsu; write NETWORK_RUN\+.*judge"):
+        segmenter.segment(np.zeros((64, 64), np.uint8), None)
 
 
 def test_a_judge_that_was_interrupted_goes_on_to_the_same_weights(proposals: Path, tmp_path: Path) -> None:
@@ -196,6 +227,6 @@ def test_refined_candidates_stand_beside_raw_ones(
     sample = load_split("phantom", None, "test", count=DATA.count)[0]
     alone = JudgedSegmenter(open_run(judge.path), CPU, Proposer([sample]))
     refined = JudgedSegmenter(open_run(run.path), CPU, Proposer([sample]))
-    candidates, more = alone._find(sample.image)[1], refined._find(sample.image)[1]
+    candidates, more = (one.segment(sample.image, None).candidates for one in (alone, refined))
     assert len(more.masks) == 2 * len(candidates.masks) == 4
     assert more.own == candidates.own == 2

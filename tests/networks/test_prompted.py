@@ -58,7 +58,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_the_box_says_which_of_two_lesions_is_meant(trained: Run) -> None:
     segmenter = PromptedNetworkSegmenter(trained, CPU)
     unseen = [two_disks(index) for index in range(200, 206)]
-    masks = [segmenter.segment(s.image, (bounding_box(s.target),)) for s in unseen]
+    masks = [segmenter.segment(s.image, (bounding_box(s.target),)).mask for s in unseen]
     assert np.mean([dice(mask, s.target) for mask, s in zip(masks, unseen, strict=True)]) > 0.85
 
 
@@ -66,8 +66,8 @@ def test_each_box_is_a_pass_of_its_own_and_masks_are_united(trained: Run) -> Non
     segmenter = PromptedNetworkSegmenter(trained, CPU)
     image = two_disks(201).image
     boxes = ((4.0, 4.0, 30.0, 34.0), (40.0, 6.0, 66.0, 36.0))
-    both = segmenter.segment(image, boxes)
-    apart = [segmenter.segment(image, (box,)) for box in boxes]
+    both = segmenter.segment(image, boxes).mask
+    apart = [segmenter.segment(image, (box,)).mask for box in boxes]
     assert (both == (apart[0] | apart[1])).all()
     assert both.shape == image.shape
     assert both.dtype == np.bool_
@@ -77,14 +77,17 @@ def test_probabilities_of_several_starts_are_averaged(trained: Run) -> None:
     single, several = PromptedNetworkSegmenter(trained, CPU), PromptedNetworkSegmenter(trained, CPU, 3)
     sample = two_disks(201)
     prompt = (bounding_box(sample.target),)
-    maps = [single.probability(sample.image, boxes) for boxes in start_boxes(prompt, 3, sample.image.shape)]
-    mean = several.probability(sample.image, prompt)
+    maps = [
+        single.segment(sample.image, boxes).probability
+        for boxes in start_boxes(prompt, 3, sample.image.shape)
+    ]
+    mean = several.segment(sample.image, prompt).probability
     np.testing.assert_allclose(mean, np.mean(maps, axis=0), atol=1e-5)
     assert several.name == f"{trained.path.name} x3"
     for network, probability in ((single, maps[0]), (several, mean)):
-        mask, uncertainty = network.segment_with_uncertainty(sample.image, prompt)
-        assert (mask == network.segment(sample.image, prompt)).all()
-        assert uncertainty == measure_softness(probability, mask)
+        answer = network.segment(sample.image, prompt)
+        assert (answer.mask == (probability > 0.5)).all()
+        assert answer.uncertainty == measure_softness(probability, answer.mask)
 
 
 def test_it_is_a_segmenter_of_the_prompted_track_opened_by_its_run(trained: Run) -> None:
@@ -102,7 +105,7 @@ def test_validation_scores_what_the_segmenter_does(trained: Run) -> None:
     segmenter = PromptedNetworkSegmenter(trained, CPU)
     val = [two_disks(index) for index in range(100, 104)]
     boxes = [jittered_boxes(sample, 0.2, VALIDATION_SEED) for sample in val]
-    scores = [dice(segmenter.segment(s.image, box), s.target) for s, box in zip(val, boxes, strict=True)]
+    scores = [dice(segmenter.segment(s.image, box).mask, s.target) for s, box in zip(val, boxes, strict=True)]
     assert np.mean(scores) == pytest.approx(max(row["val_dice"] for row in trained.read_log()), abs=1e-6)
 
 

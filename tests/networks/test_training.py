@@ -73,14 +73,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, train: list[Sample], val: 
 def test_network_learns_disks_and_finds_none_where_there_is_none(trained: Run) -> None:
     segmenter = NetworkSegmenter(open_run(trained.path), CPU)
     unseen = [_disk(index) for index in range(200, 206)]
-    assert np.mean([dice(segmenter.segment(s.image), s.target) for s in unseen]) > 0.9
-    assert not segmenter.segment(_disk(300, has_lesion=False).image).any()
+    assert np.mean([dice(segmenter.segment(s.image).mask, s.target) for s in unseen]) > 0.9
+    assert not segmenter.segment(_disk(300, has_lesion=False).image).mask.any()
 
 
 def test_segmenter_keeps_the_contract(trained: Run) -> None:
     segmenter: Segmenter = NetworkSegmenter(trained, CPU)
     image = _disk(201).image
-    mask = segmenter.segment(image, ((0.0, 0.0, 5.0, 5.0),))
+    mask = segmenter.segment(image, ((0.0, 0.0, 5.0, 5.0),)).mask
     assert (segmenter.name, segmenter.track) == ("tiny", "automatic")
     assert mask.dtype == np.bool_
     assert mask.shape == image.shape
@@ -98,7 +98,7 @@ def test_kept_weights_are_those_of_the_best_epoch(trained: Run, val: list[Sample
     best = max(rows, key=lambda row: row["val_dice"])
     assert facts == {"step": best["step"], "val_dice": best["val_dice"]}
     segmenter = NetworkSegmenter(trained, CPU)
-    scores = [dice(segmenter.segment(s.image), s.target) for s in val if s.target.any()]
+    scores = [dice(segmenter.segment(s.image).mask, s.target) for s in val if s.target.any()]
     assert np.mean(scores) == pytest.approx(best["val_dice"], abs=1e-6)
 
 

@@ -74,7 +74,7 @@ def test_the_rate_that_learns_is_found_and_every_file_tells_so(tmp_path: Path) -
     assert load_recipe(tmp_path / "out" / "best.yaml") == run.recipe
     assert "search" not in (run.path / "recipe.yaml").read_text()
     sample = load_split("phantom", None, "val", count=20)[0]
-    assert open_segmenter(str(run.path), CPU).segment(sample.image, None).shape == sample.image.shape
+    assert open_segmenter(str(run.path), CPU).segment(sample.image, None).mask.shape == sample.image.shape
 
 
 def test_an_agents_schedule_is_searched_through_its_prefix(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from usrl.data.components import best_overlap, fill_holes
 from usrl.data.prompts import bounding_box, check_prompt
 from usrl.data.sample import BoolMask, Box, GrayImage, Prompt
 from usrl.geometry.regions import grow_box
+from usrl.segmenter import Answer
 
 WORKING_SIDE = 96
 """Slow methods run on crops of at most this many pixels a side: finer speckle does not help them."""
@@ -48,23 +49,12 @@ class BoxMethod(ABC):
     name: str
     track: Literal["prompted"] = "prompted"
 
-    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the union of what is found in each box; see `usrl.segmenter.Segmenter`.
-
-        Args:
-            image: uint8, shape (H, W).
-            prompt: Boxes, native px.
-
-        Returns:
-            Mask, bool, shape (H, W).
-
-        Raises:
-            UserError: See `usrl.data.prompts.check_prompt`.
-        """
+    def segment(self, image: GrayImage, prompt: Prompt | None) -> Answer:
+        """Return the union of what is found in each box; see `usrl.segmenter.Segmenter`."""
         mask = np.zeros(image.shape, np.bool_)
         for box in check_prompt(prompt, image.shape):
             mask |= self._segment_box(image, box)
-        return mask
+        return Answer(mask)
 
     @abstractmethod
     def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:

@@ -19,6 +19,7 @@ from usrl.classical.boxes import (
 from usrl.data.components import fill_holes, label_components
 from usrl.data.sample import BoolMask, Box, GrayImage, Prompt
 from usrl.geometry.regions import grow_box
+from usrl.segmenter import Answer
 
 _WORKING_SIDE = 1024
 """`OtsuThreshold` shrinks images whose shorter side is longer: its filters grow with the side."""
@@ -53,16 +54,17 @@ class OtsuThreshold:
     surroundings_share: float = 0.15
     opening_share: float = 0.08
 
-    def segment(self, image: GrayImage, prompt: Prompt | None = None) -> BoolMask:
-        """Return the region, bool, shape (H, W); see `usrl.segmenter.Segmenter`."""
+    def segment(self, image: GrayImage, prompt: Prompt | None = None) -> Answer:
+        """Return the region; see `usrl.segmenter.Segmenter`."""
         scale = _WORKING_SIDE / min(image.shape)
         if scale >= 1:
-            return self._find(image)
+            return Answer(self._find(image))
         height, width = image.shape
         size = (round(width * scale), round(height * scale))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         found = self._find(np.asarray(small, np.uint8)).astype(np.float32)
-        return np.asarray(cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5, np.bool_)
+        large = cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR)
+        return Answer(np.asarray(large > 0.5, np.bool_))
 
     def _find(self, image: GrayImage) -> BoolMask:
         side = min(image.shape)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from usrl.data.recipe import DataRecipe
     from usrl.data.sample import Sample
     from usrl.runs.run import Run
-    from usrl.segmenter import Segmenter
+    from usrl.segmenter import Method as Scored
 
 
 def evaluate(
@@ -108,7 +108,7 @@ def _split_runs(method: str) -> list[str]:
     return runs
 
 
-def _open(methods: Sequence[Sequence[str]], device: str, starts: int) -> "list[list[Segmenter]]":
+def _open(methods: Sequence[Sequence[str]], device: str, starts: int) -> "list[list[Scored]]":
     from usrl.compute.devices import select_device
     from usrl.evaluation.methods import open_segmenter
 
@@ -118,7 +118,7 @@ def _open(methods: Sequence[Sequence[str]], device: str, starts: int) -> "list[l
 
 def _report(
     methods: Sequence[Sequence[str]],
-    segmenters: "Sequence[Sequence[Segmenter]]",
+    segmenters: "Sequence[Sequence[Scored]]",
     data: "DataRecipe",
     split: str,
     out: Path,

@@ -1,7 +1,7 @@
 """Scoring several methods on the same images, by one function and at native resolution.
 
-Images without a lesion are kept apart: an automatic method has a share of false detections there and no
-Dice; a prompted method has no box to start from and is left out by definition.
+Images without a lesion are kept apart. There an automatic method has a share of false detections and no Dice,
+and a prompted method is left out, because there is no lesion to draw a box around.
 """
 
 import csv
@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from usrl.data.prompts import jittered_boxes
-from usrl.data.sample import DEFAULT_JITTER, BoolMask, GrayImage, Prompt, Sample
+from usrl.data.sample import DEFAULT_JITTER, BoolMask, Prompt, Sample
 from usrl.errors import UserError
 from usrl.evaluation.report import write_report
-from usrl.evaluation.scoring import NSD_TOLERANCE, score_case
 from usrl.evaluation.summary import (
     Case,
     Comparison,
@@ -29,14 +28,15 @@ from usrl.evaluation.summary import (
     summarise_negatives,
 )
 from usrl.files import make_empty_folder, write_atomically
-from usrl.metrics.overlap import dice
+from usrl.metrics.overlap import dice, measure_overlap
+from usrl.metrics.surface import NSD_TOLERANCE, Spacing, measure_surface
 from usrl.progress import ImageProgress, show_progress
 from usrl.runs.run import find_versions
-from usrl.segmenter import Ceiling, Refiner, Segmenter, predict_with_uncertainty
+from usrl.segmenter import Answer, Ceiling, Method, Segmenter, answer_sample
 
 
 def compare(
-    segmenters: Sequence[Segmenter | Sequence[Segmenter]],
+    segmenters: Sequence[Method | Sequence[Method]],
     samples: Sequence[Sample],
     out: Path | str,
     *,
@@ -52,10 +52,10 @@ def compare(
     lesion-free image and automatic method, if there are any), ``results.json`` and ``report.html``.
 
     Args:
-        segmenters: Methods in the order of the tables; of equal names the later get a number. Several runs
-            of one method, such as trainings of several seeds, come as a sequence of their own: below them
-            stands their mean, image by image, which takes their place in the tests.
-        samples: Images with their references; distances are in mm where every one has a spacing.
+        segmenters: Methods in the order of the tables; equal names are numbered. Several runs of one method,
+            such as trainings of several seeds, come as a sequence of their own. Below them the tables show
+            their mean, image by image, which takes their place in the tests.
+        samples: Images with their targets; distances are in mm if every sample has a spacing.
         out: Folder to write; must be empty or absent.
         dataset: Name of the data set, for the report.
         split: Name of the split, for the report.
@@ -86,7 +86,7 @@ def compare(
         negative_cases = _score_negatives(automatic, negatives, progress)
         progress.start("scored")
     facts = {"dataset": dataset, "split": split, "seed": seed, "jitter": jitter}
-    ceilings = {name for name, method in methods.items() if isinstance(method, Ceiling)}
+    ceilings = {name for name, method in methods.items() if not isinstance(method, Segmenter)}
     single = {member for members in runs.values() for member in members}
     rows = _summarise(cases, negative_cases, seed, ceilings=ceilings, untested=ceilings | single)
     results = facts | _describe(lesions) | rows
@@ -100,16 +100,16 @@ def compare(
 
 
 def name_methods(
-    segmenters: Sequence[Segmenter | Sequence[Segmenter]],
-) -> tuple[dict[str, Segmenter], dict[str, list[str]]]:
-    """Return all methods by name, in order, and which of them are runs of one, by the name of their mean.
+    segmenters: Sequence[Method | Sequence[Method]],
+) -> tuple[dict[str, Method], dict[str, list[str]]]:
+    """Return all methods by name, in order, and the names of the runs of each mean, by its name.
 
     The second method of a name is called ``name (2)`` and so on.
 
     Raises:
         UserError: If runs of one mean are prompted and automatic.
     """
-    methods: dict[str, Segmenter] = {}
+    methods: dict[str, Method] = {}
     runs = {}
     for entry in segmenters:
         members = entry if isinstance(entry, Sequence) else [entry]
@@ -128,13 +128,13 @@ def name_methods(
 
 
 def free_name(name: str, taken: Container[str]) -> str:
-    """Return a name, or ``name (2)`` and so on where it is taken."""
+    """Return a name, or ``name (2)`` and so on if it is taken."""
     numbered = (f"{name} ({count})" for count in itertools.count(2))
     return next(free for free in itertools.chain([name], numbered) if free not in taken)
 
 
 def score_lesions(
-    methods: Mapping[str, Segmenter],
+    methods: Mapping[str, Method],
     samples: Sequence[Sample],
     prompts: Mapping[str, Prompt],
     progress: ImageProgress,
@@ -143,7 +143,7 @@ def score_lesions(
 
     Args:
         methods: By the names that the rows bear.
-        samples: Images with a lesion; distances are in mm where every one has a spacing.
+        samples: Images with a lesion; distances are in mm if every sample has a spacing.
         prompts: Boxes by name of the sample; only prompted methods see them.
         progress: Counts methods times samples.
 
@@ -155,41 +155,53 @@ def score_lesions(
     for name, method in methods.items():
         progress.start(name)
         for sample in samples:
-            # Only a prompted method sees the boxes: they are drawn from the reference.
+            # Only a prompted method sees the boxes, because they are drawn from the target.
             prompt = prompts[sample.name] if method.track == "prompted" else None
-            pred, uncertainty, seconds = _segment(name, method, sample, prompt)
-            scores = score_case(pred, sample.target, sample.spacing_mm if has_spacing else None)
+            answer, seconds = _time_answer(name, method, sample, prompt)
             labels = {"case": sample.name, "group": sample.group, "source": sample.source}
             labels |= {"method": name, "track": method.track}
-            row = labels | {"missed": int(not pred.any())} | scores
-            if uncertainty is not None:
-                row["uncertainty"] = uncertainty
-            if isinstance(method, Refiner):
-                row |= _score_refinement(method, sample.image, prompt, sample.target, scores["dice"])
+            row: Case = labels | {"missed": int(not answer.mask.any())}
+            row |= score_case(answer.mask, sample.target, sample.spacing_mm if has_spacing else None)
+            if answer.uncertainty is not None:
+                row["uncertainty"] = answer.uncertainty
+            if answer.proposal is not None:
+                row["initial_dice"] = dice(answer.proposal, sample.target)
+                if isinstance(method, Ceiling):
+                    best = method.reach(sample.image, prompt, sample.target, answer)
+                    row["oracle_dice"] = dice(best, sample.target)
+                row["worsened"] = float(row["dice"] < row["initial_dice"])
             cases.append(row | {"seconds": seconds})
             progress.advance()
     return cases
 
 
-def _score_refinement(
-    agent: Refiner, image: GrayImage, prompt: Prompt | None, target: BoolMask, final_dice: float
-) -> dict[str, float]:
-    initial_dice = dice(agent.propose(image, prompt), target)
-    return {
-        "initial_dice": initial_dice,
-        "oracle_dice": dice(agent.oracle(image, prompt, target), target),
-        "worsened": float(final_dice < initial_dice),
-    }
+def score_case(pred: BoolMask, target: BoolMask, spacing_mm: Spacing | None = None) -> dict[str, float]:
+    """Return every metric of one prediction, by column name.
+
+    Args:
+        pred: Predicted mask at native resolution, bool, shape (H, W).
+        target: True mask, bool, shape (H, W).
+        spacing_mm: (row, column) pixel size in mm, with which distances are in mm and their columns say so;
+            None measures in px.
+
+    Raises:
+        UserError: If the shapes differ.
+    """
+    unit = "px" if spacing_mm is None else "mm"
+    surface = measure_surface(pred, target, NSD_TOLERANCE[unit], spacing_mm)
+    distances = {f"hd_{unit}": surface.hd, f"hd95_{unit}": surface.hd95, f"asd_{unit}": surface.asd}
+    return measure_overlap(pred, target) | distances | {"nsd": surface.nsd}
 
 
 def _score_negatives(
-    methods: Mapping[str, Segmenter], samples: Sequence[Sample], progress: ImageProgress
+    methods: Mapping[str, Method], samples: Sequence[Sample], progress: ImageProgress
 ) -> list[Case]:
     cases = []
     for name, method in methods.items():
         progress.start(f"{name}, no lesion")
         for sample in samples:
-            pred, _, seconds = _segment(name, method, sample, None)
+            answer, seconds = _time_answer(name, method, sample, None)
+            pred = answer.mask
             row: Case = {"case": sample.name, "group": sample.group, "source": sample.source, "method": name}
             row |= {"false_detection": int(pred.any()), "area_px": int(pred.sum()), "seconds": seconds}
             cases.append(row)
@@ -197,19 +209,18 @@ def _score_negatives(
     return cases
 
 
-def _segment(
-    name: str, method: Segmenter, sample: Sample, prompt: Prompt | None
-) -> tuple[BoolMask, float | None, float]:
-    """Return mask, uncertainty and seconds of a method."""
+def _time_answer(name: str, method: Method, sample: Sample, prompt: Prompt | None) -> tuple[Answer, float]:
+    """Return a method's answer and its seconds."""
     start = time.perf_counter()
-    pred, uncertainty = predict_with_uncertainty(method, sample, prompt)
+    answer = answer_sample(method, sample, prompt)
     seconds = time.perf_counter() - start
+    pred = answer.mask
     if pred.shape != sample.image.shape or pred.dtype != bool:
         raise UserError(
             f"{name} gave a mask of {pred.dtype} {pred.shape} for {sample.name}; "
             f"a segmenter returns bool of the image's shape {sample.image.shape}"
         )
-    return pred, uncertainty, seconds
+    return answer, seconds
 
 
 def _describe(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -232,9 +243,9 @@ def _summarise(
     ceilings: Container[str],
     untested: Container[str],
 ) -> dict[str, Any]:
-    """Return what ``results.json`` says of methods; single runs and ceilings are left out of the tests.
+    """Return what ``results.json`` says about methods; single runs and ceilings are left out of the tests.
 
-    A ceiling has seen the reference: to test methods against it says nothing, and costs the others power.
+    A ceiling has seen the target. A test against it says nothing and costs the other tests power.
     """
     rows = [
         summarise_method(own, seed) | ({"ceiling": True} if name in ceilings else {})

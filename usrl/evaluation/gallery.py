@@ -11,7 +11,7 @@ from usrl.evaluation.figures import encode_film, encode_picture
 from usrl.evaluation.overlay import STYLES, Picture, fit_scale, overlay
 from usrl.evaluation.summary import Comparison
 from usrl.metrics.overlap import dice
-from usrl.segmenter import Filmed, Refiner, predict
+from usrl.segmenter import Filmed
 
 _PICTURE_PX = 480
 
@@ -53,18 +53,16 @@ def _row(comparison: Comparison, method: str, picks: Mapping[str, str], style: s
 
 
 def _case(comparison: Comparison, method: str, name: str, label: str) -> str:
-    segmenter, sample = comparison.methods[method], comparison.samples[name]
-    prompt = comparison.prompts[name] if segmenter.track == "prompted" else None
+    sample, answer = comparison.samples[name], comparison.answer(method, name)
     masks = {"target": sample.target}
-    pred = predict(segmenter, sample, prompt)
-    text = f"Dice {dice(pred, sample.target):.3f}"
-    if isinstance(segmenter, Refiner):
-        masks["proposal"] = segmenter.propose(sample.image, prompt)
-        text += f" from {dice(masks['proposal'], sample.target):.3f}"
-    masks["pred"] = pred
-    text += "" if pred.any() else ", nothing found"
+    text = f"Dice {dice(answer.mask, sample.target):.3f}"
+    if answer.proposal is not None:
+        masks["proposal"] = answer.proposal
+        text += f" from {dice(answer.proposal, sample.target):.3f}"
+    masks["pred"] = answer.mask
+    text += "" if answer.mask.any() else ", nothing found"
     return _figure(
-        encode_picture(_crop_overlay(sample.image, masks, prompt)),
+        encode_picture(_crop_overlay(sample.image, masks, comparison.prompt(method, name))),
         f"<b>{label}</b>: {escape(name)}<br>{text}",
         f"{method}, {name}",
     )
@@ -89,7 +87,7 @@ def _figure(uri: str, caption: str, alt: str) -> str:
 
 
 def _legend() -> str:
-    names = {"target": "reference", "pred": "prediction", "proposal": "proposal", "box": "box"}
+    names = {"target": "target", "pred": "prediction", "proposal": "proposal", "box": "box"}
     items = "".join(
         f'<li><span><i style="border-top: 3px {"dashed" if STYLES[key].is_dashed else "solid"} '
         f'rgb{STYLES[key].color}"></i></span>{text}</li>'
@@ -99,15 +97,15 @@ def _legend() -> str:
 
 
 def show_films(comparison: Comparison) -> str:
-    """Return the section of one animated episode per agent; empty where there is none."""
+    """Return the section of one animated episode per agent; empty if there is none."""
     figures = []
     for method, segmenter in comparison.methods.items():
         if isinstance(segmenter, Filmed):
             scores = comparison.scores(method)
             name = sorted(scores, key=scores.__getitem__, reverse=True)[len(scores) // 2]
-            prompt = comparison.prompts[name] if segmenter.track == "prompted" else None
-            frames = segmenter.film(comparison.samples[name].image, prompt, comparison.samples[name].target)
-            if not frames:  # an automatic proposal may have found nothing to refine
+            sample, prompt = comparison.samples[name], comparison.prompt(method, name)
+            frames = segmenter.film(sample.image, prompt, sample.target, comparison.answer(method, name))
+            if not frames:  # the proposal may be empty
                 continue
             caption = f"<b>{escape(method)}</b>: {escape(name)}, its median case, {len(frames) - 1} steps"
             figures.append(_figure(encode_film(frames), caption, f"episode of {method}"))

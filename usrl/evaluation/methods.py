@@ -9,11 +9,11 @@ from usrl.errors import UserError, suggest
 from usrl.learners import open_run_segmenter
 from usrl.runs.run import open_run
 from usrl.runs.shipped import list_shipped, locate
-from usrl.segmenter import Segmenter
+from usrl.segmenter import Method, Segmenter
 
 
-def open_segmenter(spec: str, device: torch.device, starts: int = 1) -> Segmenter:
-    """Return the segmenter that a command line names.
+def open_segmenter(spec: str, device: torch.device, starts: int = 1) -> Method:
+    """Return the segmenter, or the ceiling, that a command line names.
 
     Args:
         spec: The name of a classical method (`usrl.classical.CLASSICAL`) or of a ceiling
@@ -52,8 +52,10 @@ def split_chain(spec: str) -> tuple[str, str] | None:
     return next((pair for pair in pairs if locate(pair[1]).is_dir()), pairs[0])
 
 
-def _open_run(path: str, device: torch.device, starts: int, proposer: Segmenter | None = None) -> Segmenter:
-    if proposer is not None and proposer.track != "automatic":
+def _open_run(path: str, device: torch.device, starts: int, proposer: Method | None = None) -> Segmenter:
+    if proposer is None:
+        return open_run_segmenter(open_run(path), device, None, starts)
+    if not isinstance(proposer, Segmenter) or proposer.track != "automatic":
         raise UserError(
             f"{proposer.name} needs boxes itself; agents and judges take proposals from automatic methods"
         )

@@ -1,4 +1,4 @@
-"""Segmenting image files without any reference: mask, overlay and measurements."""
+"""Segmenting image files without a target: mask, overlay and measurements."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,11 @@ from usrl.files import write_atomically, writing_to
 from usrl.metrics.size import measure_area, measure_perimeter
 from usrl.metrics.surface import Spacing
 from usrl.progress import show_progress
-from usrl.segmenter import Refiner, Segmenter, segment_with_uncertainty
+from usrl.segmenter import Answer, Method, Segmenter
 
 
 def segment_files(
-    segmenter: Segmenter,
+    segmenter: Method,
     paths: Sequence[Path | str],
     prompts: Mapping[str, Prompt],
     out: Path | str,
@@ -43,6 +43,8 @@ def segment_files(
         UserError: Before any file is written, if an image or its boxes cannot be used, boxes are missing
             or of no image here, or two files would be written to the same names; or as `segment_file`.
     """
+    if not isinstance(segmenter, Segmenter):
+        raise UserError(f"{segmenter.name} chooses with the target, which only `usrl compare` has")
     files, results = [Path(path) for path in paths], []
     stems: dict[str, Path] = {}
     for path in files:
@@ -89,8 +91,8 @@ def segment_file(
     path, out = Path(path), Path(out)
     mask_path, overlay_path, json_path = _check_free(path, out)
     image = read_gray(path)
-    mask, uncertainty = segment_with_uncertainty(segmenter, image, prompt)
-    masks = {"proposal": segmenter.propose(image, prompt)} if isinstance(segmenter, Refiner) else {}
+    answer = segmenter.segment(image, prompt)
+    proposal = {} if answer.proposal is None else {"proposal": answer.proposal}
     boxes = prompt if segmenter.track == "prompted" else None
     result = {
         "image": path.name,
@@ -99,15 +101,15 @@ def segment_file(
         "method": segmenter.name,
         "boxes": [list(box) for box in boxes or ()],
         **({} if spacing_mm is None else {"spacing_mm": list(spacing_mm)}),
-        **_describe(mask, uncertainty, spacing_mm),
-        "lesions": measure_lesions(segmenter, image, boxes, (mask, uncertainty), spacing_mm),
+        **_describe(answer, spacing_mm),
+        "lesions": measure_lesions(segmenter, image, boxes, answer, spacing_mm),
         "mask": mask_path.name,
         "overlay": overlay_path.name,
     }
     with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
-        write_atomically(mask_path, _encode_png(mask.astype(np.uint8) * np.uint8(255)))
-        picture = overlay(image, masks | {"pred": mask}, boxes)
+        write_atomically(mask_path, _encode_png(answer.mask.astype(np.uint8) * np.uint8(255)))
+        picture = overlay(image, proposal | {"pred": answer.mask}, boxes)
         write_atomically(overlay_path, _encode_png(picture[..., ::-1]))
         write_atomically(json_path, json.dumps(result, indent=2, allow_nan=False).encode())
     return result
@@ -117,7 +119,7 @@ def measure_lesions(
     segmenter: Segmenter,
     image: GrayImage,
     boxes: Prompt | None,
-    whole: tuple[BoolMask, float | None],
+    whole: Answer,
     spacing_mm: Spacing | None = None,
 ) -> list[dict[str, Any]]:
     """Return the size of each lesion: of what each box alone gives, or of each component without boxes.
@@ -130,7 +132,7 @@ def measure_lesions(
         segmenter: Any method.
         image: uint8, shape (H, W).
         boxes: That it was given, native px; None for an automatic method.
-        whole: The mask that it gave, bool, shape (H, W), and its uncertainty.
+        whole: Its answer.
         spacing_mm: (row, column) pixel size in mm; None where unknown.
 
     Returns:
@@ -139,18 +141,14 @@ def measure_lesions(
         gives one.
     """
     if boxes is None:
-        labels, areas = label_components(whole[0])
+        labels, areas = label_components(whole.mask)
         places = ndimage.find_objects(labels, len(areas) - 1)
         return [
             {"box": _outer_box(place), **measure_mask(labels[place] == number, spacing_mm)}
             for number, place in enumerate(places, 1)
         ]
-    alone = (segment_with_uncertainty(segmenter, image, (box,)) for box in boxes)
-    parts = [whole] if len(boxes) == 1 else alone
-    return [
-        {"box": list(box), **_describe(part, uncertainty, spacing_mm)}
-        for box, (part, uncertainty) in zip(boxes, parts, strict=True)
-    ]
+    parts = [whole] if len(boxes) == 1 else [segmenter.segment(image, (box,)) for box in boxes]
+    return [{"box": list(box), **_describe(part, spacing_mm)} for box, part in zip(boxes, parts, strict=True)]
 
 
 def measure_mask(mask: BoolMask, spacing_mm: Spacing | None = None) -> dict[str, Any]:
@@ -183,9 +181,9 @@ def measure_mask(mask: BoolMask, spacing_mm: Spacing | None = None) -> dict[str,
     }
 
 
-def _describe(mask: BoolMask, uncertainty: float | None, spacing_mm: Spacing | None) -> dict[str, Any]:
-    known = {} if uncertainty is None else {"uncertainty": uncertainty}
-    return measure_mask(mask, spacing_mm) | known
+def _describe(answer: Answer, spacing_mm: Spacing | None) -> dict[str, Any]:
+    known = {} if answer.uncertainty is None else {"uncertainty": answer.uncertainty}
+    return measure_mask(answer.mask, spacing_mm) | known
 
 
 def _outer_box(place: tuple[slice, slice]) -> list[float]:

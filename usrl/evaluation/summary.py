@@ -1,7 +1,7 @@
 """From cases to what is said about methods: means with intervals, tests, false detections."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import mean
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from usrl.data.sample import Prompt, Sample, Track
 from usrl.evaluation.selective import RiskCoverage, perfect_order, risk_coverage
 from usrl.evaluation.statistics import adjust_holm, bootstrap_mean, mean_by_group, paired_wilcoxon
-from usrl.segmenter import Segmenter
+from usrl.segmenter import Answer, Method, answer_sample
 
 Case = dict[str, Any]
 """One method on one image: the row of ``cases.csv``."""
@@ -22,12 +22,12 @@ NOT_AVERAGED = LABELS | {"missed", "seconds", "uncertainty"}
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that a comparison knows: what a report is made from.
+    """All that a comparison knows, from which the report is made.
 
     Attributes:
         results: What ``results.json`` holds.
         cases: A row per method and image with a lesion.
-        methods: By name; run again on the images that are shown.
+        methods: By name; the report asks them again about the few images that it shows.
         samples: By name.
         prompts: Boxes by name of the sample.
         curves: Log rows with ``seconds`` and ``val_dice`` by method; may be empty.
@@ -35,10 +35,22 @@ class Comparison:
 
     results: Mapping[str, Any]
     cases: Sequence[Case]
-    methods: Mapping[str, Segmenter]
+    methods: Mapping[str, Method]
     samples: Mapping[str, Sample]
     prompts: Mapping[str, Prompt]
     curves: Mapping[str, Sequence[Mapping[str, float]]]
+    _answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
+
+    def prompt(self, method: str, name: str) -> Prompt | None:
+        """Return the boxes that a method sees of a sample; None if it is automatic."""
+        return self.prompts[name] if self.methods[method].track == "prompted" else None
+
+    def answer(self, method: str, name: str) -> Answer:
+        """Return a method's answer for a sample by name; a method is asked once about each image."""
+        if (method, name) not in self._answers:
+            prompt = self.prompt(method, name)
+            self._answers[method, name] = answer_sample(self.methods[method], self.samples[name], prompt)
+        return self._answers[method, name]
 
     def scores(self, method: str) -> dict[str, float]:
         """Return the Dice of a method by case."""

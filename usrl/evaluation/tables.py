@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from usrl.evaluation.scoring import NSD_TOLERANCE
 from usrl.evaluation.summary import TRACKS
+from usrl.metrics.surface import NSD_TOLERANCE
 
 Row = Mapping[str, Any]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from usrl.agents.segmenter import ContourSegmenter
+from usrl.agents.segmenter import AgentSegmenter
 from usrl.data.components import label_components
 from usrl.data.prompts import bounding_box
 from usrl.data.sample import BoolMask, GrayImage
@@ -51,7 +51,7 @@ def find_candidates(
     image: GrayImage,
     probability: NDArray[np.float32],
     levels: Sequence[float],
-    refiner: ContourSegmenter | None,
+    refiner: AgentSegmenter | None,
 ) -> Candidates:
     """Return the candidates of an image.
 

@@ -1,10 +1,10 @@
 """A judge's choice among the candidates of an automatic network, as a segmenter."""
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from dataclasses import dataclass
 
-from usrl.agents.segmenter import ContourSegmenter
+import torch
+
+from usrl.agents.segmenter import AgentSegmenter
 from usrl.data.components import split_components
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
 from usrl.errors import UserError
@@ -15,7 +15,18 @@ from usrl.judging.recipe import JudgeRecipe
 from usrl.metrics.overlap import dice
 from usrl.runs.run import Run, open_run
 from usrl.runs.tensors import load_weights
-from usrl.segmenter import Probabilistic, Segmenter, name_method
+from usrl.segmenter import Answer, Segmenter, name_method
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class JudgeAnswer(Answer):
+    """An answer that keeps the candidates.
+
+    Attributes:
+        candidates: What the judge chose among.
+    """
+
+    candidates: Candidates
 
 
 class JudgedSegmenter:
@@ -27,49 +38,69 @@ class JudgedSegmenter:
         proposer: A network's run.
 
     Raises:
-        UserError: If there is no such proposer, or the weights are unusable.
+        UserError: If there is no proposer, or the weights cannot be used.
     """
 
     track: Track = "automatic"
 
     def __init__(self, run: Run, device: torch.device, proposer: Segmenter | None = None) -> None:
-        if not isinstance(proposer, Probabilistic):
-            raise UserError(
-                f"{run.path}: a judge chooses among the candidates of a network, got "
-                f"{'none' if proposer is None else proposer.name}; write NETWORK_RUN+{run.path}"
-            )
-        self._recipe, self._device, self._proposer = run.recipe_as(JudgeRecipe), device, proposer
+        self._recipe, self._device, self._run = run.recipe_as(JudgeRecipe), device, run
+        if proposer is None:
+            raise self._want_network("none")
+        self._proposer = proposer
         self.name = name_method(run.name, proposer=proposer)
-        self._refiner = ContourSegmenter(open_run(run.refiner_path), device) if self._recipe.refiner else None
+        self._refiner = open_refiner(open_run(run.refiner_path), device) if self._recipe.refiner else None
         network = JudgeNetwork(self._recipe.channels, self._recipe.dropout)
         load_weights(run.weights_path, network)
         self._network = network.to(device).eval()
 
-    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the union of what is taken, bool, (H, W); see `usrl.segmenter.Segmenter`."""
-        return self.segment_with_uncertainty(image, prompt)[0]
+    def segment(self, image: GrayImage, prompt: Prompt | None) -> JudgeAnswer:
+        """Return the union of the chosen candidates; the proposal is the network's own mask.
 
-    def segment_with_uncertainty(self, image: GrayImage, prompt: Prompt | None) -> tuple[BoolMask, float]:
-        """Return the same, and what the Dice expected of it on average lacks to 1; 1 where it is empty."""
-        probability, candidates = self._find(image)
+        The uncertainty is one minus the mean Dice expected of the chosen candidates, 1 if there are none.
+
+        Raises:
+            UserError: If the proposer gives no probability.
+        """
+        proposed = self._proposer.segment(image, None)
+        probability = proposed.probability
+        if probability is None:
+            raise self._want_network(self._proposer.name)
+        candidates = find_candidates(image, probability, self._recipe.levels, self._refiner)
         evidence = gather_evidence(image, probability, candidates, self._recipe.data.size)
         expected = expect(self._network, evidence, self._device)
         taken = choose(candidates, expected, self._recipe)
-        return candidates.unite(taken, image), 1 - float(expected[taken].mean()) if taken else 1.0
+        doubt = 1 - float(expected[taken].mean()) if taken else 1.0
+        mask = candidates.unite(taken, image)
+        return JudgeAnswer(mask=mask, proposal=proposed.mask, uncertainty=doubt, candidates=candidates)
 
-    def propose(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the network's own mask, bool, (H, W)."""
-        return self._proposer.segment(image, prompt)
-
-    def oracle(self, image: GrayImage, prompt: Prompt | None, target: BoolMask) -> BoolMask:
+    def reach(
+        self, image: GrayImage, prompt: Prompt | None, target: BoolMask, answer: Answer | None = None
+    ) -> BoolMask:
         """Return the union of the candidates that fit the target's lesions best, bool, (H, W)."""
-        _, candidates = self._find(image)
-        scores = [[dice(mask, lesion) for mask in candidates.masks] for lesion in split_components(target)]
-        return candidates.unite([row.index(max(row)) for row in scores if any(row)], image)
+        own = answer if isinstance(answer, JudgeAnswer) else self.segment(image, prompt)
+        masks = own.candidates.masks
+        scores = [[dice(mask, lesion) for mask in masks] for lesion in split_components(target)]
+        return own.candidates.unite([row.index(max(row)) for row in scores if any(row)], image)
 
-    def _find(self, image: GrayImage) -> tuple[NDArray[np.float32], Candidates]:
-        probability = self._proposer.probability(image)
-        return probability, find_candidates(image, probability, self._recipe.levels, self._refiner)
+    def _want_network(self, given: str) -> UserError:
+        path = self._run.path
+        return UserError(
+            f"{path}: a judge chooses among the candidates of a network, got {given}; "
+            f"write NETWORK_RUN+{path}"
+        )
+
+
+def open_refiner(run: Run, device: torch.device) -> AgentSegmenter:
+    """Return the agent that refines a judge's candidates.
+
+    Raises:
+        UserError: If the run is of something else than an agent that is prompted by boxes.
+    """
+    refiner = AgentSegmenter(run, device)
+    if refiner.track != "prompted":
+        raise UserError(f"{run.path} takes no boxes; a refiner is an agent that is prompted by boxes")
+    return refiner
 
 
 def open_judge(

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import AdamW
 
-from usrl.agents.segmenter import ContourSegmenter
+from usrl.agents.segmenter import AgentSegmenter
 from usrl.data.catalogue import load_train_and_val
 from usrl.data.components import best_overlap
 from usrl.data.sample import BoolMask, Sample
@@ -22,6 +22,7 @@ from usrl.judging.candidates import Candidates, choose, find_candidates
 from usrl.judging.evidence import Evidence, gather_evidence
 from usrl.judging.network import JudgeNetwork, expect
 from usrl.judging.recipe import JudgeRecipe
+from usrl.judging.segmenter import open_refiner
 from usrl.metrics.overlap import dice
 from usrl.networks.proposals import check_split, read_probabilities, require_proposals
 from usrl.networks.schedule import descend, epoch_seed, keep_lesions, mean_loss, rate_factor, seeded
@@ -77,12 +78,12 @@ def build_untrained_judge(recipe: JudgeRecipe) -> JudgeNetwork:
     """Return the network of a recipe before its first step, to find what is wrong before training begins.
 
     Raises:
-        UserError: If there are no proposals, or the refiner is no run of a contour agent.
+        UserError: If there are no proposals, or the refiner is not the run of an agent that takes boxes.
     """
     require_proposals("proposals", Path(recipe.proposals))
     if recipe.refiner is not None:
         try:
-            ContourSegmenter(open_run(recipe.refiner), torch.device("cpu"))
+            open_refiner(open_run(recipe.refiner), torch.device("cpu"))
         except UserError as error:
             raise UserError(f"refiner: {error}") from None
     return JudgeNetwork(recipe.channels, recipe.dropout)
@@ -116,7 +117,7 @@ def _gather(
     run: Run, recipe: JudgeRecipe, refiner: Run | None, device: torch.device
 ) -> tuple[list[_Examples], list[_Case]]:
     """Return examples from training images, and the candidates of validation images that have a lesion."""
-    segmenter = None if refiner is None else ContourSegmenter(refiner, device)
+    segmenter = None if refiner is None else open_refiner(refiner, device)
     train, val = load_train_and_val(recipe.data, run.split_path)
     folder = Path(recipe.proposals)
     check_split(folder, run)
@@ -166,7 +167,7 @@ def _copy_refiner(original: Run, copy: Path) -> None:
 
 
 def _find(
-    recipe: JudgeRecipe, refiner: ContourSegmenter | None, sample: Sample, probability: NDArray[np.float32]
+    recipe: JudgeRecipe, refiner: AgentSegmenter | None, sample: Sample, probability: NDArray[np.float32]
 ) -> _Case:
     candidates = find_candidates(sample.image, probability, recipe.levels, refiner)
     evidence = gather_evidence(sample.image, probability, candidates, recipe.data.size)

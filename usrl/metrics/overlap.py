@@ -1,7 +1,7 @@
 """Overlap of two binary masks.
 
-Rules of every function here: both masks empty is perfect agreement, 1.0; exactly one empty is 0.0 where
-the ratio has no denominator. All values are in [0, 1], unitless.
+Every function here follows the same rules: two empty masks agree perfectly, 1.0; exactly one empty mask gives
+0.0 if the ratio has no denominator. All values are in [0, 1], unitless.
 """
 
 from typing import NamedTuple
@@ -20,17 +20,51 @@ class Counts(NamedTuple):
     fn: int
     tn: int
 
+    @property
+    def dice(self) -> float:
+        """2 TP / (2 TP + FP + FN), also the F1 score of pixels.
+
+        Source:
+            Dice (1945), Ecology 26(3):297-302, doi:10.2307/1932409.
+        """
+        return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+
+    @property
+    def iou(self) -> float:
+        """TP / (TP + FP + FN), the Jaccard index.
+
+        Source:
+            Jaccard (1912), New Phytologist 11(2):37-50, doi:10.1111/j.1469-8137.1912.tb05611.x.
+        """
+        return _ratio(self.tp, self.tp + self.fp + self.fn)
+
+    @property
+    def sensitivity(self) -> float:
+        """TP / (TP + FN), the share of the target that is found (recall)."""
+        return _ratio(self.tp, self.tp + self.fn, otherwise=float(self.fp == 0))
+
+    @property
+    def precision(self) -> float:
+        """TP / (TP + FP), the share of the prediction that is right."""
+        return _ratio(self.tp, self.tp + self.fp, otherwise=float(self.fn == 0))
+
+    @property
+    def specificity(self) -> float:
+        """TN / (TN + FP), the share of the background that is left alone; 1 if there is no background."""
+        return _ratio(self.tn, self.tn + self.fp)
+
+    @property
+    def accuracy(self) -> float:
+        """(TP + TN) / all, the share of pixels that are right."""
+        return _ratio(self.tp + self.tn, sum(self))
+
+
+OVERLAPS = ("dice", "iou", "sensitivity", "precision", "specificity", "accuracy")
+"""Names of the metrics, in the order of the tables."""
+
 
 def check_masks(pred: BoolMask, target: BoolMask) -> None:
-    """Raise unless two masks are bool and of one shape.
-
-    Args:
-        pred: Predicted mask, bool, shape (H, W).
-        target: Reference mask, bool, shape (H, W).
-
-    Raises:
-        UserError: If a mask is not a bool (H, W) array, or the shapes differ; the message gives both.
-    """
+    """Raise a `UserError` unless two masks are bool (H, W) arrays of one shape; the message gives both."""
     for name, mask in (("pred", pred), ("target", target)):
         if mask.dtype != np.bool_ or mask.ndim != 2:
             raise UserError(
@@ -43,11 +77,7 @@ def check_masks(pred: BoolMask, target: BoolMask) -> None:
 
 
 def count_pixels(pred: BoolMask, target: BoolMask) -> Counts:
-    """Return the confusion counts of two masks.
-
-    Args:
-        pred: Predicted mask, bool, shape (H, W).
-        target: Reference mask, bool, shape (H, W).
+    """Return the counts of a predicted mask and the true one, bool, shape (H, W) each.
 
     Raises:
         UserError: See `check_masks`.
@@ -59,100 +89,40 @@ def count_pixels(pred: BoolMask, target: BoolMask) -> Counts:
     return Counts(tp, fp, fn, pred.size - tp - fp - fn)
 
 
+def measure_overlap(pred: BoolMask, target: BoolMask) -> dict[str, float]:
+    """Return all `OVERLAPS` by name, from one count of pixels; arguments as in `count_pixels`."""
+    counts = count_pixels(pred, target)
+    return {name: getattr(counts, name) for name in OVERLAPS}
+
+
 def dice(pred: BoolMask, target: BoolMask) -> float:
-    """Return the Dice overlap, 2 TP / (2 TP + FP + FN); both empty is 1, exactly one empty 0.
-
-    The F1 score of pixels is the same number.
-
-    Args:
-        pred: Predicted mask, bool, shape (H, W).
-        target: Reference mask, bool, shape (H, W).
-
-    Raises:
-        UserError: See `check_masks`.
-
-    Source:
-        Dice (1945), Ecology 26(3):297-302, doi:10.2307/1932409.
-    """
-    tp, fp, fn, _ = count_pixels(pred, target)
-    return _ratio(2 * tp, 2 * tp + fp + fn)
+    """Return `Counts.dice`; both empty is 1, exactly one empty 0. Arguments as in `count_pixels`."""
+    return count_pixels(pred, target).dice
 
 
 def iou(pred: BoolMask, target: BoolMask) -> float:
-    """Return the intersection over union (Jaccard index), TP / (TP + FP + FN); both empty is 1.
-
-    Args:
-        pred: Predicted mask, bool, shape (H, W).
-        target: Reference mask, bool, shape (H, W).
-
-    Raises:
-        UserError: See `check_masks`.
-
-    Source:
-        Jaccard (1912), New Phytologist 11(2):37-50, doi:10.1111/j.1469-8137.1912.tb05611.x.
-    """
-    tp, fp, fn, _ = count_pixels(pred, target)
-    return _ratio(tp, tp + fp + fn)
+    """Return `Counts.iou`; both empty is 1, exactly one empty 0. Arguments as in `count_pixels`."""
+    return count_pixels(pred, target).iou
 
 
 def sensitivity(pred: BoolMask, target: BoolMask) -> float:
-    """Return the share of the target that is found (recall), TP / (TP + FN).
-
-    Both empty is 1; an empty target with a prediction is 0.
-
-    Args:
-        pred: Predicted mask, bool, shape (H, W).
-        target: Reference mask, bool, shape (H, W).
-
-    Raises:
-        UserError: See `check_masks`.
-    """
-    tp, fp, fn, _ = count_pixels(pred, target)
-    return _ratio(tp, tp + fn, otherwise=float(fp == 0))
+    """Return `Counts.sensitivity`; both empty is 1, a prediction without a target 0."""
+    return count_pixels(pred, target).sensitivity
 
 
 def precision(pred: BoolMask, target: BoolMask) -> float:
-    """Return the share of the prediction that is right, TP / (TP + FP).
-
-    Both empty is 1; an empty prediction of a target is 0.
-
-    Args:
-        pred: Predicted mask, bool, shape (H, W).
-        target: Reference mask, bool, shape (H, W).
-
-    Raises:
-        UserError: See `check_masks`.
-    """
-    tp, fp, fn, _ = count_pixels(pred, target)
-    return _ratio(tp, tp + fp, otherwise=float(fn == 0))
+    """Return `Counts.precision`; both empty is 1, a target without a prediction 0."""
+    return count_pixels(pred, target).precision
 
 
 def specificity(pred: BoolMask, target: BoolMask) -> float:
-    """Return the share of the background that is left alone, TN / (TN + FP); 1 where there is none.
-
-    Args:
-        pred: Predicted mask, bool, shape (H, W).
-        target: Reference mask, bool, shape (H, W).
-
-    Raises:
-        UserError: See `check_masks`.
-    """
-    _, fp, _, tn = count_pixels(pred, target)
-    return _ratio(tn, tn + fp)
+    """Return `Counts.specificity`. Arguments as in `count_pixels`."""
+    return count_pixels(pred, target).specificity
 
 
 def accuracy(pred: BoolMask, target: BoolMask) -> float:
-    """Return the share of pixels that are right, (TP + TN) / all.
-
-    Args:
-        pred: Predicted mask, bool, shape (H, W).
-        target: Reference mask, bool, shape (H, W).
-
-    Raises:
-        UserError: See `check_masks`.
-    """
-    tp, fp, fn, tn = count_pixels(pred, target)
-    return _ratio(tp + tn, tp + fp + fn + tn)
+    """Return `Counts.accuracy`. Arguments as in `count_pixels`."""
+    return count_pixels(pred, target).accuracy
 
 
 def _ratio(numerator: int, denominator: int, otherwise: float = 1.0) -> float:

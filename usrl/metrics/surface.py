@@ -18,6 +18,8 @@ from usrl.errors import UserError
 from usrl.metrics.overlap import check_masks
 
 Distances = NDArray[np.float64]
+NSD_TOLERANCE = {"px": 2.0, "mm": 1.0}
+"""Distance that the normalised surface Dice of reports forgives, by unit."""
 Spacing = tuple[float, float]
 
 

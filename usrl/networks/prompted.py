@@ -1,4 +1,4 @@
-"""Networks that are shown a box: what they get to see, and how they segment.
+"""Networks that are shown a box: their inputs, and how they segment.
 
 ``prompt: box`` paints the box as a second channel. ``prompt: crop`` shows the box with a margin instead,
 stretched to a square, so that small lesions get as many pixels as large ones and lie in the same place.
@@ -9,23 +9,21 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from usrl.data.letterbox import Letterbox
 from usrl.data.prompts import check_prompt, jittered_boxes, start_boxes
-from usrl.data.sample import BoolMask, GrayImage, Prompt, Sample, Track
+from usrl.data.sample import FloatArray, GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError
 from usrl.geometry.boxes import boxes_of_masks, grow, move_sides, paint_boxes, return_samples, sample_boxes
 from usrl.metrics.overlap import dice
-from usrl.metrics.uncertainty import measure_softness
 from usrl.networks.models import build_network
 from usrl.networks.recipe import NetworkRecipe
 from usrl.networks.schedule import keep_lesions
-from usrl.networks.segmenter import as_input, infer
+from usrl.networks.segmenter import as_input, cut_probability, infer
 from usrl.runs.run import Run
 from usrl.runs.tensors import load_weights
-from usrl.segmenter import name_method
+from usrl.segmenter import Answer, name_method
 
 VALIDATION_SEED = 1
 """Seed of the boxes that epochs are compared by."""
@@ -35,7 +33,7 @@ _BATCH = 32
 def draw_inputs(
     recipe: NetworkRecipe, images: Tensor, masks: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return what a network is shown of images, with boxes drawn anew, and what it is to answer.
+    """Return what a network is shown of images, with boxes drawn anew, and the masks that it must answer.
 
     Args:
         recipe: The network's recipe.
@@ -79,7 +77,7 @@ def predict_boxes(
     images: Sequence[GrayImage],
     prompts: Sequence[Prompt],
     device: torch.device,
-) -> list[NDArray[np.float32]]:
+) -> list[FloatArray]:
     """Return the probability of lesion of images: one pass per box, the largest of an image's boxes.
 
     Args:
@@ -109,7 +107,7 @@ def predict_boxes(
     return united
 
 
-def _predict(network: nn.Module, recipe: NetworkRecipe, images: Tensor, boxes: Tensor) -> NDArray[np.float32]:
+def _predict(network: nn.Module, recipe: NetworkRecipe, images: Tensor, boxes: Tensor) -> FloatArray:
     """Return the probabilities of working images uint8, (B, S, S), with a box each, float32, (B, S, S)."""
     parts = []
     for image, box in zip(images.split(_BATCH), boxes.split(_BATCH), strict=True):
@@ -138,7 +136,7 @@ class PromptedValidation:
 
 
 class PromptedNetworkSegmenter:
-    """A trained network that is shown boxes, as a segmenter; its name is the run folder's."""
+    """A trained network that is shown boxes, as a segmenter named like the run's folder."""
 
     track: Track = "prompted"
 
@@ -148,7 +146,7 @@ class PromptedNetworkSegmenter:
         Args:
             run: A run of a network recipe with a prompt, with weights.
             device: Where the network computes.
-            starts: How many boxes to show for each that is given: probabilities are averaged over them.
+            starts: How many boxes to show for each given one; their probabilities are averaged.
 
         Raises:
             UserError: If the recipe has no prompt, or the weights are unusable.
@@ -161,18 +159,8 @@ class PromptedNetworkSegmenter:
         load_weights(run.weights_path, network)
         self._network = network.to(device).eval()
 
-    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Return the united masks of the boxes, bool, (H, W); see `usrl.segmenter.Segmenter`."""
-        return self.probability(image, prompt) > 0.5
-
-    def probability(self, image: GrayImage, prompt: Prompt | None) -> NDArray[np.float32]:
-        """Return the largest probability of any box, mean over the starts, float32, (H, W)."""
+    def segment(self, image: GrayImage, prompt: Prompt | None) -> Answer:
+        """Return the largest probability of any box, averaged over the starts, and its mask."""
         prompts = start_boxes(check_prompt(prompt, image.shape), self._starts, image.shape)
         maps = predict_boxes(self._network, self._recipe, [image] * len(prompts), prompts, self._device)
-        return np.asarray(np.mean(maps, axis=0), np.float32)
-
-    def segment_with_uncertainty(self, image: GrayImage, prompt: Prompt | None) -> tuple[BoolMask, float]:
-        """Return the united masks of the boxes, bool, (H, W), and how soft their probability is."""
-        probability = self.probability(image, prompt)
-        mask = probability > 0.5
-        return mask, measure_softness(probability, mask)
+        return cut_probability(np.asarray(np.mean(maps, axis=0), np.float32))

@@ -2,19 +2,18 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from usrl.compute.devices import has_bfloat16
 from usrl.data.letterbox import Letterbox
-from usrl.data.sample import BoolMask, GrayImage, Prompt, Track
+from usrl.data.sample import FloatArray, GrayImage, Prompt, Track
 from usrl.errors import UserError
 from usrl.metrics.uncertainty import measure_softness
 from usrl.networks.models import build_network
 from usrl.networks.recipe import NetworkRecipe
 from usrl.runs.run import Run
 from usrl.runs.tensors import load_weights
-from usrl.segmenter import Segmenter
+from usrl.segmenter import Answer, Segmenter
 
 
 class NetworkSegmenter:
@@ -39,26 +38,24 @@ class NetworkSegmenter:
         load_weights(run.weights_path, network)
         self._network = network.to(device).eval()
 
-    def segment(self, image: GrayImage, prompt: Prompt | None = None) -> BoolMask:
-        """Return where the probability exceeds one half, bool, shape (H, W); the prompt is ignored."""
-        return self.probability(image) > 0.5
+    def segment(self, image: GrayImage, prompt: Prompt | None = None) -> Answer:
+        """Return the probability, its mask and how soft it is; the prompt is ignored."""
+        return cut_probability(self.probability(image))
 
-    def segment_with_uncertainty(
-        self, image: GrayImage, prompt: Prompt | None = None
-    ) -> tuple[BoolMask, float]:
-        """Return the mask, bool, shape (H, W), and how soft its probability is."""
-        probability = self.probability(image)
-        mask = probability > 0.5
-        return mask, measure_softness(probability, mask)
-
-    def probability(self, image: GrayImage) -> NDArray[np.float32]:
+    def probability(self, image: GrayImage) -> FloatArray:
         """Return the probability of lesion, float32, shape (H, W), of an image uint8, shape (H, W)."""
         letterbox = Letterbox.fit(image.shape, self._recipe.data.size)
         working = torch.from_numpy(letterbox.image(image))[None].to(self._device)  # (1, S, S)
         return letterbox.to_native(predict(self._network, working, self._recipe)[0])
 
 
-def predict(network: nn.Module, images: Tensor, recipe: NetworkRecipe) -> NDArray[np.float32]:
+def cut_probability(probability: FloatArray) -> Answer:
+    """Return where a probability, float32, (H, W), exceeds one half, and how soft it is."""
+    mask = probability > 0.5
+    return Answer(mask, probability=probability, uncertainty=measure_softness(probability, mask))
+
+
+def predict(network: nn.Module, images: Tensor, recipe: NetworkRecipe) -> FloatArray:
     """Return the probabilities that an automatic network gives.
 
     Args:
@@ -75,12 +72,12 @@ def predict(network: nn.Module, images: Tensor, recipe: NetworkRecipe) -> NDArra
 
 @torch.inference_mode()
 def infer(network: nn.Module, inputs: Tensor, recipe: NetworkRecipe) -> Tensor:
-    """Return probabilities as a recipe wants them: by its arithmetic, and over mirrored inputs too or not.
+    """Return probabilities in the recipe's precision, averaged with the mirrored image if it asks for it.
 
     Args:
         network: Of the recipe.
-        inputs: What it takes, float32, shape (B, C, S, S).
-        recipe: The network's.
+        inputs: What the network takes, float32, shape (B, C, S, S).
+        recipe: Its recipe.
 
     Returns:
         float32 in [0, 1], shape (B, 1, S, S).
@@ -95,7 +92,7 @@ def infer(network: nn.Module, inputs: Tensor, recipe: NetworkRecipe) -> Tensor:
 
 
 def as_input(images: Tensor) -> Tensor:
-    """Return images, float32, shape (B, S, S), as a network takes them, (B, 1, S, S), channels innermost."""
+    """Return images, float32, (B, S, S), as a network takes them: (B, 1, S, S) with channels innermost."""
     return images[:, None].contiguous(memory_format=torch.channels_last)
 
 

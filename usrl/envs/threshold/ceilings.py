@@ -1,4 +1,4 @@
-"""The best thresholds as a ceiling beside threshold agents."""
+"""The best thresholds as ceilings next to threshold agents."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,15 +8,15 @@ import torch
 from usrl.data.prompts import check_prompt
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import BoolMask, GrayImage, Prompt
+from usrl.envs.placement import Place
 from usrl.envs.threshold.cases import ThresholdSettings
-from usrl.envs.threshold.placement import RegionCutter
-from usrl.errors import UserError
-from usrl.registry import find_row
+from usrl.envs.threshold.placement import ThresholdPlacement
+from usrl.segmenter import Answer
 
 
 @dataclass(frozen=True)
 class ThresholdOracle:
-    """The best thresholds and openings of each box, chosen with the reference: a ceiling, not a method.
+    """The best thresholds and openings of each box, chosen with the target; see `usrl.segmenter.Ceiling`.
 
     Attributes:
         name: Row label.
@@ -28,20 +28,14 @@ class ThresholdOracle:
     grid: int
     track: Literal["prompted"] = "prompted"
 
-    def segment(self, image: GrayImage, prompt: Prompt | None) -> BoolMask:
-        """Refuse: without the reference there is no best.
-
-        Raises:
-            UserError: Always.
-        """
-        raise UserError(f"{self.name} chooses with the reference, which only `usrl compare` has")
-
-    def reach(self, image: GrayImage, prompt: Prompt | None, target: BoolMask) -> BoolMask:
-        """Return the best mask, bool, (H, W); see `usrl.segmenter.Ceiling`."""
-        row = find_row("usrl/ThresholdSelect-v0")
+    def reach(
+        self, image: GrayImage, prompt: Prompt | None, target: BoolMask, answer: Answer | None = None
+    ) -> BoolMask:
+        """Return the best mask, bool, (H, W)."""
         settings = ThresholdSettings(grid=self.grid)
-        cutter = RegionCutter(settings, row.max_episode_steps, DataRecipe().size, torch.device("cpu"))
-        return cutter.cut(image, check_prompt(prompt, image.shape), target).best_mask()
+        # The best settings do not depend on the step limit.
+        placement = ThresholdPlacement(settings, 1, DataRecipe().size, torch.device("cpu"))
+        return placement.begin(Place(image, check_prompt(prompt, image.shape), target=target)).reach()
 
 
 ORACLES = {

@@ -1,98 +1,120 @@
-"""An image's regions as a threshold task: what agents, their proposals and their ceilings work on."""
+"""Thresholds on native images: in boxes, around the components of a mask, or in the whole image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from usrl.classical import draw_ellipse
 from usrl.data.bank import Bank
-from usrl.data.components import best_overlap
+from usrl.data.components import best_overlap, split_components
 from usrl.data.letterbox import Letterbox
-from usrl.data.sample import BoolMask, Box, GrayImage
+from usrl.data.prompts import bounding_box, start_boxes
+from usrl.data.sample import BoolMask, Box
+from usrl.envs.placement import Place
 from usrl.envs.threshold.cases import ThresholdSettings
 from usrl.envs.threshold.task import ThresholdState, ThresholdTask
 from usrl.geometry.regions import place_mask
 
 
 @dataclass(frozen=True)
-class ImageRegions:
-    """The regions of one image as a task.
-
-    Attributes:
-        letterbox: From native to working pixels.
-        task: One row per box; its targets are blank where only a policy acts.
-    """
-
-    letterbox: Letterbox
-    task: ThresholdTask
-
-    def start(self) -> ThresholdState:
-        """Return the start of an episode on every region."""
-        index = torch.arange(len(self.task.bank), device=self.task.bank.device)
-        return self.task.reset(index, index)
-
-    def native_mask(self, state: ThresholdState) -> BoolMask:
-        """Return the union of the regions' masks, bool, (H, W)."""
-        return self.native_masks(state, 1)[0]
-
-    def native_masks(self, state: ThresholdState, starts: int) -> list[BoolMask]:
-        """Return the union of each start's masks, bool, (H, W); all starts have equally many regions."""
-        shape = self.letterbox.native_shape
-        united = [np.zeros(shape, np.bool_) for _ in range(starts)]
-        masks = self.task.mask(state).cpu().numpy()
-        boxes = self.letterbox.boxes_to_native([region.box for region in self.task.cases.regions])
-        for row, (box, mask) in enumerate(zip(boxes.tolist(), masks, strict=True)):
-            united[row * starts // len(masks)] |= place_mask(mask, box, shape)
-        return united
-
-    def best_mask(self) -> BoolMask:
-        """Return the mask of the settings that fit the targets best, bool, (H, W)."""
-        best = self.task.cases.best
-        return self.native_mask(replace(self.start(), level=best[..., 1], size=best[..., 0]))
-
-
-@dataclass(frozen=True)
-class RegionCutter:
-    """Cuts the regions of images.
-
-    Attributes:
-        settings: Of the environment.
-        horizon: Step limit.
-        size: Side of the working image, px.
-        device: Where the task computes.
-    """
+class ThresholdPlacement:
+    """Begins a region per box or component, or of the whole image; see `usrl.envs.placement.Placement`."""
 
     settings: ThresholdSettings
     horizon: int
     size: int
     device: torch.device
 
-    def cut(
-        self, image: GrayImage, boxes: Sequence[Box] | None, target: BoolMask | None = None
-    ) -> ImageRegions:
-        """Return the regions of an image.
+    @property
+    def takes_boxes(self) -> bool:
+        """Whether regions are boxes."""
+        return self.settings.roi != "image"
 
-        Args:
-            image: uint8, (H, W).
-            boxes: In native px, at least one; None for the whole image.
-            target: bool, (H, W); each box gets the component that shares most with its ellipse.
-        """
-        letterbox = Letterbox.fit(image.shape, self.size)
-        count = 1 if boxes is None else len(boxes)
-        blank = np.zeros(image.shape, np.bool_)
-        targets: list[BoolMask] = [blank] * count
-        if target is not None:
-            targets = [target] if boxes is None else [_component(target, box) for box in boxes]
-        images = torch.from_numpy(np.stack([letterbox.image(image)] * count))
-        working = torch.from_numpy(np.stack([letterbox.target(mask) for mask in targets]))
-        bank = Bank(images, working, None, ("image",) * count).to(self.device)
-        places = None if boxes is None else letterbox.boxes_to_working(boxes).tolist()
-        return ImageRegions(letterbox, ThresholdTask(bank, self.settings, self.horizon, places))
+    def begin(self, place: Place) -> "ThresholdEpisodes":
+        """Return the regions of an image."""
+        if not self.takes_boxes:
+            return ThresholdEpisodes(self, place, [None])
+        boxes = place.boxes or ()
+        if place.found is not None:
+            boxes = tuple(bounding_box(component) for component in split_components(place.found))
+        prompts = start_boxes(boxes, place.starts, place.image.shape)
+        return ThresholdEpisodes(self, place, [box for start in prompts for box in start])
 
 
-def _component(target: BoolMask, box: Box) -> BoolMask:
-    """Return the target's component that shares most with a box's ellipse; empty where none does."""
-    best = best_overlap(target, draw_ellipse(box, target.shape))
-    return np.zeros_like(target) if best is None else best
+@dataclass(frozen=True, eq=False)
+class ThresholdEpisodes:
+    """Regions of one image; see `usrl.envs.placement.Episodes`.
+
+    Attributes:
+        placement: What began them.
+        place: Where they begin.
+        boxes: Of the regions, start after start, native px; None for the whole image.
+    """
+
+    placement: ThresholdPlacement
+    place: Place
+    boxes: Sequence[Box | None]
+
+    @cached_property
+    def task(self) -> ThresholdTask:
+        """One row per region, with the target's component that shares most with the box's ellipse."""
+        count, letterbox = len(self.boxes), self._letterbox
+        image = torch.from_numpy(letterbox.image(self.place.image))
+        targets = torch.from_numpy(np.stack([letterbox.target(self._target(box)) for box in self.boxes]))
+        bank = Bank(image.repeat(count, 1, 1), targets, None, ("image",) * count).to(self.placement.device)
+        boxes = [box for box in self.boxes if box is not None]
+        working = letterbox.boxes_to_working(boxes).tolist() if boxes else None
+        return ThresholdTask(bank, self.placement.settings, self.placement.horizon, working)
+
+    @cached_property
+    def state(self) -> ThresholdState | None:
+        """The first thresholds of every region; None if there is no region."""
+        if not self.boxes:
+            return None
+        index = torch.arange(len(self.boxes), device=self.placement.device)
+        return self.task.reset(index, index)
+
+    @cached_property
+    def proposal(self) -> BoolMask:
+        """The first thresholds of the first start, bool, (H, W)."""
+        masks = [] if self.state is None else self.masks(self.state)
+        return np.logical_or.reduce([self.kept, *masks[: len(masks) // self.place.starts]])
+
+    @cached_property
+    def kept(self) -> BoolMask:
+        """Nothing: a region can be as small as a pixel."""
+        return np.zeros(self.place.image.shape, np.bool_)
+
+    def masks(self, state: ThresholdState) -> list[BoolMask]:
+        """Return the mask of every region, bool, (H, W)."""
+        boxes = self._letterbox.boxes_to_native([region.box for region in self.task.cases.regions])
+        masks = self.task.mask(state).cpu().numpy()
+        shape = self._letterbox.native_shape
+        return [place_mask(mask, box, shape) for mask, box in zip(masks, boxes.tolist(), strict=True)]
+
+    def draw(self, state: ThresholdState) -> NDArray[np.uint8]:
+        """Return a picture of the first region."""
+        return self.task.render(state, 0)
+
+    def reach(self) -> BoolMask:
+        """Return the mask of the settings that fit the targets best at any step limit, bool, (H, W)."""
+        if self.state is None:
+            return self.kept
+        best = self.task.cases.best
+        masks = self.masks(replace(self.state, level=best[..., 1], size=best[..., 0]))
+        return np.logical_or.reduce(masks)
+
+    @cached_property
+    def _letterbox(self) -> Letterbox:
+        return Letterbox.fit(self.place.image.shape, self.placement.size)
+
+    def _target(self, box: Box | None) -> BoolMask:
+        """Return what a region is about, native, (H, W); nothing if the target is unknown or elsewhere."""
+        target = self.place.target
+        if box is not None and target is not None:
+            target = best_overlap(target, draw_ellipse(box, target.shape))
+        return self.kept if target is None else target
