@@ -128,7 +128,7 @@ def test_train_evaluate_compare_and_segment_go_through(
     assert (results["dataset"], results["split"]) == ("phantom", "test")
     assert [row["method"] for row in results["rows"]] == ["tiny", "otsu"]
     assert "already holds something" in _usrl("compare", "otsu", *data, "--out", "both", status=2)
-    assert "a run stands there twice" in _usrl("compare", "otsu,otsu", *data, "--out", "twice", status=2)
+    assert "a run is named twice" in _usrl("compare", "otsu,otsu", *data, "--out", "twice", status=2)
     _usrl("compare", "runs/tiny,otsu", "proposal", *data, "--out", "mean")
     rows = json.loads(Path("mean/results.json").read_text())["rows"]
     assert [row["method"] for row in rows] == ["tiny", "otsu", "proposal", "tiny, mean of 2 runs"]
@@ -529,7 +529,9 @@ def test_wrong_data_and_splits_are_explained(run: Run, tmp_path: Path) -> None:
     assert "unknown dataset 'bussi'" in _usrl(*compare, "bussi", *out, status=2)
     assert "no such folder" in _usrl(*compare, "busi", "--root", tmp_path / "none", *out, status=2)
     assert "unknown dataset 'bussi'" in _usrl("data", "check", "bussi", status=2)
-    assert "give the report's folder" in _usrl("evaluate", "otsu", "--data", "phantom", status=2)
+    assert "otsu is not a folder to write into" in _usrl("evaluate", "otsu", "--data", "phantom", status=2)
+    several = _usrl("compare", "otsu", "proposal", "--data", "phantom", status=2)
+    assert "several methods have no folder to write into; give the report's folder with --out" in several
     assert "neither a method nor a run" in _usrl("evaluate", "missing", "--data", "phantom", status=2)
 
 

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from usrl.cli.data import data_app
 from usrl.cli.options import Device
-from usrl.cli.reports import compare, evaluate
+from usrl.cli.reports import compare
 from usrl.cli.segmentation import segment
 from usrl.cli.training import ablate, proposals, train, tune
 from usrl.errors import UserError
@@ -97,8 +97,9 @@ def agents() -> None:
     typer.echo("\n".join(describe_shipped()))
 
 
-for command in (train, tune, ablate, proposals, evaluate, compare, segment):
+for command in (train, tune, ablate, proposals, compare, segment):
     app.command()(command)
+app.command("evaluate", short_help="Score one run: `usrl compare` with the report inside the run.")(compare)
 
 
 @app.command()

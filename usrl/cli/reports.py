@@ -1,4 +1,4 @@
-"""Commands that score: one run, or several methods side by side."""
+"""The command that scores methods. `usrl evaluate` is `usrl compare` of one run."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,7 +13,6 @@ from usrl.cli.options import (
     Device,
     Jitter,
     Labels,
-    Method,
     Methods,
     Root,
     Seed,
@@ -29,45 +28,17 @@ if TYPE_CHECKING:
     from usrl.data.recipe import DataRecipe
     from usrl.data.sample import Sample
     from usrl.runs.run import Run
-    from usrl.segmenter import Method as Scored
-
-
-def evaluate(
-    run: Method,
-    data: Data,
-    root: Root = None,
-    split: Split = "test",
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="New folder for the report; if not given, evaluation-DATA-SPLIT inside the run.",
-        ),
-    ] = None,
-    device: Device = "auto",
-    split_seed: SplitSeed = 0,
-    labels: Labels = 1.0,
-    count: Count = 200,
-    seed: Seed = 0,
-    variety: Variety = 0.0,
-    jitter: Jitter = DEFAULT_JITTER,
-    starts: Starts = 1,
-) -> None:
-    """Score one run on a split of a data set and write a report.
-
-    The report is report.html, with cases.csv and results.json beside it.
-
-    Prompted methods get a jittered box around every lesion.
-    """
-    segmenters = _open([[run]], device, starts)
-    name = f"evaluation-{data}-{split}" + (f"-x{starts}" if starts > 1 else "")
-    chosen = _data(data, root, split_seed, labels, count, seed, variety)
-    _report([[run]], segmenters, chosen, split, out or _report_folder(run, name), jitter)
 
 
 def compare(
     methods: Methods,
     data: Data,
-    out: Annotated[Path, typer.Option(help="New folder for the report.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="New folder for the report; for a single run evaluation-DATA-SPLIT inside it, if not given."
+        ),
+    ] = None,
     root: Root = None,
     split: Split = "test",
     device: Device = "auto",
@@ -79,24 +50,52 @@ def compare(
     jitter: Jitter = DEFAULT_JITTER,
     starts: Starts = 1,
 ) -> None:
-    """Score several methods on the same images and write a report.
+    """Score methods on the same images and write a report.
 
-    The report is report.html, with cases.csv and results.json beside it.
+    The report is report.html, next to cases.csv and results.json.
 
     Prompted methods get the same jittered box around every lesion.
     """
-    chosen = _data(data, root, split_seed, labels, count, seed, variety)
-    runs = [_split_runs(method) for method in methods]
-    _report(runs, _open(runs, device, starts), chosen, split, out, jitter)
+    from usrl.compute.devices import select_device
+    from usrl.data.catalogue import load_recipe_split, resolve_root
+    from usrl.data.recipe import DataRecipe
+    from usrl.evaluation.compare import compare as compare_segmenters
+    from usrl.evaluation.methods import open_segmenter
+    from usrl.evaluation.tables import print_results
+    from usrl.strict import check
+
+    where = {"name": data, "root": None if root is None else str(root), "split_seed": split_seed}
+    which = {"labels": labels, "count": count, "seed": seed, "variety": variety}
+    recipe = check(DataRecipe, where | which, "options of the data set")
+    groups = [_split_runs(method) for method in methods]
+    chosen = select_device(device)
+    segmenters = [[open_segmenter(run, chosen, starts) for run in runs] for runs in groups]
+    name = f"evaluation-{data}-{split}" + (f"-x{starts}" if starts > 1 else "")
+    folder = out or _report_folder(methods, name)
+    samples = load_recipe_split(recipe, split)
+    paths = [path for runs in groups for run in runs for path in _run_folders(run)]
+    _check_runs(paths, recipe, split, samples)
+    results = compare_segmenters(
+        segmenters,
+        samples,
+        folder,
+        dataset=f"folder {resolve_root(recipe).name}" if data == "folder" else data,
+        split=split,
+        jitter=jitter,
+        curves=_read_curves(paths),
+    )
+    print_results(results)
+    typer.echo(f"wrote {folder / 'report.html'}, with cases.csv and results.json next to it")
 
 
-def _report_folder(run: str, name: str) -> Path:
-    """Return the folder of a report: inside the run, or in runs/ of what comes with the package."""
+def _report_folder(methods: Sequence[str], name: str) -> Path:
+    """Return the folder of a single run's report: inside the run, or in runs/ if usrl ships the run."""
     from usrl.runs.shipped import is_shipped, locate
 
-    folder = locate(run)
-    if not folder.is_dir():
-        raise UserError(f"{run} is not a folder to write into; give the report's folder with --out DIR")
+    folder = locate(methods[0])
+    if len(methods) > 1 or not folder.is_dir():
+        what = "several methods have no folder" if len(methods) > 1 else f"{methods[0]} is not a folder"
+        raise UserError(f"{what} to write into; give the report's folder with --out DIR")
     return Path("runs") / f"{folder.name}-{name}" if is_shipped(folder) else folder / name
 
 
@@ -104,63 +103,25 @@ def _split_runs(method: str) -> list[str]:
     """Return the runs whose mean a method's text asks for, which commas separate; most name one."""
     runs = [method] if Path(method).exists() else method.split(",")  # a folder may have a comma in its name
     if len(set(runs)) < len(runs):
-        raise UserError(f"{method}: a run stands there twice; name each run of a mean once")
+        raise UserError(f"{method}: a run is named twice; name each run of a mean once")
     return runs
 
 
-def _open(methods: Sequence[Sequence[str]], device: str, starts: int) -> "list[list[Scored]]":
-    from usrl.compute.devices import select_device
-    from usrl.evaluation.methods import open_segmenter
-
-    where = select_device(device)
-    return [[open_segmenter(run, where, starts) for run in runs] for runs in methods]
-
-
-def _report(
-    methods: Sequence[Sequence[str]],
-    segmenters: "Sequence[Sequence[Scored]]",
-    data: "DataRecipe",
-    split: str,
-    out: Path,
-    jitter: float,
-) -> None:
-    from usrl.data.catalogue import load_recipe_split, resolve_root
-    from usrl.evaluation.compare import compare as compare_segmenters
-    from usrl.evaluation.tables import print_results
+def _check_runs(paths: Sequence[Path], data: "DataRecipe", split: str, samples: "Sequence[Sample]") -> None:
+    """Raise if a run, or what it started from, has learned from images that it must not be scored on."""
     from usrl.runs.leaks import trace
     from usrl.runs.run import open_run
 
-    samples = load_recipe_split(data, split)
-    runs = [path for method in methods for run in method for path in _run_folders(run)]
-    opened = [open_run(path) for path in runs]
+    opened = [open_run(path) for path in paths]
     opened += [open_run(run.refiner_path) for run in opened if run.refiner_path.is_dir()]
     # What a run started from may have learned from fewer training images.
     links = opened if split == "train" else [link for run in opened for link in trace(run)]
     for link in links:
         _check_images(link, data, split, samples)
-    curves = _read_curves(runs)
-    dataset = f"folder {resolve_root(data).name}" if data.name == "folder" else data.name
-    results = compare_segmenters(
-        segmenters, samples, out, dataset=dataset, split=split, jitter=jitter, curves=curves
-    )
-    print_results(results)
-    typer.echo(f"wrote {out / 'report.html'}, with cases.csv and results.json beside it")
-
-
-def _data(
-    name: str, root: Path | None, split_seed: int, labels: float, count: int, seed: int, variety: float
-) -> "DataRecipe":
-    from usrl.data.recipe import DataRecipe
-    from usrl.strict import check
-
-    text = None if root is None else str(root)
-    options = {"name": name, "root": text, "split_seed": split_seed, "labels": labels}
-    simulated = {"count": count, "seed": seed, "variety": variety}
-    return check(DataRecipe, options | simulated, "options of the data set")
 
 
 def _run_folders(method: str) -> list[Path]:
-    """Return the run folders that a method's text names: none, one, or those of a chain."""
+    """Return the run folders that a method's text names: none, one, or the two of a chain."""
     from usrl.classical import CLASSICAL
     from usrl.envs.threshold.ceilings import ORACLES
     from usrl.evaluation.methods import split_chain
@@ -174,7 +135,7 @@ def _run_folders(method: str) -> list[Path]:
 
 
 def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
-    """Return the logs of runs; those of one name are told apart as methods of one name are."""
+    """Return the logs of runs; equal names are numbered as those of methods are."""
     from usrl.evaluation.compare import free_name
     from usrl.runs.run import open_run
 
@@ -185,11 +146,11 @@ def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
 
 
 def _check_images(run: "Run", data: "DataRecipe", split: str, samples: "Sequence[Sample]") -> None:
-    """Raise where a run's split.tsv contradicts the part that it is to be scored on, or is not there to tell.
+    """Raise if a run's split.tsv contradicts the part that it is scored on, or is missing.
 
-    Test and validation images must not be among those whose labels it has seen
-    (`usrl.runs.leaks.FORBIDDEN`), nor training images among its unused ones. With all images nothing is said
-    to be held back: a warning counts those that it has seen, where this is known.
+    Test and validation images must not be among those whose labels the run has seen
+    (`usrl.runs.leaks.FORBIDDEN`), nor training images among its unused ones. With all images a warning counts
+    those that it has seen, if this is known.
     """
     from usrl.runs.leaks import FORBIDDEN, find_parts
 
