@@ -5,6 +5,7 @@ from typing import Any
 import cv2
 import gymnasium as gym
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from usrl.data.bank import Bank
@@ -23,7 +24,7 @@ class PlainContourEnv(gym.Env[Any, Any]):
         self.action_space = gym.spaces.Box(-1.0, 1.0, (VERTICES,), np.float32)
         self.observation_space = gym.spaces.Box(0, 255, (3, VERTICES, SAMPLES), np.uint8)
         self._targets = bank.targets.numpy().astype(np.uint8)
-        self._channels = [_channels(image) for image in bank.images.numpy()]
+        self._channels = [_channels(image) for image in bank.image(torch.arange(len(bank))).numpy()]
         self._offsets = np.arange(SAMPLES, dtype=np.float32) - (SAMPLES - 1) / 2
 
     def reset(

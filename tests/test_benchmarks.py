@@ -11,6 +11,8 @@ from stable_baselines3 import PPO
 
 from usrl.agents.device_ppo import DevicePPO
 from usrl.agents.recipe import AgentRecipe
+from usrl.data.bank import Bank
+from usrl.data.phantom.dataset import load_phantom
 from usrl.runs.recipes import load_recipe
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -38,6 +40,14 @@ def test_ppo_is_measured_with_the_recipe_of_contour_ppo(module_of: Any, name: st
     assert model.observation_space.shape == (4, 64, 40)
     layers = [layer for layer in model.policy.features_extractor.convolutions if hasattr(layer, "weight")]
     assert len(layers) == recipe.policy_kwargs["layers"]
+
+
+def test_a_row_of_a_bank_takes_less_than_half_of_the_801_kib_of_the_first_edition(module_of: Any) -> None:
+    bank = Bank.from_samples(load_phantom(8))
+    sizes = module_of("memory").bank_bytes(bank)
+    assert sizes["bank"] == pytest.approx(2 * 128**2 * len(bank), rel=0.01)
+    assert sizes["ProfileAtlas"] == pytest.approx(4 * 256**2 * len(bank), rel=0.01)
+    assert sum(sizes.values()) / len(bank) < 400 * 1024
 
 
 def test_options_and_rows_of_a_benchmark(

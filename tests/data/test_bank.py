@@ -9,6 +9,8 @@ from sample_builders import disk, make_sample, noise
 from usrl.data.bank import Bank
 from usrl.data.letterbox import Letterbox
 from usrl.errors import UserError
+from usrl.geometry.sampling import ProfileAtlas
+from usrl.registry import build_task
 
 
 def two_lesions(name="two"):
@@ -22,16 +24,38 @@ def test_every_component_of_a_target_gives_a_row():
     assert bank.names == ("one", "two", "two")
     assert bank.images.dtype == torch.uint8
     assert bank.targets.dtype == torch.bool
-    assert bank.images.shape == bank.targets.shape == (3, 64, 64)
+    assert (bank.images.shape, bank.targets.shape) == ((2, 64, 64), (3, 64, 64))
+    assert bank.image_of_row.tolist() == [0, 1, 1]
     assert (bank.size, bank.device.type, bank.proposals) == (64, "cpu", None)
     whole = Letterbox.fit((40, 50), 64).target(samples[1].target)
     np.testing.assert_array_equal((bank.targets[1] | bank.targets[2]).numpy(), whole)
     assert not (bank.targets[1] & bank.targets[2]).any()
-    assert torch.equal(bank.images[1], bank.images[2])
+    box = Letterbox.fit((40, 50), 64)
+    for row, sample in enumerate([samples[0], samples[1], samples[1]]):
+        np.testing.assert_array_equal(bank.image(torch.tensor(row)).numpy(), box.image(sample.image))
+    assert torch.equal(bank.image(torch.tensor([[2], [0]])), bank.images[[1, 0]][:, None])
+
+
+def test_an_image_with_eight_lesions_is_held_once_and_prepared_once():
+    target = np.zeros((40, 50), np.bool_)
+    for place in range(8):
+        target[5 + 20 * (place // 4) :][:8, 3 + 12 * (place % 4) :][:, :8] = True
+    bank = Bank.from_samples([make_sample(target=target)], size=64)
+    assert (len(bank), len(bank.images), bank.names) == (8, 1, ("one",) * 8)
+    task = build_task("usrl/ContourRefine-v0", bank, {})
+    task.observe(task.reset(torch.arange(8), torch.arange(8)))
+    (atlas,) = [made for made in bank._prepared.values() if isinstance(made, ProfileAtlas)]
+    assert atlas.cells.shape == (1, 256, 256)
+
+
+def test_an_image_whose_lesions_are_all_left_out_is_not_held():
+    samples = [make_sample("none", np.zeros((40, 50), np.bool_)), two_lesions()]
+    bank = Bank.from_samples(samples, size=64)
+    assert (len(bank.images), bank.image_of_row.tolist()) == (1, [0, 0])
 
 
 def test_a_bank_is_shown_in_one_line():
-    assert repr(Bank.from_samples([two_lesions()], size=64)) == "Bank(2 rows of 64 px on cpu)"
+    assert repr(Bank.from_samples([two_lesions()], size=64)) == "Bank(2 rows of 1 images of 64 px on cpu)"
 
 
 def test_pixels_that_touch_at_a_corner_are_one_component():
@@ -118,7 +142,13 @@ def test_images_of_different_sizes_share_a_bank():
     assert Bank.from_samples(samples, size=64).images.shape == (2, 64, 64)
 
 
-ROWS = (torch.zeros(2, 40, 40, dtype=torch.uint8), torch.ones(2, 40, 40, dtype=torch.bool), None, ("a", "b"))
+ROWS = (
+    torch.zeros(2, 40, 40, dtype=torch.uint8),
+    torch.ones(2, 40, 40, dtype=torch.bool),
+    None,
+    ("a", "b"),
+    torch.tensor([0, 1]),
+)
 
 
 @pytest.mark.parametrize(
@@ -127,14 +157,21 @@ ROWS = (torch.zeros(2, 40, 40, dtype=torch.uint8), torch.ones(2, 40, 40, dtype=t
         (
             0,
             torch.zeros(2, 40, 40),
-            r"images must be a tensor of torch\.uint8 \(2, 40, 40\), got torch\.float32",
+            r"images must be a tensor of torch\.uint8 \(P, S, S\), got torch\.float32",
         ),
         (0, ROWS[0].numpy(), "images must be a tensor of .*, got a ndarray; Bank.from_arrays"),
-        (0, ROWS[0][:, :30], r"images must be .* \(M, S, S\), got torch\.uint8 \(2, 30, 40\)"),
-        (1, ROWS[0], r"targets must be a tensor of torch\.bool \(2, 40, 40\), got torch\.uint8"),
-        (1, ROWS[1][:, :20, :20], r"targets must be .* \(2, 40, 40\), got torch\.bool \(2, 20, 20\)"),
+        (0, ROWS[0][:, :30], r"images must be .* \(P, S, S\), got torch\.uint8 \(2, 30, 40\)"),
+        (1, ROWS[0], r"targets must be a tensor of torch\.bool \(M, 40, 40\), got torch\.uint8"),
+        (1, ROWS[1][:, :20, :20], r"targets must be .* \(M, 40, 40\), got torch\.bool \(2, 20, 20\)"),
         (2, ROWS[1][:1], r"proposals must be .* \(2, 40, 40\), got torch\.bool \(1, 40, 40\)"),
         (3, ("a",), "at least one row, and a name for each, got 2 rows and 1 names"),
+        (
+            4,
+            torch.zeros(2),
+            r"image_of_row must be a tensor of torch\.int64 \(2\), got torch\.float32 \(2,\)",
+        ),
+        (4, torch.tensor([0, 2]), "image_of_row must be from 0 to 1, the last of its images, got 0 to 2"),
+        (4, torch.tensor([-1, 0]), "image_of_row must be from 0 to 1, the last of its images, got -1 to 0"),
     ],
 )
 def test_fields_that_make_no_bank_are_refused(place, field, message):
@@ -181,7 +218,8 @@ def test_arrays_that_make_no_bank_are_refused(images, targets, names, message):
 
 def test_to_moves_every_tensor():
     bank = Bank.from_samples([make_sample()], size=64, proposals=[disk()]).to("meta")
-    assert {bank.device.type, bank.targets.device.type, bank.proposals.device.type} == {"meta"}
+    tensors = (bank.images, bank.targets, bank.proposals, bank.image_of_row)
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert bank.names == ("one",)
 
 

@@ -78,3 +78,38 @@ def test_dice_varies_smoothly_with_moves_below_a_pixel(blobs: torch.Tensor) -> N
     shifts = torch.linspace(0, 1, 21)
     dice = [measure_dice(blobs[5:6] + 4 + shift, prepared, torch.tensor([5])) for shift in shifts]
     assert (torch.cat(dice).diff() < 0).all()  # ever less overlap, at every twentieth of a pixel
+
+
+def test_sums_kept_for_the_box_alone_are_those_of_the_whole_image(blobs: torch.Tensor) -> None:
+    """The sums of whole images, as a table of every place, read at the same places give the same overlap."""
+    targets = torch.cat([rasterise(blobs, 128, 128), torch.zeros(1, 128, 128, dtype=torch.bool)])
+    targets[0] |= rasterise(blobs[3:4] + torch.tensor([25.0, -40.0]), 128, 128)[0]  # two parts, far apart
+    targets[1, :, 100:] = True  # up to the border
+    prepared, index = RowSums.of(targets), torch.arange(len(targets))
+    whole = torch.zeros(len(targets), 512, 513)
+    for mask in range(len(targets)):
+        left, top, right, bottom = map(int, prepared.box[mask])
+        first, width = map(int, prepared.place[mask])
+        sums = prepared.sums[first : first + width * (bottom + 1)].view(bottom + 1, width)
+        assert width == right + 1
+        assert not sums[[0, -1]].any()
+        assert not sums[:, 0].any()
+        whole[mask, top + 1 : top + bottom, left : left + width] = sums[1:-1].float()
+        whole[mask, top + 1 : top + bottom, left + width :] = sums[1:-1, -1:].float()
+    moved = torch.cat([blobs, blobs[:1]]) + 3.3
+    part = (torch.arange(4) + 0.5) / 4
+    places = (
+        moved[:, :, None] + (moved.roll(-1, 1) - moved)[:, :, None] * part[:, None] + 0.5
+    ) * 4  # (B, N, 4, 2)
+    x, y = (places[..., 0] + 0.5).long().clamp(0, 512), places[..., 1].long().clamp(0, 511)
+    read = whole[index[:, None, None], y, x].sum(-1)  # (B, N)
+    expected = (read * (moved.roll(-1, 1) - moved)[..., 1] * 4).sum(1) / (4 * 16)
+    torch.testing.assert_close(overlap_area(moved, prepared, index), expected, rtol=1e-4, atol=0.05)
+
+
+def test_the_sums_of_a_small_lesion_take_little_memory() -> None:
+    target = torch.zeros(1, 128, 128, dtype=torch.bool)
+    target[0, 50:70, 40:70] = True
+    prepared = RowSums.of(target)
+    assert prepared.sums.numel() == pytest.approx((20 * 4 + 2) * (30 * 4 + 1), rel=0.1)
+    assert RowSums.of(torch.zeros(1, 128, 128, dtype=torch.bool)).sums.numel() == 2

@@ -1,12 +1,20 @@
 """Profiles: the finer grid, and where a contour began."""
 
+import pytest
 import torch
 
+from usrl.geometry import sampling
 from usrl.geometry.polygon import ellipse_in_box
-from usrl.geometry.sampling import profile_atlas, sample_profiles
+from usrl.geometry.sampling import ProfileAtlas, sample_profiles
 
 OFFSETS = torch.arange(40) - 19.5
-ATLAS = profile_atlas(torch.zeros(1, 100, 100, dtype=torch.uint8))
+
+
+def atlas_of(*images: torch.Tensor, rows: tuple[int, ...] = (0,)) -> ProfileAtlas:
+    return ProfileAtlas.of(torch.stack(images), torch.tensor(rows))
+
+
+ATLAS = atlas_of(torch.zeros(100, 100, dtype=torch.uint8))
 
 
 def circle(radius: float) -> torch.Tensor:
@@ -44,7 +52,19 @@ def test_far_away_the_ramp_ends() -> None:
 
 
 def test_the_finer_grid_is_the_largest_multiple_up_to_256_or_the_image_itself() -> None:
-    sides = [
-        profile_atlas(torch.zeros(1, side, side, dtype=torch.uint8)).shape[-1] for side in (64, 100, 300)
-    ]
+    images = [torch.zeros(side, side, dtype=torch.uint8) for side in (64, 100, 300)]
+    sides = [atlas_of(image).cells.shape[-1] for image in images]
     assert sides == [256, 200, 300]
+
+
+def test_rows_of_one_image_see_that_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    atlas = atlas_of(*(torch.full((100, 100), level, dtype=torch.uint8) for level in (7, 90)), rows=(1, 0, 1))
+    seen = []
+    for is_compiled in (True, False):
+        monkeypatch.setattr(sampling, "is_compiled_for", lambda tensor, answer=is_compiled: answer)
+        units, index = torch.ones(3, 1), torch.tensor([0, 1, 2])
+        seen.append(
+            sample_profiles(atlas, index, circle(20).expand(3, -1, -1).contiguous(), OFFSETS, units, 100)
+        )
+    assert [int(row[0].unique()) for row in seen[0]] == [90, 7, 90]
+    assert torch.equal(*seen)

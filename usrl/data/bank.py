@@ -19,18 +19,24 @@ MIN_AREA_PX = 4
 """Target components of fewer working px than this hold no contour and give no row."""
 
 
+REMEDY = "Bank.from_arrays(images, targets) or Bank.from_samples(samples) makes a bank that fits"
+
+
 @dataclass(frozen=True)
 class Bank:
-    """Letterboxed images with one target per row: what a task's episodes are drawn from.
+    """A pool of letterboxed images and rows that point into it: what a task's episodes are about.
+
+    Each row has one target. An image with several lesions has several rows and is held once.
 
     Attributes:
-        images: Gray images, uint8, shape (M, S, S).
-        targets: Reference masks, bool, shape (M, S, S).
+        images: Gray images, uint8, shape (P, S, S).
+        targets: The target of each row, bool, shape (M, S, S).
         proposals: Masks that episodes start from, bool, shape (M, S, S), or None.
-        names: Name of the sample of each row, length M; a sample of several lesions repeats.
-        dropped: Names of samples, one per row left out, of which no proposal overlapped the target.
-        too_small: Names of samples, one per row left out, of which the target component is smaller
-            than ``MIN_AREA_PX`` at working size.
+        names: Name of the sample of each row, length M.
+        image_of_row: Position of each row's image, int64, shape (M,). Without it, row i has image i.
+        dropped: Names of the samples of lesions that were left out because no proposal overlaps them.
+        too_small: Names of the samples of lesions that were left out because they have fewer than
+            ``MIN_AREA_PX`` pixels at working size.
 
     Raises:
         UserError: If the tensors have other types or shapes than stated, or there is no row.
@@ -40,17 +46,22 @@ class Bank:
     targets: torch.Tensor
     proposals: torch.Tensor | None
     names: tuple[str, ...]
+    image_of_row: torch.Tensor = None  # type: ignore[assignment]
     dropped: tuple[str, ...] = ()
     too_small: tuple[str, ...] = ()
     _prepared: dict[Callable[["Bank"], Any], Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check types and shapes, which asks nothing of the device."""
-        check_tensors(self.images, self.targets, self.proposals, self.names)
+        """Check types and shapes; nothing waits for the device."""
+        given: Any = self.image_of_row
+        if given is None and isinstance(self.images, torch.Tensor):
+            rows = torch.arange(len(self.names), device=self.images.device)
+            object.__setattr__(self, "image_of_row", rows)
+        _check_fields(self)
 
     def __repr__(self) -> str:
-        """Return rows, size and device, as every pixel would fill a screen."""
-        return f"Bank({len(self)} rows of {self.size} px on {self.device})"
+        """Return rows, size and device: every pixel would fill a screen."""
+        return f"Bank({len(self)} rows of {len(self.images)} images of {self.size} px on {self.device})"
 
     @classmethod
     def from_samples(
@@ -62,13 +73,12 @@ class Bank:
     ) -> "Bank":
         """Letterbox samples into a bank on the CPU.
 
-        By component, each 8-connected component of a native target gives a row, and a sample with an
-        empty target gives none: it holds nothing to refine. Otherwise each sample gives one row,
-        whether or not its target is empty.
+        By component, each 8-connected component of a native target gives a row, so that a sample with an
+        empty target gives no row. Otherwise each sample gives one row, even if its target is empty.
 
-        With proposals, a row by component gets the proposal's component that overlaps its target most;
-        a row by sample gets the whole proposal. Rows left without a proposal are left out, listed in
-        ``dropped`` and counted in a warning.
+        A row by component gets the component of the proposal that overlaps its target most; a row by sample
+        gets the whole proposal. Rows without a proposal are left out, listed in ``dropped`` and counted in a
+        warning.
 
         Args:
             samples: Images with targets, native resolution.
@@ -82,7 +92,7 @@ class Bank:
         Raises:
             UserError: If the proposals do not fit the samples, or no row remains.
         """
-        check_proposals(samples, proposals)
+        _check_proposals(samples, proposals)
         builder = _Builder(size, by_component)
         starts: Sequence[BoolMask | None] = [None] * len(samples) if proposals is None else proposals
         for sample, proposal in zip(samples, starts, strict=True):
@@ -127,6 +137,10 @@ class Bank:
         """Return the number of rows M."""
         return len(self.names)
 
+    def image(self, row: torch.Tensor) -> torch.Tensor:
+        """Return the images of rows, uint8, (..., S, S), for rows of any shape, int64."""
+        return self.images[self.image_of_row[row]]
+
     @property
     def size(self) -> int:
         """Side S of the working images, px."""
@@ -138,7 +152,7 @@ class Bank:
         return self.images.device
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave what was prepared out of a pickle: it is large, and made again where it is asked for."""
+        """Leave what was prepared out of a pickle: it is large, and is made again on demand."""
         return self.__dict__ | {"_prepared": {}}
 
     def prepare(self, make: Callable[["Bank"], Table]) -> Table:
@@ -153,21 +167,16 @@ class Bank:
         return table
 
     def to(self, device: torch.device | str) -> "Bank":
-        """Return the bank with its tensors on a device: itself where they are there already.
+        """Return the bank with its tensors on a device; itself if they are there already.
 
         Args:
             device: Torch device.
         """
         if self.images.to(device) is self.images:
             return self
-        proposals = None if self.proposals is None else self.proposals.to(device)
-        return replace(
-            self,
-            images=self.images.to(device),
-            targets=self.targets.to(device),
-            proposals=proposals,
-            _prepared={},
-        )
+        fields = ("images", "targets", "proposals", "image_of_row")
+        tensors = {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
+        return replace(self, **{name: each.to(device) for name, each in tensors.items()}, _prepared={})
 
 
 class _Builder:
@@ -177,6 +186,7 @@ class _Builder:
         self.size = size
         self.by_component = by_component
         self.images: list[GrayImage] = []
+        self.image_of_row: list[int] = []
         self.targets: list[BoolMask] = []
         self.proposals: list[BoolMask] = []
         self.names: list[str] = []
@@ -186,7 +196,7 @@ class _Builder:
     def add(self, sample: Sample, proposal: BoolMask | None) -> None:
         """Append the rows of one sample."""
         letterbox = Letterbox.fit(sample.image.shape, self.size)
-        image = letterbox.image(sample.image)
+        known = len(self.names)
         for native in split_components(sample.target) if self.by_component else [sample.target]:
             target = letterbox.target(native)
             if self.by_component and target.sum() < MIN_AREA_PX:
@@ -198,9 +208,11 @@ class _Builder:
                     self.dropped.append(sample.name)
                     continue
                 self.proposals.append(start)
-            self.images.append(image)
+            self.image_of_row.append(len(self.images))
             self.targets.append(target)
             self.names.append(sample.name)
+        if len(self.names) > known:
+            self.images.append(letterbox.image(sample.image))
 
     def _proposal(self, letterbox: Letterbox, proposal: BoolMask, native: BoolMask) -> BoolMask | None:
         """Return the working proposal of one row, or None where there is none."""
@@ -224,8 +236,9 @@ class _Builder:
                 "pass better proposals or a larger size"
             )
         return Bank(
-            images=torch.from_numpy(np.stack(self.images)),  # (M, S, S)
+            images=torch.from_numpy(np.stack(self.images)),  # (P, S, S)
             targets=torch.from_numpy(np.stack(self.targets)),  # (M, S, S)
+            image_of_row=torch.tensor(self.image_of_row),  # (M,)
             proposals=torch.from_numpy(np.stack(self.proposals)) if has_proposals else None,
             names=tuple(self.names),
             dropped=tuple(self.dropped),
@@ -243,39 +256,43 @@ class _Builder:
                 warnings.warn(f"{len(names)} lesions left out: {reason} ({listed})", stacklevel=4)
 
 
-REMEDY = "Bank.from_arrays(images, targets) or Bank.from_samples(samples) makes a bank that fits"
-
-
-def check_tensors(images: Any, targets: Any, proposals: Any, names: Sequence[str]) -> None:
-    """Raise a `UserError` where the fields of a bank are not those that `usrl.data.bank.Bank` states.
-
-    Only types and shapes are looked at: nothing is asked of the device.
-    """
-    shape: tuple[int | str, ...] = tuple(images.shape) if isinstance(images, torch.Tensor) else ()
-    if len(shape) != 3 or shape[1] != shape[2]:
-        shape = ("M", "S", "S")  # which no tensor has
-    _check_tensor("images", images, torch.uint8, shape)
-    _check_tensor("targets", targets, torch.bool, shape)
-    if proposals is not None:
-        _check_tensor("proposals", proposals, torch.bool, shape)
-    if not len(images) or len(names) != len(images):
+def _check_fields(bank: Bank) -> None:
+    """Raise a `UserError` if a bank's fields are not what `Bank` says; nothing waits for the device."""
+    sizes: dict[str, int] = {}
+    _check_tensor("images", bank.images, torch.uint8, "PSS", sizes)
+    _check_tensor("targets", bank.targets, torch.bool, "MSS", sizes)
+    if bank.proposals is not None:
+        _check_tensor("proposals", bank.proposals, torch.bool, "MSS", sizes)
+    _check_tensor("image_of_row", bank.image_of_row, torch.int64, "M", sizes)
+    rows, last, places = sizes["M"], sizes["P"] - 1, bank.image_of_row
+    if not rows or len(bank.names) != rows:
         raise UserError(
-            f"a bank needs at least one row, and a name for each, got {len(images)} rows and "
-            f"{len(names)} names; {REMEDY}"
+            f"a bank needs at least one row, and a name for each, got {rows} rows and {len(bank.names)} "
+            f"names; {REMEDY}"
+        )
+    if places.device.type == "cpu" and not 0 <= int(places.min()) <= int(places.max()) <= last:
+        raise UserError(
+            f"a bank's image_of_row must be from 0 to {last}, the last of its images, got "
+            f"{int(places.min())} to {int(places.max())}; {REMEDY}"
         )
 
 
-def _check_tensor(name: str, tensor: Any, dtype: torch.dtype, shape: tuple[int | str, ...]) -> None:
-    """Raise where a field of a bank is not a tensor of a type and shape."""
-    is_tensor = isinstance(tensor, torch.Tensor)
-    if not is_tensor or tensor.dtype != dtype or tuple(tensor.shape) != shape:
-        got = f"{tensor.dtype} {tuple(tensor.shape)}" if is_tensor else f"a {type(tensor).__name__}"
-        wanted = f"({', '.join(map(str, shape))})"
-        raise UserError(f"a bank's {name} must be a tensor of {dtype} {wanted}, got {got}; {REMEDY}")
+def _check_tensor(name: str, tensor: Any, dtype: torch.dtype, letters: str, sizes: dict[str, int]) -> None:
+    """Raise if a field of a bank is not a tensor of a type and shape; add the sizes of new letters."""
+    is_tensor = isinstance(tensor, torch.Tensor) and tensor.dtype == dtype and tensor.ndim == len(letters)
+    known = dict(sizes)
+    pairs = zip(letters, tensor.shape, strict=True) if is_tensor else ()
+    if not is_tensor or any(known.setdefault(letter, length) != length for letter, length in pairs):
+        wanted = ", ".join(str(sizes.get(letter, letter)) for letter in letters)
+        got = f"a {type(tensor).__name__}"
+        if isinstance(tensor, torch.Tensor):
+            got = f"{tensor.dtype} {tuple(tensor.shape)}"
+        raise UserError(f"a bank's {name} must be a tensor of {dtype} ({wanted}), got {got}; {REMEDY}")
+    sizes |= known
 
 
-def check_proposals(samples: Sequence[Sample], proposals: Sequence[BoolMask] | None) -> None:
-    """Raise a `UserError` where proposals and samples do not match one to one."""
+def _check_proposals(samples: Sequence[Sample], proposals: Sequence[BoolMask] | None) -> None:
+    """Raise a `UserError` if proposals and samples do not match one to one."""
     if proposals is None:
         return
     if len(proposals) != len(samples):

@@ -6,10 +6,13 @@ P prepared once per mask, a few samples per edge give the overlap: no raster is 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from usrl.compute.compiled import is_compiled_for
@@ -30,34 +33,62 @@ class RowSums:
     A polygon that follows a lesion perfectly cuts the corners of the mask's pixels and so would score
     a few hundredths of Dice too low against the pixels themselves.
 
+    Sums change only inside the bounding box of a mask: left of it they are 0, right of it they are the sum
+    of the row, above and below they are 0. So only the box is kept, with an empty row above and below.
+
     Attributes:
-        sums: Fine pixels of the mask to the left of each place, int16, (M, F, F + 1).
+        sums: For each mask, one after the other, its fine pixels to the left of each place of its box, int16,
+            (h + 2, w + 1) flattened.
+        box: The first column and row that are kept of each mask, and the last column and row counted from
+            these, in fine pixels, float32, (M, 4).
+        place: Where a mask's sums begin, and the length of their rows, int64, (M, 2).
         area: Area of each mask in square pixels of the mask, float32, (M,).
         factor: Fine pixels per pixel of the mask along a side.
     """
 
     sums: Tensor
+    box: Tensor
+    place: Tensor
     area: Tensor
     factor: int
 
     @classmethod
     def of(cls, targets: Tensor) -> "RowSums":
-        """Prepare masks, bool, (M, S, S); F is the multiple of S up to 512, at least S."""
-        count, size, _ = targets.shape
-        factor = max(1, _FINE_SIDE // size)
-        fine = size * factor
-        sums = np.zeros((count, fine, fine + 1), np.int16)
-        for row, target in enumerate(targets.cpu().numpy()):
-            large = cv2.resize(target.astype(np.float32), (fine, fine), interpolation=cv2.INTER_LINEAR)
-            smooth = cv2.GaussianBlur(large, (0, 0), SMOOTHING_PX * factor)
-            inside = smooth > 0.5 if smooth.max() > 0.5 else large > 0.5  # a few pixels would blur away
-            np.cumsum(inside, axis=1, out=sums[row, :, 1:])
-        area = sums[:, :, -1].sum(axis=1, dtype=np.int64) / factor**2
+        """Prepare masks, bool, (M, S, S), on a grid of the largest multiple of S up to 512, at least S."""
+        factor = max(1, _FINE_SIDE // targets.shape[-1])
+        cut = [_sum_rows(target, factor) for target in targets.cpu().numpy()]
+        shapes = np.array([sums.shape for sums, _ in cut])
+        ends = np.cumsum(shapes.prod(axis=1))
+        box = np.hstack([[corner for _, corner in cut], shapes[:, ::-1] - 1])
+        area = [sums[:, -1].sum(dtype=np.int64) / factor**2 for sums, _ in cut]
+
+        def send(array: Any, dtype: type) -> Tensor:
+            return torch.from_numpy(np.asarray(array, dtype)).to(targets.device)
+
         return cls(
-            torch.from_numpy(sums).to(targets.device),
-            torch.from_numpy(area).float().to(targets.device),
-            factor,
+            sums=send(np.concatenate([sums.ravel() for sums, _ in cut]), np.int16),
+            box=send(box, np.float32),
+            place=send(np.stack([np.append(0, ends[:-1]), shapes[:, 1]], axis=1), np.int64),
+            area=send(area, np.float32),
+            factor=factor,
         )
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[np.int16], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+        """Sums, box, place and area for the compiled loops; torch takes microseconds to give them."""
+        return self.sums.numpy(), self.box.numpy(), self.place.numpy(), self.area.numpy()
+
+
+def _sum_rows(target: NDArray[np.bool_], factor: int) -> tuple[NDArray[np.int16], tuple[int, int]]:
+    """Return the sums of one mask, (h + 2, w + 1), and the first column and row of its box."""
+    fine = target.shape[0] * factor
+    large = cv2.resize(target.astype(np.float32), (fine, fine), interpolation=cv2.INTER_LINEAR)
+    smooth = cv2.GaussianBlur(large, (0, 0), SMOOTHING_PX * factor)
+    inside = smooth > 0.5 if smooth.max() > 0.5 else large > 0.5  # a few pixels would blur away
+    left, top, width, height = cv2.boundingRect(inside.view(np.uint8))
+    sums = np.zeros((height + 2, width + 1), np.int16)
+    np.cumsum(inside[top : top + height, left : left + width], axis=1, out=sums[1:-1, 1:])
+    return sums, (left, top - 1)
 
 
 def measure_dice(vertices: Tensor, masks: RowSums, index: Tensor) -> Tensor:
@@ -72,14 +103,8 @@ def measure_dice(vertices: Tensor, masks: RowSums, index: Tensor) -> Tensor:
         float32 in [0, 1], (B,).
     """
     if is_compiled_for(vertices):
-        dice = kernels.measure_dice(
-            vertices.numpy(),
-            masks.sums.numpy(),
-            masks.area.numpy(),
-            index.numpy(),
-            masks.factor,
-            SAMPLES_PER_EDGE,
-        )
+        rows = index.numpy()
+        dice = kernels.measure_dice(vertices.numpy(), rows, *masks.arrays, masks.factor, SAMPLES_PER_EDGE)
         return torch.from_numpy(dice)
     total = signed_area(vertices) + masks.area[index]
     return (2 * overlap_area(vertices, masks, index) / total.clamp_min(1e-6)).clamp(0, 1)
@@ -87,16 +112,17 @@ def measure_dice(vertices: Tensor, masks: RowSums, index: Tensor) -> Tensor:
 
 def overlap_area(vertices: Tensor, masks: RowSums, index: Tensor) -> Tensor:
     """Return the area of each polygon inside its mask, float32, (B,), square pixels; see `measure_dice`."""
-    _, height, width = masks.sums.shape
     edge = (neighbours(vertices, 1)[1] - vertices) * masks.factor  # (B, N, 2)
     start = (vertices + 0.5) * masks.factor  # in fine pixels, from the image's corner
     part = (torch.arange(SAMPLES_PER_EDGE, device=vertices.device) + 0.5) / SAMPLES_PER_EDGE  # (Q,)
+    left, top, right, bottom = masks.box[index, None, None].unbind(dim=-1)  # (B, 1, 1)
+    first, width = masks.place[index, None, None].unbind(dim=-1)  # (B, 1, 1)
+    zero = left.new_zeros(())
     # x is half a place further, so that cutting off the fraction rounds it: sums lie between pixels.
-    x = torch.addcmul(start[..., :1] + 0.5, edge[..., :1], part).clamp_(0, width - 1)  # (B, N, Q)
-    y = torch.addcmul(start[..., 1:], edge[..., 1:], part).clamp_(0, height - 1)  # (B, N, Q)
-    cell = y.to(torch.int64).mul_(width).add_(x.to(torch.int64))
-    cell += index[:, None, None] * (height * width)
-    sums = masks.sums.view(-1)[cell]  # (B, N, Q)
+    x = torch.addcmul(start[..., :1] + 0.5, edge[..., :1], part).sub_(left).clamp_(zero, right)  # (B, N, Q)
+    y = torch.addcmul(start[..., 1:], edge[..., 1:], part).sub_(top).clamp_(zero, bottom)  # (B, N, Q)
+    cell = y.to(torch.int64).mul_(width).add_(x.to(torch.int64)).add_(first)
+    sums = masks.sums[cell]  # (B, N, Q)
     return (sums.sum(dim=-1) * edge[..., 1]).sum(dim=1) / (SAMPLES_PER_EDGE * masks.factor**2)
 
 

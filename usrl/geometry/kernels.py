@@ -237,18 +237,22 @@ def _combine(
 @compiled
 def measure_dice(
     vertices: NDArray[np.float32],
-    sums: NDArray[np.int16],
-    areas: NDArray[np.float32],
     index: NDArray[np.int64],
+    sums: NDArray[np.int16],
+    box: NDArray[np.float32],
+    place: NDArray[np.int64],
+    areas: NDArray[np.float32],
     factor: int,
     samples: int,
 ) -> NDArray[np.float32]:
     """Return the Dice of polygons and masks, (B,); see `usrl.geometry.area.measure_dice`."""
     batch, count, _ = vertices.shape
-    _, height, width = sums.shape
     dice = np.empty(batch, np.float32)
-    scale, bottom, right = F32(factor), F32(height - 1), F32(width - 1)
+    scale = F32(factor)
     for b in range(batch):
+        mask = index[b]
+        left, top, right, bottom = box[mask, 0], box[mask, 1], box[mask, 2], box[mask, 3]
+        own, width = sums[place[mask, 0] :], U32(place[mask, 1])
         overlap = 0.0
         for i in range(count):
             j = i + 1 if i + 1 < count else 0
@@ -258,18 +262,19 @@ def measure_dice(
             along = 0
             for q in range(samples):
                 part = F32((q + 0.5) / samples)
-                x = min(max(start_x + HALF + edge_x * part, ZERO), right)
-                y = min(max(start_y + edge_y * part, ZERO), bottom)
-                along += sums[index[b], U32(y), U32(x)]
+                x = min(max(start_x + HALF + edge_x * part - left, ZERO), right)
+                y = min(max(start_y + edge_y * part - top, ZERO), bottom)
+                along += own[U32(y) * width + U32(x)]
             overlap += along * edge_y
-        total = max(_area(vertices[b]) + areas[index[b]], 1e-6)
+        total = max(_area(vertices[b]) + areas[mask], 1e-6)
         dice[b] = min(max(2 * overlap / (samples * factor * factor * total), 0.0), 1.0)
     return dice
 
 
 @compiled
 def sample_images(
-    atlas: NDArray[np.int32],
+    cells: NDArray[np.int32],
+    image_of_row: NDArray[np.int64],
     index: NDArray[np.int64],
     vertices: NDArray[np.float32],
     offsets: NDArray[np.float32],
@@ -283,12 +288,12 @@ def sample_images(
     """
     batch, count, _ = vertices.shape
     places = len(offsets)
-    side, last = U32(atlas.shape[1]), F32(atlas.shape[1] - 1)
+    side, last = U32(cells.shape[1]), F32(cells.shape[1] - 1)
     # A profile is read in passes over short arrays: each becomes vector instructions. Unsigned indices
     # spare the test for negative ones.
-    cells, packed = np.empty(places, np.uint32), np.empty(places, np.uint32)
+    chosen, packed = np.empty(places, np.uint32), np.empty(places, np.uint32)
     for b in range(batch):
-        image = atlas[index[b]].reshape(-1)
+        image = cells[image_of_row[index[b]]].reshape(-1)
         for i in range(count):
             normal_x, normal_y = normal(vertices[b], i)
             step_x, step_y = normal_x * (unit[b, 0] * scale), normal_y * (unit[b, 0] * scale)
@@ -296,9 +301,9 @@ def sample_images(
             for k in range(places):
                 x = min(max(start_x + step_x * offsets[k], ZERO), last)
                 y = min(max(start_y + step_y * offsets[k], ZERO), last)
-                cells[k] = U32(I32(y)) * side + U32(I32(x))
+                chosen[k] = U32(I32(y)) * side + U32(I32(x))
             for k in range(places):
-                packed[k] = U32(image[cells[k]])
+                packed[k] = U32(image[chosen[k]])
             for channel in range(3):
                 shift = U32(8 * channel)
                 for k in range(places):

@@ -4,6 +4,9 @@ A profile reads the nearest pixel of a finer grid: on a grid twice as fine, a re
 of a pixel off, and one read of four packed channels costs a quarter of a bilinear one.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import cv2
 import numpy as np
 import torch
@@ -23,19 +26,32 @@ EDGE_GAIN = 4.0
 _FINE_SIDE = 256
 
 
-def profile_atlas(images: Tensor) -> Tensor:
-    """Prepare images for `sample_profiles`.
+@dataclass(frozen=True)
+class ProfileAtlas:
+    """Images prepared for `sample_profiles`, each once however many contours are moved on it.
 
-    Args:
-        images: uint8, (M, S, S).
-
-    Returns:
-        int32, (M, F, F) with F the largest multiple of S up to 256, or S where S is larger: the
-        bytes of a cell are the image, its blur, its edge strength and zero.
+    Attributes:
+        cells: The bytes of a cell are the image, its blur, its edge strength and zero, int32, (P, F, F).
+        image_of_row: Image that the contours of a row are moved on, int64, (M,).
     """
-    factor = max(1, _FINE_SIDE // images.shape[-1])
-    atlas = np.stack([_channels(image, factor) for image in images.cpu().numpy()])
-    return torch.from_numpy(atlas).view(torch.int32).squeeze(-1).to(images.device)
+
+    cells: Tensor
+    image_of_row: Tensor
+
+    @classmethod
+    def of(cls, images: Tensor, image_of_row: Tensor) -> "ProfileAtlas":
+        """Prepare images, uint8, (P, S, S); F is the largest multiple of S up to 256, or S if S is larger."""
+        factor = max(1, _FINE_SIDE // images.shape[-1])
+        fine = images.shape[-1] * factor
+        cells = np.empty((len(images), fine, fine, 4), np.uint8)
+        for cell, image in zip(cells, images.cpu().numpy(), strict=True):
+            cell[:] = _channels(image, factor)
+        return cls(torch.from_numpy(cells).view(torch.int32).squeeze(-1).to(images.device), image_of_row)
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Cells and images of rows for the compiled loops; torch takes microseconds to give them."""
+        return self.cells.numpy(), self.image_of_row.numpy()
 
 
 def _channels(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
@@ -49,7 +65,7 @@ def _channels(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
 
 
 def sample_profiles(
-    atlas: Tensor,
+    atlas: ProfileAtlas,
     index: Tensor,
     vertices: Tensor,
     offsets: Tensor,
@@ -60,8 +76,8 @@ def sample_profiles(
     """Return profiles along the normals of contours.
 
     Args:
-        atlas: What `profile_atlas` made of the images, (M, F, F).
-        index: Image of each contour, int64, (B,).
+        atlas: The prepared images.
+        index: Row of each contour, int64, (B,).
         vertices: (B, N, 2), in pixels of the working image.
         offsets: Places along the outward normal, in units, float32, (K,).
         unit: Pixels of a unit, float32, (B, 1).
@@ -73,33 +89,35 @@ def sample_profiles(
         (B, 4, N, K): how far each place lies outside it, 0 at K / 2 units inside or more, 127 on it, 255 at
         K / 2 outside or more.
     """
-    scale = atlas.shape[-1] / size
+    scale = atlas.cells.shape[-1] / size
     if is_compiled_for(vertices):
         shape = (len(vertices), 3 if start is None else 4, vertices.shape[1], len(offsets))
         seen = np.empty(shape, np.uint8)
         contours, places, units = vertices.numpy(), offsets.numpy(), unit.numpy()
-        kernels.sample_images(atlas.numpy(), index.numpy(), contours, places, units, np.float32(scale), seen)
+        rows = index.numpy()
+        kernels.sample_images(*atlas.arrays, rows, contours, places, units, np.float32(scale), seen)
         if start is not None:
             kernels.sample_starts(contours, start.numpy(), places, units, seen)
         return torch.from_numpy(seen)
-    profiles = _image_profiles(atlas, index, vertices, offsets, unit * scale, scale)
+    image = atlas.image_of_row[index]  # (B,)
+    profiles = _image_profiles(atlas.cells, image, vertices, offsets, unit * scale, scale)
     if start is None:
         return profiles
     return torch.cat([profiles, _start_profiles(vertices, start, offsets, unit)[:, None]], dim=1)
 
 
 def _image_profiles(
-    atlas: Tensor, index: Tensor, vertices: Tensor, offsets: Tensor, unit: Tensor, scale: float
+    cells: Tensor, image: Tensor, vertices: Tensor, offsets: Tensor, unit: Tensor, scale: float
 ) -> Tensor:
     """Return the channels of images, uint8, (B, 3, N, K), given unit and pixel in fine pixels."""
-    fine = atlas.shape[-1]
+    fine = cells.shape[-1]
     step = outward_normals(vertices) * unit[..., None]  # (B, N, 2)
     middle = (vertices + 0.5) * scale
     x = torch.addcmul(middle[..., :1], step[..., :1], offsets).clamp_(0, fine - 1)  # (B, N, K)
     y = torch.addcmul(middle[..., 1:], step[..., 1:], offsets).clamp_(0, fine - 1)
     cell = y.to(torch.int32).mul_(fine).add_(x.to(torch.int32))  # of one image: half the memory to move
-    cell = cell + index[:, None, None] * (fine * fine)
-    packed = atlas.view(-1)[cell]  # (B, N, K)
+    cell = cell + image[:, None, None] * (fine * fine)
+    packed = cells.view(-1)[cell]  # (B, N, K)
     channels = packed.view(torch.uint8).view(*packed.shape, 4)[..., :3]  # (B, N, K, 3)
     return channels.permute(0, 3, 1, 2).contiguous()
 

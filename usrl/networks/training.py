@@ -137,7 +137,7 @@ def _train_epoch(
     with seeded(recipe.seed, epoch, device):
         for step, rows in enumerate(batches):
             drawn = Augmentation.draw(recipe.augment, len(rows), rng)
-            images, masks = drawn.apply(bank.images[rows], bank.targets[rows])  # (B, S, S)
+            images, masks = drawn.apply(bank.image(rows), bank.targets[rows])  # (B, S, S)
             inputs, masks = draw_inputs(recipe, images, masks, rng)  # (B, C, s, s), (B, s, s)
             with autocast(recipe, device):
                 logits = state.network(inputs)  # (B, 1, s, s)

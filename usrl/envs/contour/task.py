@@ -19,7 +19,7 @@ from usrl.geometry.distance import read_distances, signed_distances
 from usrl.geometry.fourier import combine, fourier_basis
 from usrl.geometry.moves import keep_inside, move_simply, smoothing_matrices
 from usrl.geometry.polygon import signed_area
-from usrl.geometry.sampling import profile_atlas, sample_profiles
+from usrl.geometry.sampling import ProfileAtlas, sample_profiles
 
 RADIUS_UNITS = 20
 """Pixels that the equivalent radius of a proposal counts under ``scale="proposal"``."""
@@ -175,12 +175,12 @@ class ContourTask:
     def observe(self, state: ContourState) -> Tensor:
         """Return profiles or images; see `Task.observe`."""
         if self.settings.observation != "image":
-            atlas = self.bank.prepare(_profile_atlas)  # (M, F, F)
+            atlas = self.bank.prepare(_profile_atlas)
             start = state.proposal if self.settings.observation == "profile+start" else None
             return sample_profiles(
                 atlas, state.index, state.vertices, self._offsets, state.unit, self.bank.size, start
             )
-        image = self.bank.images[state.index]  # (B, S, S)
+        image = self.bank.image(state.index)  # (B, S, S)
         left = (255 * (1 - state.elapsed / self.horizon)).clamp(0, 255).to(torch.uint8)
         time = left[:, None, None].expand_as(image)
         return torch.stack([image, self.mask(state).to(torch.uint8) * 255, time], dim=1)
@@ -202,10 +202,10 @@ class ContourTask:
 
     def render(self, state: ContourState, row: int) -> NDArray[np.uint8]:
         """Return a picture of one contour of the batch; see `Task.render`."""
-        image = int(state.index[row])
+        index = state.index[row]
         return draw_contour_step(
-            self.bank.images[image].cpu().numpy(),
-            self.bank.targets[image].cpu().numpy(),
+            self.bank.image(index).cpu().numpy(),
+            self.bank.targets[index].cpu().numpy(),
             state.proposal[row : row + 1].cpu().numpy(),
             state.vertices[row : row + 1].cpu().numpy(),
             f"step {int(state.elapsed[row])}/{self.horizon}   Dice {float(state.dice[row]):.3f}"
@@ -241,8 +241,8 @@ class ContourTask:
 # What tasks of one bank share, prepared on first use: an episode needs some of it only.
 
 
-def _profile_atlas(bank: Bank) -> Tensor:
-    return profile_atlas(bank.images)
+def _profile_atlas(bank: Bank) -> ProfileAtlas:
+    return ProfileAtlas.of(bank.images, bank.image_of_row)
 
 
 def _signed_distances(bank: Bank) -> Tensor:

@@ -83,10 +83,17 @@ class ThresholdCases:
     def regions(self) -> list[Region]:
         """The regions that episodes are played on, `boxes` of each row one after the other."""
         settings = self.settings
-        images = self._bank.images.cpu().numpy()
+        bank = self._bank
+        images, image_of_row = bank.images.cpu().numpy(), bank.image_of_row.tolist()
         ellipse = settings.support == "ellipse" and settings.roi != "image"
         return [
-            cut_region(images[case // self.per_row], box, settings.margin, settings.side, is_ellipse=ellipse)
+            cut_region(
+                images[image_of_row[case // self.per_row]],
+                box,
+                settings.margin,
+                settings.side,
+                is_ellipse=ellipse,
+            )
             for case, box in enumerate(self._prompts())
         ]
 

@@ -63,9 +63,10 @@ class ThresholdEpisodes:
     def task(self) -> ThresholdTask:
         """One row per region, with the target's component that shares most with the box's ellipse."""
         count, letterbox = len(self.boxes), self._letterbox
-        image = torch.from_numpy(letterbox.image(self.place.image))
+        image = torch.from_numpy(letterbox.image(self.place.image))[None]  # one for all rows
         targets = torch.from_numpy(np.stack([letterbox.target(self._target(box)) for box in self.boxes]))
-        bank = Bank(image.repeat(count, 1, 1), targets, None, ("image",) * count).to(self.placement.device)
+        rows = torch.zeros(count, dtype=torch.int64)
+        bank = Bank(image, targets, None, ("image",) * count, rows).to(self.placement.device)
         boxes = [box for box in self.boxes if box is not None]
         working = letterbox.boxes_to_working(boxes).tolist() if boxes else None
         return ThresholdTask(bank, self.placement.settings, self.placement.horizon, working)
