@@ -112,13 +112,13 @@ def test_train_evaluate_compare_and_segment_go_through(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = _usrl("train", recipe, "--device", "cpu")
-    assert re.search(r"best val Dice 0\.\d{4} at epoch 1 of 1, in \d+ s", text)
+    assert re.search(r"best val score 0\.\d{4} at epoch 1 of 1, in \d+ s", text)
     next_command = "usrl evaluate runs/tiny --data phantom --count 20"
     assert text.endswith(f"wrote runs/tiny/weights.safetensors; score it with `{next_command}`")
     assert "wrote runs/tiny/evaluation-phantom-test" in _usrl(*next_command.split()[1:], "--device", "cpu")
     assert "already holds something" in _usrl("train", recipe, status=2)
     text = _usrl("train", recipe, "--device", "cpu", "--resume")
-    assert "runs/tiny is trained to its end already, nothing is left to do; best val Dice" in text
+    assert "runs/tiny is trained to its end already, nothing is left to do; best val score" in text
     data = ("--data", "phantom", "--count", 20, "--device", "cpu")
     assert "wrote runs/tiny/evaluation-phantom-val/report.html" in _usrl(
         "evaluate", "runs/tiny", *data, "--split", "val"
@@ -252,9 +252,9 @@ def test_learning_curves_of_runs_of_one_name_are_told_apart(run: Run, tmp_path: 
     other = tmp_path / "elsewhere" / run.path.name
     shutil.copytree(run.path, other)
     for number, path in enumerate((run.path, other)):
-        (path / "log.jsonl").write_text(json.dumps({"step": number}) + "\n")
+        (path / "log.jsonl").write_text(json.dumps({"step": number, "val_score": 0.5}) + "\n")
     curves = _read_curves([run.path, other, run.path])
-    assert curves == {"run": [{"step": 0}], "run (2)": [{"step": 1}]}
+    assert {name: row["step"] for name, (row,) in curves.items()} == {"run": 0, "run (2)": 1}
 
 
 @pytest.mark.parametrize(
@@ -354,7 +354,7 @@ def test_a_finished_run_without_its_weights_is_not_resumed_in_silence(tmp_path: 
     weights = tmp_path / "out" / "weights.safetensors"
     weights.unlink()
     message = _usrl(*train, "--resume", status=2)
-    assert f"{weights} is missing, and the checkpoint beside it holds later weights" in message
+    assert f"{weights} is missing, and the checkpoint there holds later weights" in message
     (tmp_path / "out" / "checkpoint.safetensors").unlink()
     assert f"wrote {weights}" in _usrl(*train, "--resume")
 
@@ -582,7 +582,7 @@ def test_tune_searches_and_its_best_recipe_trains(tmp_path: Path, recipe: Path) 
     recipe.write_text(TINY + "search:\n  learning_rate: {low: 1.e-3, high: 1.e-2, log: true}\n")
     text = _usrl(*call)
     assert f"trial 2/2 in {out / 'trials' / '001'}: learning_rate=0.00" in text
-    assert "best val Dice 0." in text
+    assert "best val score 0." in text
     assert text.endswith(
         f"wrote {out / 'best.yaml'}, with trials.csv and a run per trial in trials/ beside it"
     )
@@ -621,8 +621,8 @@ def test_demo_refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
 
 def test_what_a_training_reached_is_what_its_weights_say(tmp_path: Path) -> None:
     run = create_run(tmp_path / "run", RECIPE)
-    run.append_log({"step": 4, "seconds": 61.2, "val_dice": 0.5})
+    run.append_log({"step": 4, "seconds": 61.2, "val_score": 0.5})
     save_tensors(run.weights_path, {}, {})  # of earlier versions
-    assert _describe(run) == "best val Dice 0.5000 at epoch 4 of 4, in 1 min 1 s"
-    save_tensors(run.weights_path, {}, {"step": 3, "val_dice": 0.75})  # whose row a kill has cut off
-    assert _describe(run) == "best val Dice 0.7500 at epoch 3 of 4, in 1 min 1 s"
+    assert _describe(run) == "best val score 0.5000 at epoch 4 of 4, in 1 min 1 s"
+    save_tensors(run.weights_path, {}, {"step": 3, "val_score": 0.75})  # whose row a kill has cut off
+    assert _describe(run) == "best val score 0.7500 at epoch 3 of 4, in 1 min 1 s"

@@ -19,7 +19,7 @@ def _train() -> None:
 def test_a_training_leaves_a_plain_line_per_evaluation_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     _train()
     seen = capsys.readouterr()
-    assert (seen.out, seen.err) == ("", "unet: 2 of 4 epochs, val Dice 0.800, best 0.900\n")
+    assert (seen.out, seen.err) == ("", "unet: 2 of 4 epochs, val score 0.800, best 0.900\n")
 
 
 def test_a_training_moves_a_bar_within_epochs_on_a_terminal(
@@ -32,7 +32,7 @@ def test_a_training_moves_a_bar_within_epochs_on_a_terminal(
     assert seen.out == ""
     last = seen.err.split("\r")[-1]
     assert "2/4 epochs" in last
-    assert "val Dice 0.800, best 0.900" in last
+    assert "val score 0.800, best 0.900" in last
     assert "images/s" in last
 
 

@@ -6,6 +6,7 @@ Each kind is imported when it is asked for: an agent needs no MONAI, and a netwo
 import importlib
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from usrl.errors import UserError, suggest
@@ -112,6 +113,31 @@ def train_run(run: "Run", device: "torch.device", *, resume: bool = False) -> No
         UserError: If the recipe, its data set or the checkpoint cannot be used, or the training diverges.
     """
     load_object(LEARNERS[run.recipe.kind].train)(run, device, resume=resume)
+
+
+def train_folder(recipe: "Recipe", folder: Path, device: "torch.device", *, resume: bool = False) -> "Run":
+    """Train a recipe in a folder that no other process writes into meanwhile.
+
+    Args:
+        recipe: Of any kind.
+        folder: The run's.
+        device: Where to train.
+        resume: Go on with the training of this recipe that the folder holds, or start where there is none.
+
+    Returns:
+        The run.
+
+    Raises:
+        UserError: If the folder holds something else, another process writes into it or it cannot be written;
+            or as `train_run`.
+    """
+    from usrl.files import locked, writing_to
+    from usrl.runs.run import create_run
+
+    with locked(folder), writing_to(folder):
+        run = create_run(folder, recipe, resume=resume)
+        train_run(run, device, resume=resume)
+    return run
 
 
 def open_run_segmenter(

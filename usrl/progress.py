@@ -100,7 +100,7 @@ class TrainingBar:
 
     def evaluated(self, score: float, best: float) -> None:
         """Show an evaluation: its validation Dice and the best so far."""
-        text = f"val Dice {score:.3f}, best {best:.3f}"
+        text = f"val score {score:.3f}, best {best:.3f}"
         self._progress.update(self._task, score=text)
         if self._progress.disable:
             task = self._progress.tasks[0]

@@ -1,5 +1,6 @@
 """Mappings checked strictly: what is unknown or of a wrong type is an error that names the key."""
 
+import json
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -13,6 +14,10 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Scalar = bool | int | Annotated[float, Field(allow_inf_nan=True)] | str | None
 """An argument of something else, which checks its range."""
 
+_FIRST_EDITION = {"epoch": "step", "val_dice": "val_score"}
+_MOST_ERRORS = 8
+_MOST_LETTERS = 120
+
 
 class Strict(BaseModel):
     """A part of a recipe: unknown keys, wrong types and numbers that are not finite are errors."""
@@ -23,7 +28,41 @@ class Strict(BaseModel):
 StrictModel = TypeVar("StrictModel", bound=Strict)
 
 
-def check(model: type[StrictModel], tree: dict[str, Any], source: str) -> StrictModel:
+def brief(value: object) -> str:
+    """Return what a message shows of a value: its `repr`, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}..."
+
+
+def read_json(text: bytes | str, source: str, remedy: str) -> Any:
+    """Return the value of a JSON text.
+
+    Args:
+        text: JSON, in UTF-8.
+        source: Name of the file, for messages.
+        remedy: What to do if the text is not JSON.
+
+    Raises:
+        UserError: If the text is not JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # also: not UTF-8, a number of thousands of digits
+        raise UserError(f"{source}: not JSON ({error}); {remedy}") from None
+
+
+def rename_first_edition(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return figures by their names today; the first edition called some otherwise."""
+    return {
+        new if (new := _FIRST_EDITION.get(key, key)) not in figures else key: value
+        for key, value in figures.items()
+    }
+
+
+def check(model: type[StrictModel], tree: Any, source: str) -> StrictModel:
     """Return a mapping as a checked model.
 
     Args:
@@ -37,15 +76,19 @@ def check(model: type[StrictModel], tree: dict[str, Any], source: str) -> Strict
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        raise UserError("\n".join(_explain(e, model, source) for e in error.errors())) from None
+        found = error.errors()
+        told = [_explain(each, model, source) for each in found[:_MOST_ERRORS]]
+        more = [f"and {len(found) - _MOST_ERRORS} more"] if len(found) > _MOST_ERRORS else []
+        raise UserError("\n".join(told + more)) from None
 
 
 def _explain(error: Any, model: type[BaseModel], source: str) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+    key = brief(".".join(str(part) for part in error["loc"]))[1:-1]
     if error["type"] == "extra_forbidden":
         *parents, name = error["loc"]
-        return f"{source}: unknown key {key!r}; {suggest(str(name), _known(model, parents))}"
-    return f"{source}: {key}: {error['msg'].removeprefix('Value error, ')}, got {error['input']!r}"
+        return f"{source}: unknown key {key!r}; {suggest(str(name)[:80], _known(model, parents))}"
+    where = f"{source}: {key}" if key else source
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}, got {brief(error['input'])}"
 
 
 def _known(model: type[BaseModel], location: Sequence[Any]) -> list[str]:

@@ -93,7 +93,7 @@ def test_processes_give_what_one_process_gives(write_plan: WritePlan, tmp_path: 
     alone, together = (ablate(plan, tmp_path / str(jobs), jobs=jobs) for jobs in (1, 2))
     for row, other in zip(alone["rows"], together["rows"], strict=True):
         assert row["dice_iqm"] == pytest.approx(other["dice_iqm"], abs=1e-4)
-    assert "val Dice" in (tmp_path / "2/reward/iou/0.txt").read_text()
+    assert "val score" in (tmp_path / "2/reward/iou/0.txt").read_text()
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

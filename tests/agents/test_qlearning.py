@@ -129,7 +129,7 @@ def test_a_table_learns_and_its_run_opens(table: AgentRecipe, out: Path) -> None
     train_table(run, task, task, resume=False)
     rows = run.read_log()
     assert [row["step"] for row in rows] == [0, 2016, 4032, 6048, 8000]
-    assert rows[0]["val_dice"] == rows[0]["val_initial_dice"]
+    assert rows[0]["val_score"] == rows[0]["val_initial_dice"]
     policy = build_policy(longer, task.observation_space, task.action_space)
     policy.load_state_dict(load_tensors(run.weights_path)[0])
     reached = evaluate_policy(task, policy)

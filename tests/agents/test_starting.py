@@ -45,8 +45,8 @@ def test_ppo_starts_where_its_clone_ended(recipe: AgentRecipe, clone: Run, out: 
     train_agent(run, CPU)
     assert [link.path for link in trace(run)] == [out, out / "source"]
     assert read_parts(out / "source" / "split.tsv") == read_parts(clone.split_path)
-    best = max(row["val_dice"] for row in clone.read_log())
-    assert run.read_log()[0]["val_dice"] == pytest.approx(best, abs=1e-6)
+    best = max(row["val_score"] for row in clone.read_log())
+    assert run.read_log()[0]["val_score"] == pytest.approx(best, abs=1e-6)
 
 
 def test_in_the_warm_up_only_the_value_function_learns(recipe: AgentRecipe, clone: Run, out: Path) -> None:

@@ -38,10 +38,12 @@ def test_a_run_holds_weights_checkpoint_log_split_and_scalars(recipe: AgentRecip
     assert list((out / "tb").iterdir())
     rows = run.read_log()
     assert [row["step"] for row in rows] == [0, 160, 320]
-    assert {"val_initial_dice", "val_dice", "val_worsened", "train_dice", "steps_per_second"} <= set(rows[-1])
+    assert {"val_initial_dice", "val_score", "val_worsened", "train_dice", "steps_per_second"} <= set(
+        rows[-1]
+    )
     _, facts = load_tensors(run.checkpoint_path)
     assert facts["step"] == 320
-    assert facts["best"] == max(row["val_dice"] for row in rows)
+    assert facts["best"] == max(row["val_score"] for row in rows)
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "bc", "dqn"])
@@ -246,7 +248,7 @@ def test_ppo_learns_on_the_phantom(recipe: AgentRecipe, out: Path) -> None:
     run = create_run(out, learning)
     train_agent(run, CPU)
     rows = run.read_log()
-    assert max(row["val_dice"] for row in rows) > rows[0]["val_initial_dice"] + 0.05
+    assert max(row["val_score"] for row in rows) > rows[0]["val_initial_dice"] + 0.05
 
 
 def test_proposals_that_no_episode_would_start_from_are_refused(recipe: AgentRecipe, out: Path) -> None:

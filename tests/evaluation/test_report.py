@@ -14,7 +14,7 @@ from usrl.evaluation.figures import plot_curves
 
 HOSTILE = '<script>alert("x")</script>&\'<img src=//evil>'
 CURVES = {
-    "darkness": [{"step": 1, "seconds": 5.0, "val_dice": 0.4}, {"step": 2, "seconds": 9.0, "val_dice": 0.6}]
+    "darkness": [{"step": 1, "seconds": 5.0, "val_score": 0.4}, {"step": 2, "seconds": 9.0, "val_score": 0.6}]
 }
 VOID = {"meta", "img", "br"}
 

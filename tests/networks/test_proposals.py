@@ -10,8 +10,9 @@ from usrl.data.recipe import DataRecipe
 from usrl.data.sample import GrayImage, Sample
 from usrl.errors import UserError
 from usrl.networks import proposals
+from usrl.networks.folds import write_proposals
 from usrl.networks.models import build_network
-from usrl.networks.proposals import check_split, read_probabilities, read_proposals, write_proposals
+from usrl.networks.proposals import check_split, read_probabilities, read_proposals
 from usrl.networks.recipe import NetworkRecipe
 from usrl.runs.run import Run, create_run
 from usrl.runs.tensors import save_tensors

@@ -93,13 +93,13 @@ def test_segmenter_keeps_the_contract(trained: Run) -> None:
 def test_kept_weights_are_those_of_the_best_epoch(trained: Run, val: list[Sample]) -> None:
     rows = trained.read_log()
     assert [row["step"] for row in rows] == list(range(1, 13))
-    assert all({"seconds", "train_loss", "val_dice"} <= row.keys() for row in rows)
+    assert all({"seconds", "train_loss", "val_score"} <= row.keys() for row in rows)
     _, facts = load_tensors(trained.weights_path)
-    best = max(rows, key=lambda row: row["val_dice"])
-    assert facts == {"step": best["step"], "val_dice": best["val_dice"]}
+    best = max(rows, key=lambda row: row["val_score"])
+    assert facts == {"step": best["step"], "val_score": best["val_score"]}
     segmenter = NetworkSegmenter(trained, CPU)
     scores = [dice(segmenter.segment(s.image).mask, s.target) for s in val if s.target.any()]
-    assert np.mean(scores) == pytest.approx(best["val_dice"], abs=1e-6)
+    assert np.mean(scores) == pytest.approx(best["val_score"], abs=1e-6)
 
 
 def test_kept_weights_are_the_average_of_the_steps(
@@ -142,7 +142,7 @@ def test_training_in_bfloat16_learns_too(tmp_path: Path, train: list[Sample], va
     recipe = RECIPE.model_copy(update={"epochs": 12, "precision": "bfloat16"})
     run = create_run(tmp_path / "run", recipe)
     fit_network(run, train, val, CPU)
-    assert max(row["val_dice"] for row in run.read_log()) > 0.9
+    assert max(row["val_score"] for row in run.read_log()) > 0.9
     assert all(t.dtype != torch.bfloat16 for t in load_tensors(run.weights_path)[0].values())
 
 
@@ -176,7 +176,7 @@ def test_resumed_training_equals_an_uninterrupted_one(
     with pytest.raises(KeyboardInterrupt):
         fit_network(cut, train, val, CPU)
     monkeypatch.undo()
-    cut.append_log({"step": 3, "val_dice": 0.0})  # as if killed between log and checkpoint
+    cut.append_log({"step": 3, "val_score": 0.0})  # as if killed between log and checkpoint
     fit_network(cut, train, val, CPU, resume=True)
 
     expected, facts = load_tensors(whole.checkpoint_path)
@@ -185,7 +185,7 @@ def test_resumed_training_equals_an_uninterrupted_one(
     assert expected.keys() == found.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, atol=1e-6, rtol=1e-5)
-    for key in ("step", "train_loss", "val_dice"):
+    for key in ("step", "train_loss", "val_score"):
         assert [r[key] for r in cut.read_log()] == pytest.approx([r[key] for r in whole.read_log()])
 
 
@@ -240,8 +240,8 @@ def test_a_start_that_no_epoch_improves_on_is_kept(
     changes = {"init_from": str(trained.path), "data": OTHER_IMAGES, "epochs": 1, "learning_rate": 1.0}
     run = create_run(tmp_path / "run", RECIPE.model_copy(update=changes))
     fit_network(run, train, val, CPU)
-    before, after = (row["val_dice"] for row in run.read_log())
-    assert after < before == max(row["val_dice"] for row in trained.read_log())
+    before, after = (row["val_score"] for row in run.read_log())
+    assert after < before == max(row["val_score"] for row in trained.read_log())
     start, kept = (load_tensors(path)[0] for path in (trained.weights_path, run.weights_path))
     assert all(torch.equal(kept[name], value) for name, value in start.items())
 

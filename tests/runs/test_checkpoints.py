@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +76,13 @@ def test_a_record_keeps_the_best_weights_and_goes_on_where_its_checkpoint_ends(r
     for step, score in ((1, 0.5), (2, 0.25)):
         record.step = step
         nn.init.constant_(module.weight, step)
-        record.log({"val_dice": score})
+        record.log({"val_score": score})
         record.checkpoint()
     record.step = 3
-    record.log({"val_dice": 0.125})  # and is killed before the checkpoint
+    record.log({"val_score": 0.125})  # and is killed before the checkpoint
 
     weights, facts = load_tensors(run.weights_path)
-    assert facts == {"step": 1, "val_dice": 0.5}
+    assert facts == {"step": 1, "val_score": 0.5}
     assert weights["weight"].eq(1).all()
     later = Record(run, other := nn.Linear(3, 2), {"network/": other})
     assert later.begin(resume=True)
@@ -96,14 +97,14 @@ def test_weights_that_a_kill_parted_from_their_row_are_replaced_by_better_ones_o
     record = Record(run, module, {"network/": module})
     for step, score in ((1, 0.5), (2, 0.75)):
         record.step = step
-        record.log({"val_dice": score})
+        record.log({"val_score": score})
         if step == 1:
             record.checkpoint()
     later = Record(run, module, {"network/": module})
     later.begin(resume=True)
     later.step = 2
-    later.log({"val_dice": 0.625})  # an agent that goes on learns otherwise than it had
-    assert load_tensors(run.weights_path)[1] == {"step": 2, "val_dice": 0.75}
+    later.log({"val_score": 0.625})  # an agent that goes on learns otherwise than it had
+    assert load_tensors(run.weights_path)[1] == {"step": 2, "val_score": 0.75}
     assert later.best == 0.75
 
 
@@ -111,11 +112,11 @@ def test_a_training_that_is_not_resumed_starts_over(run: Run) -> None:
     module = nn.Linear(3, 2)
     record = Record(run, module, {"network/": module})
     record.step = 1
-    record.log({"val_dice": 0.5})
+    record.log({"val_score": 0.5})
     record.checkpoint()
     again = Record(run, module, {"network/": module})
     assert not again.begin(resume=False)
-    assert (again.step, again.best) == (0, -1.0)
+    assert (again.step, again.best) == (0, -math.inf)
     assert run.read_log() == []
 
 

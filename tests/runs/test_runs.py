@@ -22,19 +22,19 @@ def recipe() -> Recipe:
 def test_log_is_cut_after_a_step_and_survives_a_torn_last_line(tmp_path: Path, recipe: Recipe) -> None:
     run = create_run(tmp_path / "run", recipe)
     for step in (1, 2, 3):
-        run.append_log({"step": step, "val_dice": step / 10})
+        run.append_log({"step": step, "val_score": step / 10})
     with run.log_path.open("a") as file:
         file.write('{"step": 4, "val_')
     run.truncate_log(2)
     assert [row["step"] for row in run.read_log()] == [1, 2]
-    run.append_log({"step": 3})
+    run.append_log({"step": 3, "val_score": 0.3})
     assert len(run.read_log()) == 3
 
 
 def test_broken_line_inside_the_log_is_named(tmp_path: Path, recipe: Recipe) -> None:
     run = create_run(tmp_path / "run", recipe)
-    run.log_path.write_text('{"step": 1}\noops\n{"step": 2}\n')
-    with pytest.raises(UserError, match="line 2 is not JSON"):
+    run.log_path.write_text('{"step": 1, "val_score": 0.5}\noops\n{"step": 2, "val_score": 0.5}\n')
+    with pytest.raises(UserError, match=r"line 2: not JSON .*remove the line"):
         run.read_log()
 
 
@@ -85,7 +85,7 @@ def test_a_run_is_finished_at_its_recipes_end_with_weights(
 ) -> None:
     run = create_run(tmp_path / "run", recipe)
     assert not run.is_finished()
-    run.append_log({"step": step, "val_dice": 0.5})
+    run.append_log({"step": step, "val_score": 0.5})
     if has_weights:
         save_tensors(run.weights_path, {})
     assert run.is_finished() == finished

@@ -10,9 +10,9 @@ from usrl.runs.tensors import load_tensors, load_weights, save_tensors, unique_s
 
 def test_saved_tensors_and_facts_come_back(tmp_path: Path) -> None:
     tensors = {"a": torch.arange(6).view(2, 3).T, "b": torch.tensor(1.5)}
-    save_tensors(tmp_path / "t", tensors, {"epoch": 3, "best": 0.5})
+    save_tensors(tmp_path / "t", tensors, {"step": 3, "best": 0.5})
     found, facts = load_tensors(tmp_path / "t")
-    assert facts == {"epoch": 3, "best": 0.5}
+    assert facts == {"step": 3, "best": 0.5}
     assert all(torch.equal(found[name], tensors[name]) for name in tensors)
 
 

@@ -19,7 +19,7 @@ def _search(trials: int, seed: int, tried: tuple[Trial, ...] = ()) -> list[Trial
     while len(found) < trials:
         drawn = propose(SEARCH, found, seed)
         assert drawn is not None
-        found.append(Trial(number=len(found), drawn=drawn, val_dice=drawn["layers"] / 6))
+        found.append(Trial(number=len(found), drawn=drawn, val_score=drawn["layers"] / 6))
     return found
 
 
@@ -43,7 +43,7 @@ def test_no_values_are_tried_twice_and_a_small_space_ends() -> None:
         if drawn is None:
             break
         failure = "diverged" if number == 2 else None
-        tried.append(Trial(number=number, drawn=drawn, val_dice=None if failure else 0.5, failure=failure))
+        tried.append(Trial(number=number, drawn=drawn, val_score=None if failure else 0.5, failure=failure))
     assert sorted((trial.drawn["a"], trial.drawn["b"]) for trial in tried) == [
         (a, b) for a in (0, 1) for b in (1, 2, 3)
     ]

@@ -55,7 +55,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], list[Reci
             trained.append(run.recipe)
             rate = float(run.recipe.learning_rate)  # type: ignore[union-attr]
             for step, dice in enumerate((0.1, 1 / (1 + abs(np.log10(rate) + 3)), 0.2)):
-                run.append_log({"step": step, "seconds": 2.5 * step, "val_dice": dice})
+                run.append_log({"step": step, "seconds": 2.5 * step, "val_score": dice})
 
         monkeypatch.setattr(trials, "train_run", train)
         return trained
@@ -68,9 +68,9 @@ def test_the_rate_that_learns_is_found_and_every_file_tells_so(tmp_path: Path) -
     best, values = tune(recipe, tmp_path / "out", 2, CPU)
     assert values == {"learning_rate": 2e-2}
     rows = {float(row["learning_rate"]): row for row in _table(tmp_path / "out")}
-    assert float(rows[2e-2]["val_dice"]) == best.val_dice > float(rows[1e-9]["val_dice"])
+    assert float(rows[2e-2]["val_score"]) == best.val_score > float(rows[1e-9]["val_score"])
     run = open_run(tmp_path / "out" / "trials" / f"{best.number:03d}")
-    assert max(row["val_dice"] for row in run.read_log()) == best.val_dice
+    assert max(row["val_score"] for row in run.read_log()) == best.val_score
     assert load_recipe(tmp_path / "out" / "best.yaml") == run.recipe
     assert "search" not in (run.path / "recipe.yaml").read_text()
     sample = load_split("phantom", None, "val", count=20)[0]
@@ -107,7 +107,7 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
     expected = tune(recipe, tmp_path / "whole", 14, CPU)
     rates = [float(row["learning_rate"]) for row in _table(tmp_path / "whole")]
     closest = min(abs(np.log10(rate) + 3) for rate in rates)
-    assert (expected[0].val_dice, expected[0].seconds) == (pytest.approx(1 / (1 + closest)), 5.0)
+    assert (expected[0].val_score, expected[0].seconds) == (pytest.approx(1 / (1 + closest)), 5.0)
     pretend(11)
     with pytest.raises(KeyboardInterrupt):
         tune(recipe, tmp_path / "parts", 14, CPU)
@@ -152,7 +152,7 @@ def test_an_interrupted_trial_goes_on_from_its_checkpoint(
     assert steps == [1, 2, 2, 3, 4]  # the checkpoint of an epoch follows its row
     log = Run(tmp_path / "parts" / "trials" / "000", recipe).read_log()
     assert [row["step"] for row in log] == [1, 2, 3, 4]
-    assert (best.val_dice, values) == (expected[0].val_dice, expected[1])
+    assert (best.val_score, values) == (expected[0].val_score, expected[1])
 
 
 def test_a_begun_trial_keeps_its_values_whatever_would_be_proposed_now(
@@ -183,7 +183,7 @@ def test_a_search_of_failures_alone_says_why(tmp_path: Path) -> None:
     recipe = _network({"network": {"choices": ["unett", "unettt"]}})
     with pytest.raises(UserError, match=r"all 2 trials failed, the first because: .*unknown name"):
         tune(recipe, tmp_path / "out", 2, CPU)
-    assert [row["val_dice"] for row in _table(tmp_path / "out")] == ["", ""]
+    assert [row["val_score"] for row in _table(tmp_path / "out")] == ["", ""]
     assert not (tmp_path / "out" / "best.yaml").exists()
 
 
@@ -221,7 +221,7 @@ def test_test_images_have_no_say(tmp_path: Path) -> None:
     write_phantom(tmp_path / "p", 20, 0)
     data = {"name": "folder", "root": str(tmp_path / "p"), "size": 32}
     recipe = _network({"learning_rate": {"low": 1e-3, "high": 1e-2}}, data=data, epochs=2)
-    before = tune(recipe, tmp_path / "before", 1, CPU)[0].val_dice
+    before = tune(recipe, tmp_path / "before", 1, CPU)[0].val_score
     for sample in load_split("folder", tmp_path / "p", "test"):
         Image.fromarray(255 - sample.image).save(tmp_path / "p" / "images" / f"{sample.name}.png")
-    assert tune(recipe, tmp_path / "after", 1, CPU)[0].val_dice == before
+    assert tune(recipe, tmp_path / "after", 1, CPU)[0].val_score == before

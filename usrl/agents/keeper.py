@@ -70,14 +70,16 @@ class Keeper:
         if not all(torch.isfinite(parameter).all() for parameter in self._policy.parameters()):
             raise diverged(self._record.step)
         found = evaluate_policy(self._validation, self._policy)
-        figures = {f"val_{name}": value for name, value in found.items()} | more()
+        figures = (
+            {f"val_{name}": value for name, value in found.items()} | {"val_score": found["dice"]} | more()
+        )
         step, seconds = self._record.step, self._record.seconds
         done, spent = step - self._logged[0], seconds - self._logged[1]
         self._logged = (step, seconds)
         if done:
             figures["steps_per_second"] = done / max(spent, 1e-9)
         self._record.log(figures)
-        self.bar.evaluated(figures["val_dice"], self._record.best)
+        self.bar.evaluated(figures["val_score"], self._record.best)
         return figures
 
 

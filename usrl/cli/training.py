@@ -32,23 +32,23 @@ def train(
     loaded = load_recipe(recipe, overrides or ())  # its mistakes are reported before torch is imported
     loaded = without_search(loaded)
     from usrl.compute.devices import select_device
-    from usrl.learners import check_recipe, train_run
+    from usrl.learners import check_recipe, train_folder
     from usrl.runs.run import create_run
 
     where, folder = select_device(device), out or Path("runs") / _name_of(recipe)
-    is_begun = resume and (folder / "recipe.yaml").exists()
-    if not is_begun:  # before there is a folder that a second call would find taken
+    if resume and (folder / "recipe.yaml").exists():
+        run = create_run(folder, loaded, resume=True)
+        if run.checkpoint_path.is_file() and not run.weights_path.is_file():
+            raise UserError(
+                f"{run.weights_path} is missing, and the checkpoint there holds later weights than the best; "
+                f"put it back, or remove {run.checkpoint_path} to train from the start"
+            )
+        if run.is_finished():
+            typer.echo(f"{run.path} is trained to its end already, nothing is left to do; {_describe(run)}")
+            return
+    else:  # before there is a folder that a second call would find taken
         check_recipe(loaded)
-    run = create_run(folder, loaded, resume=resume)
-    if run.checkpoint_path.is_file() and not run.weights_path.is_file():
-        raise UserError(
-            f"{run.weights_path} is missing, and the checkpoint beside it holds later weights than the best; "
-            f"put it back, or remove {run.checkpoint_path} to train from the start"
-        )
-    if is_begun and run.is_finished():
-        typer.echo(f"{run.path} is trained to its end already, nothing is left to do; {_describe(run)}")
-        return
-    train_run(run, where, resume=resume)
+    run = train_folder(loaded, folder, where, resume=resume)
     typer.echo(_describe(run))
     typer.echo(f"wrote {run.weights_path}; score it with `{_next_command(run)}`")
 
@@ -74,7 +74,7 @@ def tune(
 
     folder = out or Path("runs") / f"{_name_of(recipe)}-tuning"
     best, values = search(loaded, folder, trials, select_device(device), resume=resume)
-    typer.echo(f"best val Dice {best.val_dice:.4f}, of trial {best.number:03d}: {describe(values)}")
+    typer.echo(f"best val score {best.val_score:.4f}, of trial {best.number:03d}: {describe(values)}")
     typer.echo(f"wrote {folder / 'best.yaml'}, with trials.csv and a run per trial in trials/ beside it")
 
 
@@ -93,7 +93,7 @@ def proposals(
     A network is trained for each fold of the training images, and asked about that fold.
     """
     from usrl.compute.devices import select_device
-    from usrl.networks.proposals import write_proposals
+    from usrl.networks.folds import write_proposals
     from usrl.networks.recipe import NetworkRecipe
     from usrl.runs.recipes import load_recipe, without_search
 
@@ -137,15 +137,16 @@ def _name_of(recipe: Path) -> str:
 
 def _describe(run: "Run") -> str:
     """Return in words what a training reached, when, and how long it took."""
-    from usrl.runs.tensors import load_tensors
+    from usrl.runs.checkpoints import read_best
 
-    rows, (_, facts) = run.read_log(), load_tensors(run.weights_path)
-    # A kill may have cut the row of the best weights from the log; those of earlier versions tell no step.
-    best, last = facts if "step" in facts else max(rows, key=lambda row: row["val_dice"]), rows[-1]
+    rows, kept = run.read_log(), read_best(run)
+    # A kill may have cut the row of the best weights from the log; early weight files tell no step.
+    best = kept.model_dump() if kept.step is not None else max(rows, key=lambda row: row["val_score"])
+    last = rows[-1]
     unit = "step" if run.recipe.kind == "agent" else "epoch"
     minutes, seconds = divmod(round(last["seconds"]), 60)
     took = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-    return f"best val Dice {best['val_dice']:.4f} at {unit} {best['step']} of {last['step']}, in {took}"
+    return f"best val score {best['val_score']:.4f} at {unit} {best['step']} of {last['step']}, in {took}"
 
 
 def _next_command(run: "Run") -> str:

@@ -6,16 +6,15 @@ from pathlib import Path
 import torch
 import typer
 
-from usrl.agents.training import train_agent
 from usrl.data.catalogue import load_recipe_split
 from usrl.evaluation.compare import compare
 from usrl.evaluation.methods import open_segmenter
 from usrl.evaluation.tables import print_results
 from usrl.files import make_empty_folder
-from usrl.networks.training import train_network
+from usrl.learners import train_folder
 from usrl.runs.recipe import Recipe
 from usrl.runs.recipes import load_recipe
-from usrl.runs.run import Run, create_run
+from usrl.runs.run import Run
 
 
 def run_demo(out: Path, device: torch.device) -> None:
@@ -30,11 +29,9 @@ def run_demo(out: Path, device: torch.device) -> None:
     """
     make_empty_folder(out)
     typer.echo("1/3  A U-Net learns to find the lesion in simulated images.")
-    network = create_run(out / "unet", load_demo_recipe("unet"))
-    train_network(network, device)
+    network = train_folder(load_demo_recipe("unet"), out / "unet", device)
     typer.echo("2/3  An agent learns to move a contour, from a box around the lesion, until it fits.")
-    agent = create_run(out / "agent", load_demo_recipe("agent"))
-    train_agent(agent, device)
+    agent = train_folder(load_demo_recipe("agent"), out / "agent", device)
     typer.echo("3/3  Both, and three classical methods, segment images that neither has seen.")
     _compare(network, agent, out / "report", device)
     typer.echo(f"wrote {out / 'report' / 'report.html'}; open it in a browser")

@@ -61,7 +61,7 @@ def compare(
         split: Name of the split, for the report.
         seed: Seed of boxes and bootstrap.
         jitter: Of the boxes; see `usrl.data.prompts.jittered_boxes`.
-        curves: Log rows with ``seconds`` and ``val_dice`` by method, drawn as learning curves.
+        curves: Log rows with ``seconds`` and ``val_score`` by method, drawn as learning curves.
 
     Returns:
         What ``results.json`` holds.

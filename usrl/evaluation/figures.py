@@ -63,12 +63,12 @@ def plot_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """Return learning curves, validation Dice over minutes of training, as a data URI.
 
     Args:
-        curves: By method, rows with ``seconds`` and ``val_dice``.
+        curves: By method, rows with ``seconds`` and ``val_score``.
     """
     figure, axes = _make_figure(3.4)
     for row, (name, points) in enumerate(curves.items()):
         minutes = [point["seconds"] / 60 for point in points]
-        dice = [point["val_dice"] for point in points]
+        dice = [point["val_score"] for point in points]
         marker, color = _MARKERS[row % len(_MARKERS)], _COLORS[row % len(_COLORS)]
         axes.plot(
             minutes, dice, label=_shorten(name), color=color, marker=marker, markersize=4, linewidth=1.6

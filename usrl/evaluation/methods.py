@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from usrl.classical import CLASSICAL
+from usrl.compute.devices import select_device
 from usrl.errors import UserError, suggest
 from usrl.learners import open_run_segmenter
 from usrl.runs.run import open_run
@@ -12,7 +13,7 @@ from usrl.runs.shipped import list_shipped, locate
 from usrl.segmenter import Method, Segmenter
 
 
-def open_segmenter(spec: str, device: torch.device, starts: int = 1) -> Method:
+def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts: int = 1) -> Method:
     """Return the segmenter, or the ceiling, that a command line names.
 
     Args:
@@ -21,13 +22,14 @@ def open_segmenter(spec: str, device: torch.device, starts: int = 1) -> Method:
             ``FIRST+RUN``: an agent's
             run that starts from the masks of an automatic method or a network's run instead of boxes, or
             a judge's that chooses among what a network's probabilities may mean.
-        device: Where networks and policies compute.
+        device: Where networks and policies compute; of a text see `usrl.compute.devices.select_device`.
         starts: How often agents and prompted networks start on an image, from boxes near the given ones.
             Methods that start from no box, and classical ones, keep their one start; so does FIRST.
 
     Raises:
         UserError: If there is neither such a method nor such a run, or a chain does not fit together.
     """
+    spec, device = str(spec), select_device(device) if isinstance(device, str) else device
     if spec in CLASSICAL:
         return CLASSICAL[spec]()
     from usrl.envs.threshold.ceilings import ORACLES  # nothing that a classical method should wait for

@@ -170,7 +170,7 @@ def _risk(comparison: Comparison) -> str:
 
 def _curves(comparison: Comparison) -> str:
     curves = {
-        name: [row for row in rows if "seconds" in row and "val_dice" in row]
+        name: [row for row in rows if "seconds" in row and "val_score" in row]
         for name, rows in comparison.curves.items()
     }
     curves = {name: rows for name, rows in curves.items() if rows}

@@ -30,7 +30,7 @@ class Comparison:
         methods: By name; the report asks them again about the few images that it shows.
         samples: By name.
         prompts: Boxes by name of the sample.
-        curves: Log rows with ``seconds`` and ``val_dice`` by method; may be empty.
+        curves: Log rows with ``seconds`` and ``val_score`` by method; may be empty.
     """
 
     results: Mapping[str, Any]

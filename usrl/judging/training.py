@@ -69,7 +69,7 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
             record.step += 1
             loss = _train_epoch(state, record.step, examples, recipe, bar.show)
             score = float(np.mean([_choice_dice(state, recipe, case) for case in checked]))
-            record.log({"train_loss": loss, "val_dice": score})
+            record.log({"train_loss": loss, "val_score": score})
             record.checkpoint()
             bar.evaluated(score, record.best)
 

@@ -75,16 +75,16 @@ def fit_network(
         load_start(run, recipe, state.network)
         state.average.load_state_dict(state.network.state_dict())
         # A start that no epoch improves on is what is kept.
-        record.log({"val_dice": validation.score(state.average)})
+        record.log({"val_score": validation.score(state.average)})
     bar = TrainingBar(record.name, "epochs", recipe.epochs, record.step, ("images", len(bank)))
     with bar, SummaryWriter(str(run.path / "tb")) as board:
         while record.step < recipe.epochs:
             record.step += 1
             loss = _train_epoch(state, record.step, bank, recipe, bar.show)
-            figures = {"train_loss": loss, "val_dice": validation.score(state.average)}
+            figures = {"train_loss": loss, "val_score": validation.score(state.average)}
             record.log(figures)
             record.checkpoint()
-            bar.evaluated(figures["val_dice"], record.best)
+            bar.evaluated(figures["val_score"], record.best)
             for name, value in figures.items():
                 board.add_scalar(name, value, record.step)
 

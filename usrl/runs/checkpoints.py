@@ -1,12 +1,13 @@
 """Checkpoints of a training, and what else it writes as it goes: best weights and log."""
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import AliasChoices, Field, NonNegativeFloat, NonNegativeInt
+from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -77,10 +78,25 @@ def _load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], path: P
 
 
 class _Facts(Strict):
-    # Networks and judges used to call their step an epoch.
-    step: NonNegativeInt = Field(validation_alias=AliasChoices("step", "epoch"))
+    step: NonNegativeInt
     seconds: NonNegativeFloat
-    best: float
+    best: float | None  # None before the first evaluation
+
+
+class Best(Strict):
+    """The facts of a weight file: where it was the best so far. Early ones tell less."""
+
+    step: NonNegativeInt | None = None
+    val_score: float | None = None
+
+
+def read_best(run: Run) -> Best:
+    """Return the facts of a run's weights.
+
+    Raises:
+        UserError: If the file is unusable.
+    """
+    return check(Best, load_tensors(run.weights_path)[1], str(run.weights_path))
 
 
 class Record:
@@ -96,14 +112,14 @@ class Record:
 
     Attributes:
         step: Environment steps or epochs so far; moved by the training.
-        best: Best validation Dice so far, -1 before the first.
+        best: Best validation score so far; minus infinity before the first.
     """
 
     def __init__(self, run: Run, model: nn.Module, parts: Parts) -> None:
         self._run, self._model, self._parts = run, model, parts
         self._began = time.monotonic()
         self.step = 0
-        self.best = -1.0
+        self.best = -math.inf
 
     @property
     def name(self) -> str:
@@ -131,7 +147,10 @@ class Record:
         is_resumed = resume and path.exists()
         if is_resumed:
             facts = check(_Facts, load_checkpoint(path, self._parts), str(path))
-            self.step, self.best = facts.step, max(facts.best, self._kept())
+            self.step, self.best = (
+                facts.step,
+                max(self._kept(), -math.inf if facts.best is None else facts.best),
+            )
             self._began -= facts.seconds
         # The first evaluation, at step 0, is made again.
         self._run.truncate_log(self.step or -1)
@@ -139,22 +158,23 @@ class Record:
 
     def _kept(self) -> float:
         """Return the score of the weights, which a kill may have let get ahead of log and checkpoint."""
-        path = self._run.weights_path
-        return float(load_tensors(path)[1].get("val_dice", -1.0)) if path.is_file() else -1.0
+        score = read_best(self._run).val_score if self._run.weights_path.is_file() else None
+        return -math.inf if score is None else score
 
     def log(self, figures: Mapping[str, float]) -> None:
         """Keep the weights where they are the best so far, and append an evaluation to the log.
 
         Args:
-            figures: With ``val_dice``, which tells which weights are best.
+            figures: With ``val_score``, which tells which weights are best.
         """
-        if (score := figures["val_dice"]) > self.best:
+        if (score := figures["val_score"]) > self.best:
             self.best = score
-            facts = {"step": self.step, "val_dice": score}
+            facts = {"step": self.step, "val_score": score}
             save_tensors(self._run.weights_path, unique_state(self._model), facts)
         self._run.append_log({"step": self.step, "seconds": round(self.seconds, 1)} | dict(figures))
 
     def checkpoint(self) -> None:
         """Write the state that a resumed training goes on from."""
-        facts = {"step": self.step, "seconds": self.seconds, "best": self.best}
+        best = self.best if math.isfinite(self.best) else None
+        facts = {"step": self.step, "seconds": self.seconds, "best": best}
         save_checkpoint(self._run.checkpoint_path, self._parts, facts)

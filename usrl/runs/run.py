@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import TypeVar, get_args
 
 from usrl.errors import UserError
-from usrl.files import write_atomically, writing_to
+from usrl.files import list_names, write_atomically, writing_to
 from usrl.runs.recipe import Recipe
 from usrl.runs.recipes import describe_differences, dump_recipe, load_recipe
 from usrl.runs.shipped import locate, suggest_shipped
+from usrl.strict import brief, read_json, rename_first_edition
 
 OneRecipe = TypeVar("OneRecipe", bound=Recipe)
 
+RECIPE, VERSIONS = "recipe.yaml", "versions.json"
 _RECORDED_PACKAGES = (
     "usrl",
     "torch",
@@ -111,22 +113,31 @@ class Run:
             file.write(json.dumps(dict(row)) + "\n")
 
     def read_log(self) -> list[dict[str, float]]:
-        """Return the rows of the log; empty where nothing was logged.
+        """Return the rows of the log; empty where nothing was logged. A kill may have cut the last line.
 
         Raises:
-            UserError: If a line other than the last is not JSON. The last may have been cut by a kill.
+            UserError: If a line holds anything but figures with ``step`` and ``val_score``; names the line.
         """
         if not self.log_path.exists():
             return []
-        lines = self.log_path.read_text(encoding="utf-8").splitlines()
-        rows = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                if number < len(lines):
-                    raise UserError(f"{self.log_path}: line {number} is not JSON; remove it") from None
-        return rows
+        *lines, _cut = self.log_path.read_bytes().split(b"\n")
+        return [
+            _read_row(line, f"{self.log_path}: line {place}") for place, line in enumerate(lines, start=1)
+        ]
+
+    def read_versions(self) -> dict[str, str]:
+        """Return the versions that the run was trained with.
+
+        Raises:
+            UserError: If the file is missing or damaged.
+        """
+        path, remedy = self.path / VERSIONS, "remove it and train the run with --resume"
+        if not path.is_file():
+            raise UserError(f"{path} is missing; train the run with --resume")
+        tree = read_json(path.read_bytes(), str(path), remedy)
+        if not isinstance(tree, dict) or not all(isinstance(value, str) for value in tree.values()):
+            raise UserError(f"{path}: wanted a version for each name; {remedy}")
+        return tree
 
     def truncate_log(self, step: float) -> None:
         """Drop rows after ``step``, so that a resumed training writes each of them once."""
@@ -134,6 +145,19 @@ class Run:
             return
         kept = [row for row in self.read_log() if row["step"] <= step]
         write_atomically(self.log_path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+
+
+def _read_row(line: bytes, source: str) -> dict[str, float]:
+    row = read_json(line, source, "remove the line")
+    if isinstance(row, dict):
+        row = rename_first_edition(row)
+        numbers = [value for value in row.values() if type(value) is float or type(value) is int]
+        is_sound = len(numbers) == len(row) and all(
+            abs(value) < 2**63 for value in numbers if type(value) is int
+        )
+        if is_sound and row.keys() >= {"step", "val_score"} and row["step"] >= 0:
+            return row
+    raise UserError(f"{source}: wanted figures with step and val_score, got {brief(row)}; remove the line")
 
 
 def create_run(path: Path | str, recipe: Recipe, *, resume: bool = False) -> Run:
@@ -149,31 +173,31 @@ def create_run(path: Path | str, recipe: Recipe, *, resume: bool = False) -> Run
             recipe while resuming.
     """
     path = Path(path)
-    if resume and (path / "recipe.yaml").exists():
-        run = Run(path, load_recipe(path))
-        if run.recipe != recipe:
-            raise UserError(
-                f"{path} was trained from another recipe: {describe_differences(run.recipe, recipe)}; "
-                "resume it with that one, or choose another --out"
-            )
-        return run
-    if path.exists() and not _is_unused(path):
+    is_begun = resume and (path / RECIPE).exists()
+    if is_begun and (before := load_recipe(path)) != recipe:
         raise UserError(
-            f"{path} already holds something; choose another --out, or --resume to continue a run"
+            f"{path} was trained from another recipe: {describe_differences(before, recipe)}; "
+            "resume it with that one, or choose another --out"
         )
     with writing_to(path):
+        if not is_begun and path.exists() and not _is_unused(path):
+            raise UserError(
+                f"{path} already holds something; choose another --out, or --resume to continue a run"
+            )
         path.mkdir(parents=True, exist_ok=True)
-        write_atomically(path / "recipe.yaml", dump_recipe(recipe).encode())
-        write_atomically(path / "versions.json", json.dumps(find_versions(), indent=2).encode())
+        # Before the recipe: a kill between the two leaves a folder that may be used.
+        if not is_begun or not (path / VERSIONS).exists():
+            write_atomically(path / VERSIONS, json.dumps(find_versions(), indent=2).encode())
+        if not is_begun:
+            write_atomically(path / RECIPE, dump_recipe(recipe).encode())
     return Run(path, recipe)
 
 
 def _is_unused(path: Path) -> bool:
     """Return whether a folder is empty, or holds only what a refused training leaves before it begins."""
-    names = {entry.name for entry in path.iterdir()} if path.is_dir() else {"a file"}
+    names = list_names(path) if path.is_dir() else {"a file"}
     # versions.json tells it from a folder where somebody keeps a recipe of their own.
-    before_training = {"recipe.yaml", "versions.json", "split.tsv", "source"}
-    return not names or ("versions.json" in names and names <= before_training)
+    return not names or (VERSIONS in names and names <= {RECIPE, VERSIONS, "split.tsv", "source"})
 
 
 def open_run(path: Path | str) -> Run:
@@ -188,13 +212,13 @@ def open_run(path: Path | str) -> Run:
             f"{path}: no such run; train one with `usrl train RECIPE --out {path}`, or give a name; "
             f"{suggest_shipped(path)}"
         )
-    if not (path / "recipe.yaml").exists():
+    if not (path / RECIPE).exists():
         raise UserError(
             f"{path}: no recipe.yaml is here, so this is not a run; name a folder that `usrl train` wrote"
         )
     run = Run(path, load_recipe(path))
     if not run.weights_path.is_file():
-        if not (path / "versions.json").exists():  # which every training writes
+        if not (path / VERSIONS).exists():  # which every training writes
             raise UserError(
                 f"{path} holds a recipe to train and no weights; train it with `usrl train {path} --out RUN` "
                 "and name that RUN"

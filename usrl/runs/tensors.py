@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from usrl.errors import UserError
 from usrl.files import write_atomically
+from usrl.strict import brief, read_json, rename_first_edition
+
+_MOST_LETTERS = 200
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any] | None = None) -> None:
@@ -26,18 +29,26 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         The tensors by name, and the facts.
 
     Raises:
-        UserError: If the file is missing, truncated or not safetensors.
+        UserError: If the file is missing, truncated or not safetensors, or holds numbers that are not finite.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, facts
+            text = (file.metadata() or {}).get("facts", "{}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except FileNotFoundError:
         raise UserError(f"{path} is missing; train the run again") from None
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except Exception as error:  # safetensors raises several kinds for a damaged header
+        told = str(error)[:_MOST_LETTERS]
         raise UserError(
-            f"{path}: truncated or not a safetensors file ({error}); train the run again"
+            f"{path}: truncated or not a safetensors file ({told}); train the run again"
         ) from None
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(f"{path}: {name!r} holds numbers that are not finite; train the run again")
+    facts = read_json(text, f"{path}: facts", "train the run again")
+    if not isinstance(facts, dict):
+        raise UserError(f"{path}: facts must be a mapping, got {brief(facts)}; train the run again")
+    return tensors, rename_first_edition(facts)
 
 
 def load_weights(path: Path, module: nn.Module) -> None:

@@ -24,21 +24,21 @@ class Trial(Strict):
     Attributes:
         number: Counted from 0.
         drawn: Number by key; `usrl.runs.search.SearchRange.value` gives what it stands for.
-        val_dice: Best mean validation Dice, None where the training failed.
+        val_score: Best mean validation Dice, None where the training failed.
         seconds: Wall time of the training.
         failure: Why it failed, None where it did not.
     """
 
     number: Annotated[int, Field(ge=0)]
     drawn: dict[str, int | float]
-    val_dice: float | None = None
+    val_score: float | None = None
     seconds: float = 0.0
     failure: str | None = None
 
     @property
     def has_ended(self) -> bool:
         """Whether the training is over, for better or worse."""
-        return self.val_dice is not None or self.failure is not None
+        return self.val_score is not None or self.failure is not None
 
 
 def propose(
@@ -104,5 +104,5 @@ def _as_optuna(optuna: Any, trial: Trial, distributions: Mapping[str, Any]) -> A
         state=states.COMPLETE if trial.failure is None else states.FAIL,
         params=dict(trial.drawn),
         distributions=dict(distributions),
-        value=trial.val_dice,
+        value=trial.val_score,
     )

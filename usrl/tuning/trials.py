@@ -127,7 +127,7 @@ class _Search:
             found = {"failure": _reason(error)}
         trial = trial.model_copy(update=found)
         self.save(trial)
-        typer.echo(f"failed: {trial.failure}" if trial.failure else f"val Dice {trial.val_dice:.4f}")
+        typer.echo(f"failed: {trial.failure}" if trial.failure else f"val score {trial.val_score:.4f}")
         return trial
 
     def _train(self, folder: Path, trial: Trial) -> dict[str, Any]:
@@ -136,14 +136,14 @@ class _Search:
         self.save(trial)  # so that a resumption takes up these values, whatever it would propose itself
         train_run(run, self.device, resume=True)
         rows = run.read_log()
-        if not all(math.isfinite(row["val_dice"]) for row in rows):
+        if not all(math.isfinite(row["val_score"]) for row in rows):
             raise UserError("the validation Dice is nan or inf: the training has diverged")
-        return {"val_dice": max(row["val_dice"] for row in rows), "seconds": rows[-1]["seconds"]}
+        return {"val_score": max(row["val_score"] for row in rows), "seconds": rows[-1]["seconds"]}
 
     def write(self, trials: Sequence[Trial]) -> None:
         """Write the table of trials, and the best recipe where there is one."""
         rows = [
-            {"number": trial.number, "val_dice": trial.val_dice, "seconds": trial.seconds}
+            {"number": trial.number, "val_score": trial.val_score, "seconds": trial.seconds}
             | self.values(trial)
             | {"failure": trial.failure}
             for trial in trials
@@ -151,7 +151,7 @@ class _Search:
         write_atomically(self.out / "trials.csv", format_csv(rows))
         if best := _best(trials):
             title = (
-                f"# Trial {best.number:03d}: the best validation Dice, {best.val_dice}, of {len(trials)}.\n"
+                f"# Trial {best.number:03d}: the best validation Dice, {best.val_score}, of {len(trials)}.\n"
             )
             recipe = apply_values(self.recipe, self.values(best), "best.yaml")
             write_atomically(self.out / "best.yaml", (title + dump_recipe(recipe)).encode())
@@ -163,7 +163,7 @@ def describe(values: dict[str, Any]) -> str:
 
 
 def _best(trials: Sequence[Trial]) -> Trial | None:
-    scored = [(trial.val_dice, -trial.number, trial) for trial in trials if trial.val_dice is not None]
+    scored = [(trial.val_score, -trial.number, trial) for trial in trials if trial.val_score is not None]
     return max(scored)[-1] if scored else None
 
 

@@ -1,0 +1,105 @@
+"""Training a network for each fold of the training images: proposals for images that it did not see."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from usrl.data.catalogue import load_train_and_val, require_dataset
+from usrl.data.sample import Sample
+from usrl.data.splits import folds as make_folds
+from usrl.errors import UserError
+from usrl.files import make_folder
+from usrl.networks.proposals import FOLDS, SPLIT, proposal_path
+from usrl.networks.recipe import NetworkRecipe
+from usrl.networks.segmenter import NetworkSegmenter
+from usrl.networks.training import build_untrained_network, fit_network
+from usrl.runs.leaks import find_parts, trace
+from usrl.runs.run import Run, create_run, open_run
+
+
+def write_proposals(
+    recipe: NetworkRecipe, out: Path, folds: int, device: torch.device, *, resume: bool = False
+) -> list[Run]:
+    """Train a network per fold and write the probability of lesion of training and validation images.
+
+    A training image gets that of the one network that was not trained on its fold: networks are far
+    better on images they were trained on, and an agent that starts there learns nothing that helps on
+    new ones. A validation image gets the mean of all networks; each network's best epoch is chosen by it,
+    as in any training. Test images are not touched.
+
+    Args:
+        recipe: The network and its data set.
+        out: Folder to write: ``<name>.png`` per image, 255 for certain, ``split.tsv``, and a run per
+            fold in ``folds/``.
+        folds: Number of folds of the training images, by group.
+        device: Where to train.
+        resume: Go on where an earlier call with the same arguments stopped.
+
+    Returns:
+        The runs of the networks.
+
+    Raises:
+        UserError: If the network needs boxes, cannot be built or starts from what has learned from this
+            data set, the folder holds something while not resuming, or the data is not there or cannot be
+            split so.
+    """
+    if recipe.prompt != "none":
+        raise UserError(
+            f"prompt: proposals want an automatic network, got {recipe.prompt!r}; leave prompt out"
+        )
+    if not resume and not _is_unused(out):
+        raise UserError(f"{out} already holds something; choose another --out, or --resume to continue")
+    # Before there is a folder that a second call would find taken:
+    require_dataset(recipe.data)
+    build_untrained_network(recipe)
+    _check_start(recipe)
+    make_folder(out / FOLDS)
+    train, val = load_train_and_val(recipe.data, out / SPLIT)
+    held_outs = make_folds(train, folds, seed=recipe.data.split_seed)
+    shares = [np.zeros(sample.image.shape, np.float32) for sample in val]
+    runs = []
+    for number, held_out in enumerate(held_outs):
+        run = create_run(out / FOLDS / f"{number + 1}-of-{folds}", recipe, resume=resume)
+        runs.append(run)
+        kept = [sample for index, sample in enumerate(train) if index not in set(held_out)]
+        fit_network(run, kept, val, device, resume=resume)
+        network = NetworkSegmenter(run, device)
+        for index in held_out:
+            _write(out, train[index], network.probability(train[index].image))
+        for share, sample in zip(shares, val, strict=True):
+            share += network.probability(sample.image) / folds
+    for share, sample in zip(shares, val, strict=True):
+        _write(out, sample, share)
+    return runs
+
+
+def _check_start(recipe: NetworkRecipe) -> None:
+    """Refuse a start that has learned from images of the data set: no fold would be held out from it."""
+    if not recipe.init_from:
+        return
+    try:
+        has_seen = any(find_parts(link, recipe.data) for link in trace(open_run(recipe.init_from)))
+    except UserError as error:
+        raise UserError(f"init_from: {error}") from None
+    if has_seen:
+        raise UserError(
+            f"init_from: proposals are out of fold, and {recipe.init_from} has learned from images of this "
+            "data set; start from a run that has learned from others, or leave init_from out"
+        )
+
+
+def _write(folder: Path, sample: Sample, probability: NDArray[np.float32]) -> None:
+    path = proposal_path(folder, sample)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.rint(255 * probability).astype(np.uint8)).save(path)
+
+
+def _is_unused(out: Path) -> bool:
+    """Return whether a folder is absent or empty, or holds only what a refused call leaves there."""
+    if not out.is_dir():
+        return not out.exists()
+    names = {entry.name for entry in out.iterdir()}
+    return names in (set(), {FOLDS}, {FOLDS, SPLIT}) and not any((out / FOLDS).glob("*"))
