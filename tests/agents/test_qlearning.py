@@ -150,7 +150,7 @@ def test_a_resumed_table_goes_on_with_a_whole_log(table: AgentRecipe, out: Path)
     train_agent(create_run(out, table.model_copy(update={"total_steps": 160})), CPU)
     (out / "recipe.yaml").write_text(dump_recipe(table))
     with (out / "log.jsonl").open("a") as log:
-        log.write(json.dumps({"step": 240, "seconds": 1.0}) + "\n")
+        log.write(json.dumps({"step": 240, "seconds": 1.0, "val_score": 0.5}) + "\n")
     run = create_run(out, table, resume=True)
     train_agent(run, CPU, resume=True)
     assert [row["step"] for row in run.read_log()] == [0, 160, 320]

@@ -82,7 +82,7 @@ def test_a_resumed_run_continues_to_the_end_with_a_whole_log(recipe: AgentRecipe
     (out / "recipe.yaml").write_text(dump_recipe(recipe))
     with (out / "log.jsonl").open("a") as log:
         log.write(
-            json.dumps({"step": 240, "seconds": 1.0}) + "\n"
+            json.dumps({"step": 240, "seconds": 1.0, "val_score": 0.5}) + "\n"
         )  # logged after the checkpoint, then killed
     run = create_run(out, recipe, resume=True)
     before = load_tensors(run.checkpoint_path)[0]

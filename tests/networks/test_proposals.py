@@ -9,7 +9,7 @@ from usrl.data.catalogue import load_split, load_train_and_val
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import GrayImage, Sample
 from usrl.errors import UserError
-from usrl.networks import proposals
+from usrl.networks import folds
 from usrl.networks.folds import write_proposals
 from usrl.networks.models import build_network
 from usrl.networks.proposals import check_split, read_probabilities, read_proposals
@@ -44,8 +44,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[str]]:
     def fit(run: Run, train: list[Sample], val: list[Sample], device: object, *, resume: bool) -> None:
         given[int(run.path.name.split("-")[0]) - 1] = [sample.name for sample in train]
 
-    monkeypatch.setattr(proposals, "fit_network", fit)
-    monkeypatch.setattr(proposals, "NetworkSegmenter", _Recorder)
+    monkeypatch.setattr(folds, "fit_network", fit)
+    monkeypatch.setattr(folds, "NetworkSegmenter", _Recorder)
     return given
 
 

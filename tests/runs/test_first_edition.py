@@ -36,7 +36,7 @@ def test_its_log_and_weights_are_read_by_the_names_of_today(run: Run) -> None:
 
 def test_its_weights_segment(run: Run) -> None:
     image = np.zeros((40, 48), np.uint8)
-    mask = open_segmenter(str(run.path), torch.device("cpu")).segment(image, ((10.0, 10.0, 30.0, 30.0),))
+    mask = open_segmenter(str(run.path), torch.device("cpu")).segment(image, ((10.0, 10.0, 30.0, 30.0),)).mask
     assert mask.shape == (40, 48)
 
 

@@ -76,7 +76,7 @@ def test_a_chain_of_names_is_two_shipped_runs() -> None:
 
 
 def test_reports_of_shipped_agents_go_to_the_working_folder() -> None:
-    assert _report_folder("contour-ppo", "evaluation") == Path("runs/contour-ppo-evaluation")
-    assert _report_folder(str(ROOT / "contour-ppo"), "evaluation") == Path("runs/contour-ppo-evaluation")
+    assert _report_folder(["contour-ppo"], "evaluation") == Path("runs/contour-ppo-evaluation")
+    assert _report_folder([str(ROOT / "contour-ppo")], "evaluation") == Path("runs/contour-ppo-evaluation")
     Path("mine").mkdir()
-    assert _report_folder("mine", "evaluation") == Path("mine/evaluation")
+    assert _report_folder(["mine"], "evaluation") == Path("mine/evaluation")
