@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -111,3 +111,16 @@ def make_empty_folder(path: Path | str) -> Path:
         raise UserError(f"{path} already holds something; choose another --out")
     make_folder(path)
     return path
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write new files, all or none: a failure, such as a full disk, removes those already written."""
+    written: list[Path] = []
+    try:
+        for path, content in contents.items():
+            write_atomically(path, content)
+            written.append(path)
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise

@@ -76,7 +76,7 @@ def test_a_start_comes_before_what_starts_from_it_wherever_it_stands(write_plan:
         ({"a": {"b": {"init_from": {"run": "a/c"}}}}, {}, "a/b: init_from: unknown key 'run'"),
         ({"a": {"b": {"init_from": {"variant": "a/b"}}}}, {}, "start from each other: a/b -> a/b"),
         ({"a": {"b": {}}}, {"seed": [0]}, "ablation.yaml: unknown key 'seed'; did you mean 'seeds'"),
-        ({"a": {"b": {}}}, {"seeds": [0, 0]}, "seeds: one of .* stands twice"),
+        ({"a": {"b": {}}}, {"seeds": [0, 0]}, "seeds: one of .* is given twice"),
         ({"a": {"b": {}}}, {"split": "vall"}, "split: .* got 'vall'"),
         ({"a": {"../b": {}}}, {}, "groups.a.*match pattern"),
         ({"base": {"b": {}}}, {}, "'base' is the variant that changes nothing"),

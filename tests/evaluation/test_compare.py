@@ -1,5 +1,9 @@
 import csv
+import errno
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +11,7 @@ import pytest
 from usrl.classical import ProposalEllipse
 from usrl.data.prompts import jittered_boxes
 from usrl.errors import UserError
-from usrl.evaluation.compare import compare, name_methods
+from usrl.evaluation.compare import compare, format_csv, name_methods
 from usrl.evaluation.summary import average_runs
 from usrl.metrics.overlap import dice
 from usrl.segmenter import Answer
@@ -223,6 +227,47 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(methods, sample
     with pytest.raises(UserError, match="already holds something; choose another --out"):
         compare(methods, samples, tmp_path, dataset="toy", split="test")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_killed_comparison_can_be_repeated_into_its_own_folder(toy, samples, tmp_path):
+    out = tmp_path / "out"
+    script = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]);"
+        "from conftest import make_sample, Darkness; from usrl.evaluation import compare as module;"
+        "write = module.write_atomically;"
+        "module.write_atomically = lambda p, c: os._exit(9) if p.name == 'results.json' else write(p, c);"
+        "module.compare([Darkness()], [make_sample(i) for i in range(6)], sys.argv[2], dataset='', split='')"
+    )
+    folder = Path(__file__).parent
+    assert subprocess.run([sys.executable, "-c", script, folder, out], check=False).returncode == 9
+    assert sorted(path.name for path in out.iterdir()) == [".unfinished", "cases.csv"]
+    (out / ".report.html.abcd1234").write_bytes(b"left by the kill")
+    compare([toy.Darkness()], samples, out, dataset="toy", split="test")
+    assert sorted(path.name for path in out.iterdir()) == ["cases.csv", "report.html", "results.json"]
+    with pytest.raises(UserError, match="already holds something"):
+        compare([toy.Darkness()], samples, out, dataset="toy", split="test")
+
+
+def test_a_full_disk_is_reported_with_the_folder_and_leaves_it_empty(toy, samples, tmp_path, monkeypatch):
+    def fill(path, content):
+        if path.name == "report.html":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        path.write_bytes(content)
+
+    monkeypatch.setattr("usrl.evaluation.compare.write_atomically", fill)
+    with pytest.raises(UserError, match=r"out: cannot write here \(No space left on device\)"):
+        compare([toy.Darkness()], samples, tmp_path / "out", dataset="toy", split="test")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_cells_that_a_spreadsheet_would_run_are_escaped(toy, tmp_path):
+    names = ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "a=b", "1-2"]
+    samples = [toy.make_sample(index, name=name) for index, name in enumerate(names)]
+    compare([toy.Darkness("=method")], samples, tmp_path / "out", dataset="toy", split="test")
+    cases = read_cases(tmp_path / "out" / "cases.csv")
+    assert [case["case"] for case in cases] == [f"'{name}" for name in names[:5]] + names[5:]
+    assert {case["method"] for case in cases} == {"'=method"}
+    assert format_csv([{"difference": -0.5, "n": -1}]) == b"difference,n\n-0.5,-1\n"
 
 
 def test_nothing_to_score_is_refused(toy, methods, samples, tmp_path):

@@ -1,3 +1,4 @@
+import errno
 import json
 
 import cv2
@@ -102,6 +103,23 @@ def test_nothing_that_exists_is_overwritten(toy, image_path, tmp_path):
     assert (tmp_path / "scan_mask.png").read_bytes() == b"the reference"
 
 
+def test_a_full_disk_leaves_nothing_that_blocks_repeating(toy, image_path, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+
+    def fill(path, content):
+        if path.suffix == ".json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        path.write_bytes(content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("usrl.files.write_atomically", fill)
+        with pytest.raises(UserError, match=r"out: cannot write here \(No space left on device\)"):
+            segment_file(toy.Darkness(), image_path, None, out)
+    assert list(out.iterdir()) == []
+    segment_file(toy.Darkness(), image_path, None, out)
+    assert len(list(out.iterdir())) == 3
+
+
 def test_a_file_that_is_no_image_is_named(toy, tmp_path):
     (tmp_path / "notes.png").write_text("no image")
     with pytest.raises(UserError, match=r"notes\.png"):
@@ -170,7 +188,7 @@ def test_every_image_gets_the_boxes_of_its_name(toy, image_path, tmp_path):
         ({"scan.png": ((1.0, 1.0, 9.0, 9.0),)}, r"b\.png: a prompted method needs a box"),
         (
             {"x/b.png": ((1.0, 1.0, 9.0, 9.0),)},
-            "boxes are given for 'x/b.png', which is none of the 2 images",
+            "boxes are given for 'x/b.png', which is not among the 2 images",
         ),
         (dict.fromkeys(("scan.png", "b.png"), ((1.0, 1.0, 64.0, 99.0),)), r"scan\.png: box 1,1,64,99 leaves"),
     ],

@@ -10,6 +10,7 @@ from usrl.metrics.overlap import (
     count_pixels,
     dice,
     iou,
+    measure_overlap,
     precision,
     sensitivity,
     specificity,
@@ -38,6 +39,15 @@ def test_counts_are_those_counted_by_hand():
 @pytest.mark.parametrize(("metric", "value"), KNOWN.items(), ids=lambda item: getattr(item, "__name__", ""))
 def test_metric_has_the_value_computed_by_hand(metric, value):
     assert metric(PRED, TARGET) == pytest.approx(value)
+
+
+def test_all_metrics_come_from_one_count(monkeypatch):
+    calls = []
+    counts = count_pixels(PRED, TARGET)
+    monkeypatch.setattr("usrl.metrics.overlap.count_pixels", lambda *masks: calls.append(masks) or counts)
+    found = measure_overlap(PRED, TARGET)
+    assert found == pytest.approx({metric.__name__: value for metric, value in KNOWN.items()})
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("metric", KNOWN)

@@ -49,7 +49,7 @@ class _Start(Strict):
 
 
 class _Scoring(Strict):
-    """What of a variant is no key of a recipe: how its runs are scored."""
+    """How the runs of a variant are scored, which no recipe says."""
 
     starts: PositiveInt = 1
 
@@ -63,7 +63,7 @@ class Training:
         seed: Its seed.
         path: Its folder.
         recipe: Its resolved recipe.
-        start: The training whose weights it starts from; None where there is none.
+        start: The training whose weights it starts from, or None.
     """
 
     variant: str
@@ -113,7 +113,7 @@ def load_plan(path: Path | str) -> Plan:
     path = plan_path(path)
     plan = check(Plan, read_mapping(path, "plan"), str(path))
     if len(set(plan.seeds)) < len(plan.seeds):
-        raise UserError(f"{path}: seeds: one of {plan.seeds} stands twice; name each once")
+        raise UserError(f"{path}: seeds: one of {plan.seeds} is given twice; name each once")
     if BASE in plan.groups:
         raise UserError(f"{path}: groups: {BASE!r} is the variant that changes nothing; choose another name")
     return plan
@@ -216,7 +216,7 @@ class _Resolver:
     def _train(
         self, name: str, tree: dict[str, Any], place: int, start: Variant | None, where: str
     ) -> Training:
-        """Return the training of a seed, shared where another variant has the same recipe."""
+        """Return the training of a seed, shared if another variant has the same recipe."""
         seed = self._plan.seeds[place]
         before = None if start is None else start.trainings[place]
         own = tree | {"seed": seed} | ({} if before is None else {"init_from": str(before.path)})

@@ -37,10 +37,10 @@ def train_all(trainings: Sequence[Training], device: str, jobs: int) -> None:
         trainings: In order, so that a start comes before what starts from it.
         device: Where to train.
         jobs: Trainings at once: 1 trains in this process, more in processes of one thread each, whose
-            progress bars and warnings go to ``<seed>.txt`` beside the run's folder.
+            progress bars and warnings go to ``<seed>.txt`` next to the run's folder.
 
     Raises:
-        UserError: If a training fails; names variant and seed. Those that run beside it end first.
+        UserError: If a training fails; names variant and seed. Trainings that run at the same time end first.
     """
     waiting = [training for training in trainings if not Run(training.path, training.recipe).is_finished()]
     finished = len(trainings) - len(waiting)

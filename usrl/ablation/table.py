@@ -175,7 +175,7 @@ def _label_cases(variants: Sequence[Variant], cases: Cases) -> list[Case]:
 
 
 def _read_versions(variants: Sequence[Variant]) -> dict[str, str]:
-    """Return the versions that the runs were trained with; where they differ, all of them."""
+    """Return the versions that the runs were trained with, all of them if they differ."""
     found: dict[str, dict[str, None]] = {}
     for training in (training for variant in variants for training in variant.trainings):
         for link in training.chain():

@@ -36,7 +36,7 @@ Overrides = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on where an earlier call stopped, or start where there was none.")
+    bool, typer.Option("--resume", help="Go on where an earlier call stopped, or start if there was none.")
 ]
 Data = Annotated[str, typer.Option(help="Data set: phantom, busi, hc18, usgra, usgra-vessels or folder.")]
 Root = Annotated[Path | None, typer.Option(help="Folder of the data set; $USRL_DATA/NAME if not given.")]
@@ -62,6 +62,6 @@ Jitter = Annotated[
     typer.Option(
         min=0,
         max=MAX_JITTER,
-        help="Largest move of a side of the boxes drawn around references, as a share of the box.",
+        help="Largest move of a side of the boxes drawn around targets, as a share of the box.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""The command that segments images without a reference."""
+"""The command that segments images without a target."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

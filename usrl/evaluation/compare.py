@@ -10,14 +10,15 @@ import io
 import itertools
 import json
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import DEFAULT_JITTER, BoolMask, Prompt, Sample
 from usrl.errors import UserError
-from usrl.evaluation.report import write_report
+from usrl.evaluation.report import format_report
 from usrl.evaluation.summary import (
     Case,
     Comparison,
@@ -27,7 +28,7 @@ from usrl.evaluation.summary import (
     summarise_method,
     summarise_negatives,
 )
-from usrl.files import make_empty_folder, write_atomically
+from usrl.files import locked, make_empty_folder, write_atomically, writing_to
 from usrl.metrics.overlap import dice, measure_overlap
 from usrl.metrics.surface import NSD_TOLERANCE, Spacing, measure_surface
 from usrl.progress import ImageProgress, show_progress
@@ -49,14 +50,15 @@ def compare(
     """Score methods on samples and write the report.
 
     Writes ``cases.csv`` (a row per case and method, images with a lesion), ``negatives.csv`` (a row per
-    lesion-free image and automatic method, if there are any), ``results.json`` and ``report.html``.
+    lesion-free image and automatic method, if there are any), ``results.json`` and ``report.html``. A call
+    that was killed can be repeated into the same folder.
 
     Args:
         segmenters: Methods in the order of the tables; equal names are numbered. Several runs of one method,
             such as trainings of several seeds, come as a sequence of their own. Below them the tables show
             their mean, image by image, which takes their place in the tests.
         samples: Images with their targets; distances are in mm if every sample has a spacing.
-        out: Folder to write; must be empty or absent.
+        out: Folder to write: absent, empty, or that of a comparison that was killed.
         dataset: Name of the data set, for the report.
         split: Name of the split, for the report.
         seed: Seed of boxes and bootstrap.
@@ -67,7 +69,8 @@ def compare(
         What ``results.json`` holds.
 
     Raises:
-        UserError: If there is nothing to score, the folder holds files, or a method refuses an image.
+        UserError: If there is nothing to score, the folder holds other files or cannot be written, or a
+            method refuses an image.
     """
     lesions = [sample for sample in samples if sample.target.any()]
     if not segmenters or not lesions:
@@ -76,27 +79,57 @@ def compare(
             f"{len(lesions)} such images; choose another split"
         )
     methods, runs = name_methods(segmenters)
-    out = make_empty_folder(out)
     prompts = {sample.name: jittered_boxes(sample, jitter, seed) for sample in lesions}
     negatives = [sample for sample in samples if not sample.target.any()]
     automatic = {name: method for name, method in methods.items() if method.track == "automatic"}
-    with show_progress(len(methods) * len(lesions) + len(automatic) * len(negatives)) as progress:
-        cases = score_lesions(methods, lesions, prompts, progress)
-        cases += [mean for name, members in runs.items() for mean in average_runs(cases, name, members)]
-        negative_cases = _score_negatives(automatic, negatives, progress)
-        progress.start("scored")
-    facts = {"dataset": dataset, "split": split, "seed": seed, "jitter": jitter}
-    ceilings = {name for name, method in methods.items() if not isinstance(method, Segmenter)}
-    single = {member for members in runs.values() for member in members}
-    rows = _summarise(cases, negative_cases, seed, ceilings=ceilings, untested=ceilings | single)
-    results = facts | _describe(lesions) | rows
-    write_atomically(out / "cases.csv", format_csv(cases))
-    if negative_cases:
-        write_atomically(out / "negatives.csv", format_csv(negative_cases))
-    write_atomically(out / "results.json", json.dumps(results, indent=2, allow_nan=False).encode())
-    named = {sample.name: sample for sample in lesions}
-    write_report(out / "report.html", Comparison(results, cases, methods, named, prompts, curves or {}))
+    with _claimed(Path(out)) as folder:
+        with show_progress(len(methods) * len(lesions) + len(automatic) * len(negatives)) as progress:
+            cases = score_lesions(methods, lesions, prompts, progress)
+            cases += [mean for name, members in runs.items() for mean in average_runs(cases, name, members)]
+            negative_cases = _score_negatives(automatic, negatives, progress)
+            progress.start("scored")
+        facts = {"dataset": dataset, "split": split, "seed": seed, "jitter": jitter}
+        ceilings = {name for name, method in methods.items() if not isinstance(method, Segmenter)}
+        single = {member for members in runs.values() for member in members}
+        rows = _summarise(cases, negative_cases, seed, ceilings=ceilings, untested=ceilings | single)
+        results = facts | _describe(lesions) | rows
+        named = {sample.name: sample for sample in lesions}
+        page = format_report(Comparison(results, cases, methods, named, prompts, curves or {}))
+        with writing_to(folder):
+            write_atomically(folder / "cases.csv", format_csv(cases))
+            if negative_cases:
+                write_atomically(folder / "negatives.csv", format_csv(negative_cases))
+            text = json.dumps(results, indent=2, allow_nan=False)
+            write_atomically(folder / "results.json", text.encode())
+            write_atomically(folder / "report.html", page.encode())
     return results
+
+
+@contextmanager
+def _claimed(out: Path) -> Iterator[Path]:
+    """Lock and yield the folder of a new comparison, or that of a killed one, which a mark tells apart.
+
+    After an error the folder is empty.
+    """
+    mark = out / ".unfinished"
+    if not mark.is_file():
+        make_empty_folder(out)
+    with locked(out):
+        with writing_to(out):
+            _clear(out)
+            mark.touch()
+        try:
+            yield out
+        except BaseException:
+            _clear(out)
+            raise
+        finally:
+            mark.unlink(missing_ok=True)
+
+
+def _clear(folder: Path) -> None:
+    for name in ("cases.csv", "negatives.csv", "results.json", "report.html"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def name_methods(
@@ -256,10 +289,17 @@ def _summarise(
 
 
 def format_csv(rows: Sequence[Case]) -> bytes:
-    """Return rows as CSV with every column that any row has, in order of appearance."""
+    """Return rows as CSV with every column that any row has, in order of appearance.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """
     columns = dict.fromkeys(key for row in rows for key in row)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: _disarm(value) for key, value in row.items()} for row in rows)
     return text.getvalue().encode()
+
+
+def _disarm(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\t\r")) else value

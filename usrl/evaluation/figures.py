@@ -1,4 +1,4 @@
-"""Pictures of the report, as data that a page holds in itself."""
+"""Pictures of the report as data URIs."""
 
 import base64
 import io
@@ -109,9 +109,9 @@ def _make_figure(height: float) -> tuple[Figure, Axes]:
 
 
 def _shorten(name: str) -> str:
-    """Return a name that fits an axis, with nothing that matplotlib would take for mathematics.
+    """Return a name that fits an axis, without the dollar signs that matplotlib reads as mathematics.
 
-    A space comes before an underscore, as matplotlib leaves names that begin with one out of legends.
+    A first underscore gets a space before it, or matplotlib would leave the name out of legends.
     """
     short = (name if len(name) <= 28 else f"{name[:27]}…").replace("$", r"\$")
     return f" {short}" if short.startswith("_") else short

@@ -19,10 +19,9 @@ def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts
     Args:
         spec: The name of a classical method (`usrl.classical.CLASSICAL`) or of a ceiling
             (`usrl.envs.threshold.ceilings.ORACLES`), the path of a run, the name of a shipped agent, or
-            ``FIRST+RUN``: an agent's
-            run that starts from the masks of an automatic method or a network's run instead of boxes, or
-            a judge's that chooses among what a network's probabilities may mean.
-        device: Where networks and policies compute; of a text see `usrl.compute.devices.select_device`.
+            ``FIRST+RUN``: an agent's run that starts from the masks of an automatic method or a network's run
+            instead of boxes, or a judge's run that chooses among the candidates of a network.
+        device: Where networks and policies compute; see `usrl.compute.devices.select_device` for a text.
         starts: How often agents and prompted networks start on an image, from boxes near the given ones.
             Methods that start from no box, and classical ones, keep their one start; so does FIRST.
 
@@ -32,7 +31,7 @@ def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts
     spec, device = str(spec), select_device(device) if isinstance(device, str) else device
     if spec in CLASSICAL:
         return CLASSICAL[spec]()
-    from usrl.envs.threshold.ceilings import ORACLES  # nothing that a classical method should wait for
+    from usrl.envs.threshold.ceilings import ORACLES  # a classical method should not wait for it
 
     if spec in ORACLES:
         return ORACLES[spec]

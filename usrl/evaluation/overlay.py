@@ -18,11 +18,11 @@ Picture = NDArray[np.uint8]
 
 
 class Outline(NamedTuple):
-    """How a mask is drawn; the colours are Okabe and Ito's, told apart by colour-blind readers.
+    """How a mask is drawn, in colours of Okabe and Ito that colour-blind readers can tell apart.
 
     Attributes:
         color: RGB.
-        is_dashed: Drawn in dashes, so that line style tells outlines apart as well.
+        is_dashed: Whether it is dashed: the line style tells outlines apart as well.
     """
 
     color: Color
@@ -35,7 +35,7 @@ STYLES: dict[str, Outline] = {
     "proposal": Outline(PROPOSAL_COLOR, is_dashed=True),
     "box": Outline((255, 255, 255), is_dashed=True),
 }
-"""What each kind of outline looks like, in pictures and in legends; colours are those of episodes."""
+"""How each kind of outline looks in pictures and legends; the colours are those of episodes."""
 _SHIFT = 4  # cv2 takes sub-pixel points as integers with this many fractional bits
 _DASH_PX = 7.0
 

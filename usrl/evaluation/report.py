@@ -1,39 +1,29 @@
-"""The report: one HTML file that needs no network, no script and no other file.
-
-Every name that comes from a disk is escaped.
-"""
+"""The report: one HTML file that needs no network, no script and no other file. It escapes every name."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
+from importlib.resources import files
 
 from usrl.evaluation.figures import plot_curves, plot_dice, plot_risk
 from usrl.evaluation.gallery import show_films, show_own_cases, show_shared_cases
-from usrl.evaluation.stylesheet import CSS
 from usrl.evaluation.summary import TRACKS, Comparison
 from usrl.evaluation.tables import Column, Row, find_best, format_cell, list_columns
-from usrl.files import write_atomically
 
 
-def write_report(path: Path, comparison: Comparison) -> None:
-    """Write the report of a comparison.
-
-    Args:
-        path: The HTML file, replaced if there.
-        comparison: See `Comparison`.
-    """
+def format_report(comparison: Comparison) -> str:
+    """Return the HTML page of a comparison."""
     title = f"Segmentation of {comparison.results['dataset']}, {comparison.results['split']}"
     sections = (
         _head, _tables, _tests, _distribution, _risk, show_shared_cases,
         show_own_cases, _curves, show_films, _negatives, _notes,
     )  # fmt: skip
     body = "".join(section(comparison) for section in sections)
-    page = (
+    style = files("usrl.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{CSS}</style></head>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>'
         f"<body><h1>{escape(title)}</h1>{body}</body></html>\n"
     )
-    write_atomically(path, page.encode())
 
 
 def _head(comparison: Comparison) -> str:
@@ -57,7 +47,7 @@ def _head(comparison: Comparison) -> str:
 
 def _tables(comparison: Comparison) -> str:
     blurbs = {
-        "prompted": "Given a jittered bounding box of each lesion; all methods get the same boxes.",
+        "prompted": "Given a jittered bounding box of each lesion. All methods get the same boxes.",
         "automatic": "Given the image alone. Not comparable with the prompted block.",
     }
     parts = ["<h2>Results</h2><p>Means over images; Dice with its 95% bootstrap interval over groups.</p>"]
@@ -124,7 +114,7 @@ def _tests(comparison: Comparison) -> str:
 
 
 def _warn_of_few(groups: int) -> str:
-    """Return what so few groups cannot show: no p-value of theirs lies below 2 / 2^groups."""
+    """Return a warning if there are too few groups: their p-values cannot be below 2 / 2^groups."""
     least = 2.0 ** (1 - groups)
     if least < 0.05:
         return ""
@@ -161,9 +151,9 @@ def _risk(comparison: Comparison) -> str:
     table = _format_table(("method", "AURC", "perfect order", "random order"), body)
     return (
         "<h2>Risk over coverage</h2><p>The mean 1 &minus; Dice of the images that a method is surest of, "
-        "from one image to all: solid in the order of its uncertainties, dashed in the perfect order, dotted "
-        "in a random one. AURC is the area under the curve, less is better. An uncertainty is worth what it "
-        "takes off the area of the random order.</p>"
+        "from one image to all. The solid line follows its uncertainties, the dashed line the perfect order "
+        "and the dotted line a random order. AURC is the area under the curve; lower is better. An "
+        "uncertainty is worth what it takes off the area of the random order.</p>"
         f'<img class=plot alt="Risk over coverage" src="{plot_risk(risks)}">{table}'
     )
 
@@ -196,7 +186,7 @@ def _negatives(comparison: Comparison) -> str:
     )
     return (
         "<h2>Images without lesion</h2><p>Kept apart from the scores above: any mask here is a false "
-        "detection. Prompted methods are left out by definition, as there is nothing to draw a box around."
+        "detection. Prompted methods are left out, because there is nothing to draw a box around."
         f"</p>{_format_table(head, body)}"
     )
 
@@ -206,8 +196,8 @@ def _notes(comparison: Comparison) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     terms = {column.title: f"{column.explain()}." for column in list_columns(results["rows"])}
     terms["uncertainty"] = (
-        "in cases.csv: of an agent 1 minus the mean Dice of the masks of several starts with the one they "
-        "vote for; of a network 1 minus the soft Dice of its probability with its mask."
+        "in cases.csv: for an agent 1 minus the mean Dice of the masks of its starts with their vote; for a "
+        "network 1 minus the soft Dice of its probability with its mask."
     )
     items = "".join(f"<dt>{term}</dt><dd>{meaning}</dd>" for term, meaning in terms.items())
     return f"<h2>Terms</h2><dl class=terms>{items}</dl><footer>{escape(versions)}</footer>"

@@ -16,7 +16,7 @@ from usrl.data.prompts import check_prompt
 from usrl.data.sample import BoolMask, GrayImage, Prompt
 from usrl.errors import UserError
 from usrl.evaluation.overlay import overlay
-from usrl.files import write_atomically, writing_to
+from usrl.files import write_together, writing_to
 from usrl.metrics.size import measure_area, measure_perimeter
 from usrl.metrics.surface import Spacing
 from usrl.progress import show_progress
@@ -35,13 +35,14 @@ def segment_files(
     Args:
         segmenter: Any method.
         paths: Image files.
-        prompts: Boxes by the name of the file; of every image for a prompted method, and else none.
+        prompts: Boxes by the name of the file, for every image if the method is prompted.
         out: Folder to write, made if absent.
-        spacing_mm: (row, column) pixel size in mm; None where unknown.
+        spacing_mm: (row, column) pixel size in mm; None if unknown.
 
     Raises:
-        UserError: Before any file is written, if an image or its boxes cannot be used, boxes are missing
-            or of no image here, or two files would be written to the same names; or as `segment_file`.
+        UserError: If the method is a ceiling; before any file is written, if an image or its boxes cannot be
+            used, boxes are missing or belong to no image, or two files would be written to the same names;
+            or as `segment_file`.
     """
     if not isinstance(segmenter, Segmenter):
         raise UserError(f"{segmenter.name} chooses with the target, which only `usrl compare` has")
@@ -75,9 +76,9 @@ def segment_file(
     Args:
         segmenter: Any method.
         path: Image file, as `usrl.data.files.read_gray` takes it.
-        prompt: Boxes in native px; None where there are none.
+        prompt: Boxes in native px; None if there are no boxes.
         out: Folder to write, made if absent.
-        spacing_mm: (row, column) pixel size in mm; None where unknown.
+        spacing_mm: (row, column) pixel size in mm; None if unknown.
 
     Returns:
         What the JSON holds: image, size, method, boxes, pixel size, measurements (see `measure_mask`) and
@@ -106,12 +107,15 @@ def segment_file(
         "mask": mask_path.name,
         "overlay": overlay_path.name,
     }
+    picture = overlay(image, proposal | {"pred": answer.mask}, boxes)
+    contents = {
+        mask_path: _encode_png(answer.mask.astype(np.uint8) * np.uint8(255)),
+        overlay_path: _encode_png(picture[..., ::-1]),
+        json_path: json.dumps(result, indent=2, allow_nan=False).encode(),
+    }
     with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
-        write_atomically(mask_path, _encode_png(answer.mask.astype(np.uint8) * np.uint8(255)))
-        picture = overlay(image, proposal | {"pred": answer.mask}, boxes)
-        write_atomically(overlay_path, _encode_png(picture[..., ::-1]))
-        write_atomically(json_path, json.dumps(result, indent=2, allow_nan=False).encode())
+        write_together(contents)
     return result
 
 
@@ -122,23 +126,22 @@ def measure_lesions(
     whole: Answer,
     spacing_mm: Spacing | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the size of each lesion: of what each box alone gives, or of each component without boxes.
+    """Return the size of each lesion: of the mask of each box alone, or of each component without boxes.
 
-    What two boxes share counts for both, and once in the whole mask. There the lesions together may be some
-    pixels off the whole mask: several starts vote on what their boxes unite to, and networks round by the
-    number of boxes, which an agent shows most where a box holds nothing to follow.
+    Pixels that two boxes share count for both lesions, and once in the whole mask. The lesions together may
+    differ from the whole mask by some pixels, because several starts vote on the union of their boxes, and a
+    network rounds differently with another number of boxes.
 
     Args:
         segmenter: Any method.
         image: uint8, shape (H, W).
         boxes: That it was given, native px; None for an automatic method.
         whole: Its answer.
-        spacing_mm: (row, column) pixel size in mm; None where unknown.
+        spacing_mm: (row, column) pixel size in mm; None if unknown.
 
     Returns:
         In the order of the boxes, or of the components' first pixels: ``box`` (given, or around the
-        component), and what `measure_mask` gives, with the uncertainty of each box's mask where the method
-        gives one.
+        component), what `measure_mask` gives, and the uncertainty of each box's mask if the method gives one.
     """
     if boxes is None:
         labels, areas = label_components(whole.mask)
@@ -193,7 +196,7 @@ def _outer_box(place: tuple[slice, slice]) -> list[float]:
 
 
 def _check_prompts(segmenter: Segmenter, files: Sequence[Path], prompts: Mapping[str, Prompt]) -> None:
-    """Raise where boxes do not go with the method or the files, or a file is no image."""
+    """Raise if boxes do not fit the method or the files, or a file is not an image."""
     if prompts and segmenter.track == "automatic":
         count = sum(len(prompt) for prompt in prompts.values())
         raise UserError(
@@ -202,7 +205,7 @@ def _check_prompts(segmenter: Segmenter, files: Sequence[Path], prompts: Mapping
     names = [path.name for path in files]
     if strange := [name for name in prompts if name not in names]:
         raise UserError(
-            f"boxes are given for {strange[0]!r}, which is none of the {len(files)} images; name a file "
+            f"boxes are given for {strange[0]!r}, which is not among the {len(files)} images; name a file "
             "without its folder, or remove its rows"
         )
     for path in files:

@@ -1,7 +1,7 @@
 """How well an uncertainty tells good cases from bad ones: risk over coverage.
 
-Whoever keeps only the cases that a method is surest of has a coverage, the share of cases kept, and a risk,
-their mean 1 - Dice. An uncertainty is of use where the risk grows with the coverage.
+A user may keep only the cases that a method is surest of. The coverage is the share of cases kept, and the
+risk is their mean 1 - Dice. An uncertainty is useful if the risk grows with the coverage.
 """
 
 from collections.abc import Sequence
@@ -39,8 +39,8 @@ class RiskCoverage:
 def risk_coverage(uncertainty: Sequence[float], dice: Sequence[float]) -> RiskCoverage:
     """Return the curve of cases that are kept in ascending order of uncertainty.
 
-    Cases of equal uncertainty have no order: each counts with their mean risk, which is what random orders
-    of them give on average. So equal uncertainties everywhere give a flat curve.
+    Cases of equal uncertainty have no order. Each counts with their mean risk, which random orders give on
+    average, so that equal uncertainties everywhere give a flat curve.
 
     Args:
         uncertainty: Of each case, (n,).
@@ -64,5 +64,5 @@ def risk_coverage(uncertainty: Sequence[float], dice: Sequence[float]) -> RiskCo
 
 
 def perfect_order(dice: Sequence[float]) -> RiskCoverage:
-    """Return the curve of cases kept in descending order of Dice: no uncertainty gives a lower one."""
+    """Return the lowest possible curve, of cases kept in descending order of Dice."""
     return risk_coverage([-value for value in dice], dice)

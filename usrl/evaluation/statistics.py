@@ -26,7 +26,7 @@ class Interval(NamedTuple):
 def bootstrap_mean(values: ArrayLike, groups: Sequence[str], *, seed: int = 0) -> Interval:
     """Return a mean with its 95% percentile interval from a bootstrap over whole groups.
 
-    Images of one patient resemble each other, so that groups are drawn with replacement, not images.
+    Images of one patient resemble each other, so the bootstrap draws groups and not images.
 
     Args:
         values: One number per case, shape (n,).
@@ -34,10 +34,10 @@ def bootstrap_mean(values: ArrayLike, groups: Sequence[str], *, seed: int = 0) -
         seed: Seed of the resampling.
 
     Returns:
-        Mean over cases and the interval; a single group gives one of no width, as nothing can vary.
+        Mean over cases and the interval; a single group gives an interval of no width.
 
     Raises:
-        UserError: If there are no values, or not one group for each.
+        UserError: If there are no values, or a value has no group.
 
     Source:
         Field and Welsh (2007), J R Stat Soc B 69(3):369-390, doi:10.1111/j.1467-9868.2007.00593.x.
@@ -60,7 +60,7 @@ def mean_by_group(values: ArrayLike, groups: Sequence[str]) -> NDArray[np.float6
 def paired_wilcoxon(first: ArrayLike, second: ArrayLike) -> float:
     """Return the two-sided p-value of the Wilcoxon signed-rank test of paired values.
 
-    Pairs that are equal are kept as Pratt (1959) proposed; where every pair is equal the p-value is 1.
+    Equal pairs are kept as Pratt (1959) proposed. If every pair is equal, the p-value is 1.
 
     Args:
         first: Scores of one method, shape (n,).
@@ -123,9 +123,9 @@ def bootstrap_iqm(
 ) -> Interval:
     """Return the interquartile mean over runs and cases with its 95% percentile interval.
 
-    Each bootstrap sample draws runs and, independently, groups of cases, both whole and with replacement.
-    Agarwal et al. draw the runs of each task on their own, as there every score is a training of its own;
-    here one training gives the scores of all cases, which rise and fall together.
+    Each bootstrap sample draws whole runs and, independently, whole groups of cases, with replacement.
+    Agarwal et al. draw the runs of each task on their own, because each of their scores is a separate
+    training. Here one training gives the scores of all cases, which rise and fall together.
 
     Args:
         scores: One score per run and case, shape (R, N).

@@ -1,4 +1,4 @@
-"""From cases to what is said about methods: means with intervals, tests, false detections."""
+"""From cases to statements about methods: means with intervals, tests, false detections."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -82,7 +82,7 @@ def trace_risk(cases: Sequence[Case]) -> tuple[RiskCoverage, RiskCoverage]:
 
 
 def average_runs(cases: Sequence[Case], name: str, members: Sequence[str]) -> list[Case]:
-    """Return what several runs of one method reach in the mean, a row per image.
+    """Return the mean of several runs of one method, a row per image.
 
     Args:
         cases: Of all methods.
@@ -94,9 +94,9 @@ def average_runs(cases: Sequence[Case], name: str, members: Sequence[str]) -> li
 
 
 def _average(runs: Sequence[Case]) -> Case:
-    """Return what the rows of one image have in common; no uncertainty, which sorts a single run's images."""
+    """Return the mean of what all rows of one image have, except the uncertainty, which belongs to a run."""
     shared = set.intersection(*(set(run) for run in runs)) - LABELS - {"uncertainty"}
-    # Exact, where NumPy's sum rounds: the mean of equal runs is each of them.
+    # The mean of equal runs must be each of them, which NumPy's sum misses by its rounding.
     means = {key: float(mean(run[key] for run in runs)) for key in runs[0] if key in shared}
     return {key: runs[0][key] for key in runs[0] if key in LABELS} | means
 
@@ -110,10 +110,10 @@ def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
 
     Returns:
         Number of cases, misses (empty predictions), mean Dice with the ends of its 95% interval, the mean
-        of every other metric, median seconds per image and, for an agent, the mean Dice of proposals and
-        oracle and the share of cases whose Dice fell below the proposal's. Where the method gives
-        uncertainties, ``aurc`` and ``aurc_best``, the areas under risk over coverage in their order and in
-        the perfect one; that of a random order is 1 - Dice.
+        of every other metric and median seconds per image. An agent adds the mean Dice of proposals and
+        ceilings and the share of cases whose Dice fell below the proposal's. A method with uncertainties
+        adds ``aurc`` and ``aurc_best``, the areas under risk over coverage in its own order and in the
+        perfect one; a random order has 1 - Dice.
     """
     dice = bootstrap_mean([case["dice"] for case in cases], [case["group"] for case in cases], seed=seed)
     averaged = [key for key in cases[0] if key not in NOT_AVERAGED and key != "dice"]
@@ -137,8 +137,8 @@ def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
 def compare_pairs(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """Return paired tests of Dice between all methods of a block.
 
-    A Wilcoxon signed-rank test on the means of groups, as cases of one patient are not independent;
-    p-values are adjusted by Holm within the block.
+    Each is a Wilcoxon signed-rank test on the means of groups, because cases of one patient depend on each
+    other. Holm's method adjusts the p-values within the block.
 
     Args:
         cases: All cases of all methods; methods of a block share their images.

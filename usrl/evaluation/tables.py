@@ -22,7 +22,7 @@ class Column(NamedTuple):
         title: Heading, with the unit.
         meaning: What the figure says.
         digits: After the point; percents have their own sign.
-        best: +1 where more is better, -1 where less is, 0 where neither.
+        best: +1 if higher is better, -1 if lower is better, 0 if neither.
     """
 
     key: str
@@ -32,7 +32,7 @@ class Column(NamedTuple):
     best: int = 1
 
     def explain(self) -> str:
-        """Return the meaning, and which direction is better where one is."""
+        """Return the meaning, and which direction is better, if any."""
         return self.meaning + {1: "; higher is better", 0: "", -1: "; lower is better"}[self.best]
 
 
@@ -60,20 +60,20 @@ _COLUMNS = (
     Column(
         "dice",
         "Dice",
-        "overlap of pixels, also known as F1; in brackets the 95% interval over groups, a "
-        "dash where nothing varies, as within one group",
+        "overlap of pixels, also known as F1; in brackets the 95% interval over groups, or a "
+        "dash if there is one group and nothing varies",
     ),
     Column("initial_dice", "initial Dice", "Dice of the proposal that an agent starts from", 3, 0),
     Column(
         "oracle_dice",
         "oracle Dice",
-        "Dice that the teacher, who sees the reference, reaches from the same proposal",
+        "ceiling: Dice that a teacher, who sees the target, reaches from the same proposal",
         3,
         0,
     ),
     Column("worsened", "worsened", "share of images where an agent ends below its proposal", 3, -1),
     Column("iou", "IoU", "intersection over union of pixels (Jaccard)"),
-    Column("sensitivity", "sens.", "sensitivity, or recall: share of the reference that is found"),
+    Column("sensitivity", "sens.", "sensitivity, or recall: share of the target that is found"),
     Column("precision", "prec.", "precision: share of the prediction that is right"),
     Column("accuracy", "acc.", "accuracy: share of all pixels that are right, most of them background"),
     *(
@@ -95,7 +95,7 @@ _COLUMNS = (
         "nsd",
         "NSD",
         "normalised surface Dice: share of both boundaries within "
-        f"{NSD_TOLERANCE['px']:g} px of each other, {NSD_TOLERANCE['mm']:g} mm where distances are in mm",
+        f"{NSD_TOLERANCE['px']:g} px of each other, {NSD_TOLERANCE['mm']:g} mm if distances are in mm",
     ),
     Column("seconds_per_image", "s/image", "median seconds per image", 3, 0),
 )
@@ -107,9 +107,9 @@ def list_columns(rows: Sequence[Row]) -> list[Column]:
 
 
 def format_cell(row: Row, column: Column) -> str:
-    """Return the text of a cell; Dice has its 95% interval, what does not apply is empty.
+    """Return the text of a cell: empty if it does not apply, and Dice with its 95% interval.
 
-    An interval of no width says nothing, as where all images are of one group: a dash stands for it.
+    A dash replaces an interval of no width, which all images of one group give.
     """
     if column.key not in row:
         return ""
@@ -123,8 +123,7 @@ def format_cell(row: Row, column: Column) -> str:
 def find_best(rows: list[Row], column: Column) -> set[str]:
     """Return the methods of a block with the best value of a column, as it is shown.
 
-    None is where all tie, or no direction is better. Ceilings are chosen with the reference and do not
-    compete.
+    The set is empty if all tie, or no direction is better. Ceilings see the target and do not compete.
     """
     own = [row for row in rows if column.key in row and not row.get("ceiling")]
     values = {row["method"]: column.best * round(row[column.key], column.digits) for row in own}
@@ -134,9 +133,9 @@ def find_best(rows: list[Row], column: Column) -> set[str]:
 
 
 def print_results(results: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the rows of ``results.json`` as two blocks, prompted and automatic; the best are bold.
+    """Print the rows of ``results.json`` as two blocks, prompted and automatic, with the best in bold.
 
-    The columns are those that fit a terminal; ``results.json`` and the report have the others.
+    The columns are those that fit a terminal. ``results.json`` and the report have the others.
 
     Args:
         results: What `usrl.evaluation.compare.compare` returned.

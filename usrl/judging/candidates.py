@@ -1,4 +1,4 @@
-"""Candidate masks of an image: what a probability map may mean, and what an agent makes of it."""
+"""Candidate masks of an image: components of a probability map, and what an agent makes of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from usrl.judging.recipe import JudgeRecipe
 from usrl.metrics.overlap import iou
 
 MIN_SHARE = 1 / 2000
-"""Components below this share of the image are specks, no lesions."""
+"""Components below this share of the image are specks and not lesions."""
 SAME_IOU = 0.9
 """Components of two levels that overlap by more are one candidate."""
 
@@ -55,14 +55,14 @@ def find_candidates(
 ) -> Candidates:
     """Return the candidates of an image.
 
-    Each connected component of the probability map above each level is one, and with a refiner also
-    what it makes of an ellipse in the component's box.
+    Each connected component of the probability map above each level is a candidate. A refiner adds what it
+    makes of an ellipse in the component's box.
 
     Args:
         image: Native image, uint8, shape (H, W).
         probability: Probability of lesion, shape (H, W).
-        levels: Thresholds in (0, 1); of components that levels share that of the level nearest
-            to one half is kept.
+        levels: Thresholds in (0, 1). If levels share a component, that of the level nearest to one half is
+            kept.
         refiner: A prompted agent, or None.
     """
     found: list[BoolMask] = []
@@ -81,7 +81,7 @@ def find_candidates(
 
 
 def choose(candidates: Candidates, expected: NDArray[np.float32], rule: JudgeRecipe) -> list[int]:
-    """Return which candidates are taken for lesions, best first; none where the network says there is none.
+    """Return which candidates are taken for lesions, best first; none if the network finds nothing.
 
     Args:
         candidates: Of an image.

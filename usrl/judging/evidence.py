@@ -1,4 +1,4 @@
-"""What a judge is shown of a candidate: two views, and numbers that views show badly."""
+"""What a judge sees of a candidate: two views, and numbers that views show badly."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ MAPS = 3
 FACTS = 11
 """Numbers of a candidate; `_measure` lists them."""
 _CENTRE_X = 2
-"""Place among the facts of where a candidate lies from left to right."""
+"""Index of the fact that says where a candidate lies from left to right."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _draw_views(
 def _measure(
     image: GrayImage, probability: NDArray[np.float32], candidates: Candidates, number: int
 ) -> list[float]:
-    """Return the facts of one candidate; all zero where it is empty.
+    """Return the facts of one candidate, all zero if it is empty.
 
     They are the square root of its share of the image, its centre (y, x) and its gray level as shares, the
     mean and the largest probability in it, the shares of it above one half and of all probability within

@@ -1,4 +1,4 @@
-"""The judge: a network that is shown a candidate mask and tells what Dice to expect."""
+"""The judge: a network that sees a candidate mask and predicts its Dice."""
 
 import numpy as np
 import torch

@@ -11,12 +11,12 @@ from usrl.strict import PositiveFloat, PositiveInt
 class JudgeRecipe(Recipe):
     """How a judge is trained, and how it chooses among the candidates of an image (`usrl.judging`).
 
-    ``proposals`` is a folder that `usrl proposals` wrote for the same data, and ``refiner`` the run of an
-    agent that is prompted by boxes, of images as ``init_from`` wants them, or null for candidates as they
-    are. ``levels`` are the thresholds whose components are candidates. The candidate of the highest
-    expected Dice is taken where that reaches ``reject``, others beside it where theirs reaches ``accept``;
-    ``margin`` is how much more must be expected of another candidate than of a component of the network's
-    own mask to take it instead. Where that mask is empty nothing is taken.
+    ``proposals`` is a folder that `usrl proposals` wrote for the same data. ``refiner`` is the run of an
+    agent that is prompted by boxes, of images as ``init_from`` wants them, or null to refine nothing.
+    ``levels`` are the thresholds whose components are candidates. The candidate of the highest expected Dice
+    is taken if that reaches ``reject``, and others that do not overlap it if theirs reaches ``accept``.
+    ``margin`` is how much more Dice another candidate must promise than a component of the network's own mask
+    to replace it. If the network's mask is empty, nothing is taken.
     """
 
     kind: Literal["judge"]

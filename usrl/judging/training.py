@@ -38,14 +38,14 @@ _Examples = tuple[Evidence, Tensor]
 def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None:
     """Train the judge of a run's recipe and write weights, checkpoint, log and a copy of the refiner.
 
-    The judge learns the Dice of candidates with the lesion that they overlap most, zero where they
-    overlap none. The weights are those of the epoch with the best mean Dice of what it takes from the
-    validation images that have a lesion. An epoch's randomness depends on seed and epoch alone.
+    The judge learns the Dice of each candidate with the lesion that it overlaps most, or zero if it overlaps
+    none. The weights kept are those of the epoch whose choices have the best mean Dice on validation images
+    with a lesion. An epoch's randomness depends on seed and epoch alone.
 
     Args:
         run: A run of a judge's recipe.
         device: Where to train.
-        resume: Go on from the run's checkpoint where there is one.
+        resume: Go on from the run's checkpoint if there is one.
 
     Raises:
         UserError: If the recipe, its data set, its proposals, its refiner or the checkpoint is unusable, or
@@ -75,7 +75,7 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
 
 
 def build_untrained_judge(recipe: JudgeRecipe) -> JudgeNetwork:
-    """Return the network of a recipe before its first step, to find what is wrong before training begins.
+    """Return the untrained network of a recipe, to find what is wrong before training begins.
 
     Raises:
         UserError: If there are no proposals, or the refiner is not the run of an agent that takes boxes.

@@ -56,12 +56,12 @@ def surface_distances(
 
     Args:
         pred: Predicted mask, bool, shape (H, W).
-        target: Reference mask, bool, shape (H, W).
+        target: True mask, bool, shape (H, W).
         spacing_mm: (row, column) pixel size in mm; None measures in px.
 
     Returns:
         Distances from pred to target, shape (P,), and from target to pred, shape (T,), px or mm. Both
-        are ``[0]`` where both masks are empty and ``[diagonal]`` where exactly one is.
+        are ``[0]`` if both masks are empty and ``[diagonal]`` if exactly one is.
 
     Raises:
         UserError: If the shapes differ (the message gives both), or a spacing is not positive.
@@ -86,7 +86,7 @@ def measure_surface(
 
     Args:
         pred: Predicted mask, bool, shape (H, W).
-        target: Reference mask, bool, shape (H, W).
+        target: True mask, bool, shape (H, W).
         tolerance: Of the normalised surface Dice, px or mm.
         spacing_mm: (row, column) pixel size in mm; None measures in px.
 
@@ -105,7 +105,7 @@ def measure_surface(
 
 
 def check_spacing(spacing_mm: Spacing | None) -> Spacing:
-    """Return a pixel size, (1, 1) for None, or raise a `UserError` where it is not positive."""
+    """Return a pixel size, (1, 1) for None, or raise a `UserError` if it is not positive."""
     if spacing_mm is None:
         return (1.0, 1.0)
     if not all(np.isfinite(side) and side > 0 for side in spacing_mm):

@@ -1,7 +1,7 @@
-"""How little a method agrees with itself on an image: no reference is needed.
+"""How little a method agrees with itself on an image, which needs no target.
 
-Rule of both measures: where nothing was found there is nothing to agree on, and the uncertainty is 1. All
-values are in [0, 1], unitless.
+If nothing was found, both measures say 1, because there is nothing to agree on. All values are in [0, 1],
+unitless.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from usrl.metrics.overlap import check_masks, dice
 def vote(masks: Sequence[BoolMask]) -> BoolMask:
     """Return the pixels that at least half of the masks hold, bool, (H, W).
 
-    A tie counts in: the threshold that is best for Dice never lies above one half.
+    A tie counts as in, because the threshold that is best for Dice is never above one half.
 
     Args:
         masks: At least one, bool, (H, W) each.
@@ -41,7 +41,7 @@ def measure_spread(masks: Sequence[BoolMask], united: BoolMask) -> float:
 def measure_softness(probability: NDArray[np.float32], mask: BoolMask) -> float:
     """Return one minus the soft Dice of a probability and its mask, 2 sum(p m) / (sum p + sum m).
 
-    It is 0 where the network says 0 or 1 everywhere, and grows with what it leaves open.
+    It is 0 if the network says 0 or 1 everywhere, and grows with what the network leaves open.
 
     Args:
         probability: float in [0, 1], (H, W).
