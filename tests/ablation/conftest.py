@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from usrl.runs.recipes import dump_yaml
 
 BASE: dict[str, Any] = {
     "data": {"count": 24, "size": 64},
@@ -23,9 +24,9 @@ def write_plan(tmp_path: Path) -> Callable[..., Path]:
     """Writes a recipe, and a plan over it from groups and other keys."""
 
     def write(groups: dict[str, Any], **others: Any) -> Path:
-        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(BASE, sort_keys=False))
+        (tmp_path / "recipe.yaml").write_text(dump_yaml(BASE))
         plan = {"groups": groups, "seeds": [0, 1]} | others
-        (tmp_path / "ablation.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
+        (tmp_path / "ablation.yaml").write_text(dump_yaml(plan))
         return tmp_path
 
     return write

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
 
 from usrl.agents.segmenter import AgentSegmenter
 from usrl.data.catalogue import load_train_and_val
@@ -25,7 +26,7 @@ from usrl.judging.recipe import JudgeRecipe
 from usrl.judging.segmenter import open_refiner
 from usrl.metrics.overlap import dice
 from usrl.networks.proposals import check_split, read_probabilities, require_proposals
-from usrl.networks.schedule import descend, epoch_seed, keep_lesions, mean_loss, rate_factor, seeded
+from usrl.networks.schedule import descend, epoch_seed, keep_lesions, make_schedule, mean_loss, seeded
 from usrl.progress import TrainingBar, track
 from usrl.runs.checkpoints import Record
 from usrl.runs.leaks import check_source
@@ -63,11 +64,13 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
     # Only now, as what is refused before leaves a folder that the corrected call may use.
     if refiner is not None and not is_begun:
         _copy_refiner(refiner, run.refiner_path)
+    steps = len(examples[1]) // recipe.batch_size
+    schedule = make_schedule(state.optimizer, recipe.epochs * steps, record.step * steps)
     bar = TrainingBar(record.name, "epochs", recipe.epochs, record.step, ("candidates", len(examples[1])))
     with bar:
         while record.step < recipe.epochs:
             record.step += 1
-            loss = _train_epoch(state, record.step, examples, recipe, bar.show)
+            loss = _train_epoch(state, record.step, examples, schedule, bar.show)
             score = float(np.mean([_choice_dice(state, recipe, case) for case in checked]))
             record.log({"train_loss": loss, "val_score": score})
             record.checkpoint()
@@ -108,6 +111,7 @@ class _Case:
 
 @dataclass(frozen=True)
 class _State:
+    recipe: JudgeRecipe
     network: JudgeNetwork
     optimizer: AdamW
     device: torch.device
@@ -184,14 +188,14 @@ def _start(recipe: JudgeRecipe, device: torch.device) -> _State:
     with seeded(recipe.seed, 0, device):
         network = JudgeNetwork(recipe.channels, recipe.dropout).to(device)
     optimizer = AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    return _State(network, optimizer, device)
+    return _State(recipe, network, optimizer, device)
 
 
 def _train_epoch(
-    state: _State, epoch: int, examples: _Examples, recipe: JudgeRecipe, show: Callable[[float], None]
+    state: _State, epoch: int, examples: _Examples, schedule: LambdaLR, show: Callable[[float], None]
 ) -> float:
     """Show every candidate once, or its mirror image; return the mean loss."""
-    device, (evidence, scores) = state.device, examples
+    recipe, device, (evidence, scores) = state.recipe, state.device, examples
     rng = torch.Generator().manual_seed(epoch_seed(recipe.seed, epoch))
     shown = torch.randperm(len(scores), generator=rng)[: _whole(len(scores), recipe.batch_size)]
     total = torch.zeros((), device=device)
@@ -201,8 +205,7 @@ def _train_epoch(
             is_mirrored = torch.rand(len(rows), generator=rng) < 0.5
             logits = state.network(evidence.take(rows).mirror(is_mirrored).to(device))
             loss = F.binary_cross_entropy_with_logits(logits, scores[rows].to(device))
-            progress = (epoch - 1 + step * recipe.batch_size / len(shown)) / recipe.epochs
-            descend(state.optimizer, loss, recipe.learning_rate * rate_factor(progress))
+            descend(state.optimizer, loss, schedule)
             total += loss.detach() * len(rows)
             show(epoch - 1 + (step * recipe.batch_size + len(rows)) / len(shown))
     return mean_loss(total, len(shown), epoch)

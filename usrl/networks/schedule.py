@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from usrl.data.sample import Sample
 from usrl.errors import UserError
@@ -51,13 +52,19 @@ def seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def descend(optimizer: Optimizer, loss: Tensor, rate: float) -> None:
-    """Make one step down the gradient of a loss, at a learning rate."""
+def make_schedule(optimizer: Optimizer, steps: int, done: int) -> LambdaLR:
+    """Return the learning rate of a training of some steps, of which some are done: `rate_factor` of each."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["initial_lr"] = group["lr"]  # which a schedule that goes on wants to find
+    return LambdaLR(optimizer, lambda step: rate_factor(step / steps), last_epoch=done - 1)
+
+
+def descend(optimizer: Optimizer, loss: Tensor, schedule: LambdaLR) -> None:
+    """Make one step down the gradient of a loss, and one of the learning rate."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
+    schedule.step()
 
 
 def mean_loss(total: Tensor, count: int, epoch: int) -> float:

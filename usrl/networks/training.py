@@ -1,14 +1,16 @@
 """Training a segmentation network."""
 
-import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from monai.losses.dice import DiceCELoss
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
 from usrl.data.bank import Bank
@@ -20,7 +22,7 @@ from usrl.networks.augment import Augmentation
 from usrl.networks.models import build_network
 from usrl.networks.prompted import PromptedValidation, draw_inputs
 from usrl.networks.recipe import NetworkRecipe
-from usrl.networks.schedule import descend, epoch_seed, keep_lesions, mean_loss, rate_factor, seeded
+from usrl.networks.schedule import descend, epoch_seed, keep_lesions, make_schedule, mean_loss, seeded
 from usrl.networks.segmenter import autocast, predict
 from usrl.progress import TrainingBar
 from usrl.runs.checkpoints import Parts, Record
@@ -69,19 +71,23 @@ def fit_network(
     bank = Bank.from_samples(shown, recipe.data.size, by_component=is_prompted).to(device)
     validation = PromptedValidation(val, recipe, device) if is_prompted else _Validation(val, recipe, device)
     state = _start(recipe, device)
-    parts: Parts = {"network/": state.network, "average/": state.average, "optimizer.": state.optimizer}
-    record = Record(run, state.average, parts)
+    mean = state.average.module
+    parts: Parts = {"network/": state.network, "average/": mean, "optimizer.": state.optimizer}
+    record = Record(run, mean, parts)
     if not record.begin(resume=resume) and recipe.init_from:
         load_start(run, recipe, state.network)
-        state.average.load_state_dict(state.network.state_dict())
+        mean.load_state_dict(state.network.state_dict())
         # A start that no epoch improves on is what is kept.
-        record.log({"val_score": validation.score(state.average)})
+        record.log({"val_score": validation.score(mean)})
+    steps = math.ceil(len(bank) / recipe.batch_size)
+    state.average.n_averaged.fill_(1 + record.step * steps)  # the network before its first step counts as one
+    schedule = make_schedule(state.optimizer, recipe.epochs * steps, record.step * steps)
     bar = TrainingBar(record.name, "epochs", recipe.epochs, record.step, ("images", len(bank)))
     with bar, SummaryWriter(str(run.path / "tb")) as board:
         while record.step < recipe.epochs:
             record.step += 1
-            loss = _train_epoch(state, record.step, bank, recipe, bar.show)
-            figures = {"train_loss": loss, "val_score": validation.score(state.average)}
+            loss = _train_epoch(state, record.step, bank, schedule, bar.show)
+            figures = {"train_loss": loss, "val_score": validation.score(mean)}
             record.log(figures)
             record.checkpoint()
             bar.evaluated(figures["val_score"], record.best)
@@ -106,13 +112,15 @@ class _State:
     """What changes while training.
 
     Attributes:
+        recipe: Of the training.
         network: What the optimiser changes.
         average: Its running average, which is validated and kept: it moves less from step to step.
         optimizer: Of the network.
     """
 
+    recipe: NetworkRecipe
     network: nn.Module
-    average: nn.Module
+    average: AveragedModel
     optimizer: AdamW
 
 
@@ -120,14 +128,21 @@ def _start(recipe: NetworkRecipe, device: torch.device) -> _State:
     with seeded(recipe.seed, 0, device):
         network = build_network(recipe).to(device)
     optimizer = AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    return _State(network, copy.deepcopy(network), optimizer)
+
+    def move(mean: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
+        """Move a mean a little towards a value: less and less at first, when all is still in motion."""
+        share = 1 - torch.as_tensor(count / (9 + count)).clamp(max=recipe.ema_decay)
+        return mean.lerp(value, share) if mean.is_floating_point() else value
+
+    average = AveragedModel(network, avg_fn=move, use_buffers=True)
+    return _State(recipe, network, average, optimizer)
 
 
 def _train_epoch(
-    state: _State, epoch: int, bank: Bank, recipe: NetworkRecipe, show: Callable[[float], None]
+    state: _State, epoch: int, bank: Bank, schedule: LambdaLR, show: Callable[[float], None]
 ) -> float:
     """Show the network every image once, changed at random; return the mean loss."""
-    device = bank.device
+    recipe, device = state.recipe, bank.device
     rng = torch.Generator(device).manual_seed(epoch_seed(recipe.seed, epoch))
     batches = torch.randperm(len(bank), generator=rng, device=device).split(recipe.batch_size)
     # An image without lesion has no Dice of its own; in that of the batch its false positives count.
@@ -142,21 +157,11 @@ def _train_epoch(
             with autocast(recipe, device):
                 logits = state.network(inputs)  # (B, 1, s, s)
             loss = loss_of(logits.float(), masks[:, None].float())
-            progress = (epoch - 1 + step / len(batches)) / recipe.epochs
-            descend(state.optimizer, loss, recipe.learning_rate * rate_factor(progress))
-            _update_average(state, recipe.ema_decay, (epoch - 1) * len(batches) + step)
+            descend(state.optimizer, loss, schedule)
+            state.average.update_parameters(state.network)
             total += loss.detach() * len(rows)
             show(epoch - 1 + (step + 1) / len(batches))
     return mean_loss(total, len(bank), epoch)
-
-
-@torch.no_grad()
-def _update_average(state: _State, decay: float, step: int) -> None:
-    """Move the average a little towards the network: less and less at first, when all is still in motion."""
-    share = 1 - min(decay, (1 + step) / (10 + step))
-    pairs = zip(state.average.state_dict().values(), state.network.state_dict().values(), strict=True)
-    for mean, value in pairs:
-        mean.lerp_(value, share) if mean.is_floating_point() else mean.copy_(value)
 
 
 class _Validation:

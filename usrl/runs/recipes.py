@@ -1,66 +1,58 @@
 """Recipes as YAML: read by path, changed by ``--set key=value``, checked, and written into a run."""
 
-import re
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from usrl.errors import UserError
 from usrl.learners import find_learner, load_object
 from usrl.runs.recipe import Recipe
 from usrl.runs.search import refuse_fixed
 from usrl.runs.shipped import locate, suggest_shipped
-from usrl.strict import check
+from usrl.strict import brief, check
 
-_MOST_DIFFERENCES = 4
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that also reads ``5e-4`` as a number, which YAML 1.1 takes for text.
-
-    An alias, of which a short file can make a value without end, and a key given twice are errors.
-    """
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(
-                problem=f"write out what *{event.anchor} is", problem_mark=event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [key.value for key, _ in node.value]
-        for place, (key, _) in enumerate(node.value):
-            if key.value in keys[:place]:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key.value!r} is here twice", problem_mark=key.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-# add_implicit_resolver copies the parent's table, so that SafeLoader itself stays as it is.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+_MOST_DIFFERENCES, _MOST_LETTERS = 4, 80
+_DEEPEST, _LONGEST = 20, 500_000
+"""Levels and letters of YAML that are read: parsing takes longer than linear time in both."""
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Return the value of a YAML text, safely.
+    """Return the value of a YAML 1.2 text, safely.
 
     Args:
-        text: YAML.
+        text: YAML without aliases, of which a short file can make a value without end, and without tags.
         source: Name of the file or option for messages.
 
     Raises:
-        UserError: If the text is not valid YAML.
+        UserError: If the text is not such YAML, holds a key twice or is too long or too deep.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # also: a 13th month, nested too deeply
-        raise UserError(f"{source}: not valid YAML ({error}); fix the syntax") from None
+        _check_yaml(text)
+        return YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError, TypeError) as error:  # also: a 13th month, a list as a key
+        place = getattr(error, "problem_mark", None)
+        where = f" in line {place.line + 1}" if place else ""
+        told = str(getattr(error, "problem", None) or error)[:200]
+        raise UserError(f"{source}: not valid YAML ({told}{where}); fix the syntax") from None
+
+
+def _check_yaml(text: str) -> None:
+    if len(text) > _LONGEST:
+        raise ValueError(f"{len(text)} letters, more than {_LONGEST}")
+    depth = 0
+    for event in YAML(typ="safe", pure=True).parse(text):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise MarkedYAMLError(problem=f"nested more than {_DEEPEST} deep", problem_mark=event.start_mark)
+        if isinstance(event, AliasEvent):
+            raise MarkedYAMLError(problem=f"write out what *{event.anchor} is", problem_mark=event.start_mark)
+        if getattr(event, "ctag", None):
+            raise MarkedYAMLError(problem=f"leave the tag {event.ctag} out", problem_mark=event.start_mark)
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
@@ -159,7 +151,7 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _show(values: Mapping[str, Any], key: str) -> str:
-    return repr(values[key]) if key in values else "absent"
+    return brief(values[key]) if key in values else "absent"
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -169,7 +161,16 @@ def dump_recipe(recipe: Recipe) -> str:
         tree["search"] = {
             key: value.model_dump(exclude_defaults=True) for key, value in recipe.search.items()
         }
-    return yaml.safe_dump(tree, sort_keys=False)
+    return dump_yaml(tree)
+
+
+def dump_yaml(tree: Mapping[str, Any]) -> str:
+    """Return a mapping as YAML that `parse_yaml` reads back equal, in its own order."""
+    dumper, text = YAML(typ="safe", pure=True), io.StringIO()
+    dumper.default_flow_style = False
+    dumper.representer.sort_base_mapping_type_on_output = False
+    dumper.dump(dict(tree), text)
+    return text.getvalue()
 
 
 def set_key(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
@@ -185,6 +186,8 @@ def set_key(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
         UserError: If a name on the way is a value.
     """
     *parents, leaf = key.split(".")
+    if len(parents) > _DEEPEST:
+        raise UserError(f"{source}: a key of {len(parents) + 1} names; no recipe is so deep")
     for parent in parents:
         tree = tree.setdefault(parent, {})
         if not isinstance(tree, dict):
@@ -195,5 +198,6 @@ def set_key(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
 def _apply_override(tree: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
     if not separator or not key:
-        raise UserError(f"--set needs key=value, got {override!r}; for example --set data.name=busi")
-    set_key(tree, key, parse_yaml(value, f"--set {override}"), f"--set {override}")
+        raise UserError(f"--set needs key=value, got {brief(override)}; for example --set data.name=busi")
+    source = f"--set {override[:_MOST_LETTERS]}"
+    set_key(tree, key, parse_yaml(value, source), source)
