@@ -8,7 +8,7 @@ from stable_baselines3 import PPO
 
 from usrl.agents.recipe import AgentRecipe
 from usrl.agents.training import build_model
-from usrl.envs.batch import default_bank
+from usrl.data.phantom.dataset import default_bank
 from usrl.envs.sb3 import TaskVecEnv
 from usrl.registry import build_task
 from usrl.runs.recipes import load_recipe

@@ -22,7 +22,7 @@ from reporting import make_parser, parse, print_machine, write_rows
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from usrl.data.bank import Bank
-from usrl.envs.batch import default_bank
+from usrl.data.phantom.dataset import default_bank
 from usrl.envs.sb3 import TaskVecEnv
 from usrl.registry import build_task
 
@@ -38,7 +38,7 @@ def make(name: str, count: int, device: str) -> Any:
     if name == "plain sb3 dummy":
         return DummyVecEnv([lambda: PlainContourEnv(bank)] * count)
     if name == "contour sb3 dummy":
-        return DummyVecEnv([lambda: gym.make(ENV_ID, bank=bank)] * count)
+        return DummyVecEnv([lambda: gym.make(ENV_ID, cases=bank)] * count)
     return TaskVecEnv(build_task(ENV_ID, bank.to(device), {}), count)
 
 

@@ -14,7 +14,8 @@ import torch
 from reporting import make_parser, parse, print_machine, wait, write_rows
 
 from usrl.compute.rng import mix
-from usrl.envs.batch import default_bank, to_numpy
+from usrl.data.phantom.dataset import default_bank
+from usrl.envs.batch import to_numpy
 from usrl.geometry.area import RowSums, measure_dice
 from usrl.geometry.moves import move_simply, smoothing_matrices
 from usrl.registry import build_task

@@ -21,7 +21,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 from usrl.data.bank import Bank
-from usrl.envs.batch import default_bank
+from usrl.data.phantom.dataset import default_bank
 from usrl.envs.sb3 import TaskVecEnv
 from usrl.registry import build_task
 
@@ -52,7 +52,7 @@ def _single(env: gym.Env[Any, Any]) -> Callable[[], int]:
 
 
 def _vector(count: int, bank: Bank, device: str) -> Callable[[], int]:
-    envs = gym.make_vec(ENV_ID, num_envs=count, bank=bank, device=device)
+    envs = gym.make_vec(ENV_ID, num_envs=count, cases=bank, device=device)
     envs.reset(seed=0)
     shape = (HORIZON, count, VERTICES)
     actions = np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
@@ -105,13 +105,13 @@ def _ppo(model: PPO) -> Callable[[], int]:
 def cases(device: str) -> dict[tuple[str, int], Callable[[], int]]:
     """Return what is measured, by name and number of environments: each call plays and counts steps."""
     bank = default_bank()
-    plain, ours = [lambda: PlainContourEnv(bank)] * 16, [lambda: gym.make(ENV_ID, bank=bank)] * 16
+    plain, ours = [lambda: PlainContourEnv(bank)] * 16, [lambda: gym.make(ENV_ID, cases=bank)] * 16
     found = {
         ("plain single", 1): _single(PlainContourEnv(bank)),
         ("plain sb3 dummy", 16): _sb3(DummyVecEnv(plain), 16),
         ("plain sb3 subproc", 4): _sb3(SubprocVecEnv(plain[:4]), 4),
         ("contour sb3 dummy", 16): _sb3(DummyVecEnv(ours), 16),
-        ("contour single", 1): _single(gym.make(ENV_ID, bank=bank, device=device)),
+        ("contour single", 1): _single(gym.make(ENV_ID, cases=bank, device=device)),
         ("contour sb3", 16): _sb3(TaskVecEnv(build_task(ENV_ID, bank.to(device), {}), 16), 16),
     }
     on_device = build_task(ENV_ID, bank.to(device), {})

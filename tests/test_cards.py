@@ -18,7 +18,7 @@ from usrl.data.recipe import DataRecipe
 from usrl.data.splits import DEFAULT_FRACTIONS
 from usrl.evaluation.compare import score_case
 from usrl.learners import load_object
-from usrl.registry import REGISTRY
+from usrl.registry import REGISTRY, describe_arguments
 from usrl.runs.recipes import parse_yaml
 
 ENVS = Path(__file__).parents[1] / "envs"
@@ -67,11 +67,12 @@ def test_a_card_gives_the_default_of_every_setting(card: dict[str, Any]) -> None
     assert card["defaults"] == getattr(importlib.import_module(module), name)().model_dump()
 
 
-def test_the_docstring_of_a_task_gives_the_default_of_every_setting(card: dict[str, Any]) -> None:
-    doc = load_object(REGISTRY[card["id"]].task).__doc__
-    table = dict(re.findall(r"^ +\| `(\w+)` \| (\S+) \|", doc.partition("Arguments:")[2], re.MULTILINE))
-    written = {name: ast.literal_eval(default.strip("`")) for name, default in table.items()}
-    assert written == card["defaults"]
+def test_the_table_of_arguments_gives_the_default_and_the_meaning_of_every_setting(
+    card: dict[str, Any],
+) -> None:
+    table = re.findall(r"^\| `(\w+)` \| `(\S+)` \| (.+) \| ", describe_arguments(card["id"]), re.MULTILINE)
+    assert {name: ast.literal_eval(default) for name, default, _ in table} == card["defaults"]
+    assert all(meaning.strip() for _, _, meaning in table)
 
 
 def pinned_space(pinned: dict[str, Any]) -> gym.Space[Any]:
@@ -86,7 +87,7 @@ def pinned_space(pinned: dict[str, Any]) -> gym.Space[Any]:
 def test_a_card_gives_the_spaces_of_the_made_environment(
     card: dict[str, Any], which: str, bank: Bank
 ) -> None:
-    assert getattr(gym.make(card["id"], bank=bank), f"{which}_space") == pinned_space(card[which])
+    assert getattr(gym.make(card["id"], cases=bank), f"{which}_space") == pinned_space(card[which])
 
 
 def test_a_card_pins_the_default_split(card: dict[str, Any]) -> None:

@@ -160,7 +160,9 @@ def open_run_segmenter(
     return opened
 
 
-def load_object(path: str) -> Any:
-    """Return what an import path ``module:name`` names."""
+def load_object(path: Any) -> Any:
+    """Return what an import path ``module:name`` names; what is no text is returned as it is."""
+    if not isinstance(path, str):
+        return path
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -1,9 +1,11 @@
-"""The one table of environments: id, task, settings, step limit.
+"""The one table of environments, and how a foreign one joins it.
 
-Tasks stand here as import paths, so that `import usrl` registers everything and loads nothing.
+Tasks are named by import path, so that `import usrl` registers every environment and loads none of them.
 """
 
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -13,41 +15,55 @@ from usrl.errors import UserError, suggest
 from usrl.learners import load_object
 
 if TYPE_CHECKING:
-    from usrl.data.bank import Bank
+    import torch
+
+    from usrl.data.cases import Cases
     from usrl.envs.task import Task
+
+IMAGES = "images"
+"""Kind of the cases of a `usrl.Bank`."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A registered environment.
+    """A registered environment. What is a path may be the object itself too.
 
     Attributes:
-        task: Import path of the task class, ``module:name``.
-        settings: Import path of its settings.
+        task: Import path ``module:name`` of the task's class; made as ``task(cases, settings, horizon)``.
+        settings: Import path of its settings, a `usrl.strict.Strict`; the default has none.
         max_episode_steps: Step limit.
         summary: One line for listings.
-        placement: Import path of what places its episodes on native images, a
-            `usrl.envs.placement.Placement`; None if its agents make no masks.
+        cases: Kind of the cases that it is about (`usrl.data.cases.Cases`).
+        default_cases: Import path of a function without arguments that makes cases for whoever gives none.
+        placement: Import path of what begins episodes on a native image and brings masks back
+            (`usrl.envs.placement.Placement`); None for an environment whose agents make no masks.
+        players: Import paths of scripted players by name; each is made with the task.
     """
 
-    task: str
-    settings: str
+    task: Any
     max_episode_steps: int
-    summary: str
-    placement: str | None = None
+    settings: Any = "usrl.strict:Strict"
+    summary: str = ""
+    cases: str = IMAGES
+    default_cases: str | Callable[[], Any] | None = None
+    placement: Any = None
+    players: Mapping[str, Any] = field(default_factory=dict)
 
 
-REGISTRY = {
+REGISTRY: dict[str, Row] = {}
+"""All environments by id; `register` adds to it."""
+
+_OURS = {
     "usrl/ContourRefine-v0": Row(
         task="usrl.envs.contour.task:ContourTask",
-        settings="usrl.envs.contour.starts:ContourSettings",
+        settings="usrl.envs.contour.settings:ContourSettings",
         max_episode_steps=10,
         summary="Move the vertices of a closed contour until it fits the lesion",
         placement="usrl.envs.contour.placement:ContourPlacement",
     ),
     "usrl/ThresholdSelect-v0": Row(
         task="usrl.envs.threshold.task:ThresholdTask",
-        settings="usrl.envs.threshold.cases:ThresholdSettings",
+        settings="usrl.envs.threshold.settings:ThresholdSettings",
         max_episode_steps=10,
         summary="Set a threshold and an opening for every tile until the mask fits the lesion",
         placement="usrl.envs.threshold.placement:ThresholdPlacement",
@@ -55,16 +71,40 @@ REGISTRY = {
 }
 
 
+def register(env_id: str, **row: Any) -> None:
+    """Register an environment with usrl and with Gymnasium.
+
+    Then `gymnasium.make`, `gymnasium.make_vec`, `TaskVecEnv.make`, recipes and the command line know it.
+
+    Args:
+        env_id: ``namespace/Name-vN``.
+        row: What `Row` holds: ``task`` and ``max_episode_steps``, and what differs from the defaults.
+
+    Raises:
+        UserError: If the id is malformed or taken, or an argument is missing or unknown.
+    """
+    if not re.fullmatch(r"[\w-]+/[\w-]+-v\d+", env_id):
+        raise UserError(f"an id must be namespace/Name-vN, such as mine/Toy-v0, got {env_id!r}")
+    if env_id in REGISTRY:
+        raise UserError(f"{env_id} is registered already; choose another name or the next version")
+    try:
+        entry = Row(**row)
+    except TypeError as error:
+        raise UserError(f"{env_id}: {error}; register() takes {', '.join(Row.__annotations__)}") from None
+    gym.register(
+        id=env_id,
+        entry_point="usrl.envs.gymnasium:TaskEnv",
+        vector_entry_point="usrl.envs.gymnasium:TaskVectorEnv",
+        max_episode_steps=entry.max_episode_steps,
+        kwargs={"env_id": env_id},
+    )
+    REGISTRY[env_id] = entry
+
+
 def register_environments() -> None:
-    """Register every row with Gymnasium."""
-    for env_id, row in REGISTRY.items():
-        gym.register(
-            id=env_id,
-            entry_point="usrl.envs.gymnasium:TaskEnv",
-            vector_entry_point="usrl.envs.gymnasium:TaskVectorEnv",
-            max_episode_steps=row.max_episode_steps,
-            kwargs={"env_id": env_id},
-        )
+    """Register our own environments."""
+    for env_id, row in _OURS.items():
+        register(env_id, **vars(row))
 
 
 def find_row(env_id: str) -> Row:
@@ -79,29 +119,31 @@ def find_row(env_id: str) -> Row:
 
 
 def build_task(
-    env_id: str, bank: "Bank", settings: dict[str, Any], horizon: int | None = None
+    env_id: str, cases: "Cases", settings: Mapping[str, Any], horizon: int | None = None
 ) -> "Task[Any]":
-    """Build the task of an environment over a bank.
+    """Build the task of an environment.
 
     In a process that `multiprocessing` started it lets torch compute with one thread; see
     `usrl.compute.devices.spare_threads_in_workers`.
 
     Args:
         env_id: Registered id.
-        bank: Images and targets, on the device that the task is to run on.
+        cases: What episodes are about, on the device that the task is to run on.
         settings: Arguments that differ from the defaults.
         horizon: Step limit; the registered one if None.
 
     Raises:
-        UserError: If the id or a setting is unknown or wrong, or the step limit is not positive.
+        UserError: If the id or a setting is unknown or wrong, the cases are of another kind, or the step
+            limit is not positive.
     """
     from usrl.compute.devices import spare_threads_in_workers
     from usrl.strict import check
 
     spare_threads_in_workers()
     row = find_row(env_id)
+    _check_cases(env_id, row, cases)
     horizon = row.max_episode_steps if horizon is None else horizon
-    if not isinstance(horizon, int | np.integer) or horizon < 1:
+    if not isinstance(horizon, int | np.integer) or isinstance(horizon, bool) or not 1 <= horizon < 2**31:
         raise UserError(
             "the step limit (horizon, or max_episode_steps of a vector) must be a whole number from 1 on, "
             f"got {horizon!r}"
@@ -109,5 +151,60 @@ def build_task(
     # Settings come from arrays too: a strict model takes Python's numbers only.
     plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in settings.items()}
     checked = check(load_object(row.settings), plain, env_id)
-    task: Task[Any] = load_object(row.task)(bank, checked, int(horizon))
+    task: Task[Any] = load_object(row.task)(cases, checked, int(horizon))
     return task
+
+
+def make_task(
+    env_id: str,
+    cases: "Cases | None",
+    device: "torch.device | str",
+    settings: Mapping[str, Any],
+    horizon: int | None,
+) -> "Task[Any]":
+    """Build the task of an adapter; see `build_task`.
+
+    Args:
+        env_id: Registered id.
+        cases: What episodes are about, on any device; the environment's default if None.
+        device: Where the task runs: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a torch device.
+        settings: Arguments that differ from the defaults.
+        horizon: Step limit; the registered one if None.
+
+    Raises:
+        UserError: As `build_task`, or if the device is not there, or there are no default cases.
+    """
+    from usrl.compute.devices import select_device
+
+    row, where = find_row(env_id), select_device(str(device), "device")
+    if cases is None:
+        default = row.default_cases
+        if default is None and row.cases == IMAGES:
+            default = "usrl.data.phantom.dataset:default_bank"
+        if default is None:
+            raise UserError(f"{env_id} has no default cases; give it {row.cases} as cases=")
+        cases = load_object(default)()
+    _check_cases(env_id, row, cases)
+    return build_task(env_id, cases.to(where), settings, horizon)
+
+
+def describe_arguments(env_id: str) -> str:
+    """Return the arguments of an environment as a Markdown table, from the fields of its settings."""
+    lines = ["| name | default | meaning | unit |", "| --- | --- | --- | --- |"]
+    for name, info in load_object(find_row(env_id).settings).model_fields.items():
+        default = f'"{info.default}"' if isinstance(info.default, str) else info.default
+        unit = (info.json_schema_extra or {}).get("unit", "")
+        lines.append(f"| `{name}` | `{default}` | {info.description or ''} | {unit} |")
+    return "\n".join(lines)
+
+
+def _check_cases(env_id: str, row: Row, cases: Any) -> None:
+    """Raise where something is not the cases of an environment."""
+    from usrl.data.cases import Cases
+
+    remedy = "Bank.from_arrays(images, targets) or Bank.from_samples(samples) makes images into cases"
+    if not isinstance(cases, Cases):
+        wanted = "a usrl.Bank" if row.cases == IMAGES else f"usrl.data.cases.Cases of {row.cases}"
+        raise UserError(f"cases must be {wanted} or None, got a {type(cases).__name__}; {remedy}")
+    if cases.kind != row.cases:
+        raise UserError(f"{env_id} is about {row.cases}, got cases of {cases.kind}; choose other cases")

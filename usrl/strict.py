@@ -87,8 +87,10 @@ def _explain(error: Any, model: type[BaseModel], source: str) -> str:
     if error["type"] == "extra_forbidden":
         *parents, name = error["loc"]
         return f"{source}: unknown key {key!r}; {suggest(str(name)[:80], _known(model, parents))}"
-    where = f"{source}: {key}" if key else source
-    return f"{where}: {error['msg'].removeprefix('Value error, ')}, got {brief(error['input'])}"
+    message = error["msg"].removeprefix("Value error, ")
+    if not key:  # keys that do not fit together, which the message names
+        return f"{source}: {message}"
+    return f"{source}: {key}: {message}, got {brief(error['input'])}"
 
 
 def _known(model: type[BaseModel], location: Sequence[Any]) -> list[str]:

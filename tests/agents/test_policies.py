@@ -85,7 +85,7 @@ def test_spaces_that_are_no_contours_are_refused() -> None:
 def test_images_are_refused_by_their_shape(parametrization: str, size: int) -> None:
     bank = Bank.from_samples(load_phantom(1), size)
     kwargs = {"observation": "image", "parametrization": parametrization}
-    env = gym.make("usrl/ContourRefine-v0", bank=bank, **kwargs)
+    env = gym.make("usrl/ContourRefine-v0", cases=bank, **kwargs)
     with pytest.raises(UserError, match=r"square as images are, .* use CnnPolicy for images"):
         PPO(ContourPolicy, env)
 

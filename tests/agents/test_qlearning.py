@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from usrl.agents.algorithms import build_policy, find_algorithm
-from usrl.agents.players import evaluate_policy
+from usrl.agents.players import PolicyPlayer, evaluate_player
 from usrl.agents.qlearning import QLearningSettings, TablePolicy, _Learner, train_table
 from usrl.agents.recipe import AgentRecipe, EnvRecipe
 from usrl.agents.training import train_agent
@@ -132,7 +132,7 @@ def test_a_table_learns_and_its_run_opens(table: AgentRecipe, out: Path) -> None
     assert rows[0]["val_score"] == rows[0]["val_initial_dice"]
     policy = build_policy(longer, task.observation_space, task.action_space)
     policy.load_state_dict(load_tensors(run.weights_path)[0])
-    reached = evaluate_policy(task, policy)
+    reached = evaluate_player(task, PolicyPlayer(policy))
     assert reached["initial_dice"] < 0.7
     assert reached["dice"] > reached["initial_dice"] + 0.2
 

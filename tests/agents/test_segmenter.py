@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from usrl.agents.players import Played
 from usrl.agents.recipe import AgentRecipe
 from usrl.agents.segmenter import AgentSegmenter
 from usrl.agents.training import train_agent
@@ -118,13 +119,13 @@ def test_several_starts_vote_and_say_how_far_they_are_apart(run: Run, sample: Sa
 def test_starts_are_the_ellipses_in_their_boxes_on_the_image_and_its_mirror_in_turn(
     run: Run, sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stay(task: ContourTask, policy: object, state: ContourState) -> list[ContourState]:
+    def stay(task: ContourTask, policy: object, state: ContourState) -> Any:
         assert state.index.tolist() == [0, 1, 0]
-        assert torch.equal(task.bank.images[1], task.bank.images[0].flip(-1))
+        assert torch.equal(task.cases.images[1], task.cases.images[0].flip(-1))
         masks = task.mask(state)
         assert dice(masks[1].flip(-1).numpy(), masks[0].numpy()) > 0.8
         assert dice(masks[1].numpy(), masks[0].numpy()) < 0.8
-        return [state]
+        return Played([state], state.dice, state.elapsed)
 
     left = (8.0, 20.0, 40.0, 70.0)  # off the middle, so that its mirror image lies elsewhere
     single = AgentSegmenter(run, CPU)

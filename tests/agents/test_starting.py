@@ -80,7 +80,7 @@ def test_the_deviation_of_the_recipe_wins_over_that_of_the_clone(recipe: AgentRe
 
 
 def build(recipe: AgentRecipe):  # type: ignore[no-untyped-def]
-    from usrl.envs.batch import default_bank
+    from usrl.data.phantom.dataset import default_bank
 
     task = build_task(recipe.env.id, default_bank(64), dict(recipe.env.kwargs))
     return build_policy(recipe, task.observation_space, task.action_space)

@@ -6,7 +6,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from usrl.agents.tensor_rollout import TensorRollout, Transitions
+from usrl.agents.device_ppo import TensorRollout, Transitions
 
 CPU = torch.device("cpu")
 SEEN, ACTION = spaces.Box(0, 255, (1, 2, 2), np.uint8), spaces.Box(-1, 1, (3,), np.float32)
@@ -25,9 +25,9 @@ def fill(steps: int, envs: int, lam: float, gamma: float) -> tuple[TensorRollout
         reward, value, log_prob = draw.normal(size=(3, envs)).astype(np.float32)
         theirs.add(seen, actions, reward, starts[step], torch.tensor(value), torch.tensor(log_prob))
         parts = (torch.from_numpy(part) for part in (seen, actions, value, log_prob, reward))
-        ours.add(Transitions(*parts), starts[step])
+        ours.add(Transitions(*parts), starts[step + 1])
     last = torch.from_numpy(draw.normal(size=envs).astype(np.float32))
-    ours.finish(last, starts[-1])
+    ours.finish(last)
     theirs.compute_returns_and_advantage(last, starts[-1])
     return ours, theirs
 
@@ -41,10 +41,10 @@ def test_advantages_and_returns_are_those_of_sb3(lam: float, gamma: float) -> No
 
 def test_advantages_by_hand() -> None:
     rollout = TensorRollout(3, SEEN, ACTION, CPU, gae_lambda=0.5, gamma=0.5, n_envs=1)
-    for reward, value, begins in ((1.0, 2.0, True), (2.0, 4.0, False), (3.0, 8.0, True)):
+    for reward, value, ends in ((1.0, 2.0, False), (2.0, 4.0, True), (3.0, 8.0, False)):
         one = torch.tensor([reward])
-        rollout.add(Transitions(one, one, torch.tensor([value]), one, one), np.array([begins]))
-    rollout.finish(torch.tensor([16.0]), np.array([False]))
+        rollout.add(Transitions(one, one, torch.tensor([value]), one, one), np.array([ends]))
+    rollout.finish(torch.tensor([16.0]))
     # 3 + 16 / 2 - 8 = 3; an episode ends before it: 2 - 4 = -2; 1 + 4 / 2 - 2 = 1, and 1 - 2 / 4 = 1 / 2.
     assert rollout.advantages.flatten().tolist() == [0.5, -2.0, 3.0]
     assert rollout.returns.flatten().tolist() == [2.5, 2.0, 11.0]
@@ -71,11 +71,11 @@ def test_a_second_rollout_replaces_the_first() -> None:
     rollout, _ = fill(5, 2, 0.95, 0.99)
     before, memory = rollout.advantages.clone(), rollout.transitions.observations.data_ptr()
     rollout.reset()
-    for _ in range(5):
+    for step in range(5):
         zero = torch.zeros(2)
         parts = (torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.zeros(2, 3), zero, zero, torch.ones(2))
-        rollout.add(Transitions(*parts), np.zeros(2, bool))
-    rollout.finish(torch.zeros(2), np.array([True, True]))
+        rollout.add(Transitions(*parts), np.full(2, step == 4))
+    rollout.finish(torch.zeros(2))
     assert rollout.transitions.observations.data_ptr() == memory
     assert not torch.equal(rollout.advantages, before)
     assert rollout.advantages[-1].tolist() == [1.0, 1.0]

@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 def make_run(recipe: AgentRecipe, out: Path, **kwargs: Any) -> Run:
     """Return a run of a table that no training has filled: its agent keeps the first thresholds."""
     from usrl.agents.qlearning import TablePolicy
-    from usrl.envs.threshold.cases import ThresholdSettings
+    from usrl.envs.threshold.settings import ThresholdSettings
     from usrl.envs.threshold.task import ThresholdTask
 
     settings = {"grid": 1, "action": "raster", "observation": "features"} | kwargs

@@ -18,7 +18,7 @@ from stable_baselines3.common.utils import set_random_seed
 
 from usrl.agents.recipe import AgentRecipe
 from usrl.agents.training import _parts, build_model, train_agent
-from usrl.envs.batch import default_bank
+from usrl.data.phantom.dataset import default_bank
 from usrl.envs.sb3 import TaskVecEnv
 from usrl.errors import UserError
 from usrl.registry import build_task

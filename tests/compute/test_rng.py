@@ -39,7 +39,7 @@ def test_draws_are_uniform() -> None:
 
 
 def test_neighbouring_seeds_and_episodes_have_different_keys() -> None:
-    seeds, episodes = np.divmod(np.arange(10_000), 100)
+    seeds, episodes = torch.arange(10_000) // 100, torch.arange(10_000) % 100
     keys = episode_keys(seeds, episodes)
     assert len(keys.unique()) == 10_000
 

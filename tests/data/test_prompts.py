@@ -11,8 +11,8 @@ from usrl.data.prompts import (
     start_boxes,
 )
 from usrl.data.sample import Sample
-from usrl.envs.contour.starts import ContourSettings
-from usrl.envs.threshold.cases import ThresholdSettings
+from usrl.envs.contour.settings import ContourSettings
+from usrl.envs.threshold.settings import ThresholdSettings
 from usrl.errors import UserError
 from usrl.runs.recipes import parse_recipe
 from usrl.strict import check

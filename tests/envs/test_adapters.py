@@ -30,7 +30,7 @@ IDS = list(REGISTRY)
 
 
 def make(env_id: str, bank: Bank, **settings: Any) -> gym.Env[Any, Any]:
-    return gym.make(env_id, bank=bank, **settings)
+    return gym.make(env_id, cases=bank, **settings)
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -53,7 +53,7 @@ def test_environments_are_made_without_any_argument(env_id: str) -> None:
     env = gym.make(env_id)
     observation, info = env.reset(seed=0)
     assert env.observation_space.contains(observation)
-    assert set(info) == {"initial_dice", "dice"}
+    assert set(info) == {"score", "initial_dice", "dice"}
 
 
 def rollout(env: gym.Env[Any, Any], seed: int, steps: int) -> list[tuple[Any, ...]]:
@@ -101,7 +101,7 @@ def test_all_faces_play_the_same_episodes_from_the_same_seed(env_id: str, device
     count, steps = 3, 23
     near = 1e-5 if device == "cpu" else 2e-3  # an edge may round to the next cell of the target
     singles = [make(env_id, bank) for _ in range(count)]
-    vector = gym.make_vec(env_id, num_envs=count, bank=bank, device=device)
+    vector = gym.make_vec(env_id, num_envs=count, cases=bank, device=device)
     sb3 = TaskVecEnv(build_task(env_id, bank.to(device), {}), count, seed=11)
     seen = [env.reset(seed=11 + i)[0] for i, env in enumerate(singles)]
     batches = [vector.reset(seed=11)[0], sb3.reset()]
@@ -124,7 +124,7 @@ def test_all_faces_play_the_same_episodes_from_the_same_seed(env_id: str, device
 
 
 def test_a_vector_restarts_in_the_same_step_and_keeps_the_last_observation(bank: Bank) -> None:
-    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank, max_episode_steps=3)
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank, max_episode_steps=3)
     assert vector.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     vector.reset(seed=0)
     for step in range(1, 7):
@@ -142,7 +142,7 @@ def test_a_vector_restarts_in_the_same_step_and_keeps_the_last_observation(bank:
 def test_what_is_written_into_the_info_of_a_vector_changes_no_reward(env_id: str, bank: Bank) -> None:
     rewards = []
     for scale in (1, 0):
-        vector = gym.make_vec(env_id, num_envs=2, bank=bank)
+        vector = gym.make_vec(env_id, num_envs=2, cases=bank)
         _, info = vector.reset(seed=0)
         info["dice"] *= scale
         info["initial_dice"] *= scale
@@ -152,7 +152,7 @@ def test_what_is_written_into_the_info_of_a_vector_changes_no_reward(env_id: str
 
 
 def test_environments_of_a_vector_restart_one_by_one(bank: Bank) -> None:
-    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank, max_episode_steps=4)
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank, max_episode_steps=4)
     vector.reset(seed=0)
     batch = vector.unwrapped._batch  # type: ignore[attr-defined]
     batch.elapsed[1] = 2
@@ -172,7 +172,7 @@ def test_sb3_gets_the_last_observation_and_figures_of_an_episode(bank: Bank) -> 
 
 
 def test_max_episode_steps_sets_the_limit_and_the_time_left(bank: Bank) -> None:
-    env = gym.make("usrl/ContourRefine-v0", bank=bank, observation="image", max_episode_steps=2, horizon=2)
+    env = gym.make("usrl/ContourRefine-v0", cases=bank, observation="image", max_episode_steps=2, horizon=2)
     env.reset(seed=0)
     observation, _, _, truncated, _ = env.step(np.zeros(64, np.float32))
     assert not truncated
@@ -181,7 +181,7 @@ def test_max_episode_steps_sets_the_limit_and_the_time_left(bank: Bank) -> None:
 
 
 def test_a_limit_beyond_the_horizon_is_warned_of_once(bank: Bank) -> None:
-    env = gym.make("usrl/ContourRefine-v0", bank=bank, max_episode_steps=4, horizon=2)
+    env = gym.make("usrl/ContourRefine-v0", cases=bank, max_episode_steps=4, horizon=2)
     action = np.zeros(64, np.float32)
     env.reset(seed=0)
     with warnings.catch_warnings():
@@ -214,9 +214,9 @@ def test_reset_can_choose_the_row_of_the_bank(bank: Bank) -> None:
 
 
 def test_oracle_info_tells_what_the_teacher_reaches(bank: Bank) -> None:
-    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=4, bank=bank, oracle_info=True)
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=4, cases=bank, oracle_info=True)
     _, info = vector.reset(seed=0)
-    assert (info["oracle_dice"] > info["initial_dice"]).all()
+    assert (info["oracle_score"] > info["initial_dice"]).all()
 
 
 def test_rendering_draws_contour_and_target(bank: Bank) -> None:
@@ -229,7 +229,7 @@ def test_rendering_draws_contour_and_target(bank: Bank) -> None:
         assert (before == color).all(axis=2).any()
     env.step(np.ones(64, np.float32))
     assert (env.render() != before).any()
-    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank, render_mode="rgb_array")
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank, render_mode="rgb_array")
     vector.reset(seed=0)
     frames = vector.render()
     assert frames is not None
@@ -251,7 +251,7 @@ def test_human_rendering_shows_every_step_and_closes(bank: Bank, monkeypatch: py
 
 
 def test_rendering_without_a_mode_warns_as_gymnasiums_environments_do(bank: Bank) -> None:
-    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank)
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank)
     for env in (make("usrl/ContourRefine-v0", bank), vector):
         env.reset(seed=0)
         with pytest.warns(UserWarning, match="returns nothing without a render mode"):
@@ -259,7 +259,7 @@ def test_rendering_without_a_mode_warns_as_gymnasiums_environments_do(bank: Bank
 
 
 def test_rendering_before_the_first_reset_is_refused(bank: Bank) -> None:
-    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank, render_mode="rgb_array")
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank, render_mode="rgb_array")
     for env in (make("usrl/ContourRefine-v0", bank, render_mode="rgb_array").unwrapped, vector):
         with pytest.raises(UserError, match=r"no episode has begun; call reset\(\) before render"):
             env.render()
@@ -275,7 +275,7 @@ def test_rendering_before_the_first_reset_is_refused(bank: Bank) -> None:
     ],
 )
 def test_unusable_actions_are_refused(bank: Bank, actions: Any, message: str) -> None:
-    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank)
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank)
     vector.reset(seed=0)
     with pytest.raises(UserError, match=message):
         vector.step(actions)
@@ -294,7 +294,7 @@ def as_read_only(actions: np.ndarray) -> np.ndarray:
 )
 @pytest.mark.parametrize("env_id", IDS)
 def test_every_face_takes_actions_of_any_form(env_id: str, convert: Any, bank: Bank) -> None:
-    env, vector = make(env_id, bank), gym.make_vec(env_id, num_envs=2, bank=bank)
+    env, vector = make(env_id, bank), gym.make_vec(env_id, num_envs=2, cases=bank)
     sb3 = TaskVecEnv(build_task(env_id, bank, {}), 2)
     actions = np.stack([env.action_space.sample(), env.action_space.sample()])
 
@@ -314,7 +314,7 @@ def test_settings_may_be_numbers_of_numpy(bank: Bank, is_vector: bool) -> None:
 
     def first_step(given: dict[str, Any], count: Any) -> np.ndarray:
         env = (
-            gym.make_vec(env_id, num_envs=count, bank=bank, **given)
+            gym.make_vec(env_id, num_envs=count, cases=bank, **given)
             if is_vector
             else make(env_id, bank, **given)
         )
@@ -329,7 +329,7 @@ def test_settings_may_be_numbers_of_numpy(bank: Bank, is_vector: bool) -> None:
 
 def test_seeds_may_be_of_any_integer_type(bank: Bank) -> None:
     env = make("usrl/ContourRefine-v0", bank)
-    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank)
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank)
     sb3 = TaskVecEnv(build_task("usrl/ContourRefine-v0", bank, {}), 2, seed=np.int64(3))
     wanted = [env.reset(seed=seed)[0] for seed in (3, 4)]
     assert (env.reset(seed=np.int64(3))[0] == wanted[0]).all()  # type: ignore[arg-type]
@@ -339,14 +339,14 @@ def test_seeds_may_be_of_any_integer_type(bank: Bank) -> None:
 
 
 def test_an_environment_of_a_vector_whose_seed_is_none_goes_on_from_the_one_it_has(bank: Bank) -> None:
-    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank)
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank)
     ours, kept = make("usrl/ContourRefine-v0", bank), make("usrl/ContourRefine-v0", bank)
     vector.reset(seed=3)
     kept.reset(seed=4)
     seen = vector.reset(seed=[8, None])[0]  # type: ignore[arg-type]
     assert (seen[0] == ours.reset(seed=8)[0]).all()
     assert (seen[1] == kept.reset()[0]).all()
-    fresh = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank)
+    fresh = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank)
     assert (fresh.reset(seed=[None, 8])[0][1] == seen[0]).all()  # type: ignore[arg-type]
 
 
@@ -362,7 +362,7 @@ def test_an_environment_of_a_vector_whose_seed_is_none_goes_on_from_the_one_it_h
     ],
 )
 def test_unusable_seeds_are_refused(bank: Bank, seed: Any, message: str) -> None:
-    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank)
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank)
     with pytest.raises(UserError, match=message):
         vector.reset(seed=seed)
     if not isinstance(seed, list):
@@ -386,8 +386,8 @@ def test_arguments_that_no_face_can_follow_are_refused(
     def make_face() -> object:
         env_id = "usrl/ContourRefine-v0"
         if is_vector:
-            return gym.make_vec(env_id, num_envs=2, bank=bank, **settings)
-        return gym.make(env_id, bank=bank, **settings)
+            return gym.make_vec(env_id, num_envs=2, cases=bank, **settings)
+        return gym.make(env_id, cases=bank, **settings)
 
     with pytest.raises(UserError, match=message):
         make_face()
@@ -397,18 +397,18 @@ def test_arguments_that_no_face_can_follow_are_refused(
 def test_a_bank_with_a_target_without_a_pixel_is_refused(env_id: str, bank: Bank) -> None:
     targets = bank.targets.clone()
     targets[4] = False
-    faulty = replace(bank, targets=targets, _prepared={})
+    faulty = replace(bank, targets=targets)
     message = f"1 of the bank's 6 rows have none, the first is row 4 .{bank.names[4]}.; leave them out"
     with pytest.raises(UserError, match=message):
         make(env_id, faulty)
     with pytest.raises(UserError, match=message):
-        gym.make_vec(env_id, num_envs=2, bank=faulty)
+        gym.make_vec(env_id, num_envs=2, cases=faulty)
     with pytest.raises(UserError, match=message):
         TaskVecEnv(build_task(env_id, faulty, {}), 2)
 
 
 def test_what_is_no_bank_is_refused() -> None:
-    with pytest.raises(UserError, match=r"bank must be .*, got a list; Bank\.from_arrays"):
+    with pytest.raises(UserError, match=r"cases must be a usrl\.Bank or None, got a list; Bank\.from_arrays"):
         make("usrl/ContourRefine-v0", [])  # type: ignore[arg-type]
 
 
@@ -418,16 +418,16 @@ def test_step_limits_are_positive_numbers(bank: Bank, limit: Any) -> None:
     with pytest.raises(UserError, match=message):
         make("usrl/ContourRefine-v0", bank, horizon=limit)
     with pytest.raises(UserError, match=message):
-        gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank, max_episode_steps=limit)
+        gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank, max_episode_steps=limit)
 
 
 def test_a_vector_has_no_window(bank: Bank) -> None:
     with pytest.raises(UserError, match=r"got 'human'; a window shows one environment, of gym\.make"):
-        gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank, render_mode="human")
+        gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank, render_mode="human")
 
 
 def test_a_step_before_the_first_reset_is_refused(bank: Bank) -> None:
-    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, bank=bank)
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank)
     with pytest.raises(UserError, match=r"no episode has begun; call reset\(\) before step"):
         vector.step(np.zeros((2, 64), np.float32))
 
@@ -442,16 +442,20 @@ def test_the_step_limit_is_registered() -> None:
 @pytest.mark.parametrize(
     ("make_face", "name", "message"),
     [
-        (gym.make, "oracleinfo", "unknown key 'oracleinfo'; did you mean 'oracle_info'"),
-        (gym.make, "vertexes", "unknown key 'vertexes'; did you mean 'vertices'"),
-        (gym.make_vec, "horizon", "unknown key 'horizon'; known names: .*max_episode_steps, .*vertices"),
+        (gym.make, "oracleinfo", "unexpected keyword argument 'oracleinfo'; did you mean 'oracle_info'"),
+        (gym.make, "vertexes", "unexpected keyword argument 'vertexes'; did you mean 'vertices'"),
+        (
+            gym.make_vec,
+            "horizon",
+            "unexpected keyword argument 'horizon'; known names: .*max_episode_steps, .*vertices",
+        ),
     ],
 )
 def test_a_misspelt_argument_is_suggested_among_those_of_face_and_environment(
     make_face: Any, name: str, message: str, bank: Bank
 ) -> None:
     with pytest.raises(UserError, match=message):
-        make_face("usrl/ContourRefine-v0", bank=bank, **{name: 20})
+        make_face("usrl/ContourRefine-v0", cases=bank, **{name: 20})
 
 
 FORKED = """
@@ -481,7 +485,7 @@ import torch
 
 import usrl
 from usrl.envs.sb3 import TaskVecEnv
-from usrl.envs.batch import default_bank
+from usrl.data.phantom.dataset import default_bank
 from usrl.registry import build_task
 
 task = build_task("usrl/ContourRefine-v0", default_bank(), dict(vertices=256))

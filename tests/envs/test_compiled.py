@@ -7,7 +7,7 @@ import torch
 
 from usrl.compute import rng
 from usrl.data.bank import Bank
-from usrl.envs.threshold import cases as threshold_cases
+from usrl.envs.threshold import regions as threshold_regions
 from usrl.envs.threshold import task as threshold
 from usrl.geometry import area, fourier, moves, polygon, sampling
 from usrl.registry import build_task
@@ -16,13 +16,13 @@ ENV_ID = "usrl/ContourRefine-v0"
 
 
 def force_formulas(patch: pytest.MonkeyPatch) -> None:
-    for module in (rng, threshold, threshold_cases, area, fourier, moves, polygon, sampling):
+    for module in (rng, threshold, threshold_regions, area, fourier, moves, polygon, sampling):
         patch.setattr(module, "is_compiled_for", lambda tensor: False)
 
 
 def play_wildly(task: Any) -> list[Any]:
     """Return the states of episodes whose moves make contours bunch and cross."""
-    index = torch.arange(48) % len(task.bank)
+    index = torch.arange(48) % len(task.cases)
     states = [task.reset(index, rng.mix(index))]
     generator = torch.Generator().manual_seed(3)
     for _ in range(6):
@@ -80,8 +80,8 @@ def test_loops_and_formulas_score_and_draw_the_same_thresholds(
     for _ in range(5):
         state, _ = task.step(state, task.oracle_action(state))
     drawn, setting = task.observe(state), (state.case, state.level, state.size)
-    assert torch.equal(task.cases.dice(*setting), state.dice)
+    assert torch.equal(task.regions.dice(*setting), state.dice)
     assert 0 < float((drawn[:, 1] == 255).float().mean()) < 1
     force_formulas(monkeypatch)
     assert torch.equal(task.observe(state), drawn)
-    assert torch.equal(task.cases.dice(*setting), state.dice)
+    assert torch.equal(task.regions.dice(*setting), state.dice)

@@ -55,7 +55,14 @@ def test_no_step_reads_a_number_on_the_host(
         seen, action = task.observe(state), task.oracle_action(state)
         moved, reward = task.step(state, action)
         merged = merge_states(moved, index[:2], task.reset(index[:2], mix(index[:2])))
-        return [seen, action, reward, task.mask(merged), *vars(merged).values()]
+        return [
+            seen,
+            action,
+            reward,
+            task.mask(merged),
+            *vars(merged).values(),
+            *task.figures(merged).values(),
+        ]
 
     here = play(task, index)  # prepares the tables, which is done on the host
     there = play(on_meta(task, monkeypatch), index.to("meta"))

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from usrl.compute.rng import mix
+from usrl.compute.trees import list_leaves
 from usrl.data.bank import Bank
-from usrl.envs.recorded import RecordedTask
-from usrl.envs.task import tensors_of
+from usrl.envs.batch import RecordedTask
 from usrl.registry import REGISTRY, build_task
 
 DEVICES = [
@@ -31,5 +31,5 @@ def test_a_recorded_task_plays_the_same_episodes(env_id: str, device: str, bank:
             (own, reward), (state, paid) = task.step(own, action), recorded.step(state, action)
             assert torch.equal(reward, paid)
             assert torch.equal(task.observe(own), recorded.observe(state))
-            for one, other in zip(tensors_of(own), tensors_of(state), strict=True):
+            for one, other in zip(list_leaves(own), list_leaves(state), strict=True):
                 assert torch.equal(one, other)

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import ActorCriticCnnPolicy, ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.policies import (
+    ActorCriticCnnPolicy,
+    ActorCriticPolicy,
+    BasePolicy,
+    MultiInputActorCriticPolicy,
+)
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
@@ -19,6 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from usrl.agents.hyperparameters import check_ranges
+from usrl.compute.trees import map_tree
+from usrl.envs.batch import teacher_of
 from usrl.envs.sb3 import TaskVecEnv
 from usrl.errors import UserError, suggest
 
@@ -73,6 +80,7 @@ class Cloning(OnPolicyAlgorithm):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "MlpPolicy": ActorCriticPolicy,
         "CnnPolicy": ActorCriticCnnPolicy,
+        "MultiInputPolicy": MultiInputActorCriticPolicy,
     }
 
     def __init__(
@@ -194,7 +202,8 @@ class Cloning(OnPolicyAlgorithm):
         values = np.zeros(len(infos), np.float32)
         rows = [row for row, info in enumerate(infos) if info.get("TimeLimit.truncated")]
         if rows:
-            last = np.stack([infos[row]["terminal_observation"] for row in rows])
+            seen = [infos[row]["terminal_observation"] for row in rows]
+            last = map_tree(lambda *parts: np.stack(parts), *seen)
             with torch.no_grad():
                 beyond = self.policy.predict_values(obs_as_tensor(last, self.device))
             values[rows] = beyond.flatten().cpu().numpy()
@@ -217,4 +226,5 @@ def _teacher(env: VecEnv) -> TaskVecEnv:
         raise UserError(
             f"bc learns from the teacher of a task, got a {type(env).__name__}; give a TaskVecEnv"
         )
+    teacher_of(env.task)
     return env

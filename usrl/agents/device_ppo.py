@@ -1,8 +1,11 @@
-"""Stable-Baselines3's PPO with rollouts and updates that stay on the device."""
+"""Stable-Baselines3's PPO with rollouts and updates that stay on the device.
 
-import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+Read from the top: a rollout of tensors, the distributions of a policy, and the algorithm that fills the one
+from the other and learns from it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,20 +14,188 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal
 from torch.nn import functional as F
 
-from usrl.agents.tensor_rollout import Minibatch, TensorRollout, Transitions
 from usrl.compute.devices import has_bfloat16
 from usrl.compute.recording import Recorded
-from usrl.envs.batch import send
-from usrl.envs.sb3 import StepInfos, TaskVecEnv, TensorStep
-from usrl.envs.task import tensors_of
+from usrl.compute.trees import Tree, list_leaves, map_tree, replace_leaves
+from usrl.envs.batch import Step, send
+from usrl.envs.sb3 import StepInfos, TaskVecEnv
 from usrl.errors import UserError
 
 _LOGGED = ("policy_gradient_loss", "value_loss", "entropy_loss", "clip_fraction", "approx_kl", "loss")
+
+Ends = NDArray[np.bool_] | Tensor
+"""Which episodes end with a step, (B,): on the host where it knows, else on the device."""
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """One step of B environments, each tensor (B, ...), or a whole rollout, (T, B, ...).
+
+    Attributes:
+        observations: What the policy saw; a tree for dictionary observations.
+        actions: What it drew, before clipping.
+        values: What its critic expected, float32, (B,).
+        log_probs: Of the actions, float32, (B,).
+        rewards: float32, (B,); where the step limit cut an episode with the discounted value of what would
+            have followed.
+    """
+
+    observations: Tree
+    actions: Tensor
+    values: Tensor
+    log_probs: Tensor
+    rewards: Tensor
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """Rows of a rollout in no order, each tensor (M, ...); see `Transitions`."""
+
+    observations: Tree
+    actions: Tensor
+    values: Tensor
+    log_probs: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+
+class TensorRollout:
+    """A rollout of T steps of B environments on one device.
+
+    It takes the place of SB3's `RolloutBuffer`, is made like it and computes the same advantages.
+
+    Args:
+        buffer_size: T.
+        observation_space: Of one environment; the tensors that are added tell their own shapes.
+        action_space: Of one environment; likewise.
+        device: Where the tensors are.
+        gae_lambda: Weight of longer estimates of an advantage.
+        gamma: Discount.
+        n_envs: B.
+
+    Attributes:
+        transitions: All that was added, (T, B, ...).
+        advantages: float32, (T, B).
+        returns: What the critic is to expect: advantages plus values, float32, (T, B).
+    """
+
+    transitions: Transitions
+    advantages: Tensor
+    returns: Tensor
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        device: torch.device,
+        gae_lambda: float,
+        gamma: float,
+        n_envs: int,
+    ) -> None:
+        self.device, self.gae_lambda, self.gamma = device, gae_lambda, gamma
+        self._size, self._is_allocated = buffer_size, False
+        self._ends: list[Ends] = []
+
+    def reset(self) -> None:
+        """Begin another rollout in the memory of the last."""
+        self._ends = []
+
+    def add(self, step: Transitions, ends: Ends) -> None:
+        """Copy one step.
+
+        Args:
+            step: Its tensors, (B, ...).
+            ends: Whether an episode ends with it, bool, (B,).
+        """
+        if not self._is_allocated:
+            self.transitions = map_tree(lambda part: part.new_empty((self._size, *part.shape)), step)
+            self._is_allocated = True
+        for whole, part in zip(list_leaves(self.transitions), list_leaves(step), strict=True):
+            whole[len(self._ends)] = part
+        self._ends.append(ends)
+
+    def finish(self, last_values: Tensor) -> None:
+        """Compute advantages and returns by generalised advantage estimation.
+
+        Args:
+            last_values: What the critic expects of the observations after the last step, (B,).
+
+        Source:
+            Schulman et al. (2016), arXiv:1506.02438.
+        """
+        values, rewards = self.transitions.values, self.transitions.rewards
+        goes_on = 1 - self._stack_ends().float()  # (T, B)
+        following = torch.cat([values[1:], last_values[None]])
+        surprise = rewards + self.gamma * following * goes_on - values  # (T, B)
+        decay = self.gamma * self.gae_lambda * goes_on
+        self.advantages = surprise
+        for step in range(self._size - 2, -1, -1):
+            self.advantages[step] += decay[step] * self.advantages[step + 1]
+        self.returns = self.advantages + values
+
+    def minibatches(self, size: int) -> Iterator[Minibatch]:
+        """Yield all transitions once, in an order drawn by torch's generator; the last may be smaller."""
+        kept = self.transitions
+        whole = Minibatch(
+            kept.observations, kept.actions, kept.values, kept.log_probs, self.advantages, self.returns
+        )
+        flat = map_tree(lambda part: part.flatten(0, 1), whole)
+        for rows in torch.randperm(len(flat.values), device=self.device).split(size):
+            yield map_tree(lambda part, rows=rows: part[rows], flat)
+
+    def _stack_ends(self) -> Tensor:
+        """Return which steps end an episode, bool (T, B); what the host knows is sent in one piece."""
+        if all(isinstance(ends, Tensor) for ends in self._ends):
+            return torch.stack(self._ends)  # type: ignore[arg-type]
+        return send(torch.from_numpy(np.stack(self._ends)), self.device)
+
+
+class ActionDistribution:
+    """What a policy draws actions from, as SB3's own distributions do.
+
+    Those check their parameters and actions, for which the host would wait for the device in every step.
+
+    Args:
+        policy: Whose action space it is, and whose standard deviation.
+        parameters: Means or logits, (B, P).
+    """
+
+    def __init__(self, policy: ActorCriticPolicy, parameters: Tensor) -> None:
+        space, self._is_split = policy.action_space, False
+        self._parts: list[Distribution]
+        if isinstance(space, spaces.Box):
+            std = policy.log_std.exp().expand_as(parameters)
+            self._parts = [Independent(Normal(parameters, std, validate_args=False), 1, validate_args=False)]
+        elif isinstance(space, spaces.MultiBinary):
+            bits = Bernoulli(logits=parameters, validate_args=False)
+            self._parts = [Independent(bits, 1, validate_args=False)]
+        else:
+            self._is_split = isinstance(space, spaces.MultiDiscrete)
+            sizes = space.nvec.tolist() if self._is_split else [space.n]  # type: ignore[attr-defined]
+            logits = parameters.split(sizes, dim=1)
+            self._parts = [Categorical(logits=part, validate_args=False) for part in logits]
+
+    def sample(self) -> Tensor:
+        """Return actions (B, ...)."""
+        drawn = [part.rsample() if part.has_rsample else part.sample() for part in self._parts]
+        return torch.stack(drawn, dim=1) if self._is_split else drawn[0]
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Return the logarithm of the probability of actions (B, ...), float32 (B,)."""
+        parts = actions.unbind(dim=1) if self._is_split else [actions]
+        return torch.stack([own.log_prob(part) for own, part in zip(self._parts, parts, strict=True)]).sum(0)
+
+    def entropy(self) -> Tensor:
+        """Return the entropy, float32 (B,)."""
+        return torch.stack([part.entropy() for part in self._parts]).sum(0)
 
 
 class DevicePPO(PPO):
@@ -37,35 +208,79 @@ class DevicePPO(PPO):
     set, has the host read one number in each minibatch. On a GPU policy and loss are replayed as CUDA graphs
     (`usrl.compute.recording`).
 
+    A policy is used by its parts (features extractor, `mlp_extractor`, `action_net`, `value_net`), as SB3's
+    actor-critic policies have them; only with ``use_sde`` by its own functions.
+
     Args:
-        arguments: Those of PPO.
         autocast: Whether rollouts and updates run the features extractors in bfloat16; where the device
-            has instructions for it if None.
-        hyperparameters: Those of PPO. A ``rollout_buffer_class`` must derive from `TensorRollout`.
+            has instructions for it if None. The other arguments are those of PPO.
 
     Raises:
-        UserError: If the rollout buffer is of another kind; in `learn`, if the environment is, or if the
-            policy diverges.
+        UserError: In `learn`, if the environment is of another kind, or the policy diverges.
     """
 
     rollout_buffer: TensorRollout  # type: ignore[assignment]
 
-    def __init__(self, *arguments: Any, autocast: bool | None = None, **hyperparameters: Any) -> None:
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule = 3e-4,
+        n_steps: int = 2048,
+        batch_size: int = 64,
+        n_epochs: int = 10,
+        gamma: float = 0.99,
+        gae_lambda: float = 0.95,
+        clip_range: float | Schedule = 0.2,
+        clip_range_vf: float | Schedule | None = None,
+        normalize_advantage: bool = True,
+        ent_coef: float = 0.0,
+        vf_coef: float = 0.5,
+        max_grad_norm: float = 0.5,
+        use_sde: bool = False,
+        sde_sample_freq: int = -1,
+        target_kl: float | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        autocast: bool | None = None,
+        _init_setup_model: bool = True,
+    ) -> None:
         self.autocast = autocast
-        self._is_computing_fast = False
-        super().__init__(*arguments, **hyperparameters)
+        super().__init__(
+            policy,
+            env,
+            learning_rate=learning_rate,
+            n_steps=n_steps,
+            batch_size=batch_size,
+            n_epochs=n_epochs,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            clip_range=clip_range,
+            clip_range_vf=clip_range_vf,
+            normalize_advantage=normalize_advantage,
+            ent_coef=ent_coef,
+            vf_coef=vf_coef,
+            max_grad_norm=max_grad_norm,
+            use_sde=use_sde,
+            sde_sample_freq=sde_sample_freq,
+            rollout_buffer_class=TensorRollout,  # type: ignore[arg-type]
+            target_kl=target_kl,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=_init_setup_model,
+        )
 
     def _setup_model(self) -> None:
-        self.rollout_buffer_class = self.rollout_buffer_class or TensorRollout  # type: ignore[assignment]
-        if not issubclass(self.rollout_buffer_class, TensorRollout):  # type: ignore[arg-type]
-            raise UserError(
-                f"rollout_buffer_class must derive from TensorRollout, got {self.rollout_buffer_class}; "
-                "leave it out"
-            )
         super()._setup_model()
-        if has_bfloat16(self.device) if self.autocast is None else self.autocast:
-            for extractor in {self.policy.pi_features_extractor, self.policy.vf_features_extractor}:
-                extractor.forward = self._in_bfloat16(extractor.forward)
+        self._is_fast = has_bfloat16(self.device) if self.autocast is None else self.autocast
         space = self.action_space
         if isinstance(space, spaces.Box):
             self._bounds = [torch.from_numpy(bound).to(self.device) for bound in (space.low, space.high)]
@@ -74,26 +289,7 @@ class DevicePPO(PPO):
         self._value = Recorded(self._expect)
         self._recorded_for: Any = None
 
-    def _in_bfloat16(self, extract: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """Return an extractor's function in bfloat16 for training; elsewhere it is what it was."""
-
-        def extract_fast(observations: Tensor) -> Tensor:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_computing_fast):
-                return extract(observations).float()
-
-        return extract_fast
-
-    @contextmanager
-    def _fast(self) -> Iterator[None]:
-        """Extract features fast, and leave distributions unchecked: a check would wait for the device."""
-        before = Distribution._validate_args
-        self._is_computing_fast = True
-        Distribution.set_default_validate_args(False)
-        try:
-            yield
-        finally:
-            self._is_computing_fast = False
-            Distribution.set_default_validate_args(before)
+    # Rollout.
 
     def collect_rollouts(  # type: ignore[override]
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: TensorRollout, n_rollout_steps: int
@@ -106,40 +302,63 @@ class DevicePPO(PPO):
         if self.use_sde:
             self.policy.reset_noise(env.num_envs)
         callback.on_rollout_start()
-        obs = torch.as_tensor(self._last_obs, device=self.device)
+        obs = map_tree(lambda part: torch.as_tensor(part, device=self.device), self._last_obs)
         for n_steps in range(n_rollout_steps):
             if self.use_sde and self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0:
                 self.policy.reset_noise(env.num_envs)
-            actions, values, log_probs = self._act(obs)
+            self._form = map_tree(lambda _: None, obs)
+            actions, values, log_probs = self._act(*list_leaves(obs))
             step = env.step_tensors(self._bounded(actions))
             self.num_timesteps += env.num_envs
             # SB3's callbacks look into the local variables, under these names.
-            rewards, new_obs, infos = step.rewards, step.observations.to(self.device), StepInfos(step)
-            dones = np.isin(np.arange(env.num_envs), step.ended)
+            rewards, infos, dones = step.rewards, StepInfos(step), _ends_of(step)
+            new_obs = map_tree(lambda part: part.to(self.device), step.observations)
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
-            total = self._with_what_follows(step)
-            starts: NDArray[np.bool_] = self._last_episode_starts  # type: ignore[assignment]
-            rollout_buffer.add(Transitions(obs, actions, values.flatten(), log_probs, total), starts)
-            obs = self._last_obs = new_obs  # type: ignore[assignment]
-            self._last_episode_starts = dones
-        rollout_buffer.finish(self._value(obs)[0], dones)
+            paid = self._with_what_follows(step)
+            rollout_buffer.add(Transitions(obs, actions, values.flatten(), log_probs, paid), dones)
+            obs = self._last_obs = new_obs
+            self._last_episode_starts = dones  # type: ignore[assignment]
+        rollout_buffer.finish(self._value(*list_leaves(obs))[0])
         _check_rollout(rollout_buffer)
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
 
-    def _draw(self, observations: Tensor) -> Sequence[Tensor]:
-        """Return actions (B, ...), values (B, 1) and logarithms of the actions' probabilities (B,)."""
-        with torch.no_grad(), self._fast():
-            drawn: Sequence[Tensor] = self.policy(observations)
-            return drawn
+    def _draw(self, *observations: Tensor) -> Sequence[Tensor]:
+        """Return actions (B, ...), values (B,) and logarithms of the actions' probabilities (B,)."""
+        with torch.no_grad():
+            seen = replace_leaves(self._form, observations)
+            if self.use_sde:
+                drawn: Sequence[Tensor] = self.policy(seen)
+                return drawn
+            distribution, values = self._judge(seen)
+            actions = distribution.sample()
+            return actions, values, distribution.log_prob(actions)
 
-    def _expect(self, observations: Tensor) -> Sequence[Tensor]:
+    def _expect(self, *observations: Tensor) -> Sequence[Tensor]:
         """Return only the values, (B,)."""
-        with torch.no_grad(), self._fast():
-            return [self.policy.predict_values(observations).flatten()]
+        with torch.no_grad():
+            _, features = self._extract(replace_leaves(self._form, observations))
+            latent = self.policy.mlp_extractor.forward_critic(features)
+            return [self.policy.value_net(latent).flatten()]
+
+    def _judge(self, seen: Tree) -> tuple[ActionDistribution, Tensor]:
+        """Return what the policy draws actions from, and what its critic expects, (B,)."""
+        policy, (for_actor, for_critic) = self.policy, self._extract(seen)
+        latent = policy.mlp_extractor.forward_actor(for_actor)
+        values = policy.value_net(policy.mlp_extractor.forward_critic(for_critic)).flatten()
+        return ActionDistribution(policy, policy.action_net(latent)), values
+
+    def _extract(self, seen: Tree) -> tuple[Tensor, Tensor]:
+        """Return the features of actor and critic, float32, computed in bfloat16 where that is fast."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_fast):
+            features = self.policy.extract_features(seen)
+        if isinstance(features, tuple):
+            return features[0].float(), features[1].float()
+        shared = features.float()
+        return shared, shared
 
     def _bounded(self, actions: Tensor) -> Tensor:
         """Return the actions that the environment is to play, (B, ...)."""
@@ -151,16 +370,22 @@ class DevicePPO(PPO):
         # A policy that has diverged is reported after the rollout; until then tasks get finite actions.
         return actions.nan_to_num().clamp(low, high)
 
-    def _with_what_follows(self, step: TensorStep) -> Tensor:
+    def _with_what_follows(self, step: Step) -> Tensor:
         """Return the rewards, (B,), with the value of what the step limit cut off."""
         rewards = step.rewards.to(self.device)
+        last = map_tree(lambda part: part.to(self.device), step.last_observations)
+        if isinstance(step.ended, Tensor):
+            cut = step.ended & ~step.terminated
+            return rewards + self.gamma * self._value(*list_leaves(last))[0] * cut
         if not len(step.ended):
             return rewards
         # Of a part of the environments there are too many sizes to keep a graph of each.
         value = self._value if len(step.ended) == len(rewards) else self._expect
-        values = value(step.last_observations.to(self.device))[0]
+        cut = send(torch.from_numpy(~step.terminated), self.device)
         rows = send(torch.from_numpy(step.ended), self.device)
-        return rewards.index_add(0, rows, values, alpha=self.gamma)
+        return rewards.index_add(0, rows, value(*list_leaves(last))[0] * cut, alpha=self.gamma)
+
+    # Update.
 
     def train(self) -> None:
         """Update the policy from the rollout; see SB3's method."""
@@ -177,7 +402,7 @@ class DevicePPO(PPO):
         for _ in range(self.n_epochs):
             epoch_began, is_too_far = len(figures), False
             for batch in self.rollout_buffer.minibatches(self.batch_size):
-                found, *gradients = self._gradients(*tensors_of(batch), *clip_ranges)
+                found, *gradients = self._gradients(*list_leaves(batch), *clip_ranges)
                 figures.append(found.clone())
                 is_too_far = self.target_kl is not None and float(found[4]) > 1.5 * self.target_kl
                 if is_too_far:
@@ -196,18 +421,19 @@ class DevicePPO(PPO):
         """Return what `_LOGGED` names, and the gradients of the parameters in training.
 
         Args:
-            tensors: The fields of a `Minibatch`, the clip range and, where there is one, that of the values.
+            tensors: The leaves of a `Minibatch`, the clip range and, where there is one, that of the values.
         """
-        batch, clip_ranges = Minibatch(*tensors[:6]), tensors[6:]
-        with self._fast():
-            loss, figures = self._loss(batch, *clip_ranges)
+        form = Minibatch(self._form, *[None] * 5)  # type: ignore[arg-type]
+        count = len(list_leaves(form))
+        batch, clip_ranges = replace_leaves(form, tensors[:count]), tensors[count:]
+        loss, figures = self._loss(batch, *clip_ranges)
         trained = [each for each in self.policy.parameters() if each.requires_grad]
         return [figures, *torch.autograd.grad(loss, trained, allow_unused=True)]
 
     def _loss(self, batch: Minibatch, clip: Tensor, clip_vf: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the loss of a minibatch, and what `_LOGGED` names."""
-        values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, batch.actions)
-        values, advantages = values.flatten(), batch.advantages
+        values, log_prob, entropy = self._evaluate(batch)
+        advantages = batch.advantages
         if self.normalize_advantage and len(advantages) > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         log_ratio = log_prob - batch.log_probs
@@ -224,14 +450,18 @@ class DevicePPO(PPO):
             kl = (ratio - 1 - log_ratio).mean()
             return loss, torch.stack([policy_loss, value_loss, entropy_loss, clipped, kl, loss])
 
+    def _evaluate(self, batch: Minibatch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return values, log-probabilities of the actions and entropies, (M,) each."""
+        if self.use_sde:
+            values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, batch.actions)
+            return values.flatten(), log_prob, entropy
+        distribution, values = self._judge(batch.observations)
+        return values, distribution.log_prob(batch.actions), distribution.entropy()
+
     def _clip_ranges(self) -> tuple[float, float | None]:
         left = self._current_progress_remaining
         clip_range_vf = None if self.clip_range_vf is None else self.clip_range_vf(left)  # type: ignore[operator]
         return self.clip_range(left), clip_range_vf  # type: ignore[operator]
-
-    def _excluded_save_params(self) -> list[str]:
-        """Leave out of a saved model what `_setup_model` makes."""
-        return [*super()._excluded_save_params(), "_act", "_value", "_gradients", "_bounds", "_recorded_for"]
 
     def _log_update(self, figures: NDArray[np.float32], last_epoch: int) -> None:
         """Record what SB3's PPO records, from the figures (minibatches, 6) of an update."""
@@ -253,15 +483,19 @@ class DevicePPO(PPO):
         if clip_range_vf is not None:
             self.logger.record("train/clip_range_vf", clip_range_vf)
 
-
-def _signature() -> inspect.Signature:
-    """Return PPO's signature with ours, so that recipes are checked against all names."""
-    ours = inspect.Parameter("autocast", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=bool | None)
-    stock = inspect.signature(PPO)
-    return stock.replace(parameters=[*stock.parameters.values(), ours])
+    def _excluded_save_params(self) -> list[str]:
+        """Leave out of a saved model what `_setup_model` makes."""
+        made = ["_act", "_value", "_gradients", "_bounds", "_recorded_for", "_form"]
+        return [*super()._excluded_save_params(), *made]
 
 
-DevicePPO.__signature__ = _signature()  # type: ignore[attr-defined]
+def _ends_of(step: Step) -> Ends:
+    """Return which episodes ended with a step, (B,)."""
+    if isinstance(step.ended, Tensor):
+        return step.ended
+    ends = np.zeros(len(step.rewards), bool)
+    ends[step.ended] = True
+    return ends
 
 
 def _check_rollout(rollout: TensorRollout) -> None:

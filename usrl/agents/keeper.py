@@ -1,6 +1,6 @@
 """What happens beside an agent's learning: evaluation, best weights, checkpoints, log, a progress bar."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,10 +8,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import Tensor, nn
 
-from usrl.agents.players import evaluate_policy
+from usrl.agents.players import PolicyPlayer, evaluate_player
 from usrl.agents.recipe import AgentRecipe
-from usrl.envs.batch import to_numpy
-from usrl.envs.sb3 import EPISODE_FIGURES, StepInfos
+from usrl.envs.sb3 import StepInfos
 from usrl.envs.task import Task
 from usrl.errors import UserError
 from usrl.progress import TrainingBar
@@ -69,10 +68,8 @@ class Keeper:
     def _evaluate(self, more: Callable[[], dict[str, float]]) -> dict[str, float]:
         if not all(torch.isfinite(parameter).all() for parameter in self._policy.parameters()):
             raise diverged(self._record.step)
-        found = evaluate_policy(self._validation, self._policy)
-        figures = (
-            {f"val_{name}": value for name, value in found.items()} | {"val_score": found["dice"]} | more()
-        )
+        found = evaluate_player(self._validation, PolicyPlayer(self._policy))
+        figures = {f"val_{name}": value for name, value in found.items()} | more()
         step, seconds = self._record.step, self._record.seconds
         done, spent = step - self._logged[0], seconds - self._logged[1]
         self._logged = (step, seconds)
@@ -98,7 +95,7 @@ class TrainingCallback(BaseCallback):
     def __init__(self, keeper: Keeper) -> None:
         super().__init__()
         self._keeper = keeper
-        self._episodes: dict[str, list[Tensor]] = {name: [] for name in EPISODE_FIGURES}
+        self._episodes: list[tuple[Mapping[str, Tensor], Tensor | None]] = []
 
     def _on_rollout_start(self) -> None:
         self._visit()
@@ -114,12 +111,16 @@ class TrainingCallback(BaseCallback):
     def _gather(self, infos: Sequence[dict[str, Any]]) -> None:
         """Keep the figures of the episodes that ended; those on a device stay there until they are logged."""
         if isinstance(infos, StepInfos):
-            for name, figures in self._episodes.items():
-                figures.append(infos.step.figures[name])
+            if infos.step.figures:
+                ended = infos.step.ended  # a mask of all, where only the device knows which
+                self._episodes.append((infos.step.figures, ended if isinstance(ended, Tensor) else None))
             return
-        ended = [info for info in infos if "terminal_observation" in info]
-        for name, figures in self._episodes.items():
-            figures.append(torch.tensor([info[name] for info in ended]))
+        for info in infos:
+            if "terminal_observation" in info:
+                numbers = {name: value for name, value in info.items() if isinstance(value, float)}
+                self._episodes.append(
+                    ({name: torch.tensor([value]) for name, value in numbers.items()}, None)
+                )
 
     def _visit(self) -> None:
         figures = self._keeper.visit(self.num_timesteps, self._take_episodes)
@@ -129,15 +130,16 @@ class TrainingCallback(BaseCallback):
             self.logger.dump(self.num_timesteps)
 
     def _take_episodes(self) -> dict[str, float]:
-        """Return the figures of the episodes that ended since the last evaluation; none if none did."""
-        initial, final = (
-            to_numpy(torch.cat(self._episodes[name] or [torch.zeros(0)])) for name in EPISODE_FIGURES
-        )
-        self._episodes = {name: [] for name in EPISODE_FIGURES}
-        if not len(final):
-            return {}
-        figures = {"train_initial_dice": float(initial.mean()), "train_dice": float(final.mean())}
-        return figures | {"train_worsened": float((final < initial).mean())}
+        """Return the mean figures of the episodes that ended since the last evaluation; none if none did."""
+        episodes, self._episodes = self._episodes, []
+        means = {}
+        for name in episodes[0][0] if episodes else ():
+            values = torch.cat(
+                [figures[name] if ended is None else figures[name][ended] for figures, ended in episodes]
+            )
+            if len(values):
+                means[f"train_{name}"] = float(values.mean())
+        return means
 
 
 class ValueWarmup(BaseCallback):

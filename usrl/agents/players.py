@@ -1,46 +1,176 @@
-"""Playing a policy on a task without seeds, resets or rewards."""
+"""What acts in episodes: a trained policy, the teacher, or chance; and playing whole episodes with it."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol
 
 import numpy as np
 import torch
-from stable_baselines3.common.policies import BasePolicy
+from gymnasium import spaces
+from torch import Tensor
 
-from usrl.compute.rng import episode_keys
-from usrl.envs.batch import to_numpy
-from usrl.envs.task import AnyState, Task
+from usrl.compute.rng import episode_keys, mix, step_keys, uniform
+from usrl.compute.trees import Tree, map_tree
+from usrl.envs.batch import teacher_of, to_numpy
+from usrl.envs.task import AnyState, State, Task
 
 EVALUATION_SEED = 2**40
-"""Seed of the proposals that policies are evaluated from: one that no training reaches."""
+"""Seed of the episodes that players are evaluated on: one that no training reaches."""
+_CHANCE = 0x5DEECE66D
+"""Keeps the draws of a random player apart from those of its task."""
 
 
-def play(task: Task[AnyState], policy: BasePolicy, state: AnyState) -> list[AnyState]:
-    """Return the states of an episode that follows a policy's most likely actions, the first included."""
-    states = [state]
+class Player(Protocol):
+    """Maps what a batch of environments shows to actions.
+
+    Attributes:
+        name: Row label in tables.
+    """
+
+    name: str
+
+    def begin(self, count: int) -> None:
+        """Forget everything: so many new episodes begin."""
+
+    def act(self, seen: Tree, state: State) -> Tree:
+        """Return actions (B, ...) on the state's device.
+
+        Args:
+            seen: Observations (B, ...).
+            state: Of the task, which scripted players may look into and agents must not.
+        """
+
+
+class PolicyPlayer:
+    """A policy of Stable-Baselines3: its most likely actions, with its memory if it is recurrent."""
+
+    def __init__(self, policy: Any, name: str = "policy") -> None:
+        self.name = name
+        self._policy = policy
+        self.begin(0)
+
+    def begin(self, count: int) -> None:
+        """Forget everything; see `Player.begin`."""
+        self._memory: Any = None
+        self._starts = np.ones(count, bool)
+
+    def act(self, seen: Tree, state: State) -> Tree:
+        """Return the most likely actions; see `Player.act`."""
+        action, self._memory = self._policy.predict(
+            map_tree(to_numpy, seen), state=self._memory, episode_start=self._starts, deterministic=True
+        )
+        self._starts = np.zeros_like(self._starts)
+        return torch.from_numpy(action).to(state.index.device)
+
+
+class TeacherPlayer:
+    """The teacher of a task, which sees what agents do not."""
+
+    name = "teacher"
+
+    def __init__(self, task: Task[Any]) -> None:
+        self._teacher = teacher_of(task)
+
+    def begin(self, count: int) -> None:
+        """Do nothing: the teacher has no memory."""
+
+    def act(self, seen: Tree, state: State) -> Tree:
+        """Return the teacher's actions; see `Player.act`."""
+        return self._teacher.oracle_action(state)
+
+
+class RandomPlayer:
+    """Uniform actions, drawn from the keys of the episodes: the same whatever the batch."""
+
+    name = "random"
+
+    def __init__(self, task: Task[Any]) -> None:
+        self._space = task.action_space
+
+    def begin(self, count: int) -> None:
+        """Do nothing: chance has no memory."""
+
+    def act(self, seen: Tree, state: State) -> Tree:
+        """Return random actions; see `Player.act`."""
+        return draw_actions(self._space, mix(step_keys(state.key, state.elapsed) + _CHANCE))
+
+
+PLAYERS = {"random": RandomPlayer, "teacher": TeacherPlayer}
+"""Scripted players of every task by name; an environment may register more (`usrl.registry.Row.players`)."""
+
+
+def draw_actions(space: spaces.Space[Any], keys: Tensor) -> Tree:
+    """Return uniform actions of a bounded space, (B, ...), one for each key, int64 (B,)."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
+        drawn = {name: draw_actions(part, mix(keys + place)) for place, (name, part) in enumerate(parts, 1)}
+        return drawn if isinstance(space, spaces.Dict) else tuple(drawn.values())
+    shape = space.shape or ()
+    shares = uniform(keys, int(np.prod(shape, dtype=np.int64))).view(len(keys), *shape)
+    if isinstance(space, spaces.Box):
+        low, high = (torch.from_numpy(bound).to(keys.device) for bound in (space.low, space.high))
+        return (low + shares * (high - low)).to(low.dtype)
+    if isinstance(space, spaces.MultiBinary):
+        return (shares >= 0.5).to(torch.int8)
+    count = space.n if isinstance(space, spaces.Discrete) else torch.from_numpy(space.nvec)  # type: ignore[attr-defined]
+    return (shares * torch.as_tensor(count).to(keys.device)).to(torch.int64)
+
+
+@dataclass(frozen=True)
+class Played(Generic[AnyState]):
+    """Played that were played to their end.
+
+    Attributes:
+        states: From the first state on; an episode that has ended keeps its last state.
+        returns: Sum of rewards, float32, (B,).
+        lengths: Steps until the end, int64, (B,).
+    """
+
+    states: list[AnyState]
+    returns: Tensor
+    lengths: Tensor
+
+
+def play(task: Task[AnyState], player: Player, state: AnyState) -> Played[AnyState]:
+    """Play episodes from a state until the task or the step limit ends each of them."""
+    states, returns = [state], torch.zeros(len(state.index), device=state.index.device)
+    lengths = torch.zeros_like(state.index)
+    going = torch.ones_like(state.index, dtype=torch.bool)
+    player.begin(len(state.index))
     for _ in range(task.horizon):
-        action, _ = policy.predict(to_numpy(task.observe(states[-1])), deterministic=True)
-        states.append(task.step(states[-1], torch.from_numpy(action).to(task.bank.device))[0])
-    return states
+        moved, reward = task.step(states[-1], player.act(task.observe(states[-1]), states[-1]))
+        terminated = task.terminated(moved)
+        if terminated is None:
+            states.append(moved)
+            returns, lengths = returns + reward, lengths + 1
+            continue
+        states.append(map_tree(_keep_ended(going), moved, states[-1]))
+        returns, lengths = returns + reward * going, lengths + going
+        going = going & ~terminated
+    return Played(states, returns, lengths)
 
 
-def evaluation_state(task: Task[Any]) -> Any:
-    """Return the start of one episode per row of the bank, the same at every call."""
-    index = np.arange(len(task.bank))
-    keys = episode_keys(np.full_like(index, EVALUATION_SEED), index)
-    return task.reset(torch.from_numpy(index).to(task.bank.device), keys.to(task.bank.device))
+def _keep_ended(going: Tensor) -> Any:
+    """Return a function of new and old tensors that keeps the old rows of episodes that have ended."""
+    return lambda new, old: torch.where(going.view(-1, *(1,) * (new.ndim - 1)), new, old)
 
 
-def evaluate_policy(task: Task[Any], policy: BasePolicy) -> dict[str, float]:
-    """Return what a policy reaches on every row of the task's bank.
+def begin_evaluation(task: Task[AnyState]) -> AnyState:
+    """Return the start of one episode for each case, the same at every call."""
+    index = torch.arange(len(task.cases))
+    keys = episode_keys(torch.full_like(index, EVALUATION_SEED), index)
+    return task.reset(index.to(task.cases.device), keys.to(task.cases.device))
+
+
+def evaluate_player(task: Task[Any], player: Player) -> dict[str, float]:
+    """Return what a player reaches in one episode for each case.
 
     Returns:
-        ``initial_dice`` and ``dice``, means at working resolution, and ``worsened``, the share of rows
-        that end below their start.
+        The mean of each figure of the task at the end, ``initial_score``, the mean score at the start,
+        ``worsened``, the share of episodes that end below their start, and ``return``, the mean sum of
+        rewards.
     """
-    states = play(task, policy, evaluation_state(task))
-    initial, final = states[-1].initial_dice, states[-1].dice
-    return {
-        "initial_dice": float(initial.mean()),
-        "dice": float(final.mean()),
-        "worsened": float((final < initial).float().mean()),
-    }
+    episodes = play(task, player, begin_evaluation(task))
+    first, last = (task.figures(state) for state in (episodes.states[0], episodes.states[-1]))
+    worsened = (last["score"] < first["score"]).float()
+    figures = last | {"initial_score": first["score"], "worsened": worsened, "return": episodes.returns}
+    return {name: float(values.float().mean()) for name, values in figures.items()}

@@ -12,8 +12,8 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from usrl.envs.contour.actions import FourierMoves
 from usrl.errors import UserError
-from usrl.geometry.fourier import fourier_basis
 
 KERNEL = 5
 """Vertices that one layer sees."""
@@ -102,7 +102,7 @@ class _VertexHead(nn.Module):
         self.width = width
         self.head = nn.Conv1d(width, 1, 1)
         # Follows from the recipe: no part of the weights.
-        projection = None if actions == vertices else torch.linalg.pinv(fourier_basis(actions, vertices))
+        projection = None if actions == vertices else FourierMoves(actions, vertices).projection
         self.register_buffer("projection", projection, persistent=False)  # (N, C)
 
     def forward(self, features: Tensor) -> Tensor:

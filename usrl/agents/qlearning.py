@@ -137,12 +137,13 @@ class _Learner:
         explores = rng.random(len(actions)) < epsilon
         actions[explores] = rng.integers(values.shape[1], size=int(explores.sum()))
         seen, rewards, done, infos = self._venv.step(actions)
-        # The limit of steps is not an end of the task: what comes after a last step counts too.
-        after = np.array(seen)
+        # The limit of steps is not an end of the task: what comes after such a last step counts too.
+        after, goes_on = np.array(seen), np.ones(len(rewards))
         for env, info in enumerate(infos):
             if done[env]:
                 after[env] = info["terminal_observation"]
-        wanted = rewards + settings.gamma * values[self._table_rows(after)].max(axis=1)
+                goes_on[env] = info["TimeLimit.truncated"]
+        wanted = rewards + goes_on * settings.gamma * values[self._table_rows(after)].max(axis=1)
         entry = self._rows * values.shape[1] + actions
         error = wanted - values.ravel()[entry]
         # Environments that met the same state and action share one update.

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from usrl.agents.algorithms import load_policy
-from usrl.agents.players import play
+from usrl.agents.players import PolicyPlayer, play
 from usrl.agents.recipe import AgentRecipe
 from usrl.compute.devices import one_thread, spare_threads_in_workers
 from usrl.data.prompts import check_prompt
@@ -126,7 +126,7 @@ class AgentSegmenter:
 
     def _play(self, episodes: Episodes) -> Sequence[Any]:
         with one_thread():
-            return play(episodes.task, self._policy, episodes.state)
+            return play(episodes.task, PolicyPlayer(self._policy), episodes.state).states
 
 
 def open_agent(

@@ -22,7 +22,7 @@ _FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
 _SECOND = 0x94D049BB133111EB - (1 << 64)
 
 
-def episode_keys(seeds: NDArray[np.int64], episodes: NDArray[np.int64]) -> Tensor:
+def episode_keys(seeds: Tensor, episodes: Tensor) -> Tensor:
     """Return the key of each environment's episode.
 
     Args:
@@ -30,9 +30,21 @@ def episode_keys(seeds: NDArray[np.int64], episodes: NDArray[np.int64]) -> Tenso
         episodes: Number of episodes that each has begun before, int64, (B,).
 
     Returns:
-        int64, (B,), on the CPU.
+        int64, (B,).
     """
-    return torch.from_numpy(_episode_keys(seeds, episodes))
+    if is_compiled_for(seeds):
+        return torch.from_numpy(_episode_keys(seeds.numpy(), episodes.numpy()))
+    return _mix_tensor(_mix_tensor(seeds + _GAMMA) + episodes * _GAMMA)
+
+
+def step_keys(keys: Tensor, elapsed: Tensor) -> Tensor:
+    """Return the key of chance within one step of each episode, int64, (B,).
+
+    Args:
+        keys: Of the episodes, int64, (B,).
+        elapsed: Steps that each has taken, int64, (B,).
+    """
+    return mix(keys + elapsed)
 
 
 def mix(bits: Tensor) -> Tensor:

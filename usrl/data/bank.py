@@ -1,20 +1,20 @@
 """The images and targets of a split at working size, on one device."""
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from usrl.data.cases import Cases
 from usrl.data.components import best_overlap, split_components
 from usrl.data.letterbox import Letterbox
 from usrl.data.sample import BoolMask, GrayImage, Sample
 from usrl.errors import UserError
 
-Table = TypeVar("Table")
 MIN_AREA_PX = 4
 """Target components of fewer working px than this hold no contour and give no row."""
 
@@ -23,7 +23,7 @@ REMEDY = "Bank.from_arrays(images, targets) or Bank.from_samples(samples) makes 
 
 
 @dataclass(frozen=True)
-class Bank:
+class Bank(Cases):
     """A pool of letterboxed images and rows that point into it: what a task's episodes are about.
 
     Each row has one target. An image with several lesions has several rows and is held once.
@@ -33,6 +33,7 @@ class Bank:
         targets: The target of each row, bool, shape (M, S, S).
         proposals: Masks that episodes start from, bool, shape (M, S, S), or None.
         names: Name of the sample of each row, length M.
+        groups: Group of the sample of each row, length M; the names if none are given.
         image_of_row: Position of each row's image, int64, shape (M,). Without it, row i has image i.
         dropped: Names of the samples of lesions that were left out because no proposal overlaps them.
         too_small: Names of the samples of lesions that were left out because they have fewer than
@@ -42,14 +43,15 @@ class Bank:
         UserError: If the tensors have other types or shapes than stated, or there is no row.
     """
 
+    kind: ClassVar[str] = "images"
     images: torch.Tensor
     targets: torch.Tensor
     proposals: torch.Tensor | None
     names: tuple[str, ...]
+    groups: tuple[str, ...] = ()
     image_of_row: torch.Tensor = None  # type: ignore[assignment]
     dropped: tuple[str, ...] = ()
     too_small: tuple[str, ...] = ()
-    _prepared: dict[Callable[["Bank"], Any], Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check types and shapes; nothing waits for the device."""
@@ -57,6 +59,8 @@ class Bank:
         if given is None and isinstance(self.images, torch.Tensor):
             rows = torch.arange(len(self.names), device=self.images.device)
             object.__setattr__(self, "image_of_row", rows)
+        if not self.groups:
+            object.__setattr__(self, "groups", self.names)
         _check_fields(self)
 
     def __repr__(self) -> str:
@@ -133,10 +137,6 @@ class Bank:
             [Sample(np.asarray(i), np.asarray(t), None, name, name, "arrays") for i, t, name in triples], size
         )
 
-    def __len__(self) -> int:
-        """Return the number of rows M."""
-        return len(self.names)
-
     def image(self, row: torch.Tensor) -> torch.Tensor:
         """Return the images of rows, uint8, (..., S, S), for rows of any shape, int64."""
         return self.images[self.image_of_row[row]]
@@ -146,37 +146,29 @@ class Bank:
         """Side S of the working images, px."""
         return int(self.images.shape[-1])
 
-    @property
-    def device(self) -> torch.device:
-        """Where the tensors are."""
-        return self.images.device
+    def check(self) -> None:
+        """Raise a `UserError` if a target has no pixel: an episode needs one. It is asked once."""
+        self.prepare(_require_targets)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave what was prepared out of a pickle: it is large, and is made again on demand."""
-        return self.__dict__ | {"_prepared": {}}
+    def require_proposals(self, setting: str) -> None:
+        """Raise a `UserError` if there are no proposals, which a setting like ``roi='network'`` needs."""
+        if self.proposals is None:
+            raise UserError(
+                f"{setting} needs a bank with proposals, got one without; name their folder in the recipe's "
+                "env.proposals (`usrl proposals` writes it), or build the bank with "
+                "Bank.from_samples(samples, proposals=masks)"
+            )
 
-    def prepare(self, make: Callable[["Bank"], Table]) -> Table:
-        """Return what a function makes of this bank, made once however many tasks ask for it.
 
-        Args:
-            make: A function of a module; the same one gets the same result again.
-        """
-        if make not in self._prepared:
-            self._prepared[make] = make(self)
-        table: Table = self._prepared[make]
-        return table
-
-    def to(self, device: torch.device | str) -> "Bank":
-        """Return the bank with its tensors on a device; itself if they are there already.
-
-        Args:
-            device: Torch device.
-        """
-        if self.images.to(device) is self.images:
-            return self
-        fields = ("images", "targets", "proposals", "image_of_row")
-        tensors = {name: getattr(self, name) for name in fields if getattr(self, name) is not None}
-        return replace(self, **{name: each.to(device) for name, each in tensors.items()}, _prepared={})
+def _require_targets(bank: Bank) -> None:
+    empty = ~bank.targets.flatten(1).any(dim=1)  # (M,)
+    if empty.any():
+        row = int(empty.nonzero()[0])
+        raise UserError(
+            f"an episode needs a target with a pixel, and {int(empty.sum())} of the bank's {len(bank)} rows "
+            f"have none, the first is row {row} ({bank.names[row]}); leave them out, as "
+            "Bank.from_samples does by component"
+        )
 
 
 class _Builder:
@@ -190,6 +182,7 @@ class _Builder:
         self.targets: list[BoolMask] = []
         self.proposals: list[BoolMask] = []
         self.names: list[str] = []
+        self.groups: list[str] = []
         self.dropped: list[str] = []
         self.too_small: list[str] = []
 
@@ -211,6 +204,7 @@ class _Builder:
             self.image_of_row.append(len(self.images))
             self.targets.append(target)
             self.names.append(sample.name)
+            self.groups.append(sample.group)
         if len(self.names) > known:
             self.images.append(letterbox.image(sample.image))
 
@@ -241,6 +235,7 @@ class _Builder:
             image_of_row=torch.tensor(self.image_of_row),  # (M,)
             proposals=torch.from_numpy(np.stack(self.proposals)) if has_proposals else None,
             names=tuple(self.names),
+            groups=tuple(self.groups),
             dropped=tuple(self.dropped),
             too_small=tuple(self.too_small),
         )

@@ -1,9 +1,9 @@
-"""Episodes that run side by side: what the three faces share."""
+"""Episodes that run next to each other: what all adapters share."""
 
 import operator
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -11,49 +11,114 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from usrl.compute.devices import select_device, spare_threads_in_workers
+from usrl.compute.devices import spare_threads_in_workers
+from usrl.compute.recording import Recorded
 from usrl.compute.rng import episode_keys, mix, uniform
-from usrl.data.bank import REMEDY, Bank
-from usrl.data.phantom.dataset import load_phantom
-from usrl.envs.recorded import RecordedTask
-from usrl.envs.task import Task, follow_oracle, merge_states, require_targets
+from usrl.compute.trees import Tree, list_leaves, map_tree, replace_leaves
+from usrl.envs.task import AnyState, Drawn, Picture, Task, Taught, follow_teacher, merge_states
 from usrl.errors import UserError
-from usrl.registry import build_task
 
-DEFAULT_PHANTOMS = 64
-"""Images of the bank of an environment that is made without one."""
-
-
-@lru_cache(maxsize=2)
-def default_bank(size: int = 128) -> Bank:
-    """Return the bank of synthetic phantoms that an environment made without a bank uses."""
-    return Bank.from_samples(load_phantom(DEFAULT_PHANTOMS), size)
+MAX_ENVS = 2**20
+"""More environments than this want more memory than any GPU has: one observation is some kilobytes."""
 
 
-def make_task(
-    env_id: str,
-    bank: Bank | None,
-    device: torch.device | str,
-    settings: Mapping[str, Any],
-    horizon: int | None,
-) -> Task[Any]:
-    """Build the task of a face.
+@dataclass(frozen=True)
+class Step:
+    """What a step of all B environments gave, after those whose episode ended have begun another.
 
-    Args:
-        env_id: Registered id.
-        bank: Images and targets; the default phantoms if None.
-        device: Where the task runs: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a torch device.
-        settings: The environment's own arguments.
-        horizon: Step limit; the registered one if None.
+    The host knows which episodes end where only the step limit ends them, or where it computes itself. Then
+    ``ended`` holds their rows, int64 (R,). On a GPU, for a task that terminates, ``ended`` is a mask, bool
+    (B,), and R is B: the host would have to wait for the rows. `fetch` gives the first form.
 
-    Raises:
-        UserError: If the id or a setting is unknown or wrong, the device is not there, or the bank is none.
+    Attributes:
+        observations: After restarts, (B, ...).
+        rewards: float32, (B,).
+        ended: Rows on the host, or a mask on the device.
+        terminated: Which of these the task ended, bool (R,); the step limit cut the others.
+        last_observations: Of the episodes that ended, (R, ...).
+        figures: Of the episodes that ended, float32 (R,) by name; empty where the host knows that none did.
     """
-    if not isinstance(bank, Bank | None):
-        raise UserError(f"bank must be a usrl.data.bank.Bank or None, got a {type(bank).__name__}; {REMEDY}")
-    where = select_device(str(device), "device")
-    bank = default_bank() if bank is None else bank
-    return build_task(env_id, bank.to(where), dict(settings), horizon)
+
+    observations: Tree
+    rewards: Tensor
+    ended: NDArray[np.int64] | Tensor
+    terminated: NDArray[np.bool_] | Tensor
+    last_observations: Tree
+    figures: dict[str, Tensor]
+
+    def fetch(self) -> "Step":
+        """Return the step with the rows of the episodes that ended; this may wait for the device."""
+        if not isinstance(self.ended, Tensor):
+            return self
+        rows = self.ended.nonzero().flatten()
+        kept = self.last_observations, self.figures, self.terminated
+        last, figures, terminated = map_tree(lambda tensor: tensor[rows], kept)
+        return Step(
+            self.observations,
+            self.rewards,
+            to_numpy(rows),
+            to_numpy(torch.as_tensor(terminated)),
+            last,
+            figures,
+        )
+
+
+@dataclass(frozen=True)
+class View:
+    """How image-like observations are offered.
+
+    Attributes:
+        layout: ``"chw"``, channels first as Stable-Baselines3 wants them, or ``"hwc"``.
+        dtype: ``"uint8"``, or ``"float32"`` for values from 0 to 1.
+    """
+
+    layout: Literal["chw", "hwc"] = "chw"
+    dtype: Literal["uint8", "float32"] = "uint8"
+
+    def __post_init__(self) -> None:
+        """Refuse anything else.
+
+        Raises:
+            UserError: If layout or dtype is another.
+        """
+        for name, known in (("layout", ("chw", "hwc")), ("dtype", ("uint8", "float32"))):
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in known:
+                raise UserError(f"{name} must be {' or '.join(map(repr, known))}, got {value!r}")
+
+    @property
+    def is_default(self) -> bool:
+        """Whether observations stay as the task gives them."""
+        return self == View()
+
+    def space(self, space: gym.Space[Any]) -> gym.Space[Any]:
+        """Return the space of what `show` returns; spaces that are not of uint8 stay as they are."""
+        if isinstance(space, gym.spaces.Dict):
+            return gym.spaces.Dict({name: self.space(part) for name, part in space.spaces.items()})
+        if not isinstance(space, gym.spaces.Box) or space.dtype != np.uint8 or self.is_default:
+            return space
+        low, high = (self._turn(torch.from_numpy(bound)).numpy() for bound in (space.low, space.high))
+        if self.dtype == "uint8":
+            return gym.spaces.Box(low, high, dtype=np.uint8)
+        return gym.spaces.Box(np.zeros_like(low, np.float32), np.ones_like(high, np.float32))
+
+    def show(self, seen: Tree, space: gym.Space[Any]) -> Tree:
+        """Return observations (B, ...) of a space in this view."""
+        if self.is_default:
+            return seen
+        if isinstance(space, gym.spaces.Dict):
+            return {name: self.show(seen[name], part) for name, part in space.spaces.items()}
+        if space.dtype != np.uint8:
+            return seen
+        turned = self._turn(seen)
+        if self.dtype == "uint8":
+            return turned.contiguous()
+        high = self._turn(torch.from_numpy(space.high)).clamp_min(1)  # type: ignore[attr-defined]
+        return turned / high.to(turned.device)
+
+    def _turn(self, images: Tensor) -> Tensor:
+        is_image = self.layout == "hwc" and images.ndim >= 3
+        return images.movedim(-3, -1) if is_image else images
 
 
 class Batch:
@@ -65,31 +130,51 @@ class Batch:
     Attributes:
         task: The task.
         num_envs: Number B of environments.
-        state: State of all of them.
-        elapsed: Steps of each episode, int64, (B,). The state counts them too, on the device; faces
-            need the number on the host to truncate without waiting for the device.
+        observation_space: Of one environment, as the view shows it.
+        state: State of all of them; None before the first episode.
+        elapsed: Steps of each episode, int64, (B,), on the host, which need not ask the device then. Not kept
+            for a task that terminates on a GPU.
     """
 
-    def __init__(self, task: Task[Any], num_envs: int, with_oracle: bool) -> None:
+    def __init__(
+        self, task: Task[Any], num_envs: int, view: View | None = None, *, with_oracle: bool = False
+    ) -> None:
         """Hold a task; call `seed` and `begin` before anything else.
 
+        Args:
+            task: The task.
+            num_envs: Number B of environments.
+            view: How observations are offered.
+            with_oracle: Add ``oracle_score`` to the figures, the score that the teacher reaches.
+
         Raises:
-            UserError: If the number of environments is not a positive one, or a target of the task's bank has
-                no pixel.
+            UserError: If the number of environments is out of range, there is no teacher where one is wanted,
+                or an episode cannot be about one of the cases.
         """
-        if not isinstance(num_envs, int | np.integer) or num_envs < 1:
-            raise UserError(f"num_envs must be a whole number from 1 on, got {num_envs!r}")
+        is_count = isinstance(num_envs, int | np.integer) and not isinstance(num_envs, bool)
+        if not is_count or not 1 <= num_envs <= MAX_ENVS:
+            raise UserError(f"num_envs must be a whole number from 1 to {MAX_ENVS}, got {num_envs!r}")
+        if not isinstance(with_oracle, bool | np.bool_):
+            raise UserError(f"oracle_info must be True or False, got {with_oracle!r}")
         spare_threads_in_workers()  # the task may have been built before a fork
-        task.bank.prepare(require_targets)
+        task.cases.check()
+        if with_oracle:
+            teacher_of(task)
         self.task = task
+        self.device: torch.device = task.cases.device
         # What its steps are taken with. A CPU gains nothing from a record.
-        self._played: Any = RecordedTask(task) if task.bank.device.type == "cuda" else task
-        self.num_envs = num_envs
-        self.elapsed = np.zeros(num_envs, np.int64)
+        self._played: Any = RecordedTask(task) if self.device.type == "cuda" else task
+        self.num_envs = int(num_envs)
+        self._view = view or View()
+        self.observation_space = self._view.space(task.observation_space)
+        self.elapsed = np.zeros(self.num_envs, np.int64)
         self.state: Any = None
-        self._oracle_dice = np.zeros(num_envs, np.float32) if with_oracle else None
-        self._seeds = np.zeros(num_envs, np.int64)
-        self._episodes = np.zeros(num_envs, np.int64)
+        self._oracle_score = np.zeros(self.num_envs, np.float32) if with_oracle else None
+        self._seeds = np.zeros(self.num_envs, np.int64)
+        self._episodes = np.zeros(self.num_envs, np.int64)
+        self._counts: tuple[Tensor, Tensor] | None = (
+            None  # seeds and episodes on the device, for `_advance_there`
+        )
 
     def seed(self, seeds: Sequence[int | None]) -> None:
         """Give environments a seed and let their episodes count from the first; None leaves one as it is."""
@@ -102,35 +187,29 @@ class Batch:
 
         Args:
             rows: Which environments, (R,).
-            options: ``index`` chooses the rows of the bank, one number or (R,); drawn otherwise.
+            options: ``index`` chooses the cases, one number or (R,); they are drawn otherwise.
 
         Raises:
-            UserError: If an option is unknown or an index is not in the bank.
+            UserError: If an option is unknown or an index is out of range.
         """
-        keys = episode_keys(self._seeds[rows], self._episodes[rows])
-        drawn = (uniform(keys, 1)[:, 0] * len(self.task.bank)).to(torch.int64)  # (R,)
-        index = self._chosen(options, len(rows)) if options else drawn
-        device = self.task.bank.device
-        drawn_from = send(index, device), send(mix(keys), device)
+        seeds, episodes = (torch.from_numpy(kept[rows]) for kept in (self._seeds, self._episodes))
+        keys = episode_keys(seeds, episodes)
+        chosen = None if options is None else self._choose(options, len(rows))
+        index = self._draw(keys) if chosen is None else chosen
+        drawn = send(index, self.device), send(mix(keys), self.device)
         if len(rows) == self.num_envs:
-            self.state = fresh = self._played.reset(*drawn_from)
+            self.state = fresh = self._played.reset(*drawn)
         else:
-            fresh = self.task.reset(*drawn_from)
-            self.state = merge_states(self.state, send(torch.from_numpy(rows), device), fresh)
+            fresh = self.task.reset(*drawn)
+            self.state = merge_states(self.state, send(torch.from_numpy(rows), self.device), fresh)
         self.elapsed[rows] = 0
         self._episodes[rows] += 1
-        if self._oracle_dice is not None:
-            self._oracle_dice[rows] = to_numpy(follow_oracle(self.task, fresh).dice)
+        self._counts = None
+        if self._oracle_score is not None:
+            reached = follow_teacher(self.task, fresh)
+            self._oracle_score[rows] = to_numpy(self.task.figures(reached)["score"])
 
-    def step(self, actions: ArrayLike) -> NDArray[np.float32]:
-        """Apply actions (B, ...); return the rewards, float32 (B,).
-
-        Raises:
-            UserError: If the actions are not numbers, have another shape or are not in the space.
-        """
-        return to_numpy(self.step_tensors(take_actions(actions, self.task.action_space)))
-
-    def step_tensors(self, actions: Tensor) -> Tensor:
+    def step(self, action: Tree) -> Tensor:
         """Apply finite actions (B, ...) of any device; return the rewards, float32 (B,), on the task's.
 
         Whether they are finite is not asked here: that would wait for the device in every step.
@@ -140,48 +219,172 @@ class Batch:
         """
         if self.state is None:
             raise UserError("no episode has begun; call reset() before step()")
-        wanted = (self.num_envs, *(self.task.action_space.shape or ()))
-        if tuple(actions.shape) != wanted:
-            raise UserError(f"actions must have the shape {wanted}, got {tuple(actions.shape)}")
-        self.state, reward = self._played.step(self.state, actions.to(self.task.bank.device))
+        check_shapes(action, self.task.action_space, self.num_envs)
+        action = map_tree(lambda part: part.to(self.device), action)
+        self.state, reward = self._played.step(self.state, action)
         self.elapsed += 1
         return reward
 
-    def observe(self) -> NDArray[np.uint8]:
-        """Return the observations of all environments, uint8 (B, ...)."""
-        return to_numpy(self.observe_tensors())
+    def advance(self, action: Tree) -> Step:
+        """Apply actions, and begin another episode wherever one has ended.
 
-    def observe_tensors(self) -> Tensor:
-        """Return the observations of all environments, uint8 (B, ...), on the task's device."""
-        observation: Tensor = self._played.observe(self.state)
-        return observation
+        Raises:
+            UserError: As `step`.
+        """
+        rewards = self.step(action)
+        seen = self.observe()
+        terminated = self.task.terminated(self.state)
+        if terminated is not None and not self._is_host_told():
+            return self._advance_there(rewards, seen, terminated)
+        done, truncated = self.ends(terminated)
+        ended = np.flatnonzero(done | truncated)
+        if not len(ended):
+            return Step(seen, rewards, ended, done[ended], map_tree(lambda tensor: tensor[:0], seen), {})
+        rows = send(torch.from_numpy(ended), self.device)
+        last, figures = map_tree(lambda tensor: tensor[rows], (seen, self.figures()))
+        self.begin(ended)
+        return Step(self.observe(), rewards, ended, done[ended], last, figures)
+
+    def ends(self, terminated: Tensor | None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which episodes the task has ended, and which the step limit cuts, bool (B,) each."""
+        done = np.zeros(self.num_envs, bool) if terminated is None else to_numpy(terminated).copy()
+        return done, (self.elapsed >= self.task.horizon) & ~done
+
+    def observe(self) -> Tree:
+        """Return the observations of all environments, (B, ...), on the task's device."""
+        return self._view.show(self._played.observe(self.state), self.task.observation_space)
+
+    def figures(self) -> dict[str, Tensor]:
+        """Return the figures of all environments, float32 (B,) by name."""
+        figures = self.task.figures(self.state)
+        if self._oracle_score is None:
+            return figures
+        return figures | {"oracle_score": send(torch.from_numpy(self._oracle_score.copy()), self.device)}
 
     def info(self) -> dict[str, NDArray[np.float32]]:
         """Return the figures of all environments, each (B,), for the caller to change as it likes."""
         # On a CPU the arrays would share memory with the state, from which the next rewards follow.
-        figures = {name: to_numpy(getattr(self.state, name)).copy() for name in ("initial_dice", "dice")}
-        return figures if self._oracle_dice is None else figures | {"oracle_dice": self._oracle_dice.copy()}
+        return {name: to_numpy(values).copy() for name, values in self.figures().items()}
 
-    def render(self, row: int) -> NDArray[np.uint8]:
+    def oracle_action(self) -> Tree:
+        """Return what the task's teacher would do in each environment, (B, ...), on the task's device.
+
+        Raises:
+            UserError: If the task has no teacher, or no episode has begun.
+        """
+        teacher = teacher_of(self.task)
+        if self.state is None:
+            raise UserError("no episode has begun; call reset() before oracle_action()")
+        return teacher.oracle_action(self.state)
+
+    def render(self, row: int) -> Picture:
         """Return a picture of one environment, uint8 (h, w, 3).
 
         Raises:
-            UserError: If no episode has begun.
+            UserError: If no episode has begun, or the task draws no pictures.
         """
+        if not isinstance(self.task, Drawn):
+            raise UserError(f"{type(self.task).__name__} draws no pictures; give it a render(state, row)")
         if self.state is None:
             raise UserError("no episode has begun; call reset() before render()")
         return self.task.render(self.state, row)
 
-    def _chosen(self, options: Mapping[str, Any], count: int) -> Tensor:
-        unknown = set(options) - {"index"}
-        if unknown:
-            raise UserError(f"unknown reset option {sorted(unknown)[0]!r}; the only one is 'index'")
-        index = np.asarray(options["index"])
+    def _is_host_told(self) -> bool:
+        """Return whether the host reads what has terminated without waiting for a device."""
+        return self.device.type == "cpu"
+
+    def _advance_there(self, rewards: Tensor, seen: Tree, terminated: Tensor) -> Step:
+        """Begin episodes in the environments that ended, of which only the device knows which they are."""
+        ended = terminated | (self.state.elapsed >= self.task.horizon)
+        figures = self.figures()
+        if self._counts is None:
+            kept = (torch.from_numpy(kept) for kept in (self._seeds, self._episodes))
+            self._counts = tuple(send(each.clone(), self.device) for each in kept)  # type: ignore[assignment]
+        seeds, episodes = self._counts  # type: ignore[misc]
+        keys = episode_keys(seeds, episodes)
+        fresh = self._played.reset(self._draw(keys), mix(keys))
+
+        def choose(new: Tensor, old: Tensor) -> Tensor:
+            return torch.where(ended.view(-1, *(1,) * (new.ndim - 1)), new, old)
+
+        self.state = map_tree(choose, fresh, self.state)
+        self._counts = seeds, episodes + ended
+        return Step(self.observe(), rewards, ended, terminated, seen, figures)
+
+    def _draw(self, keys: Tensor) -> Tensor:
+        return (uniform(keys, 1)[:, 0] * len(self.task.cases)).to(torch.int64)  # (R,)
+
+    def _choose(self, options: Mapping[str, Any], count: int) -> Tensor | None:
+        if not isinstance(options, Mapping):
+            raise UserError(f"options must be a dictionary such as {{'index': 0}}, got {options!r}")
+        if unknown := [name for name in options if name != "index"]:
+            raise UserError(f"unknown reset option {unknown[0]!r}; the only one is 'index'")
+        if not options:
+            return None
+        try:
+            index = np.asarray(options["index"])
+        except ValueError:  # lists of unequal lengths
+            index = np.zeros(0)
         if index.dtype.kind not in "iu" or index.shape not in [(), (count,)]:
             raise UserError(f"index must be a whole number or a list of {count}, got {options['index']}")
-        if index.min() < 0 or index.max() >= len(self.task.bank):
-            raise UserError(f"index must be from 0 to {len(self.task.bank) - 1}, got {options['index']}")
+        if index.min() < 0 or index.max() >= len(self.task.cases):
+            raise UserError(f"index must be from 0 to {len(self.task.cases) - 1}, got {options['index']}")
         return torch.from_numpy(np.full(count, index, np.int64))
+
+
+class RecordedTask(Generic[AnyState]):
+    """Plays a task as it is, and on a GPU with one launch for each step, observation and restart.
+
+    A state lasts until the next step, or restart, gives another one; rewards and observations stay.
+
+    Args:
+        task: Its functions must read nothing but tensors, as `Task` says; one that reads a number on the host
+            is called as it is.
+    """
+
+    def __init__(self, task: Task[AnyState]) -> None:
+        self._task = task
+        self._forms: dict[str, Any] = {}  # the structure of what each function takes and returns
+        self._recorded: dict[str, Recorded] = {}
+
+    def reset(self, index: Tensor, keys: Tensor) -> AnyState:
+        """Begin episodes; see `Task.reset`."""
+        state: AnyState = self._call("reset", (index, keys))
+        return state
+
+    def step(self, state: AnyState, action: Tree) -> tuple[AnyState, Tensor]:
+        """Apply actions; see `Task.step`."""
+        moved, reward = self._call("step", (state, action))
+        return moved, reward.clone()
+
+    def observe(self, state: AnyState) -> Tree:
+        """Return observations; see `Task.observe`."""
+        return map_tree(Tensor.clone, self._call("observe", (state,)))
+
+    def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:
+        """Call a function of the task as one of flat lists of tensors."""
+
+        def play(*leaves: Tensor) -> list[Tensor]:
+            result = getattr(self._task, name)(*replace_leaves(self._forms[name], leaves))
+            self._forms[f"{name}'s result"] = map_tree(lambda _: None, result)
+            return list_leaves(result)
+
+        if name not in self._recorded:
+            self._forms[name] = map_tree(lambda _: None, arguments)
+            self._recorded[name] = Recorded(play)
+        leaves = self._recorded[name](*list_leaves(arguments))
+        return replace_leaves(self._forms[f"{name}'s result"], leaves)
+
+
+def teacher_of(task: Task[Any]) -> Taught:
+    """Return a task that has a teacher.
+
+    Raises:
+        UserError: If it has none.
+    """
+    if not isinstance(task, Taught):
+        raise UserError(f"{type(task).__name__} has no teacher; give it an oracle_action(state)")
+    return task
 
 
 Seeds = int | Sequence[int | None] | NDArray[np.integer] | None
@@ -218,25 +421,56 @@ def _check_seed(seed: Any) -> int:
     return number
 
 
-def take_actions(actions: ArrayLike, space: gym.Space[Any]) -> Tensor:
-    """Return actions of the host, (B, ...), as a tensor of the space's dtype that shares no memory with them.
+def take_actions(actions: Any, space: gym.Space[Any]) -> Tree:
+    """Return actions of the host, (B, ...), as a tree of tensors that share no memory with them.
 
     Their shape is not checked here but where the step is taken.
 
+    Args:
+        actions: Numbers in any form that NumPy reads; mappings or sequences for Dict and Tuple spaces.
+        space: Of one environment.
+
     Raises:
-        UserError: If they are not numbers, one is not finite, or a discrete one is not in the space.
+        UserError: If they are not numbers, one is not finite, a discrete one is not in the space, or a part
+            of a Dict or Tuple space is missing.
     """
+    if isinstance(space, gym.spaces.Dict):
+        if not isinstance(actions, Mapping) or set(actions) != set(space.spaces):
+            wanted = ", ".join(map(repr, space.spaces))
+            raise UserError(f"actions must be a dictionary with the keys {wanted}, got {actions!r:.100}")
+        return {name: take_actions(actions[name], part) for name, part in space.spaces.items()}
+    if isinstance(space, gym.spaces.Tuple):
+        if not isinstance(actions, Sequence) or len(actions) != len(space.spaces):
+            raise UserError(f"actions must be a tuple of {len(space.spaces)} parts, got {actions!r:.100}")
+        return tuple(take_actions(*pair) for pair in zip(actions, space.spaces, strict=True))
+    return _take_numbers(actions, space)
+
+
+def _take_numbers(actions: ArrayLike, space: gym.Space[Any]) -> Tensor:
     try:
         given = np.asarray(actions, np.float64)
     except (TypeError, ValueError) as error:
         raise UserError(f"actions must be an array of numbers on the host, got {actions!r}") from error
     if not np.isfinite(given).all():
         raise UserError("actions must be finite, got nan or inf; the policy has diverged")
-    if isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete) and given.shape[1:] == space.shape:
-        limit = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec
+    is_discrete = isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete)
+    if is_discrete and given.shape[1:] == space.shape:
+        limit = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec  # type: ignore[attr-defined]
         if (given < 0).any() or (given >= limit).any() or (given % 1).any():
             raise UserError(f"actions must be of {space}, got values from {given.min():g} to {given.max():g}")
     return torch.from_numpy(given.astype(space.dtype))
+
+
+def check_shapes(actions: Tree, space: gym.Space[Any], count: int) -> None:
+    """Raise a `UserError` where tensors of actions do not have the shapes (count, ...) of a space."""
+    if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
+        keys = space.spaces if isinstance(space, gym.spaces.Dict) else range(len(space.spaces))
+        for key in keys:
+            check_shapes(actions[key], space.spaces[key], count)  # type: ignore[index]
+        return
+    wanted = (count, *(space.shape or ()))
+    if tuple(actions.shape) != wanted:
+        raise UserError(f"actions must have the shape {wanted}, got {tuple(actions.shape)}")
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:

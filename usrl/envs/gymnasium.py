@@ -1,8 +1,8 @@
-"""The Gymnasium faces of a task: one environment, and a vector of them."""
+"""The Gymnasium adapters of a task: one environment, and a vector of them."""
 
 import inspect
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -12,19 +12,27 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from usrl.data.bank import Bank
-from usrl.envs.batch import Batch, Seeds, make_task, spread_seeds
+from usrl.compute.trees import Tree, map_tree
+from usrl.data.cases import Cases
+from usrl.envs.batch import Batch, Seeds, View, spread_seeds, take_actions, to_numpy
 from usrl.envs.rendering import Window
+from usrl.envs.task import Picture
 from usrl.errors import UserError, suggest
 from usrl.learners import load_object
-from usrl.registry import find_row
+from usrl.registry import find_row, make_task
 
 RENDER_FPS = 4
 
 _NO_MODE = 'render() returns nothing without a render mode: make the environment with render_mode="rgb_array"'
 
-Observation = NDArray[np.uint8]
-Action = Any  # numbers in any form that NumPy reads
+Info = dict[str, Any]
+
+
+class UnknownArgumentError(UserError, TypeError):
+    """A keyword that neither the adapter nor the environment has.
+
+    Python's own functions raise a TypeError there, which libraries such as TorchRL expect when they try one.
+    """
 
 
 class TaskEnv(gym.Env[Any, Any]):
@@ -32,17 +40,19 @@ class TaskEnv(gym.Env[Any, Any]):
 
     Args:
         env_id: Registered id.
-        bank: Images and targets; 64 synthetic phantoms if None.
+        cases: What episodes are about, such as a `usrl.Bank` of images; the environment's default if None.
         device: Where the task runs: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a torch device.
         render_mode: None, ``"rgb_array"`` or ``"human"``.
         horizon: Steps that the time left is counted down from; the registered limit if None. Gymnasium
             keeps ``max_episode_steps`` to itself: who changes it passes the same number here.
-        oracle_info: Add ``oracle_dice``, the Dice that the teacher reaches from here within the step
-            limit, to the info of a reset. It costs as much as the episode.
-        settings: The environment's own arguments; see its page.
+        layout: ``"chw"`` (channels first) or ``"hwc"``.
+        dtype: ``"uint8"``, or ``"float32"`` for observations from 0 to 1.
+        oracle_info: Add ``oracle_score`` to the info, the score that the teacher reaches within the step
+            limit. It costs as much as the episode.
+        settings: The environment's own arguments; see its page, or ``usrl envs ID``.
 
     Raises:
-        UserError: If the id, the render mode, the device or a setting is unknown or wrong.
+        UserError: If the id, the cases, the render mode, the device or a setting is unknown or wrong.
     """
 
     metadata = {"render_modes": ["rgb_array", "human"], "render_fps": RENDER_FPS}  # noqa: RUF012 - Gymnasium's
@@ -50,26 +60,27 @@ class TaskEnv(gym.Env[Any, Any]):
     def __init__(
         self,
         env_id: str,
-        bank: Bank | None = None,
+        cases: Cases | None = None,
         device: torch.device | str = "cpu",
         render_mode: str | None = None,
         horizon: int | None = None,
+        layout: str = "chw",
+        dtype: str = "uint8",
         oracle_info: bool = False,
         **settings: Any,
     ) -> None:
         _check_names(type(self), env_id, settings)
         _check_render_mode(render_mode, self.metadata["render_modes"], "'rgb_array' returns pictures")
         self.render_mode = render_mode
-        self._batch = Batch(make_task(env_id, bank, device, settings, horizon), 1, oracle_info)
-        self.observation_space = self._batch.task.observation_space
-        self.action_space = self._batch.task.action_space
+        task = make_task(env_id, cases, device, settings, horizon)
+        self._batch = Batch(task, 1, View(layout, dtype), with_oracle=oracle_info)  # type: ignore[arg-type]
+        self.observation_space = self._batch.observation_space
+        self.action_space = task.action_space
         self._window: Window | None = None
         self._has_warned = False
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode; ``options={"index": i}`` chooses the row of the bank."""
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Tree, Info]:
+        """Begin an episode; ``options={"index": i}`` chooses the case."""
         seeds = spread_seeds(seed, 1)
         super().reset(seed=seeds[0])
         if self._batch.state is None:
@@ -77,17 +88,29 @@ class TaskEnv(gym.Env[Any, Any]):
         self._batch.seed(seeds)
         self._batch.begin(np.zeros(1, np.int64), options)
         self._show()
-        return self._batch.observe()[0], _first(self._batch.info())
+        return self._observe(), self._info()
 
-    def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Apply an action; the episode never terminates of its own."""
-        reward = self._batch.step([action])
+    def step(self, action: Any) -> tuple[Tree, float, bool, bool, Info]:
+        """Apply an action. Gymnasium's wrapper truncates; the task alone terminates."""
+        taken = take_actions(_as_batch(action, self.action_space), self.action_space)
+        reward = self._batch.step(taken)
         if self._batch.elapsed[0] > self._batch.task.horizon and not self._has_warned:
             self._warn_of_limit()
         self._show()
-        return self._batch.observe()[0], float(reward[0]), False, False, _first(self._batch.info())
+        terminated = self._batch.task.terminated(self._batch.state)
+        return (
+            self._observe(),
+            float(reward[0]),
+            bool(terminated is not None and terminated[0]),
+            False,
+            self._info(),
+        )
 
-    def render(self) -> NDArray[np.uint8] | None:
+    def oracle_action(self) -> Any:
+        """Return what the task's teacher would do now, an action of the space."""
+        return map_tree(lambda part: to_numpy(part)[0], self._batch.oracle_action())
+
+    def render(self) -> Picture | None:
         """Return a picture, uint8 (h, w, 3), in mode ``rgb_array``; ``human`` shows it by itself."""
         if self.render_mode is None:
             gym.logger.warn(_NO_MODE)
@@ -98,6 +121,12 @@ class TaskEnv(gym.Env[Any, Any]):
         if self._window is not None:
             self._window.close()
             self._window = None
+
+    def _observe(self) -> Tree:
+        return map_tree(lambda part: to_numpy(part)[0], self._batch.observe())
+
+    def _info(self) -> Info:
+        return {name: values[0] for name, values in self._batch.info().items()}
 
     def _warn_of_limit(self) -> None:
         # Gymnasium tells the environment nothing of its own step limit, so that it shows here first.
@@ -117,95 +146,98 @@ class TaskEnv(gym.Env[Any, Any]):
 class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     """Any registered task as a Gymnasium vector environment that steps all episodes at once.
 
-    Environment i with seed s plays the episodes of a single environment with seed s + i. Episodes that
-    end restart in the same step: ``final_obs`` and ``final_info`` hold their last.
+    Environment i with seed s plays the episodes of a single environment with seed s + i, in each of
+    Gymnasium's restart modes.
 
     Args:
         num_envs: Number B of environments.
         env_id: Registered id.
         max_episode_steps: Step limit; the registered one if None.
-        bank: Images and targets; 64 synthetic phantoms if None.
+        cases: What episodes are about, such as a `usrl.Bank` of images; the environment's default if None.
         device: Where the task runs: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a torch device.
         render_mode: None or ``"rgb_array"``; a window shows single environments only.
+        autoreset_mode: When an episode that ended restarts, a `gymnasium.vector.AutoresetMode`.
+            ``SAME_STEP``: at once, and ``final_obs`` and ``final_info`` hold its last. ``NEXT_STEP``: in the
+            next step, whose action is ignored. ``DISABLED``: with ``reset(options={"reset_mask": mask})``.
+        layout: ``"chw"`` (channels first) or ``"hwc"``.
+        dtype: ``"uint8"``, or ``"float32"`` for observations from 0 to 1.
         oracle_info: See `TaskEnv`.
-        settings: The environment's own arguments; see its page.
+        settings: The environment's own arguments; see its page, or ``usrl envs ID``.
 
     Raises:
-        UserError: If the id, the render mode, the device or a setting is unknown or wrong.
+        UserError: If the id, the cases, a mode, the device or a setting is unknown or wrong.
     """
-
-    metadata = {  # noqa: RUF012 - Gymnasium's
-        "render_modes": ["rgb_array"],
-        "render_fps": RENDER_FPS,
-        "autoreset_mode": AutoresetMode.SAME_STEP,
-    }
 
     def __init__(
         self,
         num_envs: int,
         env_id: str,
         max_episode_steps: int | None = None,
-        bank: Bank | None = None,
+        cases: Cases | None = None,
         device: torch.device | str = "cpu",
         render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        layout: str = "chw",
+        dtype: str = "uint8",
         oracle_info: bool = False,
         **settings: Any,
     ) -> None:
         _check_names(type(self), env_id, settings)
-        remedy = "a window shows one environment, of gym.make"
-        _check_render_mode(render_mode, self.metadata["render_modes"], remedy)
-        self.num_envs = num_envs
+        _check_render_mode(render_mode, ["rgb_array"], "a window shows one environment, of gym.make")
         self.render_mode = render_mode
-        self._batch = Batch(
-            make_task(env_id, bank, device, settings, max_episode_steps), num_envs, oracle_info
-        )
-        self.single_observation_space = self._batch.task.observation_space
-        self.single_action_space = self._batch.task.action_space
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.autoreset_mode = _check_autoreset(autoreset_mode)
+        self.metadata = {
+            "render_modes": ["rgb_array"],
+            "render_fps": RENDER_FPS,
+            "autoreset_mode": self.autoreset_mode,
+        }
+        task = make_task(env_id, cases, device, settings, max_episode_steps)
+        self._batch = Batch(task, num_envs, View(layout, dtype), with_oracle=oracle_info)  # type: ignore[arg-type]
+        self.num_envs = self._batch.num_envs
+        self.single_observation_space = self._batch.observation_space
+        self.single_action_space = task.action_space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._ended = np.zeros(self.num_envs, bool)  # in the last step, under NEXT_STEP
 
-    def reset(
-        self, *, seed: Seeds = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Begin all episodes.
+    def reset(self, *, seed: Seeds = None, options: Info | None = None) -> tuple[Tree, Info]:
+        """Begin all episodes, or those of a mask.
 
         Args:
             seed: Of the first environment, from which the others count on, or one for each; None where an
                 environment goes on from the seed that it has.
-            options: ``{"index": ...}`` chooses the rows of the bank.
+            options: ``index`` chooses the cases; ``reset_mask``, bool (B,), the environments.
         """
         seeds = spread_seeds(seed, self.num_envs)
         super().reset(seed=seeds[0])
+        rows, options = self._take_mask(options)
         if self._batch.state is None:
             self._batch.seed(self.np_random.integers(2**62, size=self.num_envs).tolist())
-        self._batch.seed(seeds)
-        self._batch.begin(np.arange(self.num_envs), options)
-        return self._batch.observe(), _with_masks(self._batch.info())
+        chosen = set(rows.tolist())
+        self._batch.seed([each if row in chosen else None for row, each in enumerate(seeds)])
+        self._batch.begin(rows, options)
+        self._ended[rows] = False
+        return self._observe(), _with_masks(self._batch.info())
 
-    def step(
-        self, actions: Action
-    ) -> tuple[Observation, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """Apply actions (B, ...); restart the episodes that reach the step limit."""
-        reward = self._batch.step(actions)
-        observation, info = self._batch.observe(), _with_masks(self._batch.info())
-        truncated = self._batch.elapsed >= self._batch.task.horizon
-        if truncated.any():
-            final = np.full(self.num_envs, None, dtype=object)
-            rows = np.flatnonzero(truncated)
-            for row in rows:
-                final[row] = observation[row]
-            last = {key: value & truncated if key[0] == "_" else value for key, value in info.items()}
-            self._batch.begin(rows)
-            observation, info = self._batch.observe(), _with_masks(self._batch.info())
-            info |= {
-                "final_obs": final,
-                "_final_obs": truncated,
-                "final_info": last,
-                "_final_info": truncated,
-            }
-        return observation, reward, np.zeros(self.num_envs, bool), truncated, info
+    def step(self, actions: Any) -> tuple[Tree, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], Info]:
+        """Apply actions (B, ...); restart episodes that ended, as the mode says."""
+        taken = take_actions(actions, self.single_action_space)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            return self._step_and_restart(taken)
+        reward = to_numpy(self._batch.step(taken)).copy()
+        if self._ended.any():  # their actions are ignored: this step is their restart
+            self._batch.begin(np.flatnonzero(self._ended))
+            reward[self._ended] = 0
+        done, truncated = self._batch.ends(self._batch.task.terminated(self._batch.state))
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            self._ended = done | truncated
+        return self._observe(), reward, done, truncated, _with_masks(self._batch.info())
 
-    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+    def oracle_action(self) -> Any:
+        """Return what the task's teacher would do now in each environment, (B, ...)."""
+        return map_tree(to_numpy, self._batch.oracle_action())
+
+    def render(self) -> tuple[Picture, ...] | None:
         """Return a picture of each environment in mode ``rgb_array``."""
         if self.render_mode is None:
             gym.logger.warn(_NO_MODE)
@@ -213,25 +245,80 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             return None
         return tuple(self._batch.render(row) for row in range(self.num_envs))
 
+    def _step_and_restart(
+        self, actions: Tree
+    ) -> tuple[Tree, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], Info]:
+        step = self._batch.advance(actions).fetch()
+        rows: NDArray[np.int64] = step.ended  # type: ignore[assignment]
+        ended, done = np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
+        ended[rows], done[rows] = True, step.terminated
+        info = _with_masks(self._batch.info())
+        if len(rows):
+            final = np.full(self.num_envs, None, dtype=object)
+            last: Info = {}
+            for name, values in step.figures.items():
+                last[name], last[f"_{name}"] = np.zeros(self.num_envs, np.float32), ended.copy()
+                last[name][rows] = to_numpy(values)
+            observed = map_tree(to_numpy, step.last_observations)
+            for place, row in enumerate(rows):
+                final[row] = map_tree(lambda part, place=place: part[place], observed)
+            info |= {"final_obs": final, "_final_obs": ended, "final_info": last, "_final_info": ended}
+        observations = map_tree(to_numpy, step.observations)
+        return observations, to_numpy(step.rewards), done, ended & ~done, info
+
+    def _observe(self) -> Tree:
+        return map_tree(to_numpy, self._batch.observe())
+
+    def _take_mask(self, options: Info | None) -> tuple[NDArray[np.int64], Info | None]:
+        """Return the environments to reset, (R,), and the options without their mask."""
+        if not isinstance(options, Mapping) or "reset_mask" not in options:
+            return np.arange(self.num_envs), options
+        others = dict(options)
+        mask = others.pop("reset_mask")
+        is_mask = isinstance(mask, np.ndarray) and mask.dtype == bool and mask.shape == (self.num_envs,)
+        if not is_mask or not mask.any():
+            raise UserError(
+                f"reset_mask must be a NumPy array of {self.num_envs} bools, one of them True, got {mask!r}"
+            )
+        if self._batch.state is None and not mask.all():
+            raise UserError("the first reset must begin all episodes; leave reset_mask out")
+        return np.flatnonzero(mask), others
+
+
+def _as_batch(action: Any, space: gym.Space[Any]) -> Any:
+    """Return the action of one environment as those of a batch of one."""
+    if isinstance(space, gym.spaces.Dict) and isinstance(action, Mapping):
+        return {name: _as_batch(part, space.spaces.get(name, space)) for name, part in action.items()}
+    if isinstance(space, gym.spaces.Tuple) and isinstance(action, Sequence):
+        return tuple(_as_batch(part, space) for part in action)
+    return [action]
+
+
+def _check_autoreset(mode: AutoresetMode | str) -> AutoresetMode:
+    """Return a restart mode that may be given by its value, such as ``"NextStep"``."""
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        known = ", ".join(f"AutoresetMode.{each.name}" for each in AutoresetMode)
+        raise UserError(f"autoreset_mode must be one of {known}, got {mode!r}") from None
+
 
 def _check_render_mode(mode: str | None, known: Sequence[str], remedy: str) -> None:
-    if mode is not None and mode not in known:
+    if mode is not None and (not isinstance(mode, str) or mode not in known):
         raise UserError(f"render_mode must be None or one of {list(known)}, got {mode!r}; {remedy}")
 
 
-def _first(info: dict[str, NDArray[np.float32]]) -> dict[str, Any]:
-    return {name: float(values[0]) for name, values in info.items()}
-
-
-def _with_masks(info: dict[str, NDArray[np.float32]]) -> dict[str, Any]:
-    """Return vector info in Gymnasium's form: beside each array, which entries hold."""
+def _with_masks(info: dict[str, NDArray[np.float32]]) -> Info:
+    """Return vector info in Gymnasium's form: with each array, which of its entries hold."""
     return info | {f"_{name}": np.ones(len(values), bool) for name, values in info.items()}
 
 
-def _check_names(face: type[TaskEnv] | type[TaskVectorEnv], env_id: str, settings: Mapping[str, Any]) -> None:
-    """Raise where a keyword is neither a setting of the environment nor an argument of the face itself."""
+def _check_names(adapter: Callable[..., Any], env_id: str, settings: Info) -> None:
+    """Raise where a keyword is neither a setting of the environment nor an argument of the adapter itself."""
     known = set(load_object(find_row(env_id).settings).model_fields)
     for name in settings:
         if name not in known:
-            own = set(inspect.signature(face).parameters) - {"env_id", "num_envs", "settings"}
-            raise UserError(f"{env_id}: unknown key {name!r}; {suggest(name, known | own)}")
+            own = set(inspect.signature(adapter).parameters) - {"env_id", "num_envs", "settings"}
+            raise UnknownArgumentError(
+                f"{env_id}: unexpected keyword argument {name!r}; {suggest(name, known | own)}"
+            )

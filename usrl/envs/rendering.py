@@ -12,106 +12,35 @@ SIDE_PX = 512
 TARGET_COLOR = (0, 158, 115)
 PROPOSAL_COLOR = (230, 159, 0)
 CONTOUR_COLOR = (86, 180, 233)
-_LEGEND = (("target", TARGET_COLOR), ("proposal", PROPOSAL_COLOR), ("contour", CONTOUR_COLOR))
-_TEXT_COLOR = (255, 255, 255)
-_GRID_COLOR = (110, 110, 110)
+TEXT_COLOR = (255, 255, 255)
 _BAR_PX = 28
 _SHIFT_BITS = 4
 
 
-def draw_contour_step(
-    image: NDArray[np.uint8],
-    target: NDArray[np.bool_] | None,
-    proposal: NDArray[np.float32],
-    vertices: NDArray[np.float32],
-    caption: str,
-) -> NDArray[np.uint8]:
-    """Draw image, target, proposal and contour with a caption.
-
-    Args:
-        image: uint8, (S, S).
-        target: bool, (S, S); None where it is unknown.
-        proposal: Contours at the start, (B, N, 2), pixels of the image.
-        vertices: Contours now, (B, N, 2), pixels of the image.
-        caption: One line of text.
-
-    Returns:
-        RGB, uint8, (SIDE_PX + two bars, SIDE_PX, 3).
-    """
-    scale = SIDE_PX / image.shape[0]
-    frame = cv2.cvtColor(
-        cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB
-    )
-    if target is not None:
-        _draw_outlines(frame, target, TARGET_COLOR, 2)
-    _draw_polygons(frame, proposal, scale, PROPOSAL_COLOR, 1)
-    _draw_polygons(frame, vertices, scale, CONTOUR_COLOR, 2)
-    return np.concatenate([_bar([(caption, _TEXT_COLOR)]), frame, _bar(list(_LEGEND))])
-
-
-def draw_mask_step(
-    image: NDArray[np.uint8],
-    target: NDArray[np.bool_] | None,
-    start: NDArray[np.bool_],
-    mask: NDArray[np.bool_],
-    levels: NDArray[np.uint8],
-    caption: str,
-) -> NDArray[np.uint8]:
-    """Draw image, target, first and current mask, and the threshold of each tile as a number.
-
-    Args:
-        image: uint8, (S, S).
-        target: bool, (S, S); None where it is unknown.
-        start: Mask at the start, bool, (S, S).
-        mask: Mask now, bool, (S, S).
-        levels: Threshold of each tile, gray level, (G, G).
-        caption: One line of text.
-
-    Returns:
-        RGB, uint8, (SIDE_PX + two bars, SIDE_PX, 3).
-    """
-    frame = cv2.cvtColor(
-        cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB
-    )
-    tile = SIDE_PX / len(levels)
-    for row, column in np.ndindex(levels.shape):
-        corner = (round(column * tile), round(row * tile))
-        far = (round((column + 1) * tile) - 1, round((row + 1) * tile) - 1)
-        cv2.rectangle(frame, corner, far, _GRID_COLOR, 1)
-        place = (corner[0] + 6, corner[1] + 18)
-        cv2.putText(
-            frame, str(levels[row, column]), place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, _TEXT_COLOR, 1, cv2.LINE_AA
-        )
-    if target is not None:
-        _draw_outlines(frame, target, TARGET_COLOR, 2)
-    _draw_outlines(frame, start, PROPOSAL_COLOR, 1)
-    _draw_outlines(frame, mask, CONTOUR_COLOR, 2)
-    legend = [("target", TARGET_COLOR), ("start", PROPOSAL_COLOR), ("mask", CONTOUR_COLOR)]
-    return np.concatenate([_bar([(caption, _TEXT_COLOR)]), frame, _bar(legend)])
-
-
-def _draw_outlines(
+def draw_outlines(
     frame: NDArray[np.uint8], mask: NDArray[np.bool_], color: tuple[int, int, int], thickness: int
 ) -> None:
+    """Draw the outlines of a mask, bool, (S, S), into a frame of `SIDE_PX`."""
     large = cv2.resize(mask.astype(np.uint8), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_LINEAR_EXACT)
     outlines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(frame, outlines, -1, color, thickness, cv2.LINE_AA)
 
 
-def _draw_polygons(
+def draw_polygons(
     frame: NDArray[np.uint8],
     vertices: NDArray[np.float32],
     scale: float,
     color: tuple[int, int, int],
     thickness: int,
 ) -> None:
+    """Draw polygons (B, N, 2), in pixels of an image that is ``scale`` times smaller, into a frame."""
     points = ((vertices + 0.5) * scale - 0.5) * 2**_SHIFT_BITS
     cv2.polylines(
         frame, list(points.round().astype(np.int32)), True, color, thickness, cv2.LINE_AA, _SHIFT_BITS
     )
 
 
-def _bar(texts: list[tuple[str, tuple[int, int, int]]]) -> NDArray[np.uint8]:
+def draw_bar(texts: list[tuple[str, tuple[int, int, int]]]) -> NDArray[np.uint8]:
     """Return a dark strip with coloured texts in columns, (_BAR_PX, SIDE_PX, 3)."""
     bar = np.full((_BAR_PX, SIDE_PX, 3), 24, np.uint8)
     for column, (text, color) in enumerate(texts):

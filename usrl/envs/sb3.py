@@ -1,42 +1,21 @@
-"""The Stable-Baselines3 face of a task: SB3 cannot use Gymnasium's vector environments."""
+"""The Stable-Baselines3 adapter of a task: SB3 cannot use Gymnasium's vector environments."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvStepReturn
-from torch import Tensor
+from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from usrl.envs.batch import Batch, send, spread_seeds, take_actions, to_numpy
+from usrl.compute.trees import Tree, map_tree
+from usrl.data.cases import Cases
+from usrl.envs.batch import Batch, Step, View, spread_seeds, take_actions, to_numpy
 from usrl.envs.gymnasium import RENDER_FPS
 from usrl.envs.task import Task
 from usrl.errors import UserError
-
-EPISODE_FIGURES = ("initial_dice", "dice")
-"""What the info of an episode's last step holds, beside SB3's own keys."""
-
-
-@dataclass(frozen=True)
-class TensorStep:
-    """What a step of all environments gave, on the task's device but for what the host knows anyway.
-
-    Attributes:
-        observations: After restarts, uint8 (B, ...).
-        rewards: float32 (B,).
-        ended: Environments whose episode the step limit ended, int64 (R,), on the host.
-        last_observations: Of the episodes that ended, uint8 (R, ...).
-        figures: What `EPISODE_FIGURES` names, of the episodes that ended, float32 (R,) each.
-    """
-
-    observations: Tensor
-    rewards: Tensor
-    ended: NDArray[np.int64]
-    last_observations: Tensor
-    figures: dict[str, Tensor]
+from usrl.registry import make_task
 
 
 class StepInfos(Sequence[dict[str, Any]]):
@@ -46,19 +25,20 @@ class StepInfos(Sequence[dict[str, Any]]):
         step: The step that they are about.
     """
 
-    def __init__(self, step: TensorStep) -> None:
+    def __init__(self, step: Step) -> None:
         self.step = step
 
     @cached_property
     def _rows(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = [{} for _ in range(len(self))]
-        if len(self.step.ended):
-            last = to_numpy(self.step.last_observations)
-            figures = {name: to_numpy(values).tolist() for name, values in self.step.figures.items()}
-            for place, row in enumerate(self.step.ended):
-                rows[row] = {name: values[place] for name, values in figures.items()}
-                rows[row] |= {"terminal_observation": last[place], "TimeLimit.truncated": True}
-        return rows
+        infos: list[dict[str, Any]] = [{} for _ in range(len(self))]
+        step = self.step.fetch()
+        last = map_tree(to_numpy, step.last_observations)
+        figures = {name: to_numpy(values).tolist() for name, values in step.figures.items()}
+        for place, row in enumerate(step.ended):
+            infos[row] = {name: values[place] for name, values in figures.items()}
+            infos[row]["terminal_observation"] = map_tree(lambda part, place=place: part[place], last)
+            infos[row]["TimeLimit.truncated"] = not step.terminated[place]
+        return infos
 
     def __len__(self) -> int:
         """Return the number of environments."""
@@ -81,21 +61,51 @@ class TaskVecEnv(VecEnv):
     Environment i with seed s plays the episodes of a single environment with seed s + i.
 
     Args:
-        task: The task; its horizon is the step limit.
+        task: The task; its horizon is the step limit. `TaskVecEnv.make` builds it from an id.
         num_envs: Number of environments.
         seed: Seed of environment 0.
+        layout: ``"chw"`` (channels first, as SB3's CNN policies want it) or ``"hwc"``.
+        dtype: ``"uint8"``, or ``"float32"`` for observations from 0 to 1.
 
     Raises:
-        UserError: If the seed is not a whole number from 0 to 2**62, or there is no environment.
+        UserError: If the seed is not a whole number from 0 to 2**62, or an argument is out of range.
     """
 
-    def __init__(self, task: Task[Any], num_envs: int, seed: int = 0) -> None:
+    def __init__(
+        self, task: Task[Any], num_envs: int, seed: int = 0, layout: str = "chw", dtype: str = "uint8"
+    ) -> None:
         self.render_mode = "rgb_array"
-        self._batch = Batch(task, num_envs, with_oracle=False)
+        self._batch = Batch(task, num_envs, View(layout, dtype))  # type: ignore[arg-type]
         self._batch.seed(spread_seeds(seed, num_envs))
-        self._actions: NDArray[Any] = np.zeros(0)
-        super().__init__(num_envs, task.observation_space, task.action_space)
+        self._actions: Any = None
+        super().__init__(num_envs, self._batch.observation_space, task.action_space)
         self.metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": RENDER_FPS}
+
+    @classmethod
+    def make(
+        cls,
+        env_id: str,
+        num_envs: int,
+        seed: int = 0,
+        cases: Cases | None = None,
+        device: torch.device | str = "cpu",
+        max_episode_steps: int | None = None,
+        layout: str = "chw",
+        dtype: str = "uint8",
+        **settings: Any,
+    ) -> "TaskVecEnv":
+        """Make environments of a registered id, with the arguments of `gymnasium.make_vec`.
+
+        Raises:
+            UserError: If the id, the cases, the device or a setting is unknown or wrong.
+        """
+        task = make_task(env_id, cases, device, settings, max_episode_steps)
+        return cls(task, num_envs, seed, layout, dtype)
+
+    @property
+    def task(self) -> Task[Any]:
+        """The task."""
+        return self._batch.task
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Give environments consecutive seeds, to take at the next reset; drawn at random if None.
@@ -106,8 +116,8 @@ class TaskVecEnv(VecEnv):
         spread_seeds(seed, self.num_envs)
         return super().seed(seed)
 
-    def reset(self) -> NDArray[np.uint8]:
-        """Begin all episodes; return observations, uint8 (B, ...).
+    def reset(self) -> VecEnvObs:
+        """Begin all episodes; return observations (B, ...).
 
         Raises:
             UserError: If an option of `set_options` is not ``index``, or some environments have none.
@@ -117,7 +127,7 @@ class TaskVecEnv(VecEnv):
         self._reset_options()
         self._batch.seed(spread_seeds(seeds, self.num_envs))
         self._batch.begin(np.arange(self.num_envs), _join_options(options))
-        return self._batch.observe()
+        return map_tree(to_numpy, self._batch.observe())
 
     def render(self, mode: str | None = None) -> NDArray[np.uint8] | None:
         """Return one picture of all environments; see SB3.
@@ -129,46 +139,32 @@ class TaskVecEnv(VecEnv):
             raise UserError("render(mode='human') has no window here; mode='rgb_array' returns the picture")
         return super().render(mode)
 
-    def step_async(self, actions: NDArray[Any]) -> None:
+    def step_async(self, actions: Any) -> None:
         """Keep the actions, (B, ...), for `step_wait`."""
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Apply the actions; restart the episodes that reach the step limit.
+        """Apply the actions; restart the episodes that ended.
 
         Raises:
             UserError: If the actions are not numbers, have another shape or are not in the space.
         """
-        step = self.step_tensors(take_actions(self._actions, self.action_space))
+        step = self.step_tensors(take_actions(self._actions, self.action_space)).fetch()
         done = np.zeros(self.num_envs, bool)
         done[step.ended] = True
-        return to_numpy(step.observations), to_numpy(step.rewards), done, list(StepInfos(step))
+        return map_tree(to_numpy, step.observations), to_numpy(step.rewards), done, list(StepInfos(step))
 
-    def step_tensors(self, actions: Tensor) -> TensorStep:
+    def step_tensors(self, actions: Tree) -> Step:
         """Apply finite actions (B, ...), and restart episodes, without waiting for the device.
-
-        That an episode ends follows from step counts that are kept on the host.
 
         Raises:
             UserError: If the actions have another shape.
         """
-        batch = self._batch
-        rewards = batch.step_tensors(actions)
-        observations = batch.observe_tensors()
-        ended = np.flatnonzero(batch.elapsed >= batch.task.horizon)
-        if not len(ended):
-            figures = {name: rewards.new_empty(0) for name in EPISODE_FIGURES}
-            return TensorStep(observations, rewards, ended, observations[:0], figures)
-        rows = send(torch.from_numpy(ended), rewards.device)
-        last = observations[rows]
-        figures = {name: getattr(batch.state, name)[rows] for name in EPISODE_FIGURES}
-        batch.begin(ended)
-        observations = batch.observe_tensors()
-        return TensorStep(observations, rewards, ended, last, figures)
+        return self._batch.advance(actions)
 
-    def oracle_actions(self) -> NDArray[Any]:
+    def oracle_actions(self) -> Any:
         """Return what the task's teacher would do in each environment, (B, ...)."""
-        return to_numpy(self._batch.task.oracle_action(self._batch.state))
+        return map_tree(to_numpy, self._batch.oracle_action())
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
         """Return a picture of each environment."""

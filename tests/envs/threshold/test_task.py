@@ -12,7 +12,7 @@ from stable_baselines3.common.env_checker import check_env as check_sb3_env
 
 import usrl  # noqa: F401 - registers the environments
 from usrl.data.bank import Bank
-from usrl.envs.task import follow_oracle
+from usrl.envs.task import follow_teacher
 from usrl.envs.threshold.task import ThresholdTask
 from usrl.errors import UserError
 from usrl.metrics.overlap import dice
@@ -63,7 +63,7 @@ def test_dice_is_that_of_the_shown_mask(bank: Bank, index: torch.Tensor, setting
     task = make(bank, margin=0.5, **settings)  # the region holds the whole target
     state = task.reset(index, index * 31)
     for step in range(4):
-        masks, targets = task.mask(state).numpy(), task.cases.tables.targets[state.case].numpy()
+        masks, targets = task.mask(state).numpy(), task.regions.tables.targets[state.case].numpy()
         found = [dice(mask, target) for mask, target in zip(masks, targets, strict=True)]
         assert state.dice.numpy() == pytest.approx(found, abs=1e-6)
         state, _ = task.step(state, actions(task, len(index), step))
@@ -72,8 +72,8 @@ def test_dice_is_that_of_the_shown_mask(bank: Bank, index: torch.Tensor, setting
 def test_a_target_that_the_region_cuts_is_still_counted_whole(bank: Bank) -> None:
     narrow = make(bank, margin=0.0, jitter=0.45, support="rectangle")
     state = narrow.reset(torch.arange(6), torch.arange(6))
-    inside = narrow.cases.tables.targets.flatten(1).sum(dim=1)
-    assert (narrow.cases.tables.target_area > inside + 1).any()
+    inside = narrow.regions.tables.targets.flatten(1).sum(dim=1)
+    assert (narrow.regions.tables.target_area > inside + 1).any()
     assert (state.dice < 1).all()
 
 
@@ -125,11 +125,11 @@ def test_observations_hold_region_mask_and_thresholds(bank: Bank) -> None:
     task = make(bank)
     state, _ = task.step(task.reset(torch.tensor([2]), torch.tensor([1])), torch.tensor([[2, 1] + [1] * 6]))
     seen = task.observe(state)[0]
-    assert torch.equal(seen[0], task.cases.tables.images[state.case[0]])
+    assert torch.equal(seen[0], task.regions.tables.images[state.case[0]])
     assert torch.equal(seen[1], task.mask(state)[0].to(torch.uint8) * 255)
     first, others = seen[2, :32, :32].unique(), seen[2, 32:].unique()
-    assert first.tolist() == [int(task.cases.tables.levels[state.case[0], state.level[0, 0]])]
-    assert others.tolist() == [int(task.cases.tables.levels[state.case[0], state.level[0, 1]])]
+    assert first.tolist() == [int(task.regions.tables.levels[state.case[0], state.level[0, 0]])]
+    assert others.tolist() == [int(task.regions.tables.levels[state.case[0], state.level[0, 1]])]
 
 
 def test_a_bright_object_is_a_dark_one_of_the_inverse_image(bank: Bank) -> None:
@@ -151,7 +151,7 @@ def test_the_oracle_beats_random_and_the_start(
     start = state = task.reset(index, index * 31)
     for step in range(10):
         state, _ = task.step(state, actions(task, len(index), step))
-    reached = follow_oracle(task, start).dice
+    reached = follow_teacher(task, start).dice
     assert float(reached.mean()) > float(state.dice.mean()) + 0.02
     assert (reached >= start.dice - 1e-6).all()
 
@@ -162,8 +162,8 @@ def test_more_tiles_raise_the_ceiling(bank: Bank) -> None:
     for grid in (1, 2, 4):
         task = make(bank, grid=grid, boxes=1)
         state = task.reset(row, row)
-        best = task.cases.best[state.case]
-        ceilings.append(float(task.cases.dice(state.case, best[..., 1], best[..., 0]).mean()))
+        best = task.regions.best[state.case]
+        ceilings.append(float(task.regions.dice(state.case, best[..., 1], best[..., 0]).mean()))
     assert ceilings[0] < ceilings[1] < ceilings[2]
 
 
@@ -171,13 +171,13 @@ def test_cleaned_tiles_are_the_oracles_too(bank: Bank, index: torch.Tensor) -> N
     task = make(bank, clean="largest+holes", thresholds=6, sizes=2, boxes=1)
     row = torch.arange(6)
     state = task.reset(row, row)
-    best = task.cases.best
-    assert (task.cases.dice(state.case, best[..., 1], best[..., 0]) >= state.dice).all()
+    best = task.regions.best
+    assert (task.regions.dice(state.case, best[..., 1], best[..., 0]) >= state.dice).all()
 
 
 def test_boxes_without_jitter_and_margin_are_the_targets_bounding_boxes(bank: Bank) -> None:
     task = make(bank, jitter=0.0, margin=0.0, boxes=1)
-    for region, target in zip(task.cases.regions, bank.targets.numpy(), strict=True):
+    for region, target in zip(task.regions.cut, bank.targets.numpy(), strict=True):
         rows, columns = np.nonzero(target)
         wanted = columns.min() - 0.5, rows.min() - 0.5, columns.max() + 0.5, rows.max() + 0.5
         assert region.box == pytest.approx(wanted)
@@ -186,7 +186,7 @@ def test_boxes_without_jitter_and_margin_are_the_targets_bounding_boxes(bank: Ba
 def test_regions_lie_around_network_proposals_where_asked(bank: Bank) -> None:
     shifted = replace(bank, proposals=bank.targets.roll(7, dims=2))
     task = make(shifted, roi="network", jitter=0.0, margin=0.0, boxes=1)
-    for region, proposal in zip(task.cases.regions, shifted.proposals.numpy(), strict=True):  # type: ignore[union-attr]
+    for region, proposal in zip(task.regions.cut, shifted.proposals.numpy(), strict=True):  # type: ignore[union-attr]
         columns = np.flatnonzero(proposal.any(axis=0))
         assert region.box[0] == pytest.approx(columns[0] - 0.5)
         assert region.box[2] == pytest.approx(columns[-1] + 0.5)
@@ -204,7 +204,7 @@ def test_a_constant_image_gives_the_whole_support_and_no_reward(bank: Bank) -> N
     after, reward = task.step(state, actions(task, 6, 0))
     assert (reward == 0).all()
     for mask, case in zip(task.mask(after).numpy(), after.case.tolist(), strict=True):
-        assert (mask == task.cases.regions[case].support).all()
+        assert (mask == task.regions.cut[case].support).all()
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_wrong_settings_are_named(bank: Bank, settings: dict[str, Any], message:
     [({}, [[3] + [1] * 7]), *(({"action": "raster"}, [choice]) for choice in (9, -1, 1.5))],
 )
 def test_choices_that_there_are_not_are_refused(bank: Bank, settings: dict[str, Any], action: Any) -> None:
-    vector = gym.make_vec(ENV_ID, num_envs=1, bank=bank, **settings)
+    vector = gym.make_vec(ENV_ID, num_envs=1, cases=bank, **settings)
     vector.reset(seed=0)
     with pytest.raises(UserError, match=r"actions must be of .*Discrete"):
         vector.step(np.array(action))
@@ -240,11 +240,11 @@ def test_choices_that_there_are_not_are_refused(bank: Bank, settings: dict[str, 
 def test_every_variant_passes_sb3s_checker_without_warnings(bank: Bank, settings: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_sb3_env(gym.make(ENV_ID, bank=bank, **settings))
+        check_sb3_env(gym.make(ENV_ID, cases=bank, **settings))
 
 
 def test_actions_of_another_shape_are_refused(bank: Bank) -> None:
-    vector = gym.make_vec(ENV_ID, num_envs=2, bank=bank)
+    vector = gym.make_vec(ENV_ID, num_envs=2, cases=bank)
     vector.reset(seed=0)
     with pytest.raises(UserError, match=r"shape .2, 8., got .2, 7."):
         vector.step(np.ones((2, 7), np.int64))

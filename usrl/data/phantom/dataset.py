@@ -13,11 +13,13 @@ lesions are close to invisible, as they are in the clinic.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from usrl.data.bank import Bank
 from usrl.data.phantom.anatomy import draw_anatomy
 from usrl.data.phantom.draws import Draws
 from usrl.data.phantom.speckle import PointSpread, speckle
@@ -163,3 +165,9 @@ def _compress(envelope: FloatArray, dynamic_range_db: float, gamma: float, blur_
 def _from_db(level: FloatArray) -> FloatArray:
     """Return amplitude for a level in dB."""
     return np.asarray(np.exp(level * np.float32(np.log(10) / 20)), np.float32)
+
+
+@lru_cache(maxsize=2)
+def default_bank(size: int = 128) -> Bank:
+    """Return the bank of 64 synthetic images that an environment made without cases uses."""
+    return Bank.from_samples(load_phantom(64), size)

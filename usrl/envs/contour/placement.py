@@ -14,11 +14,11 @@ from usrl.data.components import best_overlap, split_components
 from usrl.data.letterbox import Letterbox
 from usrl.data.prompts import bounding_box, start_boxes
 from usrl.data.sample import BoolMask, GrayImage, Prompt
-from usrl.envs.contour.starts import ContourSettings
+from usrl.envs.contour.drawing import draw_contour_step
+from usrl.envs.contour.settings import ContourSettings
 from usrl.envs.contour.task import ContourState, ContourTask
 from usrl.envs.placement import Place
-from usrl.envs.rendering import draw_contour_step
-from usrl.envs.task import follow_oracle
+from usrl.envs.task import follow_teacher
 from usrl.geometry.area import rasterise
 from usrl.geometry.boxes import follow_boxes
 from usrl.geometry.polygon import ellipse_in_box, mirror_polygons, polygon_of_mask
@@ -142,7 +142,7 @@ class ContourEpisodes:
             rows = list(targets)
             task = self.placement.build_task([self._image] * len(rows), list(targets.values()))
             state = task.begin(torch.arange(len(rows), device=vertices.device), vertices[rows])
-            vertices[rows] = follow_oracle(task, state).vertices
+            vertices[rows] = follow_teacher(task, state).vertices
         return np.logical_or.reduce([self.kept, *self._native(vertices)])
 
     @cached_property

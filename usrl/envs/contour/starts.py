@@ -1,39 +1,19 @@
-"""Settings of contour refinement, and the contours that its episodes start from."""
+"""The contours that episodes start from."""
 
 from functools import cached_property
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from usrl.compute.rng import uniform
 from usrl.data.bank import Bank
-from usrl.data.sample import DEFAULT_JITTER, Jitter
-from usrl.envs.task import require_proposals
-from usrl.errors import UserError
+from usrl.envs.contour.settings import ContourSettings
 from usrl.geometry.area import RowSums
 from usrl.geometry.boxes import boxes_of_masks, move_sides
 from usrl.geometry.fourier import combine, fourier_basis
 from usrl.geometry.moves import move_simply, smoothing_matrices
 from usrl.geometry.polygon import ellipse_in_box, polygon_of_mask
-from usrl.strict import Strict
-
-
-class ContourSettings(Strict):
-    """Arguments of the environment; `usrl.envs.contour.task.ContourTask` describes them."""
-
-    vertices: Annotated[int, Field(ge=8, le=1024)] = 64
-    samples: Annotated[int, Field(ge=36, le=256)] = 40
-    step_px: Annotated[float, Field(gt=0)] = 4.0
-    scale: Literal["pixel", "proposal"] = "pixel"
-    observation: Literal["profile", "profile+start", "image"] = "profile"
-    parametrization: Literal["vertices", "fourier"] = "vertices"
-    coefficients: Annotated[int, Field(ge=1, le=64)] = 15
-    reward: Literal["dice", "iou", "dice+boundary"] = "dice"
-    proposal: Literal["box", "target", "network"] = "box"
-    jitter: Jitter = DEFAULT_JITTER
 
 
 class ContourStarts:
@@ -44,14 +24,12 @@ class ContourStarts:
         settings: Those of the task.
 
     Raises:
-        UserError: If `coefficients` do not fit the other settings, or network proposals are asked for and the
-            bank has none.
+        UserError: If network proposals are asked for and the bank has none.
     """
 
     def __init__(self, bank: Bank, settings: ContourSettings) -> None:
-        _check(settings)
         if settings.proposal == "network":
-            require_proposals(bank, "proposal='network'")
+            bank.require_proposals("proposal='network'")
         self._bank, self._settings = bank, settings
 
     def propose(self, index: Tensor, keys: Tensor) -> Tensor:
@@ -89,22 +67,6 @@ class ContourStarts:
 def row_sums(bank: Bank) -> RowSums:
     """Return the bank's targets prepared for `usrl.geometry.area.measure_dice`; for `Bank.prepare`."""
     return RowSums.of(bank.targets)
-
-
-def _check(settings: ContourSettings) -> None:
-    """Raise where settings do not fit together."""
-    count, limit = settings.coefficients, settings.vertices
-    if settings.parametrization != "fourier":
-        if count != ContourSettings().coefficients:
-            raise UserError(
-                f"coefficients: {count} does nothing with parametrization={settings.parametrization!r}; set "
-                "parametrization='fourier', or leave coefficients out"
-            )
-    elif count > limit:
-        raise UserError(
-            f"coefficients: {limit} vertices have no more than {limit} independent moves, got {count}; "
-            f"choose coefficients up to {limit}, or more vertices"
-        )
 
 
 def _boxes(bank: Bank) -> Tensor:

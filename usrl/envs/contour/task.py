@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from usrl.data.bank import Bank
-from usrl.envs.contour.starts import ContourSettings, ContourStarts, row_sums
-from usrl.envs.rendering import draw_contour_step
+from usrl.envs.contour.actions import build_moves
+from usrl.envs.contour.drawing import draw_contour_step
+from usrl.envs.contour.settings import ContourSettings
+from usrl.envs.contour.starts import ContourStarts, row_sums
 from usrl.envs.rewards import dice_boundary_score, iou_score
 from usrl.envs.task import State
 from usrl.geometry.area import RowSums, measure_dice, rasterise
 from usrl.geometry.distance import read_distances, signed_distances
-from usrl.geometry.fourier import combine, fourier_basis
 from usrl.geometry.moves import keep_inside, move_simply, smoothing_matrices
 from usrl.geometry.polygon import signed_area
 from usrl.geometry.sampling import ProfileAtlas, sample_profiles
@@ -30,12 +31,16 @@ class ContourState(State):
     """State of a batch of contours.
 
     Attributes:
+        dice: Dice of the current contour and the target, float32, (B,).
+        initial_dice: Dice at the reset, float32, (B,).
         vertices: Current contours, float32, (B, N, 2), pixels of the working image.
         proposal: Contours at the reset, float32, (B, N, 2).
         score: What the reward is the change of, float32, (B,).
         unit: What a pixel of moves and profiles is in working pixels, float32, (B, 1).
     """
 
+    dice: Tensor
+    initial_dice: Tensor
     vertices: Tensor
     proposal: Tensor
     score: Tensor
@@ -89,21 +94,10 @@ class ContourTask:
         ground truth would leak it.
 
     Info:
-        `initial_dice` and `dice`, unitless.
+        `dice` and `initial_dice`, unitless; `score` is `dice`.
 
     Arguments:
-        | name | default | meaning | unit |
-        | --- | --- | --- | --- |
-        | `vertices` | 64 | N; SB3's `CnnPolicy` wants 36 or more | |
-        | `samples` | 40 | K, places of a profile | |
-        | `step_px` | 4.0 | longest move of a vertex in a step | working pixels |
-        | `scale` | `"pixel"` | see above | |
-        | `observation` | `"profile"` | see above | |
-        | `parametrization` | `"vertices"` | see above | |
-        | `coefficients` | 15 | size of a `fourier` action | |
-        | `reward` | `"dice"` | see above | |
-        | `proposal` | `"box"` | see above | |
-        | `jitter` | 0.2 | see above | fraction |
+        See `ContourSettings`; ``usrl envs usrl/ContourRefine-v0`` prints them with their defaults.
 
     Version History:
         v0: first version.
@@ -117,44 +111,41 @@ class ContourTask:
         """Prepare a bank for refinement; see the class docstring for the settings.
 
         Raises:
-            UserError: If settings do not fit together, or the bank lacks network proposals.
+            UserError: If the bank lacks the network proposals that the settings ask for.
         """
-        self.bank = bank
+        self.cases = bank
         self.settings = settings
         self.horizon = horizon
         n, k, size = settings.vertices, settings.samples, bank.size
-        fourier = settings.parametrization == "fourier"
-        self.action_space: gym.Space[Any] = gym.spaces.Box(
-            -1.0, 1.0, (settings.coefficients if fourier else n,), np.float32
-        )
+        self._moves = build_moves(settings, bank.device)
+        self.action_space: gym.Space[Any] = self._moves.space
         shape = {"profile": (3, n, k), "profile+start": (4, n, k), "image": (3, size, size)}[
             settings.observation
         ]
-        self.observation_space: gym.spaces.Box = gym.spaces.Box(0, 255, shape, np.uint8)
+        self.observation_space: gym.Space[Any] = gym.spaces.Box(0, 255, shape, np.uint8)
         self._starts = ContourStarts(bank, settings)
         self._offsets = torch.arange(k, device=bank.device) - (k - 1) / 2  # (K,)
-        self._basis = fourier_basis(settings.coefficients, n, bank.device) if fourier else None  # (C, N)
-        if self._basis is not None:
-            self._projection = torch.linalg.pinv(self._basis).contiguous()  # (N, C)
         self._smoothings = smoothing_matrices(n, bank.device)
 
     def reset(self, index: Tensor, keys: Tensor) -> ContourState:
         """Begin episodes; see `Task.reset`."""
-        return self.begin(index, self._starts.propose(index, keys))
+        return self.begin(index, self._starts.propose(index, keys), keys)
 
-    def begin(self, index: Tensor, vertices: Tensor) -> ContourState:
+    def begin(self, index: Tensor, vertices: Tensor, keys: Tensor | None = None) -> ContourState:
         """Begin episodes from given contours.
 
         Args:
             index: Rows of the bank, int64, (B,).
             vertices: Valid polygons (`usrl.geometry.polygon.is_valid`), (B, N, 2), working pixels.
+            keys: Random keys, int64, (B,); nothing here is drawn after the start.
         """
-        vertices = keep_inside(vertices, self.bank.size - 1)
+        vertices = keep_inside(vertices, self.cases.size - 1)
         dice = measure_dice(vertices, self._targets, index)
         elapsed = torch.zeros_like(index)
         return ContourState(
             index,
             elapsed,
+            elapsed if keys is None else keys,
             dice,
             dice,
             vertices,
@@ -165,8 +156,8 @@ class ContourTask:
 
     def step(self, state: ContourState, action: Tensor) -> tuple[ContourState, Tensor]:
         """Move the contours; see `Task.step`."""
-        wanted = self._displacement(action) * state.unit  # (B, N)
-        vertices = move_simply(state.vertices, wanted, self._smoothings, self.bank.size - 1)
+        wanted = self._moves.decode(action) * self.settings.step_px * state.unit  # (B, N)
+        vertices = move_simply(state.vertices, wanted, self._smoothings, self.cases.size - 1)
         dice = measure_dice(vertices, self._targets, state.index)
         score = self._score(vertices, state.index, dice)
         moved = replace(state, vertices=vertices, dice=dice, score=score, elapsed=state.elapsed + 1)
@@ -175,37 +166,38 @@ class ContourTask:
     def observe(self, state: ContourState) -> Tensor:
         """Return profiles or images; see `Task.observe`."""
         if self.settings.observation != "image":
-            atlas = self.bank.prepare(_profile_atlas)
+            atlas = self.cases.prepare(_profile_atlas)
             start = state.proposal if self.settings.observation == "profile+start" else None
             return sample_profiles(
-                atlas, state.index, state.vertices, self._offsets, state.unit, self.bank.size, start
+                atlas, state.index, state.vertices, self._offsets, state.unit, self.cases.size, start
             )
-        image = self.bank.image(state.index)  # (B, S, S)
+        image = self.cases.image(state.index)  # (B, S, S)
         left = (255 * (1 - state.elapsed / self.horizon)).clamp(0, 255).to(torch.uint8)
         time = left[:, None, None].expand_as(image)
         return torch.stack([image, self.mask(state).to(torch.uint8) * 255, time], dim=1)
 
     def mask(self, state: ContourState) -> Tensor:
-        """Return the contours' masks; see `Task.mask`."""
-        return rasterise(state.vertices, self.bank.size, self.bank.size)
+        """Return the contours' masks, bool, (B, S, S)."""
+        return rasterise(state.vertices, self.cases.size, self.cases.size)
+
+    def figures(self, state: ContourState) -> dict[str, Tensor]:
+        """Return the Dice now and at the start; see `Task.figures`."""
+        return {"score": state.dice, "dice": state.dice, "initial_dice": state.initial_dice}
+
+    def terminated(self, state: ContourState) -> None:
+        """Return None: only the step limit ends an episode. To stop on the target would leak it."""
 
     def oracle_action(self, state: ContourState) -> Tensor:
-        """Return the teacher's move: each vertex towards the target's boundary, clipped to the step.
-
-        A `fourier` task gets the least-squares projection of that move.
-        """
+        """Return the teacher's move: each vertex towards the target's boundary, within the step."""
         step = self.settings.step_px * state.unit
-        wanted = -self._distance(state.vertices, state.index) / step  # (B, N)
-        if self._basis is not None:
-            wanted = combine(wanted, self._projection)
-        return wanted.clamp(-1, 1)
+        return self._moves.encode(-self._distance(state.vertices, state.index) / step)
 
     def render(self, state: ContourState, row: int) -> NDArray[np.uint8]:
         """Return a picture of one contour of the batch; see `Task.render`."""
         index = state.index[row]
         return draw_contour_step(
-            self.bank.image(index).cpu().numpy(),
-            self.bank.targets[index].cpu().numpy(),
+            self.cases.image(index).cpu().numpy(),
+            self.cases.targets[index].cpu().numpy(),
             state.proposal[row : row + 1].cpu().numpy(),
             state.vertices[row : row + 1].cpu().numpy(),
             f"step {int(state.elapsed[row])}/{self.horizon}   Dice {float(state.dice[row]):.3f}"
@@ -214,17 +206,12 @@ class ContourTask:
 
     @property
     def _targets(self) -> RowSums:
-        return self.bank.prepare(row_sums)
+        return self.cases.prepare(row_sums)
 
     def _unit(self, proposal: Tensor) -> Tensor:
         if self.settings.scale == "pixel":
             return proposal.new_ones(len(proposal), 1)
         return torch.sqrt(signed_area(proposal).clamp_min(1) / torch.pi)[:, None] / RADIUS_UNITS
-
-    def _displacement(self, action: Tensor) -> Tensor:
-        """Return the outward moves that actions ask for, (B, N), in pixels."""
-        wanted = action if self._basis is None else combine(action, self._basis)
-        return wanted.clamp(-1, 1) * self.settings.step_px
 
     def _score(self, vertices: Tensor, index: Tensor, dice: Tensor) -> Tensor:
         """Return what the reward is the change of, (B,)."""
@@ -235,7 +222,7 @@ class ContourTask:
 
     def _distance(self, vertices: Tensor, index: Tensor) -> Tensor:
         """Return the vertices' signed distance from the target's boundary in pixels, (B, N)."""
-        return read_distances(self.bank.prepare(_signed_distances), index, vertices)
+        return read_distances(self.cases.prepare(_signed_distances), index, vertices)
 
 
 # What tasks of one bank share, prepared on first use: an episode needs some of it only.

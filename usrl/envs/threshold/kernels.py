@@ -16,7 +16,7 @@ def measure_dice(
     level: NDArray[np.int64],
     size: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Return the Dice of settings, (B,); see `usrl.envs.threshold.cases.ThresholdCases.dice`."""
+    """Return the Dice of settings, (B,); see `usrl.envs.threshold.regions.ThresholdRegions.dice`."""
     batch, tiles = level.shape
     dice = np.ones(batch, np.float32)
     for b in range(batch):

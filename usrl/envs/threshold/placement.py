@@ -15,7 +15,7 @@ from usrl.data.letterbox import Letterbox
 from usrl.data.prompts import bounding_box, start_boxes
 from usrl.data.sample import BoolMask, Box
 from usrl.envs.placement import Place
-from usrl.envs.threshold.cases import ThresholdSettings
+from usrl.envs.threshold.settings import ThresholdSettings
 from usrl.envs.threshold.task import ThresholdState, ThresholdTask
 from usrl.geometry.regions import place_mask
 
@@ -92,7 +92,7 @@ class ThresholdEpisodes:
 
     def masks(self, state: ThresholdState) -> list[BoolMask]:
         """Return the mask of every region, bool, (H, W)."""
-        boxes = self._letterbox.boxes_to_native([region.box for region in self.task.cases.regions])
+        boxes = self._letterbox.boxes_to_native([region.box for region in self.task.regions.cut])
         masks = self.task.mask(state).cpu().numpy()
         shape = self._letterbox.native_shape
         return [place_mask(mask, box, shape) for mask, box in zip(masks, boxes.tolist(), strict=True)]
@@ -105,7 +105,7 @@ class ThresholdEpisodes:
         """Return the mask of the settings that fit the targets best at any step limit, bool, (H, W)."""
         if self.state is None:
             return self.kept
-        best = self.task.cases.best
+        best = self.task.regions.best
         masks = self.masks(replace(self.state, level=best[..., 1], size=best[..., 0]))
         return np.logical_or.reduce(masks)
 

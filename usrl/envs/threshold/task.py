@@ -14,16 +14,15 @@ from usrl.compute.compiled import is_compiled_for
 from usrl.compute.rng import uniform
 from usrl.data.bank import Bank
 from usrl.data.sample import Box
-from usrl.envs.rendering import draw_mask_step
 from usrl.envs.rewards import iou_score
 from usrl.envs.task import State
 from usrl.envs.threshold import kernels
-from usrl.envs.threshold.cases import ThresholdCases, ThresholdSettings
+from usrl.envs.threshold.actions import Moves, RasterMoves, TileMoves
+from usrl.envs.threshold.drawing import draw_mask_step
 from usrl.envs.threshold.features import BINS
+from usrl.envs.threshold.regions import ThresholdRegions
+from usrl.envs.threshold.settings import ThresholdSettings
 from usrl.envs.threshold.tables import spread_tiles
-
-CHOICES = 3
-"""Lower, keep and raise a threshold; smaller, keep and larger opening."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,15 @@ class ThresholdState(State):
     """State of a batch of regions.
 
     Attributes:
+        dice: Dice of the current mask and the target, float32, (B,).
+        initial_dice: Dice at the reset, float32, (B,).
         case: Row of the tables, int64, (B,).
         level: Threshold of each tile, as its rank, int64, (B, T).
         size: Opening of each tile, as its rank, int64, (B, T).
     """
 
+    dice: Tensor
+    initial_dice: Tensor
     case: Tensor
     level: Tensor
     size: Tensor
@@ -85,27 +88,11 @@ class ThresholdTask:
         ground truth would leak it.
 
     Info:
-        `initial_dice` and `dice`, unitless, of the mask in the region and the whole target.
+        `dice` and `initial_dice`, unitless, of the mask in the region and the whole target. `score` is
+        `dice`.
 
     Arguments:
-        | name | default | meaning | unit |
-        | --- | --- | --- | --- |
-        | `grid` | 2 | G, tiles along a side; divides `side` | |
-        | `thresholds` | 16 | number of thresholds, 2 to 256, even between a region's 1% and 99% | |
-        | `sizes` | 4 | number of openings: discs of diameter 1, 3, 5, ... | region pixels |
-        | `side` | 64 | s | region pixels |
-        | `filter` | `"median"` | `none`, `median` or `srad` | |
-        | `filter_px` | 5 | side of the median's square, odd | region pixels |
-        | `polarity` | `"dark"` | whether objects are `dark` or `bright` | |
-        | `roi` | `"box"` | see above | |
-        | `support` | `"ellipse"` | where a mask may lie: inscribed `ellipse` (of a box) or `rectangle` | |
-        | `margin` | 0.1 | see above | fraction |
-        | `jitter` | 0.2 | see above | fraction |
-        | `boxes` | 4 | see above | |
-        | `clean` | `"none"` | keep the `largest` component, fill `holes`, or `largest+holes` | |
-        | `action` | `"tiles"` | see above | |
-        | `observation` | `"image"` | see above | |
-        | `reward` | `"dice"` | see above | |
+        See `ThresholdSettings`; ``usrl envs usrl/ThresholdSelect-v0`` prints them with their defaults.
 
         A region of one gray level is taken whole by every setting: no threshold separates anything.
         `clean` with several tiles depends on all of them at once, which no table holds: such masks are
@@ -133,21 +120,19 @@ class ThresholdTask:
             boxes: One per row of the bank, working px, instead of jittered ones; not for `roi="image"`.
 
         Raises:
-            UserError: If the tiles do not divide the region, an opening is larger than a tile, or network
-                proposals are asked for and the bank has none.
+            UserError: If network proposals are asked for and the bank has none.
         """
-        self.bank = bank
+        self.cases = bank
         self.settings = settings
         self.horizon = horizon
-        self.cases = ThresholdCases(bank, settings, boxes)
-        tiles = self.cases.choices.tiles
+        self.regions = ThresholdRegions(bank, settings, boxes)
+        tiles = self.regions.choices.tiles
         in_turn = settings.action == "raster"
-        self.action_space: gym.Space[Any] = (
-            gym.spaces.Discrete(CHOICES**2) if in_turn else gym.spaces.MultiDiscrete([CHOICES] * (2 * tiles))
-        )
+        self._moves: Moves = RasterMoves(tiles, bank.device) if in_turn else TileMoves(tiles)
+        self.action_space: gym.Space[Any] = self._moves.space
         channels = 4 if in_turn and tiles > 1 else 3
         high = np.tile(np.array(BINS, np.uint8) - 1, 1 if in_turn else tiles)
-        self.observation_space: gym.spaces.Box = (
+        self.observation_space: gym.Space[Any] = (
             gym.spaces.Box(0, 255, (channels, settings.side, settings.side), np.uint8)
             if settings.observation == "image"
             else gym.spaces.Box(np.zeros_like(high), high, dtype=np.uint8)
@@ -155,93 +140,85 @@ class ThresholdTask:
 
     def reset(self, index: Tensor, keys: Tensor) -> ThresholdState:
         """Begin episodes; see `Task.reset`."""
-        variant = (uniform(keys, 1)[:, 0] * self.cases.per_row).to(torch.int64)
-        case = index * self.cases.per_row + variant
-        level = self.cases.tables.start[case][:, None].repeat(1, self.cases.choices.tiles)
+        variant = (uniform(keys, 1)[:, 0] * self.regions.per_row).to(torch.int64)
+        case = index * self.regions.per_row + variant
+        level = self.regions.tables.start[case][:, None].repeat(1, self.regions.choices.tiles)
         size = torch.zeros_like(level)
-        dice = self.cases.dice(case, level, size)
-        return ThresholdState(index, torch.zeros_like(index), dice, dice, case, level, size)
+        dice = self.regions.dice(case, level, size)
+        return ThresholdState(index, torch.zeros_like(index), keys, dice, dice, case, level, size)
 
     def step(self, state: ThresholdState, action: Tensor) -> tuple[ThresholdState, Tensor]:
         """Change thresholds and openings; see `Task.step`."""
-        level, size = self._moved(state, action)
-        dice = self.cases.dice(state.case, level, size)
+        change = self._moves.decode(action, state.elapsed)  # (B, T, 2)
+        level = (state.level + change[..., 0]).clamp_(0, self.settings.thresholds - 1)
+        size = (state.size + change[..., 1]).clamp_(0, self.settings.sizes - 1)
+        dice = self.regions.dice(state.case, level, size)
         moved = replace(state, level=level, size=size, dice=dice, elapsed=state.elapsed + 1)
         return moved, self._reward(state.dice, dice)
 
     def observe(self, state: ThresholdState) -> Tensor:
         """Return images or features; see `Task.observe`."""
         if self.settings.observation == "features":
-            seen = self.cases.features[
-                state.case[:, None], self.cases.tile, state.size, state.level
+            seen = self.regions.features[
+                state.case[:, None], self.regions.tile, state.size, state.level
             ]  # (B, T, 4)
-            if self.settings.action == "raster":
-                seen = seen[torch.arange(len(seen), device=seen.device), self._turn(state)]
+            if (turn := self._moves.turn(state.elapsed)) is not None:
+                seen = seen[torch.arange(len(seen), device=seen.device), turn]
             return seen.flatten(1)
         case, grid = state.case, self.settings.grid
-        shape = (len(case), *self.observation_space.shape)
+        shape = (len(case), *(self.observation_space.shape or ()))
         seen = torch.empty(shape, dtype=torch.uint8, device=case.device)
         # Every channel is computed where it is to lie: copies are most of what an observation costs.
         if is_compiled_for(case) and self.settings.clean == "none":
-            tables = (self.cases.tables.images, self.cases.tables.opened, self.cases.tables.levels)
+            tables = (self.regions.tables.images, self.regions.tables.opened, self.regions.tables.levels)
             parts = (*tables, case, state.level, state.size, seen)
             kernels.draw_settings(*(part.numpy() for part in parts))
         else:
-            seen[:, 0] = self.cases.tables.images.index_select(0, case)
-            spread_tiles(self.cases.levels(case, state.level), grid, out=seen[:, 2])
+            seen[:, 0] = self.regions.tables.images.index_select(0, case)
+            spread_tiles(self.regions.levels(case, state.level), grid, out=seen[:, 2])
             seen[:, 1] = self.mask(state)
             seen[:, 1].neg_()  # 1 becomes 255
         if self.settings.polarity == "bright":
             seen[:, 2] = 255 - seen[:, 2]
-        if len(seen[0]) > 3:
-            marks = (self.cases.tile == self._turn(state)[:, None]).view(torch.uint8).neg()
+        turn = self._moves.turn(state.elapsed)
+        if len(seen[0]) > 3 and turn is not None:
+            marks = (self.regions.tile == turn[:, None]).view(torch.uint8).neg()
             spread_tiles(marks, grid, out=seen[:, 3])
         return seen
 
     def mask(self, state: ThresholdState) -> Tensor:
         """Return the current masks in their regions, bool, (B, s, s)."""
-        return self.cases.masks(state.case, state.level, state.size)
+        return self.regions.masks(state.case, state.level, state.size)
+
+    def figures(self, state: ThresholdState) -> dict[str, Tensor]:
+        """Return the Dice now and at the start; see `Task.figures`."""
+        return {"score": state.dice, "dice": state.dice, "initial_dice": state.initial_dice}
+
+    def terminated(self, state: ThresholdState) -> None:
+        """Return None: only the step limit ends an episode. To stop on the target would leak it."""
 
     def oracle_action(self, state: ThresholdState) -> Tensor:
         """Return the move of every tile, or of the tile in turn, towards its best setting."""
-        best = self.cases.best[state.case]  # (B, T, 2)
-        towards = 1 + torch.stack([best[..., 1] - state.level, best[..., 0] - state.size], dim=2).sign()
-        if self.settings.action == "tiles":
-            return towards.flatten(1)
-        move = towards[torch.arange(len(best), device=best.device), self._turn(state)]  # (B, 2)
-        return CHOICES * move[:, 0] + move[:, 1]
+        best = self.regions.best[state.case]  # (B, T, 2)
+        towards = torch.stack([best[..., 1] - state.level, best[..., 0] - state.size], dim=2).sign()
+        return self._moves.encode(towards, state.elapsed)
 
     def render(self, state: ThresholdState, row: int) -> NDArray[np.uint8]:
         """Return a picture of one region of the batch; see `Task.render`."""
         only = replace(state, **{name: getattr(state, name)[row : row + 1] for name in vars(state)})
-        start = self.cases.tables.start[only.case][:, None].expand_as(only.level)
+        start = self.regions.tables.start[only.case][:, None].expand_as(only.level)
         first = replace(only, level=start, size=torch.zeros_like(only.size))
-        case, gray = int(only.case), self.cases.levels(only.case, only.level)
+        case, gray = int(only.case), self.regions.levels(only.case, only.level)
         gray = 255 - gray if self.settings.polarity == "bright" else gray
         return draw_mask_step(
-            self.cases.tables.images[case].cpu().numpy(),
-            self.cases.tables.targets[case].cpu().numpy() if self.bank.targets.any() else None,
+            self.regions.tables.images[case].cpu().numpy(),
+            self.regions.tables.targets[case].cpu().numpy() if self.cases.targets.any() else None,
             self.mask(first)[0].cpu().numpy(),
             self.mask(only)[0].cpu().numpy(),
             gray[0].view(self.settings.grid, -1).cpu().numpy(),
             f"step {int(only.elapsed)}/{self.horizon}   Dice {float(only.dice):.3f}"
             f"   start {float(only.initial_dice):.3f}",
         )
-
-    def _turn(self, state: ThresholdState) -> Tensor:
-        """Return the tile that `raster` visits in this step, int64, (B,)."""
-        return state.elapsed % self.cases.choices.tiles
-
-    def _moved(self, state: ThresholdState, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Return thresholds and openings after an action, each (B, T)."""
-        if self.settings.action == "tiles":
-            change = action.view(len(action), -1, 2) - 1  # (B, T, 2)
-        else:
-            move = torch.stack([action // CHOICES, action % CHOICES], dim=1) - 1  # (B, 2)
-            change = (self.cases.tile == self._turn(state)[:, None])[..., None] * move[:, None]
-        level = (state.level + change[..., 0]).clamp_(0, self.settings.thresholds - 1)
-        size = (state.size + change[..., 1]).clamp_(0, self.settings.sizes - 1)
-        return level, size
 
     def _reward(self, before: Tensor, after: Tensor) -> Tensor:
         if self.settings.reward == "iou":

@@ -2,55 +2,30 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from usrl.compute.compiled import is_compiled_for
 from usrl.compute.rng import episode_keys, uniform
 from usrl.data.bank import Bank
-from usrl.data.components import CleanName, clean_mask
-from usrl.data.sample import DEFAULT_JITTER, Box, Jitter
-from usrl.envs.task import require_proposals
+from usrl.data.components import clean_mask
+from usrl.data.sample import Box
 from usrl.envs.threshold import kernels
 from usrl.envs.threshold.features import describe_settings
-from usrl.envs.threshold.filters import FilterName, filter_speckle
+from usrl.envs.threshold.filters import filter_speckle
 from usrl.envs.threshold.oracle import ascend_tiles, best_tiles, dice_of_counts
-from usrl.envs.threshold.tables import Choices, Polarity, Tables, join_tiles, spread_tiles
-from usrl.errors import UserError
+from usrl.envs.threshold.settings import ThresholdSettings
+from usrl.envs.threshold.tables import Choices, Tables, join_tiles, spread_tiles
 from usrl.geometry.boxes import boxes_of_masks, move_sides
 from usrl.geometry.regions import Region, cut_region
-from usrl.strict import Strict
 
 _BOX_SEED = 2**41
 """Seed of the boxes that a bank's rows are prepared with."""
 
 
-class ThresholdSettings(Strict):
-    """Arguments of the environment; `usrl.envs.threshold.task.ThresholdTask` describes them."""
-
-    grid: Annotated[int, Field(ge=1, le=8)] = 2
-    thresholds: Annotated[int, Field(ge=2, le=256)] = 16
-    sizes: Annotated[int, Field(ge=1, le=16)] = 4
-    side: Annotated[int, Field(ge=36, le=512)] = 64
-    filter: FilterName = "median"
-    filter_px: Annotated[int, Field(ge=3, le=31)] = 5
-    polarity: Polarity = "dark"
-    roi: Literal["box", "network", "image"] = "box"
-    support: Literal["ellipse", "rectangle"] = "ellipse"
-    margin: Annotated[float, Field(ge=0, le=1)] = 0.1
-    jitter: Jitter = DEFAULT_JITTER
-    boxes: Annotated[int, Field(ge=1, le=64)] = 4
-    clean: CleanName = "none"
-    action: Literal["tiles", "raster"] = "tiles"
-    observation: Literal["image", "features"] = "image"
-    reward: Literal["dice", "iou", "sign"] = "dice"
-
-
-class ThresholdCases:
+class ThresholdRegions:
     """C regions of a bank: `boxes` of each row, one after the other, or one where the region is the image.
 
     Settings are ranks, each int64 (B, T): of a tile's threshold (``level``) and of its opening (``size``).
@@ -62,14 +37,12 @@ class ThresholdCases:
         boxes: One per row of the bank, working px, instead of jittered ones; not for `roi="image"`.
 
     Raises:
-        UserError: If the tiles do not divide the region, an opening is larger than a tile, or the boxes of
-            network proposals are asked for and the bank has none.
+        UserError: If the boxes of network proposals are asked for and the bank has none.
     """
 
     def __init__(self, bank: Bank, settings: ThresholdSettings, boxes: Sequence[Box] | None) -> None:
-        _check(settings)
         if settings.roi == "network" and boxes is None:
-            require_proposals(bank, "roi='network'")
+            bank.require_proposals("roi='network'")
         self.settings = settings
         self.choices = Choices(
             settings.grid, settings.thresholds, settings.sizes, settings.polarity, settings.clean
@@ -80,7 +53,7 @@ class ThresholdCases:
         self._boxes = boxes
 
     @cached_property
-    def regions(self) -> list[Region]:
+    def cut(self) -> list[Region]:
         """The regions that episodes are played on, `boxes` of each row one after the other."""
         settings = self.settings
         bank = self._bank
@@ -103,11 +76,11 @@ class ThresholdCases:
         settings = self.settings
         whole = self._bank.targets.cpu().numpy()
         targets, areas = [], []
-        for case, region in enumerate(self.regions):
+        for case, region in enumerate(self.cut):
             targets.append(region.cut_mask(whole[case // self.per_row]))
             areas.append(targets[-1].sum() + region.area_outside(whole[case // self.per_row]))
-        smooth = [filter_speckle(r.image, settings.filter, settings.filter_px) for r in self.regions]
-        return Tables.build(self.regions, smooth, targets, areas, self.choices, self._bank.device)
+        smooth = [filter_speckle(r.image, settings.filter, settings.filter_px) for r in self.cut]
+        return Tables.build(self.cut, smooth, targets, areas, self.choices, self._bank.device)
 
     @cached_property
     def best(self) -> Tensor:
@@ -135,7 +108,7 @@ class ThresholdCases:
                 region.support,
                 self.settings.grid,
             )
-            for case, region in enumerate(self.regions)
+            for case, region in enumerate(self.cut)
         ]
         return torch.from_numpy(np.stack(rows)).to(self._bank.device)
 
@@ -186,25 +159,8 @@ class ThresholdCases:
         network = self._bank.proposals if self.settings.roi == "network" else None
         masks = self._bank.targets if network is None else network
         exact = boxes_of_masks(masks.cpu()).repeat_interleave(self.per_row, dim=0)  # (C, 4)
-        cases = np.arange(len(exact))
-        shares = 2 * uniform(episode_keys(np.full_like(cases, _BOX_SEED), cases), 4) - 1  # (C, 4)
+        cases = torch.arange(len(exact))
+        shares = 2 * uniform(episode_keys(torch.full_like(cases, _BOX_SEED), cases), 4) - 1  # (C, 4)
         # In double precision, as the boxes that a user gives.
         moved = move_sides(exact.double(), (shares * self.settings.jitter).double())
         return [(x0, y0, x1, y1) for x0, y0, x1, y1 in moved.tolist()]
-
-
-def _check(settings: ThresholdSettings) -> None:
-    """Raise where settings do not fit together."""
-    if settings.side % settings.grid:
-        raise UserError(
-            f"grid: {settings.grid} tiles do not divide a side of {settings.side} px; choose another grid "
-            f"or a side that is a multiple of {settings.grid}"
-        )
-    largest, tile = 2 * settings.sizes - 1, settings.side // settings.grid
-    if largest > tile:
-        raise UserError(
-            f"sizes: the opening number {settings.sizes} is {largest} px wide and a tile only {tile} px; "
-            f"choose sizes up to {(tile + 1) // 2}, a smaller grid or a larger side"
-        )
-    if settings.filter_px % 2 == 0:
-        raise UserError(f"filter_px must be odd, got {settings.filter_px}; take {settings.filter_px + 1}")

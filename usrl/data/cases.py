@@ -1,0 +1,64 @@
+"""What episodes are about: images, and whatever else an environment brings."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any, ClassVar, Self, TypeVar
+
+import torch
+
+Table = TypeVar("Table")
+
+
+class Cases:
+    """Base of frozen dataclasses whose fields hold the cases of a task, on one device.
+
+    A subclass names its kind, has the fields ``names`` and ``groups``, and adds tensors.
+
+    Attributes:
+        kind: What the cases are, such as ``"images"``; an environment wants one kind.
+        names: Name of each case; cases of one image share its name.
+        groups: Patient, exam or cluster of each case, which splits and intervals keep together.
+    """
+
+    kind: ClassVar[str]
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of cases."""
+        return len(self.names)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return next(iter(self._tensors().values())).device
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the cases with their tensors on a device: the object itself where they are there already."""
+        moved = {name: tensor.to(device) for name, tensor in self._tensors().items()}
+        if all(moved[name] is tensor for name, tensor in self._tensors().items()):
+            return self
+        return replace(self, **moved)  # type: ignore[type-var]
+
+    def check(self) -> None:
+        """Raise a `UserError` if no episode can be about one of the cases. By default all can be played."""
+
+    def prepare(self, build: Callable[[Self], Table]) -> Table:
+        """Return what a function makes of these cases. It is made once, however many tasks ask for it.
+
+        Args:
+            build: A function of a module; the same function gets the same result again.
+        """
+        prepared: dict[Callable[[Self], Any], Any] = self.__dict__.setdefault("_prepared", {})
+        if build not in prepared:
+            prepared[build] = build(self)
+        table: Table = prepared[build]
+        return table
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what was prepared out of a pickle: it is large, and is made again where it is needed."""
+        return {name: value for name, value in self.__dict__.items() if name != "_prepared"}
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}

@@ -1,0 +1,66 @@
+"""What an action of contour refinement means: one object per parametrization."""
+
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from usrl.envs.contour.settings import ContourSettings
+from usrl.geometry.fourier import combine, fourier_basis
+
+
+class Moves(Protocol):
+    """Between actions and moves of vertices.
+
+    Attributes:
+        space: Of one action.
+    """
+
+    space: gym.Space[Any]
+
+    def decode(self, action: Tensor) -> Tensor:
+        """Return the outward moves (B, N) that actions (B, A) ask for, as shares of the longest step."""
+
+    def encode(self, moves: Tensor) -> Tensor:
+        """Return the actions (B, A) whose moves come nearest to given ones, (B, N)."""
+
+
+class VertexMoves:
+    """An action is the move of each vertex."""
+
+    def __init__(self, vertices: int) -> None:
+        self.space: gym.Space[Any] = gym.spaces.Box(-1.0, 1.0, (vertices,), np.float32)
+
+    def decode(self, action: Tensor) -> Tensor:
+        """Return the action itself; see `Moves.decode`."""
+        return action.clamp(-1, 1)
+
+    def encode(self, moves: Tensor) -> Tensor:
+        """Return the moves themselves, within the space; see `Moves.encode`."""
+        return moves.clamp(-1, 1)
+
+
+class FourierMoves:
+    """An action is the weights of 1, cos t, sin t, cos 2t, ..., where t runs once around the contour."""
+
+    def __init__(self, coefficients: int, vertices: int, device: torch.device | str = "cpu") -> None:
+        self.space: gym.Space[Any] = gym.spaces.Box(-1.0, 1.0, (coefficients,), np.float32)
+        self.basis = fourier_basis(coefficients, vertices, device)  # (A, N)
+        self.projection = torch.linalg.pinv(self.basis).contiguous()  # (N, A), least squares
+
+    def decode(self, action: Tensor) -> Tensor:
+        """Return the sum of the functions; see `Moves.decode`."""
+        return combine(action, self.basis).clamp(-1, 1)
+
+    def encode(self, moves: Tensor) -> Tensor:
+        """Return the least-squares projection, within the space; see `Moves.encode`."""
+        return combine(moves, self.projection).clamp(-1, 1)
+
+
+def build_moves(settings: ContourSettings, device: torch.device | str) -> Moves:
+    """Return what the actions of an environment with some settings mean."""
+    if settings.parametrization == "fourier":
+        return FourierMoves(settings.coefficients, settings.vertices, device)
+    return VertexMoves(settings.vertices)

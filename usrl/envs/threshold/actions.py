@@ -1,0 +1,73 @@
+"""What an action of threshold selection means: one object per kind of action.
+
+A move is the change of a tile's threshold and of its opening, each -1, 0 or 1, by their ranks.
+"""
+
+from typing import Any, Protocol
+
+import gymnasium as gym
+import torch
+from torch import Tensor
+
+CHOICES = 3
+"""Lower, keep and raise a threshold; smaller, keep and larger opening."""
+
+
+class Moves(Protocol):
+    """Between actions and moves of tiles.
+
+    Attributes:
+        space: Of one action.
+    """
+
+    space: gym.Space[Any]
+
+    def decode(self, action: Tensor, elapsed: Tensor) -> Tensor:
+        """Return the moves of all tiles, int64 (B, T, 2), that actions ask for after steps, int64 (B,)."""
+
+    def encode(self, moves: Tensor, elapsed: Tensor) -> Tensor:
+        """Return the actions that make moves, int64 (B, T, 2), of those tiles that they can reach."""
+
+    def turn(self, elapsed: Tensor) -> Tensor | None:
+        """Return the tile that is visited in this step, int64 (B,); None where all are."""
+
+
+class TileMoves:
+    """An action moves every tile."""
+
+    def __init__(self, tiles: int) -> None:
+        self.space: gym.Space[Any] = gym.spaces.MultiDiscrete([CHOICES] * (2 * tiles))
+
+    def decode(self, action: Tensor, elapsed: Tensor) -> Tensor:
+        """Return the action less one; see `Moves.decode`."""
+        return action.view(len(action), -1, 2) - 1
+
+    def encode(self, moves: Tensor, elapsed: Tensor) -> Tensor:
+        """Return the moves plus one; see `Moves.encode`."""
+        return (moves + 1).flatten(1)
+
+    def turn(self, elapsed: Tensor) -> Tensor | None:
+        """Return None; see `Moves.turn`."""
+        return None
+
+
+class RasterMoves:
+    """An action moves one tile; steps visit the tiles in raster order, the first again after the last."""
+
+    def __init__(self, tiles: int, device: torch.device) -> None:
+        self.space: gym.Space[Any] = gym.spaces.Discrete(CHOICES**2)
+        self._tile = torch.arange(tiles, device=device)  # (T,)
+
+    def decode(self, action: Tensor, elapsed: Tensor) -> Tensor:
+        """Return the move of the tile in turn, and none of the others; see `Moves.decode`."""
+        move = torch.stack([action // CHOICES, action % CHOICES], dim=1) - 1  # (B, 2)
+        return (self._tile == self.turn(elapsed)[:, None])[..., None] * move[:, None]
+
+    def encode(self, moves: Tensor, elapsed: Tensor) -> Tensor:
+        """Return the action of the tile in turn; see `Moves.encode`."""
+        own = moves[torch.arange(len(moves), device=moves.device), self.turn(elapsed)] + 1  # (B, 2)
+        return CHOICES * own[:, 0] + own[:, 1]
+
+    def turn(self, elapsed: Tensor) -> Tensor:
+        """Return the tile in turn; see `Moves.turn`."""
+        return elapsed % len(self._tile)
