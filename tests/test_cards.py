@@ -17,7 +17,6 @@ from usrl.data.phantom.dataset import load_phantom
 from usrl.data.recipe import DataRecipe
 from usrl.data.splits import DEFAULT_FRACTIONS
 from usrl.evaluation.compare import score_case
-from usrl.learners import load_object
 from usrl.registry import REGISTRY, describe_arguments
 from usrl.runs.recipes import parse_yaml
 

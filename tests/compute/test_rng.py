@@ -1,6 +1,5 @@
 """Keyed random numbers."""
 
-import numpy as np
 import torch
 
 from usrl.compute.rng import episode_keys, mix, uniform

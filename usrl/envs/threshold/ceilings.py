@@ -9,8 +9,8 @@ from usrl.data.prompts import check_prompt
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import BoolMask, GrayImage, Prompt
 from usrl.envs.placement import Place
-from usrl.envs.threshold.settings import ThresholdSettings
 from usrl.envs.threshold.placement import ThresholdPlacement
+from usrl.envs.threshold.settings import ThresholdSettings
 from usrl.segmenter import Answer
 
 
