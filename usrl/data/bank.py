@@ -48,8 +48,8 @@ class Bank(Cases):
     targets: torch.Tensor
     proposals: torch.Tensor | None
     names: tuple[str, ...]
-    groups: tuple[str, ...] = ()
     image_of_row: torch.Tensor = None  # type: ignore[assignment]
+    groups: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     too_small: tuple[str, ...] = ()
 

@@ -66,7 +66,7 @@ class ThresholdEpisodes:
         image = torch.from_numpy(letterbox.image(self.place.image))[None]  # one for all rows
         targets = torch.from_numpy(np.stack([letterbox.target(self._target(box)) for box in self.boxes]))
         rows = torch.zeros(count, dtype=torch.int64)
-        bank = Bank(image, targets, None, ("image",) * count, rows).to(self.placement.device)
+        bank = Bank(image, targets, None, ("image",) * count, image_of_row=rows).to(self.placement.device)
         boxes = [box for box in self.boxes if box is not None]
         working = letterbox.boxes_to_working(boxes).tolist() if boxes else None
         return ThresholdTask(bank, self.placement.settings, self.placement.horizon, working)
