@@ -48,55 +48,37 @@ _BRIEF |= {"initial_dice": "initial\nDice", "oracle_dice": "oracle\nDice", "wors
 _FILE_WIDTH = 120
 
 
+_MISSED = "images where nothing was predicted: their Dice is 0, their distances the diagonal of the image"
+_DICE = (
+    "overlap of pixels, also known as F1; in brackets the 95% interval over groups, or a dash if there is "
+    "only one group"
+)
+_NSD = (
+    f"normalised surface Dice: share of both boundaries within {NSD_TOLERANCE['px']:g} px of each other, "
+    f"{NSD_TOLERANCE['mm']:g} mm if distances are in mm"
+)
+_CEILING = "ceiling: Dice that a teacher, who sees the target, reaches from the same proposal"
 _COLUMNS = (
     Column("n", "n", "images with a lesion", 0, 0),
-    Column(
-        "missed",
-        "missed",
-        "images where nothing was predicted: their Dice is 0, their distances the diagonal of the image",
-        0,
-        -1,
-    ),
-    Column(
-        "dice",
-        "Dice",
-        "overlap of pixels, also known as F1; in brackets the 95% interval over groups, or a "
-        "dash if there is one group and nothing varies",
-    ),
+    Column("missed", "missed", _MISSED, 0, -1),
+    Column("dice", "Dice", _DICE),
     Column("initial_dice", "initial Dice", "Dice of the proposal that an agent starts from", 3, 0),
-    Column(
-        "oracle_dice",
-        "oracle Dice",
-        "ceiling: Dice that a teacher, who sees the target, reaches from the same proposal",
-        3,
-        0,
-    ),
+    Column("oracle_dice", "oracle Dice", _CEILING, 3, 0),
     Column("worsened", "worsened", "share of images where an agent ends below its proposal", 3, -1),
     Column("iou", "IoU", "intersection over union of pixels (Jaccard)"),
     Column("sensitivity", "sens.", "sensitivity, or recall: share of the target that is found"),
     Column("precision", "prec.", "precision: share of the prediction that is right"),
     Column("accuracy", "acc.", "accuracy: share of all pixels that are right, most of them background"),
     *(
-        column
+        Column(f"{key}_{unit}", f"{title} [{unit}]", f"{meaning} between the boundaries", digits, -1)
         for unit in ("px", "mm")
-        for column in (
-            Column(f"hd_{unit}", f"HD [{unit}]", "Hausdorff: largest distance between the boundaries", 1, -1),
-            Column(
-                f"hd95_{unit}",
-                f"HD95 [{unit}]",
-                "95th percentile of the distances between the boundaries",
-                1,
-                -1,
-            ),
-            Column(f"asd_{unit}", f"ASD [{unit}]", "mean distance between the boundaries", 2, -1),
+        for key, title, meaning, digits in (
+            ("hd", "HD", "Hausdorff: largest distance", 1),
+            ("hd95", "HD95", "95th percentile of the distances", 1),
+            ("asd", "ASD", "mean distance", 2),
         )
     ),
-    Column(
-        "nsd",
-        "NSD",
-        "normalised surface Dice: share of both boundaries within "
-        f"{NSD_TOLERANCE['px']:g} px of each other, {NSD_TOLERANCE['mm']:g} mm if distances are in mm",
-    ),
+    Column("nsd", "NSD", _NSD),
     Column("seconds_per_image", "s/image", "median seconds per image", 3, 0),
 )
 
