@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def test_a_training_moves_a_bar_within_epochs_on_a_terminal(
     _train()
     seen = capsys.readouterr()
     assert seen.out == ""
-    last = seen.err.split("\r")[-1]
+    last = re.sub("\x1b\\[[0-9;]*m", "", seen.err.split("\r")[-1])
     assert "2/4 epochs" in last
     assert "val score 0.800, best 0.900" in last
     assert "images/s" in last

@@ -6,7 +6,7 @@ one line for each evaluation.
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -28,7 +28,6 @@ class ImageProgress:
     """Counts images and says what is being done with them."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
-        """Hold a bar that `show_progress` started."""
         self._progress, self._task = progress, task
 
     def start(self, what: str) -> None:
@@ -43,9 +42,7 @@ class ImageProgress:
 @contextmanager
 def show_progress(total: int) -> Iterator[ImageProgress]:
     """Show a bar over ``total`` images until the context ends."""
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    rate = _Rate("images", 1)
-    with Progress(*columns, rate, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+    with Progress(*_columns("", "images", 1), console=Console(stderr=True)) as progress:
         yield ImageProgress(progress, progress.add_task("", total=total))
 
 
@@ -54,7 +51,7 @@ def track(images: Iterable[T], what: str, total: int) -> Iterator[T]:
 
     Args:
         images: What is yielded.
-        what: Is being done with them.
+        what: What is done with them.
         total: Their number.
     """
     with show_progress(total) as bar:
@@ -64,8 +61,8 @@ def track(images: Iterable[T], what: str, total: int) -> Iterator[T]:
             bar.advance()
 
 
-class TrainingBar:
-    """How far a training has come, with its last and its best validation Dice; entered around it.
+class TrainingBar(Progress):
+    """How far a training has come, with its last and its best validation score; entered around it.
 
     Args:
         name: Of the run.
@@ -77,44 +74,28 @@ class TrainingBar:
 
     def __init__(self, name: str, unit: str, total: int, done: int, rate: tuple[str, int]) -> None:
         console = Console(stderr=True)
-        self._name, self._unit = name, unit
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), _Done(unit))
-        more = (_Rate(*rate), TimeRemainingColumn(), TextColumn("{task.fields[score]}"))
-        self._progress = Progress(*columns, *more, console=console, disable=not console.is_terminal)
-        self._task = self._progress.add_task(name, total=total, completed=done, score="")
+        columns = (*_columns(unit, *rate), TextColumn("{task.fields[score]}"))
+        super().__init__(*columns, console=console, disable=not console.is_terminal)
+        self._label, self._unit = name, unit
+        self._bar = self.add_task(name, total=total, completed=done, score="")
 
-    def __enter__(self) -> Self:
-        """Show the bar, on a terminal."""
-        if not self._progress.disable:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
         """Leave the bar as it is, after an error or an interrupt too."""
-        if not self._progress.disable:  # or some versions of rich leave an empty line
-            self._progress.stop()
+        if not self.disable:  # or rich leaves an empty line
+            super().stop()
 
     def show(self, done: float) -> None:
         """Move the bar to a number of units, whole or not."""
-        self._progress.update(self._task, completed=done)
+        self.update(self._bar, completed=done)
 
     def evaluated(self, score: float, best: float) -> None:
-        """Show an evaluation: its validation Dice and the best so far."""
+        """Show an evaluation: its validation score and the best so far."""
         text = f"val score {score:.3f}, best {best:.3f}"
-        self._progress.update(self._task, score=text)
-        if self._progress.disable:
-            task = self._progress.tasks[0]
-            line = f"{self._name}: {int(task.completed)} of {task.total} {self._unit}, {text}"
-            self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-class _Done(ProgressColumn):
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self._unit = unit
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{int(task.completed)}/{task.total} {self._unit}")
+        self.update(self._bar, score=text)
+        if self.disable:
+            task = self.tasks[0]
+            line = f"{self._label}: {int(task.completed)} of {task.total} {self._unit}, {text}"
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Rate(ProgressColumn):
@@ -123,8 +104,10 @@ class _Rate(ProgressColumn):
         self._items, self._per_unit = items, per_unit
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if speed is None:
-            return Text("")
-        rate = speed * self._per_unit
-        return Text(f"{rate:.{0 if rate >= 10 else 1}f} {self._items}/s")
+        rate = (task.finished_speed or task.speed or 0) * self._per_unit
+        return Text(f"{rate:.{0 if rate >= 10 else 1}f} {self._items}/s" if rate else "")
+
+
+def _columns(unit: str, items: str, per_unit: int) -> tuple[ProgressColumn, ...]:
+    name, done = TextColumn("{task.description}", markup=False), (MofNCompleteColumn(), TextColumn(unit))
+    return name, BarColumn(), *done[: 2 if unit else 1], _Rate(items, per_unit), TimeRemainingColumn()
