@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from usrl.ablation import running
+from usrl import learners
 from usrl.ablation.pipeline import AblationCall, run_ablation
 from usrl.cli import app
 from usrl.errors import UserError
@@ -31,13 +31,13 @@ def ablate(plan: Path, out: Path, **others: Any) -> dict[str, Any]:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names the runs that are trained, in order."""
     names: list[str] = []
-    train = running.train_run
+    train = learners.train_run
 
     def record(run: Run, *arguments: Any, **others: Any) -> None:
         names.append("/".join(run.path.parts[-2:]))
         train(run, *arguments, **others)
 
-    monkeypatch.setattr(running, "train_run", record)
+    monkeypatch.setattr(learners, "train_run", record)
     return names
 
 

@@ -52,10 +52,13 @@ def test_a_prefix_stands_before_the_number_and_choices_are_found_by_their_place(
         ({"low": 1, "high": 8, "step": 1, "log": True}, "log and step exclude each other"),
         ({"choices": []}, "choices are empty"),
         ({"choices": ["a", "a"]}, "choices hold a value twice"),
-        ({"choices": [1], "low": 1}, "choices stand alone"),
+        ({"choices": [1], "low": 1}, "choices go without low"),
         ({"low": 1, "hihg": 2}, f"unknown key 'search.{RATE}.hihg'; did you mean 'high'"),
         ({"low": "1e-5", "high": 1.0}, "low.* got '1e-5'"),
         ({"low": 1.0, "high": float("inf")}, "high.*finite"),
+        ({"low": 0.0, "high": 1e308}, "low and high must lie between"),
+        ({"low": -(10**400), "high": 1}, "low and high must lie between"),
+        ({"low": 0.0, "high": 1e15, "step": 5e-324}, "a whole number of positive steps above low"),
     ],
 )
 def test_a_wrong_range_is_refused_with_its_key(tree: dict[str, Any], message: str) -> None:

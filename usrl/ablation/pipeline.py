@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from usrl.ablation.checks import check_trainings
 from usrl.ablation.plan import Plan, Training, Variant, choose_variants, load_plan, plan_path, resolve_plan
 from usrl.ablation.running import score_all, train_all
 from usrl.ablation.table import Cases, Facts, summarise, write_table
@@ -14,11 +13,15 @@ from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import DEFAULT_JITTER, Sample
 from usrl.errors import UserError
 from usrl.evaluation.summary import Case
-from usrl.files import make_empty_folder, write_atomically
+from usrl.files import locked, make_empty_folder, write_atomically, writing_to
+from usrl.learners import check_recipe
+from usrl.runs.run import create_run
+from usrl.runs.tensors import unique_state
 
 SEED = 0
 """Of boxes and bootstrap."""
 _COPY = "plan.yaml"
+_Shapes = dict[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,63 @@ def run_ablation(call: AblationCall) -> Path:
     select_device(call.device)
     check_trainings(trainings)
     samples = _load_samples(plan, variants[0])
-    _prepare(call)
-    train_all(trainings, call.device, call.jobs)
-    cases = _score(variants, samples, call)
-    facts = Facts(call.command, plan, variants[0].trainings[0].recipe.data, DEFAULT_JITTER, SEED)
-    write_table(call.folder, facts, summarise(variants, cases, SEED), variants, cases)
-    return call.folder / "ablation.md"
+    folder = call.folder
+    if not (folder / _COPY).is_file():
+        make_empty_folder(folder)
+    with locked(folder), writing_to(folder):
+        write_atomically(folder / _COPY, plan_path(call.plan).read_bytes())
+        train_all(trainings, call.device, call.jobs)
+        cases = _score(variants, samples, call)
+        facts = Facts(call.command, plan, variants[0].trainings[0].recipe.data, DEFAULT_JITTER, SEED)
+        write_table(folder, facts, summarise(variants, cases, SEED), variants, cases)
+    return folder / "ablation.md"
+
+
+def check_trainings(trainings: Sequence[Training]) -> None:
+    """Build the model of every variant once, and compare those that start from each other.
+
+    Args:
+        trainings: In order, so that a start comes before what starts from it.
+
+    Raises:
+        UserError: If a recipe is unusable (`usrl.learners.check_recipe`), a start has other weights or learns
+            from more labels, or the folder of a training holds the run of another recipe; names the variant.
+    """
+    shapes: dict[str, _Shapes] = {}
+    for training in trainings:
+        try:
+            if (training.path / "recipe.yaml").exists():
+                create_run(training.path, training.recipe, resume=True)
+            if training.variant not in shapes:
+                shapes[training.variant] = _shapes(training)
+                _check_start(training, shapes)
+        except UserError as error:
+            raise UserError(f"{training.variant}: {error}") from None
+
+
+def _shapes(training: Training) -> _Shapes:
+    recipe = training.recipe
+    if training.start:  # which is not trained yet
+        recipe = recipe.model_copy(update={"init_from": None})
+    return {name: tuple(tensor.shape) for name, tensor in unique_state(check_recipe(recipe)).items()}
+
+
+def _check_start(training: Training, shapes: dict[str, _Shapes]) -> None:
+    start = training.start
+    if not start:
+        return
+    # Variants share their split: of what `usrl.runs.leaks.check_source` refuses only this is left.
+    own, before = training.recipe.data.labels, start.recipe.data.labels
+    if before > own:
+        raise UserError(
+            f"init_from: {start.variant} learns from data.labels={before:g}, more than the {own:g} here; "
+            "give it as few"
+        )
+    if shapes[training.variant] != shapes[start.variant]:
+        raise UserError(
+            f"init_from: {start.variant} has other weights; both want the same policy and env, or "
+            "the same network: give them the same overrides of these"
+        )
 
 
 def _list_trainings(variants: Sequence[Variant]) -> list[Training]:
@@ -106,11 +160,3 @@ def _load_samples(plan: Plan, base: Variant) -> list[Sample]:
     if not lesions:
         raise UserError(f"split: no image of {plan.split!r} has a lesion; choose another, or set data.count")
     return lesions
-
-
-def _prepare(call: AblationCall) -> None:
-    """Make the folder, or take that of an earlier call; it holds a copy of the plan."""
-    folder = call.folder
-    if not (folder / _COPY).is_file():
-        make_empty_folder(folder)
-    write_atomically(folder / _COPY, plan_path(call.plan).read_bytes())

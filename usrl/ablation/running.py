@@ -1,5 +1,6 @@
 """Training and scoring the runs of an ablation, several at once."""
 
+import os
 import sys
 import time
 import traceback
@@ -8,8 +9,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait as wait_for
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
 import cv2
@@ -23,9 +26,9 @@ from usrl.errors import UserError
 from usrl.evaluation.compare import score_lesions
 from usrl.evaluation.methods import open_segmenter
 from usrl.evaluation.summary import Case
-from usrl.learners import train_run
+from usrl.learners import train_folder
 from usrl.progress import show_progress
-from usrl.runs.run import Run, create_run
+from usrl.runs.run import Run
 
 T = TypeVar("T")
 
@@ -89,12 +92,12 @@ def training_seconds(training: Training) -> float:
 
 def _train(device: str, training: Training) -> float:
     """Train a run, or go on with it; return its seconds."""
-    run = create_run(training.path, training.recipe, resume=True)
+    run = Run(training.path, training.recipe)
     if not run.weights_path.is_file():
         # The checkpoint of a training that had ended would write no weights again.
         run.checkpoint_path.unlink(missing_ok=True)
         run.log_path.unlink(missing_ok=True)
-    train_run(run, select_device(device), resume=True)
+    train_folder(training.recipe, training.path, select_device(device), resume=True)
     return run.read_log()[-1]["seconds"]
 
 
@@ -117,7 +120,7 @@ def _each(
             except UserError as error:
                 raise _named(training, error) from None
         return
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_use_one_thread)
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_worker)
     try:
         yield from _schedule(pool, work, trainings, jobs)
     finally:
@@ -164,6 +167,10 @@ def _named(training: Training, problem: object) -> UserError:
     return UserError(f"{training.variant}, seed {training.seed}: {problem}")
 
 
-def _use_one_thread() -> None:
+def _begin_worker() -> None:
+    """Compute with one thread, and end with the parent, however that ends."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    parent = parent_process()
+    assert parent is not None
+    Thread(target=lambda: (wait_for([parent.sentinel]), os._exit(1)), daemon=True).start()

@@ -16,6 +16,7 @@ from usrl.evaluation.compare import format_csv
 from usrl.evaluation.statistics import Interval, bootstrap_iqm
 from usrl.evaluation.summary import Case
 from usrl.files import write_atomically
+from usrl.runs.run import Run
 
 Cases = Mapping[tuple[Path, int], Sequence[Case]]
 """The scored cases of each run, by its folder and number of starts."""
@@ -179,7 +180,6 @@ def _read_versions(variants: Sequence[Variant]) -> dict[str, str]:
     found: dict[str, dict[str, None]] = {}
     for training in (training for variant in variants for training in variant.trainings):
         for link in training.chain():
-            versions = json.loads((link.path / "versions.json").read_text(encoding="utf-8"))
-            for name, version in versions.items():
+            for name, version in Run(link.path, link.recipe).read_versions().items():
                 found.setdefault(name, {})[version] = None
     return {name: " and ".join(each) for name, each in found.items()}

@@ -18,6 +18,7 @@ from usrl.strict import Strict
 
 Number = int | float
 _DIGITS = 4
+_LARGEST = 1e15  # beyond, whole numbers are not exact as floats
 _FIXED = {
     "kind",
     "seed",
@@ -50,7 +51,7 @@ class SearchRange(Strict):
         if self.choices is None:
             self._check_bounds()
         elif self.model_fields_set != {"choices"}:
-            raise ValueError("choices stand alone; leave low, high, step, log and prefix out")
+            raise ValueError("choices go without low, high, step, log and prefix; leave these out")
         elif not self.choices:
             raise ValueError("choices are empty; name at least one value")
         elif len({json.dumps(choice, default=str) for choice in self.choices}) < len(self.choices):
@@ -63,14 +64,22 @@ class SearchRange(Strict):
             raise ValueError("a range wants low and high, or choices")
         if low >= high:
             raise ValueError("low must be less than high")
+        if max(abs(low), abs(high)) > _LARGEST:
+            raise ValueError(f"low and high must lie between {-_LARGEST:g} and {_LARGEST:g}")
         if self.log and low <= 0:
             raise ValueError("log needs a low above 0")
         if step is None:
             return
         if self.log:
             raise ValueError("log and step exclude each other; leave one out")
-        if step <= 0 or abs((high - low) / step - round((high - low) / step)) > 1e-6:
+        steps = (high - low) / step if step > 0 else 0.5
+        if steps > _LARGEST or abs(steps - round(steps)) > 1e-6:
             raise ValueError("high must lie a whole number of positive steps above low")
+
+    def holds(self, drawn: int | float) -> bool:
+        """Return whether a number lies between the bounds, and is whole if it must be."""
+        low, high = self.bounds
+        return low <= drawn <= high and (isinstance(drawn, int) or not (self.is_integer or self.choices))
 
     @property
     def is_integer(self) -> bool:
@@ -104,13 +113,13 @@ class SearchRange(Strict):
 
 
 def refuse_fixed(key: str, source: str) -> None:
-    """Raise a `UserError` where trials of different values of a key could not be compared.
+    """Raise a `UserError` for a key whose values change what validation asks: such trials cannot be compared.
 
     A mapping that holds such a key is refused as a whole: its other keys can be searched one by one.
     """
     is_above = any(name.startswith(f"{key}.") for name in (*_FIXED, "data.name"))
     if key in _FIXED or is_above or (key.startswith("data.") and key != "data.size"):
         raise UserError(
-            f"{source}: search.{key}: trials are compared by validation Dice, and this key changes what "
+            f"{source}: search.{key}: trials are compared by validation score, and this key changes what "
             "validation asks; set one value for all of them"
         )

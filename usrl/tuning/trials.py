@@ -1,6 +1,5 @@
-"""A search: one training after the other, each an ordinary run, compared by validation Dice alone."""
+"""A search: one training after the other, each an ordinary run, compared by validation score alone."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,21 +11,19 @@ import typer
 
 from usrl.errors import UserError
 from usrl.evaluation.compare import format_csv
-from usrl.files import write_atomically
+from usrl.files import locked, write_atomically, writing_to
 from usrl.learners import check_recipe, train_run
 from usrl.runs.recipe import Recipe
 from usrl.runs.recipes import apply_values, dump_recipe, without_search
 from usrl.runs.run import create_run
-from usrl.strict import check
+from usrl.strict import brief, check, read_json, rename_first_edition
 from usrl.tuning.sampling import Trial, propose, require_optuna
-
-_RECORD = "trial.json"
 
 
 def tune(
     recipe: Recipe, out: Path, count: int, device: torch.device, *, resume: bool = False
 ) -> tuple[Trial, dict[str, Any]]:
-    """Search the ranges of a recipe for the best validation Dice.
+    """Search the ranges of a recipe for the best validation score.
 
     Writes ``trials/<number>/``, a run each, ``trials.csv`` and ``best.yaml``, the recipe of the best trial.
     The images of the test split are not scored.
@@ -49,112 +46,111 @@ def tune(
         raise UserError("the recipe has no `search`: name the keys to search and their ranges in it")
     require_optuna()
     check_recipe(without_search(recipe))
-    create_run(out, recipe, resume=resume)
     search = _Search(recipe, out, count, device)
-    trials = search.read()
-    if trials:
-        search.write(trials)  # a kill may have come between the last record and the table
-    while len(trials) < count:
-        begun = search.load(len(trials))
-        drawn = begun.drawn if begun else propose(recipe.search, trials, recipe.seed)
-        if drawn is None:
-            typer.echo(f"no new values were found after {len(trials)} trials: the search is complete")
-            break
-        trials.append(search.try_values(len(trials), drawn))
-        search.write(trials)
+    with locked(out), writing_to(out):
+        create_run(out, recipe, resume=resume)
+        trials = search.run()
     best = _best(trials)
     if best is None:
         raise UserError(f"all {len(trials)} trials failed, the first because: {trials[0].failure}")
-    return best, search.values(best)
+    return best, search.values(best.drawn)
 
 
 @dataclass(frozen=True)
 class _Search:
-    """A folder of trials.
-
-    Attributes:
-        recipe: With the ranges.
-        out: The folder.
-        count: Trials in all.
-        device: Where to train.
-    """
+    """A folder of trials; attributes as the arguments of `tune`."""
 
     recipe: Recipe
     out: Path
     count: int
     device: torch.device
 
-    def values(self, trial: Trial) -> dict[str, Any]:
+    def values(self, drawn: dict[str, int | float]) -> dict[str, Any]:
         """Return what a trial changes in the recipe, by key."""
-        return {key: searched.value(trial.drawn[key]) for key, searched in self.recipe.search.items()}
+        return {key: searched.value(drawn[key]) for key, searched in self.recipe.search.items()}
 
-    def folder(self, number: int) -> Path:
-        """Return the run folder of a trial."""
-        return self.out / "trials" / f"{number:03d}"
-
-    def read(self) -> list[Trial]:
-        """Return the trials that have ended, in their order."""
+    def run(self) -> list[Trial]:
+        """Return all trials, those that had ended before and those that are tried now."""
         trials: list[Trial] = []
-        while (trial := self.load(len(trials))) and trial.has_ended:
+        while (trial := self._load(len(trials))) and trial.has_ended:
             trials.append(trial)
+        if trials:
+            self._write(trials)  # a kill may have come between the last record and the table
+        while len(trials) < self.count:
+            begun = self._load(len(trials))
+            drawn = begun.drawn if begun else propose(self.recipe.search, trials, self.recipe.seed)
+            if drawn is None:
+                typer.echo(f"no new values were found after {len(trials)} trials: the search is complete")
+                break
+            trials.append(self._try(Trial(number=len(trials), drawn=drawn)))
+            self._write(trials)
         return trials
 
-    def load(self, number: int) -> Trial | None:
+    def _record(self, number: int) -> Path:
+        return self.out / "trials" / f"{number:03d}" / "trial.json"
+
+    def _load(self, number: int) -> Trial | None:
         """Return a trial that has begun or ended, or None."""
-        path = self.folder(number) / _RECORD
+        path = self._record(number)
         if not path.is_file():
             return None
-        try:
-            tree = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{path}: not JSON ({error}); remove {path.parent} to repeat the trial") from None
-        return check(Trial, tree, str(path))
+        remedy = f"remove {path.parent} to repeat the trial"
+        tree = read_json(path.read_bytes(), str(path), remedy)
+        trial = check(Trial, rename_first_edition(tree) if isinstance(tree, dict) else tree, str(path))
+        search = self.recipe.search
+        is_drawn = trial.drawn.keys() == search.keys() and all(
+            search[key].holds(value) for key, value in trial.drawn.items()
+        )
+        if trial.number != number or not is_drawn:
+            raise UserError(f"{path}: not a trial of this search, got {brief(tree)}; {remedy}")
+        return trial
 
-    def save(self, trial: Trial) -> None:
-        """Write a trial's record into its folder."""
-        record = trial.model_dump_json(indent=2).encode()
-        write_atomically(self.folder(trial.number) / _RECORD, record)
-
-    def try_values(self, number: int, drawn: dict[str, int | float]) -> Trial:
+    def _try(self, trial: Trial) -> Trial:
         """Train with some values and return what came of it; an interrupted training goes on."""
-        trial = Trial(number=number, drawn=drawn)
-        folder = self.folder(number)
-        typer.echo(f"trial {number + 1}/{self.count} in {folder}: {describe(self.values(trial))}")
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            found = self._train(folder, trial)
-        except (ValueError, torch.OutOfMemoryError) as error:  # UserError is a ValueError
-            found = {"failure": _reason(error)}
-        trial = trial.model_copy(update=found)
-        self.save(trial)
+        record, values = self._record(trial.number), self.values(trial.drawn)
+        typer.echo(f"trial {trial.number + 1}/{self.count} in {record.parent}: {describe(values)}")
+        with locked(record.parent):
+            try:
+                recipe = apply_values(self.recipe, values, "this combination")
+            except UserError as error:
+                found = {"failure": _reason(error)}
+            else:
+                found = self._train(recipe, trial)
+            trial = trial.model_copy(update=found)
+            write_atomically(record, trial.model_dump_json(indent=2).encode())
         typer.echo(f"failed: {trial.failure}" if trial.failure else f"val score {trial.val_score:.4f}")
         return trial
 
-    def _train(self, folder: Path, trial: Trial) -> dict[str, Any]:
-        recipe = apply_values(self.recipe, self.values(trial), "this combination")
-        run = create_run(folder, recipe, resume=True)
-        self.save(trial)  # so that a resumption takes up these values, whatever it would propose itself
-        train_run(run, self.device, resume=True)
+    def _train(self, recipe: Recipe, trial: Trial) -> dict[str, Any]:
+        record = self._record(trial.number)
+        run = create_run(record.parent, recipe, resume=True)
+        # Before the training, so that a resumption takes up these values, whatever it would propose itself.
+        write_atomically(record, trial.model_dump_json(indent=2).encode())
+        try:
+            train_run(run, self.device, resume=True)
+        except (ValueError, torch.OutOfMemoryError) as error:  # UserError is a ValueError
+            return {"failure": _reason(error)}
         rows = run.read_log()
-        if not all(math.isfinite(row["val_score"]) for row in rows):
-            raise UserError("the validation Dice is nan or inf: the training has diverged")
-        return {"val_score": max(row["val_score"] for row in rows), "seconds": rows[-1]["seconds"]}
+        scores = [row["val_score"] for row in rows]
+        if not all(map(math.isfinite, scores)):
+            return {"failure": "the validation score is nan or inf: the training has diverged"}
+        return {"val_score": max(scores), "seconds": rows[-1]["seconds"]}
 
-    def write(self, trials: Sequence[Trial]) -> None:
-        """Write the table of trials, and the best recipe where there is one."""
+    def _write(self, trials: Sequence[Trial]) -> None:
+        """Write the table of trials, and the best recipe if there is one."""
         rows = [
             {"number": trial.number, "val_score": trial.val_score, "seconds": trial.seconds}
-            | self.values(trial)
+            | self.values(trial.drawn)
             | {"failure": trial.failure}
             for trial in trials
         ]
         write_atomically(self.out / "trials.csv", format_csv(rows))
         if best := _best(trials):
-            title = (
-                f"# Trial {best.number:03d}: the best validation Dice, {best.val_score}, of {len(trials)}.\n"
+            told = (
+                f"# Trial {best.number:03d}: the best validation score, {best.val_score}, of {len(trials)}.\n"
             )
-            recipe = apply_values(self.recipe, self.values(best), "best.yaml")
-            write_atomically(self.out / "best.yaml", (title + dump_recipe(recipe)).encode())
+            recipe = apply_values(self.recipe, self.values(best.drawn), "best.yaml")
+            write_atomically(self.out / "best.yaml", (told + dump_recipe(recipe)).encode())
 
 
 def describe(values: dict[str, Any]) -> str:
@@ -168,8 +164,6 @@ def _best(trials: Sequence[Trial]) -> Trial | None:
 
 
 def _reason(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
     # Errors from below may print whole tensors after their first line.
-    return (
-        "; ".join(lines) if isinstance(error, UserError) else f"{type(error).__name__}: {(lines or [''])[0]}"
-    )
+    return "; ".join(lines) if isinstance(error, UserError) else f"{type(error).__name__}: {lines[0]}"

@@ -25,7 +25,7 @@ from usrl.data.phantom.draws import Draws
 from usrl.data.phantom.speckle import PointSpread, speckle
 from usrl.data.sample import FloatArray, GrayImage, Sample
 from usrl.errors import UserError
-from usrl.files import make_empty_folder
+from usrl.files import make_empty_folder, writing_to
 from usrl.progress import track
 
 SPACING_MM = (0.15, 0.15)
@@ -112,7 +112,8 @@ def write_phantom(
     """
     out = make_empty_folder(out)
     samples = load_phantom(count, seed, variety=variety, show_progress=show_progress)
-    return list(_write(out, samples))
+    with writing_to(out):
+        return list(_write(out, samples))
 
 
 def _write(out: Path, samples: list[Sample]) -> Iterator[Path]:
