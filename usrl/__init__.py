@@ -6,7 +6,7 @@ Importing the package registers its environments with Gymnasium. The other names
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from usrl.registry import register_environments
+from usrl.registry import register, register_environments
 
 if TYPE_CHECKING:
     from usrl.data.bank import Bank
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from usrl.evaluation.methods import open_segmenter
 
 __version__ = "0.1.0"
-__all__ = ["Bank", "TaskVecEnv", "compare", "load_split", "open_segmenter"]
+__all__ = ["Bank", "TaskVecEnv", "compare", "load_split", "open_segmenter", "register"]
 
 _HOMES = {
     "Bank": "usrl.data.bank",

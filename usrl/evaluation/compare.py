@@ -82,7 +82,7 @@ def compare(
     prompts = {sample.name: jittered_boxes(sample, jitter, seed) for sample in lesions}
     negatives = [sample for sample in samples if not sample.target.any()]
     automatic = {name: method for name, method in methods.items() if method.track == "automatic"}
-    with _claimed(Path(out)) as folder:
+    with claimed(Path(out)) as folder:
         with show_progress(len(methods) * len(lesions) + len(automatic) * len(negatives)) as progress:
             cases = score_lesions(methods, lesions, prompts, progress)
             cases += [mean for name, members in runs.items() for mean in average_runs(cases, name, members)]
@@ -106,7 +106,7 @@ def compare(
 
 
 @contextmanager
-def _claimed(out: Path) -> Iterator[Path]:
+def claimed(out: Path) -> Iterator[Path]:
     """Lock and yield the folder of a new comparison, or that of a killed one, which a mark tells apart.
 
     After an error the folder is empty.

@@ -34,8 +34,13 @@ def encode_film(frames: Sequence[Picture]) -> str:
     return _encode(large, [_FRAME_MS] * (len(frames) - 1) + [_LAST_FRAME_MS])
 
 
-def plot_dice(scores: Mapping[str, Sequence[float]]) -> str:
-    """Return a plot of every case's Dice, one line of points and a box per method, as a data URI."""
+def plot_scores(scores: Mapping[str, Sequence[float]], label: str) -> str:
+    """Return a plot of every case's score, one line of points and a box per method, as a data URI.
+
+    Args:
+        scores: By method.
+        label: What the score is; Dice is drawn from 0 to 1.
+    """
     figure, axes = _make_figure(1.1 + 0.5 * len(scores))
     rng = np.random.default_rng(0)
     names = list(scores)
@@ -55,15 +60,18 @@ def plot_dice(scores: Mapping[str, Sequence[float]]) -> str:
         boxprops={"color": "#5b6875"},
     )
     axes.set_yticks(range(len(names)), [_shorten(name) for name in names])
-    axes.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="Dice")
+    axes.set(ylim=(len(names) - 0.5, -0.5), xlabel=label)
+    if label == "Dice":
+        axes.set_xlim(-0.02, 1.02)
     return _save(figure)
 
 
-def plot_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Return learning curves, validation Dice over minutes of training, as a data URI.
+def plot_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], score: str) -> str:
+    """Return learning curves, the validation score over minutes of training, as a data URI.
 
     Args:
         curves: By method, rows with ``seconds`` and ``val_score``.
+        score: What the score is.
     """
     figure, axes = _make_figure(3.4)
     for row, (name, points) in enumerate(curves.items()):
@@ -73,7 +81,9 @@ def plot_curves(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
         axes.plot(
             minutes, dice, label=_shorten(name), color=color, marker=marker, markersize=4, linewidth=1.6
         )
-    axes.set(xlabel="training time [min]", ylabel="validation Dice", ylim=(None, 1.0))
+    axes.set(xlabel="training time [min]", ylabel=f"validation {score}")
+    if score == "Dice":
+        axes.set_ylim(top=1.0)
     axes.set_xlim(left=0)
     axes.legend(frameon=False, loc="best")
     return _save(figure)

@@ -1,14 +1,14 @@
 """The report: one HTML file that needs no network, no script and no other file.
 
-`report.html` is its template. It escapes every name.
+`report.html` is its template, over `base.html`. They escape every name.
 """
 
-from importlib.resources import files
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment
+from jinja2 import Environment, PackageLoader
 
-from usrl.evaluation.figures import plot_curves, plot_dice, plot_risk
+from usrl.evaluation.figures import plot_curves, plot_risk, plot_scores
 from usrl.evaluation.gallery import LEGEND, show_films, show_own_cases, show_shared_cases
 from usrl.evaluation.overlay import STYLES
 from usrl.evaluation.summary import TRACKS, Comparison
@@ -17,10 +17,9 @@ from usrl.evaluation.tables import find_best, format_cell, list_columns
 
 def format_report(comparison: Comparison) -> str:
     """Return the HTML page of a comparison."""
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    text = files("usrl.evaluation").joinpath("report.html").read_text(encoding="utf-8")
-    results, risks, curves = comparison.results, comparison.risks(), _list_curves(comparison)
-    return environment.from_string(text).render(
+    results, risks, curves = comparison.results, comparison.risks(), list_curves(comparison.curves)
+    return render(
+        "report.html",
         title=f"Segmentation of {results['dataset']}, {results['split']}",
         results=results,
         facts=_list_facts(comparison),
@@ -31,12 +30,20 @@ def format_report(comparison: Comparison) -> str:
         shared=show_shared_cases(comparison),
         own=show_own_cases(comparison),
         films=show_films(comparison),
-        curves_plot=plot_curves(curves) if curves else "",
+        curves_plot=plot_curves(curves, "Dice") if curves else "",
         terms={column.title: f"{column.explain()}." for column in list_columns(results["rows"])},
         format_cell=format_cell,
         legend=LEGEND,
         styles=STYLES,
     )
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a page from a template in this folder."""
+    loader = PackageLoader("usrl.evaluation", "")
+    return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(
+        template
+    ).render(values)
 
 
 def _list_facts(comparison: Comparison) -> dict[str, Any]:
@@ -62,15 +69,12 @@ def _list_blocks(comparison: Comparison) -> list[dict[str, Any]]:
         if rows:
             columns = list_columns(rows)
             best = {column.key: find_best(rows, column) for column in columns}
-            plot = plot_dice({name: list(comparison.scores(name).values()) for name in names})
+            plot = plot_scores({name: list(comparison.scores(name).values()) for name in names}, "Dice")
             blocks.append({"track": track, "rows": rows, "columns": columns, "best": best, "plot": plot})
     return blocks
 
 
-def _list_curves(comparison: Comparison) -> dict[str, list[Any]]:
-    """Return the rows of each log that a curve can be drawn from."""
-    curves = {
-        name: [row for row in rows if "seconds" in row and "val_score" in row]
-        for name, rows in comparison.curves.items()
-    }
+def list_curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, list[Mapping[str, float]]]:
+    """Return the rows of each log that a curve can be drawn from; logs without such rows are left out."""
+    curves = {name: [row for row in rows if "seconds" in row and "val_score" in row] for name, rows in logs.items()}
     return {name: rows for name, rows in curves.items() if rows}

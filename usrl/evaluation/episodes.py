@@ -1,0 +1,229 @@
+"""Comparing players on the same episodes: for environments whose agents make no masks.
+
+Every player plays one episode for each case, by the same keys: it starts from the same state and meets the same
+chance. The figures are those of the task.
+"""
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from usrl.agents.players import PLAYERS, Played, Player, PolicyPlayer, begin_evaluation, play
+from usrl.envs.batch import to_numpy
+from usrl.envs.task import Drawn, Task
+from usrl.errors import UserError
+from usrl.evaluation.compare import Case, claimed, format_csv, free_name
+from usrl.evaluation.figures import encode_film, plot_curves, plot_scores
+from usrl.evaluation.gallery import Shown
+from usrl.evaluation.report import list_curves, render
+from usrl.evaluation.statistics import adjust_holm, bootstrap_mean, mean_by_group, paired_wilcoxon
+from usrl.evaluation.summary import group_cases
+from usrl.files import write_atomically, writing_to
+from usrl.progress import show_progress
+from usrl.registry import find_row
+from usrl.runs.run import find_versions
+
+TEACHER = "teacher"
+
+
+def open_players(
+    specs: Sequence[str], env_id: str, task: Task[Any], policies: Mapping[str, Any]
+) -> list[Player]:
+    """Return the players that a command line names.
+
+    Args:
+        specs: Names of scripted players (`usrl.agents.players.PLAYERS`, or of the environment's row), and of
+            policies.
+        env_id: The environment.
+        task: Its task.
+        policies: Trained policies by name.
+
+    Raises:
+        UserError: If a name is unknown, or the task has no teacher and one is named.
+    """
+    from usrl.errors import suggest
+    from usrl.learners import load_object
+
+    scripted = PLAYERS | dict(find_row(env_id).players)
+    players: list[Player] = []
+    for spec in specs:
+        if spec in policies:
+            players.append(PolicyPlayer(policies[spec], spec))
+        elif spec in scripted:
+            players.append(load_object(scripted[spec])(task))
+        else:
+            raise UserError(
+                f"{spec!r} is neither a run nor a player; {suggest(spec, [*scripted, *policies])}"
+            )
+    return players
+
+
+def compare_players(
+    task: Task[Any],
+    players: Sequence[Player],
+    out: Path | str,
+    *,
+    dataset: str,
+    split: str,
+    seed: int = 0,
+    curves: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
+) -> dict[str, Any]:
+    """Let players play the same episodes and write the report.
+
+    Writes ``cases.csv`` (a row per case and player), ``results.json`` and ``report.html``.
+
+    Args:
+        task: Over the cases to play.
+        players: In the order of the tables; equal names are numbered.
+        out: Folder to write: absent or empty.
+        dataset: Name of the data set, for the report.
+        split: Name of the split, for the report.
+        seed: Seed of the bootstrap.
+        curves: Log rows with ``seconds`` and ``val_score`` by player, drawn as learning curves.
+
+    Returns:
+        What ``results.json`` holds: facts, a row per player, paired tests.
+
+    Raises:
+        UserError: If there is no player, or the folder holds files or cannot be written.
+    """
+    if not players:
+        raise UserError("a comparison needs a player, such as a run, random or teacher; name one")
+    named: dict[str, Player] = {}
+    for player in players:
+        named[free_name(player.name, named)] = player
+    with claimed(Path(out)) as folder:
+        played: dict[str, Played[Any]] = {}
+        with show_progress(len(named)) as progress:
+            for name, player in named.items():
+                progress.start(name)
+                played[name] = play(task, player, begin_evaluation(task))
+                progress.advance()
+        cases = [row for name in named for row in _list_cases(task, name, played[name])]
+        facts = {"dataset": dataset, "split": split, "seed": seed, "cases": len(task.cases)}
+        facts |= {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
+        facts |= {"groups": len(set(task.cases.groups)), "versions": find_versions()}
+        results = facts | {
+            "rows": [_summarise(own, seed) for own in group_cases(cases, "method").values()],
+            "tests": _compare_pairs([case for case in cases if case["method"] != TEACHER]),
+        }
+        page = _format_report(task, results, cases, played, curves or {})
+        with writing_to(folder):
+            write_atomically(folder / "cases.csv", format_csv(cases))
+            text = json.dumps(results, indent=2, allow_nan=False)
+            write_atomically(folder / "results.json", text.encode())
+            write_atomically(folder / "report.html", page.encode())
+    return results
+
+
+def print_players(results: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print the rows of ``results.json`` of players: score with its interval, and the other figures."""
+    from rich import box
+    from rich.markup import escape as escape_markup
+    from rich.table import Table
+
+    title = f"{results['dataset']}, {results['split']}"
+    table = Table(title=escape_markup(title), title_justify="left", box=box.SIMPLE_HEAD)
+    head, body = _tabulate(results["rows"])
+    for place, name in enumerate(head):
+        table.add_column(name, justify="right" if place else "left")
+    for cells in body:
+        table.add_row(*map(escape_markup, cells))
+    (console or Console()).print(table)
+
+
+def _list_cases(task: Task[Any], name: str, played: Played[Any]) -> list[Case]:
+    """Return the rows of ``cases.csv`` of one player."""
+    figures = {key: to_numpy(values) for key, values in task.figures(played.states[-1]).items()}
+    figures |= {"return": to_numpy(played.returns), "steps": to_numpy(played.lengths)}
+    labels = zip(task.cases.names, task.cases.groups, strict=True)
+    return [
+        {"case": case, "group": group, "method": name}
+        | {key: values[row].item() for key, values in figures.items()}
+        for row, (case, group) in enumerate(labels)
+    ]
+
+
+def _summarise(cases: Sequence[Case], seed: int) -> dict[str, Any]:
+    """Return the row of one player: the mean score with its interval over groups, other means."""
+    groups = [case["group"] for case in cases]
+    score = bootstrap_mean([case["score"] for case in cases], groups, seed=seed)
+    row = {"method": cases[0]["method"], "n": len(cases)}
+    row |= {"score": score.mean, "score_low": score.low, "score_high": score.high}
+    others = [key for key in cases[0] if key not in ("case", "group", "method", "score")]
+    return row | {key: float(np.mean([case[key] for case in cases])) for key in others}
+
+
+def _compare_pairs(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Return paired Wilcoxon tests of the score on means of groups, adjusted by Holm's method."""
+    scores = {
+        name: mean_by_group([case["score"] for case in own], [case["group"] for case in own])
+        for name, own in group_cases(cases, "method").items()
+    }
+    pairs = list(combinations(scores, 2))
+    p_values = [paired_wilcoxon(scores[first], scores[second]) for first, second in pairs]
+    return [
+        {"first": a, "second": b, "difference": float(np.mean(scores[a] - scores[b])), "p": p, "p_holm": holm}
+        for (a, b), p, holm in zip(pairs, p_values, adjust_holm(p_values), strict=True)
+    ]
+
+
+def _tabulate(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return head and cells of the table of players."""
+    hidden = {"method", "n", "score", "score_low", "score_high"}
+    others = list(dict.fromkeys(key for row in rows for key in row if key not in hidden))
+    body = [
+        [
+            row["method"],
+            f"{row['score']:.3f} [{row['score_low']:.3f}, {row['score_high']:.3f}]",
+            *(f"{row[key]:.3f}" if key in row else "" for key in others),
+        ]
+        for row in rows
+    ]
+    return ["player", "score [95%]", *others], body
+
+
+def _format_report(
+    task: Task[Any],
+    results: Mapping[str, Any],
+    cases: Sequence[Case],
+    played: Mapping[str, Played[Any]],
+    logs: Mapping[str, Sequence[Mapping[str, float]]],
+) -> str:
+    """Return the HTML page of a comparison of players."""
+    head, body = _tabulate(results["rows"])
+    scores = {name: [case["score"] for case in own] for name, own in group_cases(cases, "method").items()}
+    curves = list_curves(logs)
+    return render(
+        "episodes.html",
+        title=f"Players of {results['dataset']}, {results['split']}",
+        facts={key: results[key] for key in ("dataset", "split", "cases", "groups", "seed", "date")},
+        results=results,
+        table={"head": head, "body": body},
+        scores_plot=plot_scores(scores, "score"),
+        curves_plot=plot_curves(curves, "score") if curves else "",
+        films=_show_films(task, played, scores) if isinstance(task, Drawn) else {},
+    )
+
+
+def _show_films(
+    task: Any, played: Mapping[str, Played[Any]], scores: Mapping[str, Sequence[float]]
+) -> dict[str, list[Shown]]:
+    """Return each player's best, median and worst episode."""
+    films: dict[str, list[Shown]] = {}
+    for name, episodes in played.items():
+        order = np.argsort(scores[name], kind="stable")[::-1]
+        picks = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+        for label, row in picks.items():
+            states = episodes.states[: int(episodes.lengths[row]) + 1]
+            film = encode_film([task.render(state, int(row)) for state in states])
+            text = f"score {scores[name][row]:.3f}, {len(states) - 1} steps"
+            shown = Shown(film, f"{label} episode of {name}", label, task.cases.names[row], text)
+            films.setdefault(name, []).append(shown)
+    return films
