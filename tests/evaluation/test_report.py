@@ -169,4 +169,4 @@ def test_a_single_image_makes_a_report(toy, tmp_path):
 def test_a_run_whose_name_begins_with_an_underscore_is_in_the_legend():
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of a legend without entries
-        plot_curves({"_run": CURVES["darkness"]})
+        plot_curves({"_run": CURVES["darkness"]}, "Dice")

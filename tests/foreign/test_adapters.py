@@ -1,4 +1,4 @@
-"""A task that terminates, with dictionary observations, chance within a step and no Dice, in every adapter."""
+"""A task that terminates, sees dictionaries, has chance within a step and no Dice, in every adapter."""
 
 import warnings
 from typing import Any

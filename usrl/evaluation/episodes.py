@@ -1,7 +1,7 @@
 """Comparing players on the same episodes: for environments whose agents make no masks.
 
-Every player plays one episode for each case, by the same keys: it starts from the same state and meets the same
-chance. The figures are those of the task.
+Every player plays one episode for each case, by the same keys: it starts from the same state and meets the
+same chance. The figures are those of the task.
 """
 
 import datetime
@@ -18,12 +18,12 @@ from usrl.agents.players import PLAYERS, Played, Player, PolicyPlayer, begin_eva
 from usrl.envs.batch import to_numpy
 from usrl.envs.task import Drawn, Task
 from usrl.errors import UserError
-from usrl.evaluation.compare import Case, claimed, format_csv, free_name
+from usrl.evaluation.compare import claimed, format_csv, free_name
 from usrl.evaluation.figures import encode_film, plot_curves, plot_scores
 from usrl.evaluation.gallery import Shown
 from usrl.evaluation.report import list_curves, render
 from usrl.evaluation.statistics import adjust_holm, bootstrap_mean, mean_by_group, paired_wilcoxon
-from usrl.evaluation.summary import group_cases
+from usrl.evaluation.summary import Case, group_cases
 from usrl.files import write_atomically, writing_to
 from usrl.progress import show_progress
 from usrl.registry import find_row

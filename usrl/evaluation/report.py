@@ -41,9 +41,11 @@ def format_report(comparison: Comparison) -> str:
 def render(template: str, **values: Any) -> str:
     """Return a page from a template in this folder."""
     loader = PackageLoader("usrl.evaluation", "")
-    return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(
-        template
-    ).render(values)
+    return (
+        Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        .get_template(template)
+        .render(values)
+    )
 
 
 def _list_facts(comparison: Comparison) -> dict[str, Any]:
@@ -76,5 +78,7 @@ def _list_blocks(comparison: Comparison) -> list[dict[str, Any]]:
 
 def list_curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, list[Mapping[str, float]]]:
     """Return the rows of each log that a curve can be drawn from; logs without such rows are left out."""
-    curves = {name: [row for row in rows if "seconds" in row and "val_score" in row] for name, rows in logs.items()}
+    curves = {
+        name: [row for row in rows if "seconds" in row and "val_score" in row] for name, rows in logs.items()
+    }
     return {name: rows for name, rows in curves.items() if rows}
