@@ -163,9 +163,21 @@ def test_a_shipped_agent_may_be_used_for_other_images_and_not_for_another_split(
 
 def test_parts_are_those_of_the_same_images_only(tmp_path: Path) -> None:
     run = split_by_hand(tmp_path / "run", "val\tphantom-0000\n")
-    assert find_parts(run, DataRecipe(count=20)) == {"phantom-0000": "val"}
-    assert find_parts(run, DataRecipe(seed=1)) == {}
-    assert find_parts(run, DataRecipe(name="busi")) == {}
+    asked = ["phantom-0000"]
+    assert find_parts(run, DataRecipe(count=20), asked) == {"phantom-0000": "val"}
+    assert find_parts(run, DataRecipe(seed=1), asked) == {}
+    assert find_parts(run, DataRecipe(name="busi"), asked) == {}
+
+
+@pytest.mark.parametrize("split", ["", "train\tphantom-0001\n"])
+def test_a_split_must_name_all_images_that_a_run_may_have_seen(tmp_path: Path, split: str) -> None:
+    """The phantom's images beyond the run's count did not exist for it."""
+    source = split_by_hand(tmp_path / "source", split, DataRecipe(count=3))
+    own = split_by_hand(tmp_path / "own", "".join(f"train\tphantom-{i:04d}\n" for i in range(5)))
+    with pytest.raises(UserError, match=r"init_from: .*source/split\.tsv does not name \d of the images"):
+        check_source("init_from", source, own)
+    source.split_path.write_text("".join(f"train\tphantom-{i:04d}\n" for i in range(3)))
+    check_source("init_from", source, own)
 
 
 def test_a_folder_is_the_same_one_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,4 +186,4 @@ def test_a_folder_is_the_same_one_from_everywhere(tmp_path: Path, monkeypatch: p
     run = split_by_hand(tmp_path / "run", "train\tcase-01\n", DataRecipe(name="folder", root="mine"))
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = Run(run.path, load_recipe(run.path))
-    assert find_parts(again, DataRecipe(name="folder", root="../mine")) == {"case-01": "train"}
+    assert find_parts(again, DataRecipe(name="folder", root="../mine"), ["case-01"]) == {"case-01": "train"}

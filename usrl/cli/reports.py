@@ -154,10 +154,14 @@ def _check_images(run: "Run", data: "DataRecipe", split: str, samples: "Sequence
     """
     from usrl.runs.leaks import FORBIDDEN, find_parts
 
-    if split == "all" and not run.split_path.is_file():
-        return
     wrong = ("unused",) if split == "train" else FORBIDDEN["val" if split == "val" else "test"]
-    parts = find_parts(run, data)
+    try:
+        parts = find_parts(run, data, [sample.name for sample in samples])
+    except UserError as error:
+        if split != "all":
+            raise
+        warnings.warn(f"{error}", stacklevel=2)
+        return
     found = [sample.name for sample in samples if parts.get(sample.name) in wrong]
     if not found:
         return

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from usrl.data.catalogue import load_train_and_val, require_dataset
+from usrl.data.catalogue import has_same_images, load_train_and_val, require_dataset
 from usrl.data.sample import Sample
 from usrl.data.splits import folds as make_folds
 from usrl.errors import UserError
@@ -16,7 +16,7 @@ from usrl.networks.proposals import FOLDS, SPLIT, proposal_path
 from usrl.networks.recipe import NetworkRecipe
 from usrl.networks.segmenter import NetworkSegmenter
 from usrl.networks.training import build_untrained_network, fit_network
-from usrl.runs.leaks import find_parts, trace
+from usrl.runs.leaks import trace
 from usrl.runs.run import Run, create_run, open_run
 
 
@@ -81,7 +81,9 @@ def _check_start(recipe: NetworkRecipe) -> None:
     if not recipe.init_from:
         return
     try:
-        has_seen = any(find_parts(link, recipe.data) for link in trace(open_run(recipe.init_from)))
+        has_seen = any(
+            has_same_images(link.recipe.data, recipe.data) for link in trace(open_run(recipe.init_from))
+        )
     except UserError as error:
         raise UserError(f"init_from: {error}") from None
     if has_seen:

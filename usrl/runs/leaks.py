@@ -6,10 +6,10 @@ the training may learn from too.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
-from usrl.data.catalogue import UNUSED, has_same_images
+from usrl.data.catalogue import PHANTOM, UNUSED, has_same_images
 from usrl.data.recipe import DataRecipe
 from usrl.data.splits import read_parts
 from usrl.errors import UserError
@@ -24,18 +24,19 @@ FORBIDDEN: Mapping[str, tuple[str, ...]] = MappingProxyType(
 here. A validation image has chosen weights, and so its label has been used too."""
 
 
-def find_parts(run: Run, data: DataRecipe) -> dict[str, str]:
+def find_parts(run: Run, data: DataRecipe, names: Iterable[str]) -> dict[str, str]:
     """Return the part of each image, by name, that a run has or had.
 
     Args:
         run: Whose ``split.tsv`` is read.
         data: Whose images are meant.
+        names: The images that are asked for.
 
     Returns:
-        Empty where the run was trained on other images.
+        Empty if the run was trained on other images.
 
     Raises:
-        UserError: If the file is malformed, or missing where the images are the same.
+        UserError: If the images are the same, and the file is malformed, missing, or without some of them.
     """
     if not has_same_images(run.recipe.data, data):
         return {}
@@ -44,7 +45,20 @@ def find_parts(run: Run, data: DataRecipe) -> dict[str, str]:
             f"{run.path} was trained on the same data set {data.name!r} and has no {run.split_path.name} "
             "that tells on which images; put back the file that its training wrote there, or train it again"
         )
-    return read_parts(run.split_path)
+    parts = read_parts(run.split_path)
+    unknown = [name for name in names if name not in parts and not _is_beyond(name, run.recipe.data)]
+    if unknown:
+        raise UserError(
+            f"{run.split_path} does not name {len(unknown)} of the images, such as {unknown[0]!r}: what the "
+            "run has learned from is not known; put back the file that its training wrote, or train it again"
+        )
+    return parts
+
+
+def _is_beyond(name: str, data: DataRecipe) -> bool:
+    """Return whether a phantom image comes after those of a run: it has not seen it for certain."""
+    number = name.removeprefix(f"{PHANTOM}-")
+    return data.name == PHANTOM and number.isdecimal() and int(number) >= data.count
 
 
 def trace(run: Run) -> Iterator[Run]:
@@ -98,11 +112,13 @@ def check_source(key: str, source: Run, run: Run) -> None:
     """
     data = run.recipe.data
     try:
-        seen = [(link.path, find_parts(link, data)) for link in trace(source)]
+        links = list(trace(source))
+        is_asked = any(has_same_images(link.recipe.data, data) for link in links)
+        parts = read_parts(run.split_path) if is_asked else {}
+        seen = [(link.path, find_parts(link, data, parts)) for link in links]
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
     for path, had in seen:
-        parts = read_parts(run.split_path) if had else {}
         leaks = [(name, part) for name, part in parts.items() if had.get(name) in FORBIDDEN.get(part, ())]
         if leaks:
             name, part = leaks[0]
