@@ -28,8 +28,8 @@ def stand_ins(monkeypatch, tmp_path):
     class Network:
         track = "automatic"
 
-        def __init__(self, run, device):
-            self.name, self.device = run.path.name, device
+        def __init__(self, run, device, starts=1):
+            self.name, self.device, self.starts = run.path.name, device, starts
 
         def segment(self, image, prompt): ...
 
@@ -106,18 +106,12 @@ def test_a_chain_gives_the_agent_a_proposer(stand_ins, tmp_path):
     assert agent.track == "automatic"
 
 
-def test_agents_and_prompted_networks_get_the_starts_and_others_keep_theirs(stand_ins, monkeypatch, tmp_path):
-    class Prompted:
-        def __init__(self, run, device, starts=1):
-            self.name, self.starts = run.path.name, starts
-
-    monkeypatch.setattr("usrl.networks.prompted.PromptedNetworkSegmenter", Prompted)
-    recipe = NetworkRecipe(kind="network", prompt="crop")
-    create_run(tmp_path / "boxed", recipe).weights_path.write_bytes(b"")
-    specs = [tmp_path / "agent", f"{tmp_path / 'net'}+{tmp_path / 'agent'}", tmp_path / "boxed"]
-    assert [open_segmenter(str(spec), CPU, starts=4).starts for spec in specs] == [4, 4, 4]
+def test_methods_are_opened_with_the_starts_and_what_proposes_with_one(stand_ins, tmp_path):
+    specs = [tmp_path / "agent", f"{tmp_path / 'net'}+{tmp_path / 'agent'}", tmp_path / "net"]
+    methods = [open_segmenter(str(spec), CPU, starts=4) for spec in specs]
+    assert [method.starts for method in methods] == [4, 4, 4]
+    assert methods[1].proposer.starts == 1
     assert open_segmenter("otsu", CPU, starts=4).name == "otsu"
-    assert isinstance(open_segmenter(str(tmp_path / "net"), CPU, starts=4), stand_ins[0])
 
 
 def test_an_automatic_classical_method_can_propose(stand_ins, tmp_path):

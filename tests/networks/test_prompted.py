@@ -15,8 +15,9 @@ from usrl.geometry.boxes import boxes_of_masks
 from usrl.metrics.overlap import dice
 from usrl.metrics.uncertainty import measure_softness
 from usrl.networks.folds import write_proposals
-from usrl.networks.prompted import PromptedNetworkSegmenter, draw_inputs, predict_boxes, show_boxes
+from usrl.networks.prompted import draw_inputs, predict_boxes, show_boxes
 from usrl.networks.recipe import NetworkRecipe
+from usrl.networks.segmenter import NetworkSegmenter
 from usrl.networks.training import fit_network
 from usrl.runs.run import Run, create_run
 
@@ -56,14 +57,14 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def test_the_box_says_which_of_two_lesions_is_meant(trained: Run) -> None:
-    segmenter = PromptedNetworkSegmenter(trained, CPU)
+    segmenter = NetworkSegmenter(trained, CPU)
     unseen = [two_disks(index) for index in range(200, 206)]
     masks = [segmenter.segment(s.image, (bounding_box(s.target),)).mask for s in unseen]
     assert np.mean([dice(mask, s.target) for mask, s in zip(masks, unseen, strict=True)]) > 0.85
 
 
 def test_each_box_is_a_pass_of_its_own_and_masks_are_united(trained: Run) -> None:
-    segmenter = PromptedNetworkSegmenter(trained, CPU)
+    segmenter = NetworkSegmenter(trained, CPU)
     image = two_disks(201).image
     boxes = ((4.0, 4.0, 30.0, 34.0), (40.0, 6.0, 66.0, 36.0))
     both = segmenter.segment(image, boxes).mask
@@ -74,7 +75,7 @@ def test_each_box_is_a_pass_of_its_own_and_masks_are_united(trained: Run) -> Non
 
 
 def test_probabilities_of_several_starts_are_averaged(trained: Run) -> None:
-    single, several = PromptedNetworkSegmenter(trained, CPU), PromptedNetworkSegmenter(trained, CPU, 3)
+    single, several = NetworkSegmenter(trained, CPU), NetworkSegmenter(trained, CPU, 3)
     sample = two_disks(201)
     prompt = (bounding_box(sample.target),)
     maps = [
@@ -92,7 +93,7 @@ def test_probabilities_of_several_starts_are_averaged(trained: Run) -> None:
 
 def test_it_is_a_segmenter_of_the_prompted_track_opened_by_its_run(trained: Run) -> None:
     segmenter = open_segmenter(str(trained.path), CPU)
-    assert isinstance(segmenter, PromptedNetworkSegmenter)
+    assert isinstance(segmenter, NetworkSegmenter)
     assert (segmenter.name, segmenter.track) == (trained.path.name, "prompted")
     with pytest.raises(UserError, match="needs a box"):
         segmenter.segment(two_disks(1).image, None)
@@ -102,7 +103,7 @@ def test_validation_scores_what_the_segmenter_does(trained: Run) -> None:
     from usrl.data.prompts import jittered_boxes
     from usrl.networks.prompted import VALIDATION_SEED
 
-    segmenter = PromptedNetworkSegmenter(trained, CPU)
+    segmenter = NetworkSegmenter(trained, CPU)
     val = [two_disks(index) for index in range(100, 104)]
     boxes = [jittered_boxes(sample, 0.2, VALIDATION_SEED) for sample in val]
     scores = [dice(segmenter.segment(s.image, box).mask, s.target) for s, box in zip(val, boxes, strict=True)]

@@ -10,7 +10,7 @@ from usrl.data.recipe import DataRecipe
 from usrl.data.sample import Sample
 from usrl.errors import UserError
 from usrl.metrics.overlap import dice
-from usrl.networks import segmenter, training
+from usrl.networks import models, training
 from usrl.networks.models import build_network
 from usrl.networks.recipe import NetworkRecipe
 from usrl.networks.segmenter import NetworkSegmenter
@@ -75,6 +75,10 @@ def test_network_learns_disks_and_finds_none_where_there_is_none(trained: Run) -
     unseen = [_disk(index) for index in range(200, 206)]
     assert np.mean([dice(segmenter.segment(s.image).mask, s.target) for s in unseen]) > 0.9
     assert not segmenter.segment(_disk(300, has_lesion=False).image).mask.any()
+
+
+def test_an_automatic_network_starts_once(trained: Run) -> None:
+    assert NetworkSegmenter(trained, CPU, starts=4).name == trained.name
 
 
 def test_segmenter_keeps_the_contract(trained: Run) -> None:
@@ -150,8 +154,8 @@ def test_training_in_bfloat16_learns_too(tmp_path: Path, train: list[Sample], va
 def test_automatic_precision_is_bfloat16_only_where_that_is_fast(
     is_fast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segmenter, "has_bfloat16", lambda device: is_fast)
-    with segmenter.autocast(RECIPE.model_copy(update={"precision": "auto"}), CPU):
+    monkeypatch.setattr(models, "has_bfloat16", lambda device: is_fast)
+    with models.autocast(RECIPE.model_copy(update={"precision": "auto"}), CPU):
         assert torch.is_autocast_enabled("cpu") == is_fast
 
 

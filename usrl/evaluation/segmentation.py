@@ -37,7 +37,7 @@ def segment_files(
         paths: Image files.
         prompts: Boxes by the name of the file, for every image if the method is prompted.
         out: Folder to write, made if absent.
-        spacing_mm: (row, column) pixel size in mm; None if unknown.
+        spacing_mm: See `segment_file`.
 
     Raises:
         UserError: If the method is a ceiling; before any file is written, if an image or its boxes cannot be
@@ -136,12 +136,11 @@ def measure_lesions(
         segmenter: Any method.
         image: uint8, shape (H, W).
         boxes: That it was given, native px; None for an automatic method.
-        whole: Its answer.
-        spacing_mm: (row, column) pixel size in mm; None if unknown.
+        whole: Its answer for all boxes.
+        spacing_mm: See `segment_file`.
 
     Returns:
-        In the order of the boxes, or of the components' first pixels: ``box`` (given, or around the
-        component), what `measure_mask` gives, and the uncertainty of each box's mask if the method gives one.
+        For each: ``box``, what `measure_mask` gives, and the uncertainty if the method gives one.
     """
     if boxes is None:
         labels, areas = label_components(whole.mask)
@@ -155,33 +154,20 @@ def measure_lesions(
 
 
 def measure_mask(mask: BoolMask, spacing_mm: Spacing | None = None) -> dict[str, Any]:
-    """Return the size of a mask.
+    """Return the size of a mask, bool, (H, W); see `usrl.metrics.size`.
 
-    Args:
-        mask: Mask, bool, shape (H, W).
-        spacing_mm: (row, column) pixel size in mm; None leaves millimetres out.
-
-    Returns:
-        ``components`` (8-connected), ``area_px``, ``perimeter_px`` (of all outlines, holes included), and
-        with a spacing ``area_mm2`` and ``perimeter_mm``.
+    The keys are ``components`` (8-connected), ``area_px``, ``perimeter_px`` (of all outlines, with
+    holes), and with a spacing ``area_mm2`` and ``perimeter_mm``.
 
     Raises:
         UserError: If a spacing is not positive.
-
-    Source:
-        See `usrl.metrics.size`.
     """
-    size = {
-        "components": len(label_components(mask)[1]) - 1,
-        "area_px": int(measure_area(mask)),
-        "perimeter_px": measure_perimeter(mask),
-    }
-    if spacing_mm is None:
-        return size
-    return size | {
-        "area_mm2": measure_area(mask, spacing_mm),
-        "perimeter_mm": measure_perimeter(mask, spacing_mm),
-    }
+    size: dict[str, Any] = {"components": len(label_components(mask)[1]) - 1}
+    size |= {"area_px": int(measure_area(mask)), "perimeter_px": measure_perimeter(mask)}
+    if spacing_mm is not None:
+        size["area_mm2"] = measure_area(mask, spacing_mm)
+        size["perimeter_mm"] = measure_perimeter(mask, spacing_mm)
+    return size
 
 
 def _describe(answer: Answer, spacing_mm: Spacing | None) -> dict[str, Any]:

@@ -58,13 +58,9 @@ def mean_by_group(values: ArrayLike, groups: Sequence[str]) -> NDArray[np.float6
 
 
 def paired_wilcoxon(first: ArrayLike, second: ArrayLike) -> float:
-    """Return the two-sided p-value of the Wilcoxon signed-rank test of paired values.
+    """Return the two-sided p-value of the Wilcoxon signed-rank test of paired values, shape (n,) each.
 
     Equal pairs are kept as Pratt (1959) proposed. If every pair is equal, the p-value is 1.
-
-    Args:
-        first: Scores of one method, shape (n,).
-        second: Scores of the other on the same units, shape (n,).
 
     Raises:
         UserError: If the lengths differ or there is no pair.
@@ -97,10 +93,7 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
 
 
 def interquartile_mean(values: ArrayLike) -> float:
-    """Return the mean of the middle half: the lowest and highest quarters, rounded down, are left out.
-
-    Args:
-        values: One score per seed, shape (n,).
+    """Return the mean of scores, (n,), without the lowest and the highest quarter, rounded down.
 
     Raises:
         UserError: If there are no values.

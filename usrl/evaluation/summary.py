@@ -82,13 +82,7 @@ def trace_risk(cases: Sequence[Case]) -> tuple[RiskCoverage, RiskCoverage]:
 
 
 def average_runs(cases: Sequence[Case], name: str, members: Sequence[str]) -> list[Case]:
-    """Return the mean of several runs of one method, a row per image.
-
-    Args:
-        cases: Of all methods.
-        name: Of the mean.
-        members: The methods to average over.
-    """
+    """Return the mean of several runs of one method, a row per image, from the cases of all methods."""
     by_case = group_cases((case for case in cases if case["method"] in members), "case")
     return [_average(own) | {"method": name} for own in by_case.values()]
 
@@ -135,13 +129,10 @@ def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
 
 
 def compare_pairs(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Return paired tests of Dice between all methods of a block.
+    """Return paired tests of Dice between all methods of a block, which share their images.
 
     Each is a Wilcoxon signed-rank test on the means of groups, because cases of one patient depend on each
     other. Holm's method adjusts the p-values within the block.
-
-    Args:
-        cases: All cases of all methods; methods of a block share their images.
 
     Returns:
         One row per pair: block, methods, mean difference of Dice over groups, p-value before and after.
@@ -163,11 +154,7 @@ def compare_pairs(cases: Sequence[Case]) -> list[dict[str, Any]]:
 
 
 def summarise_negatives(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Return, per automatic method, the share of lesion-free images with a false detection.
-
-    Args:
-        cases: Rows of automatic methods on lesion-free images.
-    """
+    """Return the share of lesion-free images with a false detection, by automatic method."""
     return [
         {
             "method": method,

@@ -86,7 +86,7 @@ def choose(candidates: Candidates, expected: NDArray[np.float32], rule: JudgeRec
     Args:
         candidates: Of an image.
         expected: Dice expected of each, shape (C,).
-        rule: Its ``reject``, ``accept`` and ``margin``.
+        rule: A recipe with ``reject``, ``accept`` and ``margin``.
     """
     masks = candidates.masks if candidates.own else []
     expected = expected[: len(masks)]

@@ -1,7 +1,8 @@
-"""Segmentation networks from MONAI, built from a recipe."""
+"""Segmentation networks from MONAI: how a recipe builds and runs them."""
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from monai.networks.nets.attentionunet import AttentionUnet
 from monai.networks.nets.basic_unetplusplus import BasicUNetPlusPlus
@@ -9,6 +10,8 @@ from monai.networks.nets.segresnet import SegResNet
 from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 
+from usrl.compute.devices import has_bfloat16
+from usrl.data.sample import FloatArray
 from usrl.errors import UserError, suggest
 from usrl.networks.recipe import NetworkRecipe
 
@@ -51,6 +54,53 @@ def input_channels(recipe: NetworkRecipe) -> int:
 def input_size(recipe: NetworkRecipe) -> tuple[str, int]:
     """Return the key and the side in pixels of what a recipe's network is shown."""
     return ("crop_size", recipe.crop_size) if recipe.prompt == "crop" else ("data.size", recipe.data.size)
+
+
+def predict(network: nn.Module, images: Tensor, recipe: NetworkRecipe) -> FloatArray:
+    """Return the probabilities that an automatic network gives.
+
+    Args:
+        network: As `usrl.networks.models.build_network` returns it.
+        images: Working images, uint8, shape (M, S, S).
+        recipe: The network's.
+
+    Returns:
+        float32 in [0, 1], shape (M, S, S).
+    """
+    parts = [infer(network, as_input(part.float() / 255), recipe)[:, 0] for part in images.split(32)]
+    return np.asarray(torch.cat(parts).cpu().numpy(), np.float32)
+
+
+@torch.inference_mode()
+def infer(network: nn.Module, inputs: Tensor, recipe: NetworkRecipe) -> Tensor:
+    """Return probabilities in the recipe's precision, averaged with the mirrored image if it asks for it.
+
+    Args:
+        network: Of the recipe.
+        inputs: What the network takes, float32, shape (B, C, S, S).
+        recipe: Its recipe.
+
+    Returns:
+        float32 in [0, 1], shape (B, 1, S, S).
+    """
+    network.eval()
+    with autocast(recipe, inputs.device):
+        probability = torch.sigmoid(network(inputs).float())
+        if recipe.flip_test:
+            mirrored = torch.sigmoid(network(inputs.flip(-1)).float()).flip(-1)
+            probability = (probability + mirrored) / 2
+    return probability
+
+
+def as_input(images: Tensor) -> Tensor:
+    """Return images, float32, (B, S, S), as a network takes them: (B, 1, S, S) with channels innermost."""
+    return images[:, None].contiguous(memory_format=torch.channels_last)
+
+
+def autocast(recipe: NetworkRecipe, device: torch.device) -> torch.autocast:
+    """Return the context in which a recipe's network computes."""
+    is_fast = has_bfloat16(device) if recipe.precision == "auto" else recipe.precision == "bfloat16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_fast)
 
 
 def _build_unet(recipe: NetworkRecipe) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Networks that are shown a box: their inputs, and how they segment.
+"""Networks that are shown a box: their inputs, and what they predict.
 
 ``prompt: box`` paints the box as a second channel. ``prompt: crop`` shows the box with a margin instead,
 stretched to a square, so that small lesions get as many pixels as large ones and lie in the same place.
@@ -12,18 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from usrl.data.letterbox import Letterbox
-from usrl.data.prompts import check_prompt, jittered_boxes, start_boxes
-from usrl.data.sample import FloatArray, GrayImage, Prompt, Sample, Track
-from usrl.errors import UserError
+from usrl.data.prompts import jittered_boxes
+from usrl.data.sample import FloatArray, GrayImage, Prompt, Sample
 from usrl.geometry.boxes import boxes_of_masks, grow, move_sides, paint_boxes, return_samples, sample_boxes
 from usrl.metrics.overlap import dice
-from usrl.networks.models import build_network
+from usrl.networks.models import as_input, infer
 from usrl.networks.recipe import NetworkRecipe
 from usrl.networks.schedule import keep_lesions
-from usrl.networks.segmenter import as_input, cut_probability, infer
-from usrl.runs.run import Run
-from usrl.runs.tensors import load_weights
-from usrl.segmenter import Answer, name_method
 
 VALIDATION_SEED = 1
 """Seed of the boxes that epochs are compared by."""
@@ -92,15 +87,10 @@ def predict_boxes(
     """
     letterboxes = [Letterbox.fit(image.shape, recipe.data.size) for image in images]
     owner = [number for number, prompt in enumerate(prompts) for _ in prompt]
-    working = np.stack(
-        [box.image(image) for box, image in zip(letterboxes, images, strict=True)]
-    )  # (M, S, S)
-    boxes = torch.from_numpy(
-        np.concatenate([b.boxes_to_working(prompt) for b, prompt in zip(letterboxes, prompts, strict=True)])
-    )  # (B, 4)
-    maps = _predict(
-        network, recipe, torch.from_numpy(working)[owner].to(device), boxes.to(device)
-    )  # (B, S, S)
+    shown = [box.image(image) for box, image in zip(letterboxes, images, strict=True)]
+    sides = [box.boxes_to_working(prompt) for box, prompt in zip(letterboxes, prompts, strict=True)]
+    working = torch.from_numpy(np.stack(shown))[owner].to(device)  # (B, S, S)
+    maps = _predict(network, recipe, working, torch.from_numpy(np.concatenate(sides)).to(device))
     united = [np.zeros(image.shape, np.float32) for image in images]
     for number, probability in zip(owner, maps, strict=True):
         united[number] = np.maximum(united[number], letterboxes[number].to_native(probability))
@@ -133,34 +123,3 @@ class PromptedValidation:
         maps = predict_boxes(network, self._recipe, images, self._prompts, self._device)
         scores = [dice(m > 0.5, sample.target) for m, sample in zip(maps, self._samples, strict=True)]
         return float(np.mean(scores))
-
-
-class PromptedNetworkSegmenter:
-    """A trained network that is shown boxes, as a segmenter named like the run's folder."""
-
-    track: Track = "prompted"
-
-    def __init__(self, run: Run, device: torch.device, starts: int = 1) -> None:
-        """Load a network.
-
-        Args:
-            run: A run of a network recipe with a prompt, with weights.
-            device: Where the network computes.
-            starts: How many boxes to show for each given one; their probabilities are averaged.
-
-        Raises:
-            UserError: If the recipe has no prompt, or the weights are unusable.
-        """
-        if not isinstance(run.recipe, NetworkRecipe) or run.recipe.prompt == "none":
-            raise UserError(f"{run.path}: wanted a network's recipe with a prompt, got one without")
-        self.name = name_method(run.name, starts)
-        self._recipe, self._device, self._starts = run.recipe, device, starts
-        network = build_network(run.recipe)
-        load_weights(run.weights_path, network)
-        self._network = network.to(device).eval()
-
-    def segment(self, image: GrayImage, prompt: Prompt | None) -> Answer:
-        """Return the largest probability of any box, averaged over the starts, and its mask."""
-        prompts = start_boxes(check_prompt(prompt, image.shape), self._starts, image.shape)
-        maps = predict_boxes(self._network, self._recipe, [image] * len(prompts), prompts, self._device)
-        return cut_probability(np.asarray(np.mean(maps, axis=0), np.float32))

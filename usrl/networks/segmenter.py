@@ -1,105 +1,59 @@
-"""Using a trained segmentation network."""
+"""A trained segmentation network as a segmenter, automatic or prompted by boxes."""
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from usrl.compute.devices import has_bfloat16
 from usrl.data.letterbox import Letterbox
+from usrl.data.prompts import check_prompt, start_boxes
 from usrl.data.sample import FloatArray, GrayImage, Prompt, Track
 from usrl.errors import UserError
 from usrl.metrics.uncertainty import measure_softness
-from usrl.networks.models import build_network
+from usrl.networks.models import build_network, predict
+from usrl.networks.prompted import predict_boxes
 from usrl.networks.recipe import NetworkRecipe
 from usrl.runs.run import Run
 from usrl.runs.tensors import load_weights
-from usrl.segmenter import Answer, Segmenter
+from usrl.segmenter import Answer, Segmenter, name_method
 
 
 class NetworkSegmenter:
-    """A trained network as a segmenter; its name is the run folder's."""
+    """A trained network, named like the folder of its run.
 
-    track: Track = "automatic"
+    Args:
+        run: A run of a network's recipe with weights.
+        device: Where the network computes.
+        starts: How many boxes to show for each given one, if the network is prompted; their probabilities
+            are averaged.
 
-    def __init__(self, run: Run, device: torch.device) -> None:
-        """Load a network.
+    Raises:
+        UserError: If the weights cannot be used, or belong to another architecture than the recipe's.
+    """
 
-        Args:
-            run: A run of a network recipe with weights.
-            device: Where the network computes.
-
-        Raises:
-            UserError: If the weights are unusable or of another architecture than the recipe's.
-        """
-        self._recipe = run.recipe_as(NetworkRecipe)
-        self.name = run.name
-        self._device = device
+    def __init__(self, run: Run, device: torch.device, starts: int = 1) -> None:
+        self._recipe, self._device = run.recipe_as(NetworkRecipe), device
+        is_prompted = self._recipe.prompt != "none"
+        self.track: Track = "prompted" if is_prompted else "automatic"
+        self._starts = starts if is_prompted else 1
+        self.name = name_method(run.name, self._starts)
         network = build_network(self._recipe)
         load_weights(run.weights_path, network)
         self._network = network.to(device).eval()
 
     def segment(self, image: GrayImage, prompt: Prompt | None = None) -> Answer:
-        """Return the probability, its mask and how soft it is; the prompt is ignored."""
-        return cut_probability(self.probability(image))
+        """Return the probability, the mask where it exceeds one half, and how soft it is."""
+        probability = self.probability(image, prompt)
+        mask = probability > 0.5
+        return Answer(mask, probability=probability, uncertainty=measure_softness(probability, mask))
 
-    def probability(self, image: GrayImage) -> FloatArray:
-        """Return the probability of lesion, float32, shape (H, W), of an image uint8, shape (H, W)."""
+    def probability(self, image: GrayImage, prompt: Prompt | None = None) -> FloatArray:
+        """Return the probability of lesion, float32, (H, W); of boxes the largest, averaged over starts."""
+        if self.track == "prompted":
+            prompts = start_boxes(check_prompt(prompt, image.shape), self._starts, image.shape)
+            maps = predict_boxes(self._network, self._recipe, [image] * len(prompts), prompts, self._device)
+            return np.asarray(np.mean(maps, axis=0), np.float32)
         letterbox = Letterbox.fit(image.shape, self._recipe.data.size)
         working = torch.from_numpy(letterbox.image(image))[None].to(self._device)  # (1, S, S)
         return letterbox.to_native(predict(self._network, working, self._recipe)[0])
-
-
-def cut_probability(probability: FloatArray) -> Answer:
-    """Return where a probability, float32, (H, W), exceeds one half, and how soft it is."""
-    mask = probability > 0.5
-    return Answer(mask, probability=probability, uncertainty=measure_softness(probability, mask))
-
-
-def predict(network: nn.Module, images: Tensor, recipe: NetworkRecipe) -> FloatArray:
-    """Return the probabilities that an automatic network gives.
-
-    Args:
-        network: As `usrl.networks.models.build_network` returns it.
-        images: Working images, uint8, shape (M, S, S).
-        recipe: The network's.
-
-    Returns:
-        float32 in [0, 1], shape (M, S, S).
-    """
-    parts = [infer(network, as_input(part.float() / 255), recipe)[:, 0] for part in images.split(32)]
-    return np.asarray(torch.cat(parts).cpu().numpy(), np.float32)
-
-
-@torch.inference_mode()
-def infer(network: nn.Module, inputs: Tensor, recipe: NetworkRecipe) -> Tensor:
-    """Return probabilities in the recipe's precision, averaged with the mirrored image if it asks for it.
-
-    Args:
-        network: Of the recipe.
-        inputs: What the network takes, float32, shape (B, C, S, S).
-        recipe: Its recipe.
-
-    Returns:
-        float32 in [0, 1], shape (B, 1, S, S).
-    """
-    network.eval()
-    with autocast(recipe, inputs.device):
-        probability = torch.sigmoid(network(inputs).float())
-        if recipe.flip_test:
-            mirrored = torch.sigmoid(network(inputs.flip(-1)).float()).flip(-1)
-            probability = (probability + mirrored) / 2
-    return probability
-
-
-def as_input(images: Tensor) -> Tensor:
-    """Return images, float32, (B, S, S), as a network takes them: (B, 1, S, S) with channels innermost."""
-    return images[:, None].contiguous(memory_format=torch.channels_last)
-
-
-def autocast(recipe: NetworkRecipe, device: torch.device) -> torch.autocast:
-    """Return the context in which a recipe's network computes."""
-    is_fast = has_bfloat16(device) if recipe.precision == "auto" else recipe.precision == "bfloat16"
-    return torch.autocast(device.type, torch.bfloat16, enabled=is_fast)
 
 
 def open_network(
@@ -111,8 +65,4 @@ def open_network(
             f"{run.path} is a network's run; in FIRST+RUN the second must be an agent's or a judge's; "
             "swap the two"
         )
-    if run.recipe_as(NetworkRecipe).prompt == "none":
-        return NetworkSegmenter(run, device)
-    from usrl.networks.prompted import PromptedNetworkSegmenter
-
-    return PromptedNetworkSegmenter(run, device, starts)
+    return NetworkSegmenter(run, device, starts)

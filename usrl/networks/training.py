@@ -19,11 +19,10 @@ from usrl.data.letterbox import Letterbox
 from usrl.data.sample import Sample
 from usrl.metrics.overlap import dice
 from usrl.networks.augment import Augmentation
-from usrl.networks.models import build_network
+from usrl.networks.models import autocast, build_network, predict
 from usrl.networks.prompted import PromptedValidation, draw_inputs
 from usrl.networks.recipe import NetworkRecipe
 from usrl.networks.schedule import descend, epoch_seed, keep_lesions, make_schedule, mean_loss, seeded
-from usrl.networks.segmenter import autocast, predict
 from usrl.progress import TrainingBar
 from usrl.runs.checkpoints import Parts, Record
 from usrl.runs.run import Run
