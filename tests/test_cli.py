@@ -74,6 +74,25 @@ def test_the_version_is_that_of_the_installed_package() -> None:
     assert _usrl("--version") == f"usrl {importlib.metadata.version('usrl')}"
 
 
+def test_envs_of_an_id_shows_its_arguments_with_their_choices() -> None:
+    printed = _usrl("envs", "usrl/ContourRefine-v0")
+    assert "| `step_px` | `4.0` | longest move of a vertex in a step | working pixels |" in printed
+    assert (
+        '| `reward` | `"dice"` | the score whose change is paid: `dice`, `iou`, `dice+boundary` |' in printed
+    )
+    assert "unknown environment 'usrl/Contour'" in _usrl("envs", "usrl/Contour", status=2)
+
+
+def test_a_module_that_registers_environments_is_imported_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "told.py").write_text("print('imported')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert _usrl("--import", "told", "envs").startswith("imported usrl/ContourRefine-v0")
+    assert "--import tolt: No module named 'tolt'" in _usrl("--import", "tolt", "envs", status=2)
+
+
 def test_help_and_listing_need_no_torch() -> None:
     script = (
         "import sys; from typer.testing import CliRunner; from usrl.cli import app;"

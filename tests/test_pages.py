@@ -4,17 +4,25 @@ import ast
 import importlib
 import posixpath
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 from PIL import Image
 from typer.main import get_command
 
+import usrl
+from usrl.agents.players import RandomPlayer, TeacherPlayer, evaluate_player
 from usrl.classical import CLASSICAL
 from usrl.cli import app
+from usrl.registry import REGISTRY
 from usrl.runs.recipes import load_recipe
 from usrl.runs.shipped import list_shipped, locate
 
@@ -30,6 +38,17 @@ CODE_PATH = re.compile(r"`((?:usrl|tests|benchmarks|agents|envs|docs)/(?!\w+-v\d
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 CEILINGS = ("threshold-oracle", "threshold-oracle-tiles")
 TRAINED = ("train", "tune", "proposals")
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let pages import their examples, and forget afterwards what these registered."""
+    monkeypatch.syspath_prepend(ROOT / "docs/examples")
+    known = set(REGISTRY)
+    yield
+    for env_id in set(REGISTRY) - known:
+        del REGISTRY[env_id], gym.registry[env_id]
+    sys.modules.pop("own_environment", None)
 
 
 def name_of(path: Path) -> str:
@@ -120,6 +139,53 @@ def test_imports_of_a_page_exist(code: str) -> None:
         if isinstance(node, ast.ImportFrom):
             module = importlib.import_module(str(node.module))
             assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+@pytest.fixture
+def point() -> str:
+    """Return the id of the page's environment."""
+    importlib.import_module("own_environment")
+    return "mine/PointToLesion-v0"
+
+
+def test_the_own_environment_of_the_page_is_the_file_that_it_includes() -> None:
+    page = (ROOT / "docs/own-environment.md").read_text(encoding="utf-8")
+    assert '\n--8<-- "examples/own_environment.py"\n' in page
+    lines = (ROOT / "docs/examples/own_environment.py").read_text(encoding="utf-8").splitlines()
+    assert len([line for line in lines if line.strip()]) <= 45
+
+
+def test_the_own_environment_of_the_page_plays_the_same_through_every_adapter(point: str) -> None:
+    check_env(gym.make(point).unwrapped, skip_render_check=True)
+    single = gym.make(point)
+    vector = gym.make_vec(point, num_envs=3)
+    for_sb3 = usrl.TaskVecEnv.make(point, num_envs=3, seed=5)
+    seen = [vector.reset(seed=5)[0], for_sb3.reset()]
+    np.testing.assert_array_equal(*seen)
+    np.testing.assert_array_equal(seen[0][2], single.reset(seed=7)[0])
+    actions = np.full((3, 2), 0.5, np.float32)
+    np.testing.assert_array_equal(vector.step(actions)[1], for_sb3.step(actions)[1])
+
+
+def test_the_teacher_of_the_own_environment_finds_every_lesion_and_chance_does_not(point: str) -> None:
+    task = usrl.TaskVecEnv.make(point, num_envs=1).task
+    assert evaluate_player(task, TeacherPlayer(task))["score"] == 1
+    assert evaluate_player(task, RandomPlayer(task))["score"] < 0.2
+
+
+@pytest.mark.slow
+def test_the_own_environment_of_the_page_is_trained_by_its_command(tmp_path: Path) -> None:
+    page = (ROOT / "docs/own-environment.md").read_text(encoding="utf-8")
+    recipe, command = (re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("yaml", "sh"))
+    assert recipe is not None
+    assert command is not None
+    (tmp_path / "point.yaml").write_text(recipe[1])
+    shutil.copy(ROOT / "docs/examples/own_environment.py", tmp_path)
+    short = ["--set", "total_steps=512", "--set", "evaluate_every=512", "--device", "cpu"]
+    words = [sys.executable, "-m", "usrl", *command[1].split()[1:], *short]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs/point/weights.safetensors").is_file()
 
 
 RUN = ("README.md", "docs/environments/", "docs/data.md", "docs/troubleshooting.md")

@@ -6,7 +6,7 @@ Tasks are named by import path, so that `import usrl` registers every environmen
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import gymnasium as gym
 import numpy as np
@@ -194,7 +194,11 @@ def describe_arguments(env_id: str) -> str:
     for name, info in load_object(find_row(env_id).settings).model_fields.items():
         default = f'"{info.default}"' if isinstance(info.default, str) else info.default
         unit = (info.json_schema_extra or {}).get("unit", "")
-        lines.append(f"| `{name}` | `{default}` | {info.description or ''} | {unit} |")
+        text = info.description or ""
+        choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
+        if not all(f"`{choice}`" in text for choice in choices):
+            text += ": " + ", ".join(f"`{choice}`" for choice in choices)
+        lines.append(f"| `{name}` | `{default}` | {text} | {unit} |")
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """The command line. Heavy modules are imported inside the commands, so that help comes at once."""
 
 import importlib.metadata
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,19 +73,37 @@ def _show_version(is_asked: bool) -> None:
 
 @app.callback()
 def _options(
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import",
+            metavar="MODULE",
+            help="Import a module first, such as one that registers environments; repeatable.",
+        ),
+    ] = None,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    pass
+    for name in modules or ():
+        sys.path.insert(0, "")  # Python looks in the working folder, an installed command does not
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise UserError(f"--import {name}: {error}; it must be installed or in this folder") from None
 
 
 @app.command()
-def envs() -> None:
-    """List the registered environments."""
-    from usrl.registry import REGISTRY
+def envs(
+    env_id: Annotated[str | None, typer.Argument(metavar="ID", help="Show its arguments.")] = None,
+) -> None:
+    """List the registered environments, or the arguments of one."""
+    from usrl.registry import REGISTRY, describe_arguments
 
+    if env_id is not None:
+        typer.echo(describe_arguments(env_id))
+        return
     for env_id, row in REGISTRY.items():
         typer.echo(f"{env_id:<24} {row.max_episode_steps:>4} steps  {row.summary}")
 
