@@ -97,6 +97,40 @@ def test_a_page_stays_short(page: str, most: int) -> None:
     assert len((ROOT / page).read_text(encoding="utf-8").split()) <= most
 
 
+def imports_of(tree: ast.AST) -> Iterator[str]:
+    """Yield the modules of usrl that are imported with a module: not in functions, nor for types alone."""
+    for node in ast.iter_child_nodes(tree):
+        is_later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if is_later or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            continue
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("usrl."):
+            yield str(node.module)
+        yield from imports_of(node)
+
+
+def test_imports_run_as_the_page_of_the_architecture_says() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    order = re.findall(r"\w+", page.partition("```\ncli -> ")[2].partition("```")[0])
+    places = {room: place for place, room in enumerate(["cli", *order])}
+    wrong = []
+    for path in (ROOT / "usrl").rglob("*.py"):
+        room = path.relative_to(ROOT / "usrl").parts[0].removesuffix(".py")
+        for module in imports_of(ast.parse(path.read_text(encoding="utf-8"))):
+            other = module.split(".")[1]
+            if room in places and other != room and module.split(".")[-1] != "recipe":
+                if places[room] >= places[other]:
+                    wrong.append(f"{path.relative_to(ROOT)} imports {module}")
+    assert not wrong
+    assert {
+        path.name.removesuffix(".py") for path in (ROOT / "usrl").iterdir() if path.suffix in ("", ".py")
+    } - {
+        *places,
+        "__init__",
+        "__main__",
+        "__pycache__",
+    } == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_and_paths_of_a_page_lead_to_files(page: Path) -> None:
     text = BLOCK.sub("", page.read_text(encoding="utf-8"))
@@ -188,7 +222,7 @@ def test_the_own_environment_of_the_page_is_trained_by_its_command(tmp_path: Pat
     assert (tmp_path / "runs/point/weights.safetensors").is_file()
 
 
-RUN = ("README.md", "docs/environments/", "docs/data.md", "docs/troubleshooting.md")
+RUN = ("README.md", "docs/environments/", "docs/data.md", "docs/libraries.md", "docs/troubleshooting.md")
 LONG = pytest.mark.slow
 
 
