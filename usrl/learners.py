@@ -5,6 +5,8 @@ Each kind is imported when it is asked for: an agent needs no MONAI, and a netwo
 
 import importlib
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +97,7 @@ def check_recipe(recipe: "Recipe") -> "torch.nn.Module":
     from usrl.data.catalogue import require_dataset
 
     require_dataset(recipe.data)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _enough_memory():
         warnings.simplefilter("ignore")  # the training gives the same
         model: torch.nn.Module = load_object(LEARNERS[recipe.kind].build)(recipe)
         return model
@@ -112,7 +114,23 @@ def train_run(run: "Run", device: "torch.device", *, resume: bool = False) -> No
     Raises:
         UserError: If the recipe, its data set or the checkpoint cannot be used, or the training diverges.
     """
-    load_object(LEARNERS[run.recipe.kind].train)(run, device, resume=resume)
+    with _enough_memory():
+        load_object(LEARNERS[run.recipe.kind].train)(run, device, resume=resume)
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """Say in words that a recipe wants more memory than there is."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        told = str(error).partition("\n")[0]
+        if not isinstance(error, MemoryError) and "memory" not in told:
+            raise
+        raise UserError(
+            f"the recipe wants more memory than there is ({told}); lower its sizes, such as batch_size, "
+            "num_envs, channels or data.size"
+        ) from None
 
 
 def train_folder(recipe: "Recipe", folder: Path, device: "torch.device", *, resume: bool = False) -> "Run":

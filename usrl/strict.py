@@ -10,6 +10,8 @@ from usrl.errors import UserError, suggest
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+Channels = Annotated[int, Field(gt=0, le=1024)]
+"""Channels of a layer: a layer of more has tens of millions of weights."""
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Scalar = bool | int | Annotated[float, Field(allow_inf_nan=True)] | str | None
 """An argument of something else, which checks its range."""

@@ -24,7 +24,8 @@ class AgentRecipe(Recipe):
     sb3-contrib algorithm (`usrl.agents.algorithms`) and ``hyperparameters`` are arguments of its class;
     steps count single environments' steps. ``init_from`` is a run whose weights the policy starts from: of
     other images, or of no more than the training images here (`usrl.runs.leaks`). ``value_warmup_steps`` is
-    how long from there only the value function learns.
+    how long from there only the value function learns. More than 65,536 environments fill a GPU's memory with
+    observations and make no more steps a second (docs/performance.md).
     """
 
     kind: Literal["agent"] = "agent"
@@ -35,7 +36,7 @@ class AgentRecipe(Recipe):
     hyperparameters: dict[str, Scalar] = Field(default_factory=dict)
     init_from: str | None = None
     value_warmup_steps: Annotated[int, Field(ge=0)] = 0
-    num_envs: PositiveInt = 32
+    num_envs: Annotated[int, Field(gt=0, le=65_536)] = 32
     total_steps: PositiveInt = 100_000
     evaluate_every: PositiveInt = 10_240
     checkpoint_every: PositiveInt = 10_240

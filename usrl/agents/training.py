@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import configure
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from torch import nn
 from torch.optim import Optimizer
+from torch.utils.tensorboard import SummaryWriter
 
 from usrl.agents.algorithms import BUILD_ERRORS, check_hyperparameters, find_algorithm, find_policy
 from usrl.agents.keeper import Keeper, TrainingCallback, ValueWarmup, diverged
@@ -71,9 +72,18 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
         callbacks.append(ValueWarmup(model.policy, recipe.value_warmup_steps))
     remaining = recipe.total_steps - record.step
     if remaining > 0:
-        model.set_logger(configure(str(run.path / "tb"), ["tensorboard"]))
+        folder = str(run.path / "tb")
+        model.set_logger(Logger(folder, [_Board(folder, record.step + 1 if record.step else 0)]))
         with keeper.bar:
             _learn(model, remaining, callbacks)
+
+
+class _Board(TensorBoardOutputFormat):
+    """TensorBoard's scalars from a step on: those that a killed training wrote beyond it are hidden."""
+
+    def __init__(self, folder: str, first_step: int) -> None:
+        self.writer = SummaryWriter(log_dir=folder, purge_step=first_step)
+        self._is_closed = False
 
 
 def _learn(model: BaseAlgorithm, steps: int, callbacks: list[BaseCallback]) -> None:

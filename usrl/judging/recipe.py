@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from usrl.runs.recipe import Recipe
-from usrl.strict import PositiveFloat, PositiveInt
+from usrl.strict import Channels, PositiveFloat, PositiveInt
 
 
 class JudgeRecipe(Recipe):
@@ -22,11 +22,13 @@ class JudgeRecipe(Recipe):
     kind: Literal["judge"]
     proposals: str
     refiner: str | None = None
-    levels: list[Annotated[float, Field(gt=0, lt=1)]] = Field([0.1, 0.2, 0.3, 0.5, 0.7, 0.9], min_length=1)
+    levels: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        [0.1, 0.2, 0.3, 0.5, 0.7, 0.9], min_length=1, max_length=99
+    )
     reject: Annotated[float, Field(ge=0, le=1)] = 0.0
     accept: Annotated[float, Field(ge=0, le=1)] = 0.45
     margin: Annotated[float, Field(ge=0, le=1)] = 0.05
-    channels: list[PositiveInt] = Field([16, 32, 64, 64], min_length=1)
+    channels: list[Channels] = Field([16, 32, 64, 64], min_length=1, max_length=6)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     epochs: PositiveInt = 5
     batch_size: Annotated[int, Field(ge=2)] = 64

@@ -15,6 +15,8 @@ from usrl.data.sample import FloatArray
 from usrl.errors import UserError, suggest
 from usrl.networks.recipe import NetworkRecipe
 
+_MOST_WEIGHTS = 200_000_000  # 4 GB with gradient, average and Adam's two means
+
 
 def build_network(recipe: NetworkRecipe) -> nn.Module:
     """Return the network of a recipe, untrained.
@@ -41,6 +43,13 @@ def build_network(recipe: NetworkRecipe) -> nn.Module:
     if recipe.network not in _BUILDERS:
         raise UserError(f"network: unknown name {recipe.network!r}; {suggest(recipe.network, _BUILDERS)}")
     _check_size(recipe)
+    with torch.device("meta"):  # where weights take no memory
+        count = sum(parameter.numel() for parameter in _BUILDERS[recipe.network](recipe).parameters())
+    if count > _MOST_WEIGHTS:
+        raise UserError(
+            f"channels: the network would have {count / 1e6:.0f} million weights, and a training keeps five "
+            f"numbers for each; at most {_MOST_WEIGHTS / 1e6:.0f} million are allowed, give fewer channels"
+        )
     network = _BUILDERS[recipe.network](recipe)
     # Convolutions are faster with the channels innermost, on a CPU and on a GPU.
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from usrl.data.sample import DEFAULT_JITTER, Jitter
 from usrl.runs.recipe import Recipe
-from usrl.strict import PositiveFloat, PositiveInt, Strict
+from usrl.strict import Channels, PositiveFloat, PositiveInt, Strict
 
 
 class AugmentRecipe(Strict):
@@ -40,17 +40,19 @@ class NetworkRecipe(Recipe):
     ``init_from`` is a run of a network whose weights this one starts from, such as one that has learned from
     simulated images: of other images, or of no more than the training images here; for `usrl proposals` of
     other images only.
+    The bounds of ``channels``, ``residual_units`` and ``crop_size`` are far beyond what segments images
+    better: a typing error should not fill the memory or build for minutes.
     """
 
     kind: Literal["network"]
     network: str = "unet"
-    channels: list[PositiveInt] = Field([16, 32, 64, 128, 256], min_length=2)
-    residual_units: Annotated[int, Field(ge=0)] = 2
+    channels: list[Channels] = Field([16, 32, 64, 128, 256], min_length=2, max_length=8)
+    residual_units: Annotated[int, Field(ge=0, le=16)] = 2
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     augment: AugmentRecipe = AugmentRecipe()
     prompt: Literal["none", "box", "crop"] = "none"
     jitter: Jitter = DEFAULT_JITTER
-    crop_size: PositiveInt = 96
+    crop_size: Annotated[int, Field(gt=0, le=1024)] = 96
     crop_margin: Annotated[float, Field(ge=0)] = 0.4
     epochs: PositiveInt = 40
     batch_size: PositiveInt = 16

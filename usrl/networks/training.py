@@ -82,7 +82,7 @@ def fit_network(
     state.average.n_averaged.fill_(1 + record.step * steps)  # the network before its first step counts as one
     schedule = make_schedule(state.optimizer, recipe.epochs * steps, record.step * steps)
     bar = TrainingBar(record.name, "epochs", recipe.epochs, record.step, ("images", len(bank)))
-    with bar, SummaryWriter(str(run.path / "tb")) as board:
+    with bar, SummaryWriter(str(run.path / "tb"), purge_step=record.step + 1) as board:
         while record.step < recipe.epochs:
             record.step += 1
             loss = _train_epoch(state, record.step, bank, schedule, bar.show)

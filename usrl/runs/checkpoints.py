@@ -1,5 +1,6 @@
 """Checkpoints of a training, and what else it writes as it goes: best weights and log."""
 
+import inspect
 import math
 import time
 from collections.abc import Mapping
@@ -74,7 +75,24 @@ def _load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], path: P
                 f"{path}: the optimizer's {name!r} fits no parameter of this recipe's network; train it again"
             )
         state.setdefault(int(number), {})[key] = tensor
+    keys = _state_keys(optimizer)
+    for place, entries in state.items():
+        if entries.keys() != keys:
+            raise UserError(
+                f"{path}: wanted {', '.join(sorted(keys))} of the optimizer's parameter {place}, got "
+                f"{', '.join(sorted(entries))}; train the run again"
+            )
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _state_keys(optimizer: Optimizer) -> set[str]:
+    """Return what an optimizer of a kind keeps for each parameter after its first step."""
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    known = inspect.signature(type(optimizer)).parameters
+    fresh = type(optimizer)([parameter], **{k: v for k, v in optimizer.defaults.items() if k in known})
+    fresh.step()
+    return {key for key, value in fresh.state[parameter].items() if value is not None}
 
 
 class _Facts(Strict):
