@@ -373,12 +373,12 @@ class DevicePPO(PPO):
     def _with_what_follows(self, step: Step) -> Tensor:
         """Return the rewards, (B,), with the value of what the step limit cut off."""
         rewards = step.rewards.to(self.device)
+        if step.last_observations is None:
+            return rewards
         last = map_tree(lambda part: part.to(self.device), step.last_observations)
         if isinstance(step.ended, Tensor):
             cut = step.ended & ~step.terminated
             return rewards + self.gamma * self._value(*list_leaves(last))[0] * cut
-        if not len(step.ended):
-            return rewards
         # Of a part of the environments there are too many sizes to keep a graph of each.
         value = self._value if len(step.ended) == len(rewards) else self._expect
         cut = send(torch.from_numpy(~step.terminated), self.device)

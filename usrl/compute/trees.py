@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
+from torch import Tensor
+
 Tree = Any
 """A tensor, or a mapping, tuple or dataclass of trees."""
 T = TypeVar("T")
@@ -23,7 +25,9 @@ def map_tree(function: Callable[..., Any], tree: T, *others: Any) -> T:
     """
     result: Any
     kind: Any = type(tree)
-    if isinstance(tree, Mapping):
+    if kind is Tensor:  # most trees are one tensor, and the other questions take longer than a small function
+        result = function(tree, *others)
+    elif isinstance(tree, Mapping):
         result = {key: map_tree(function, tree[key], *(other[key] for other in others)) for key in tree}
     elif isinstance(tree, tuple):
         result = tuple(map_tree(function, *parts) for parts in zip(tree, *others, strict=True))

@@ -35,8 +35,8 @@ class Step:
         rewards: float32, (B,).
         ended: Rows on the host, or a mask on the device.
         terminated: Which of these the task ended, bool (R,); the step limit cut the others.
-        last_observations: Of the episodes that ended, (R, ...).
-        figures: Of the episodes that ended, float32 (R,) by name; empty where the host knows that none did.
+        last_observations: Of the episodes that ended, (R, ...); None where the host knows that none did.
+        figures: Of the episodes that ended, float32 (R,) by name; likewise empty.
     """
 
     observations: Tree
@@ -239,9 +239,11 @@ class Batch:
         done, truncated = self.ends(terminated)
         ended = np.flatnonzero(done | truncated)
         if not len(ended):
-            return Step(seen, rewards, ended, done[ended], map_tree(lambda tensor: tensor[:0], seen), {})
-        rows = send(torch.from_numpy(ended), self.device)
-        last, figures = map_tree(lambda tensor: tensor[rows], (seen, self.figures()))
+            return Step(seen, rewards, ended, done[:0], None, {})
+        last, figures = seen, self.figures()
+        if len(ended) < self.num_envs:
+            rows = send(torch.from_numpy(ended), self.device)
+            last, figures = map_tree(lambda tensor: tensor[rows], (last, figures))
         self.begin(ended)
         return Step(self.observe(), rewards, ended, done[ended], last, figures)
 

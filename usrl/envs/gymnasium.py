@@ -250,21 +250,22 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     ) -> tuple[Tree, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], Info]:
         step = self._batch.advance(actions).fetch()
         rows: NDArray[np.int64] = step.ended  # type: ignore[assignment]
-        ended, done = np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
-        ended[rows], done[rows] = True, step.terminated
+        seen, rewards = map_tree(to_numpy, step.observations), to_numpy(step.rewards)
         info = _with_masks(self._batch.info())
-        if len(rows):
-            final = np.full(self.num_envs, None, dtype=object)
-            last: Info = {}
-            for name, values in step.figures.items():
-                last[name], last[f"_{name}"] = np.zeros(self.num_envs, np.float32), ended.copy()
-                last[name][rows] = to_numpy(values)
-            observed = map_tree(to_numpy, step.last_observations)
-            for place, row in enumerate(rows):
-                final[row] = map_tree(lambda part, place=place: part[place], observed)
-            info |= {"final_obs": final, "_final_obs": ended, "final_info": last, "_final_info": ended}
-        observations = map_tree(to_numpy, step.observations)
-        return observations, to_numpy(step.rewards), done, ended & ~done, info
+        ended, done = np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
+        if not len(rows):
+            return seen, rewards, done, ended, info
+        ended[rows], done[rows] = True, step.terminated
+        final = np.full(self.num_envs, None, dtype=object)
+        last: Info = {}
+        for name, values in step.figures.items():
+            last[name], last[f"_{name}"] = np.zeros(self.num_envs, np.float32), ended.copy()
+            last[name][rows] = to_numpy(values)
+        observed = map_tree(to_numpy, step.last_observations)
+        for place, row in enumerate(rows):
+            final[row] = map_tree(lambda part, place=place: part[place], observed)
+        info |= {"final_obs": final, "_final_obs": ended, "final_info": last, "_final_info": ended}
+        return seen, rewards, done, ended & ~done, info
 
     def _observe(self) -> Tree:
         return map_tree(to_numpy, self._batch.observe())
@@ -310,7 +311,8 @@ def _check_render_mode(mode: str | None, known: Sequence[str], remedy: str) -> N
 
 def _with_masks(info: dict[str, NDArray[np.float32]]) -> Info:
     """Return vector info in Gymnasium's form: with each array, which of its entries hold."""
-    return info | {f"_{name}": np.ones(len(values), bool) for name, values in info.items()}
+    holds = np.ones(len(next(iter(info.values()))), bool)
+    return info | {f"_{name}": holds for name in info}
 
 
 def _check_names(adapter: Callable[..., Any], env_id: str, settings: Info) -> None:

@@ -32,6 +32,8 @@ class StepInfos(Sequence[dict[str, Any]]):
     def _rows(self) -> list[dict[str, Any]]:
         infos: list[dict[str, Any]] = [{} for _ in range(len(self))]
         step = self.step.fetch()
+        if step.last_observations is None:
+            return infos
         last = map_tree(to_numpy, step.last_observations)
         figures = {name: to_numpy(values).tolist() for name, values in step.figures.items()}
         for place, row in enumerate(step.ended):
