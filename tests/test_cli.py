@@ -179,7 +179,7 @@ def _move_to_train(split: Path, name: str) -> None:
 
 def test_test_images_that_a_run_was_trained_on_are_refused(tmp_path: Path, run: Run) -> None:
     data = ("--data", "phantom", "--count", 20, "--out", tmp_path / "out")
-    name = load_split("phantom", None, "test", count=20)[0].name
+    name = load_split("phantom", "test", count=20)[0].name
     _move_to_train(run.split_path, name)
     message = _usrl("compare", "otsu", run.path, *data, status=2)
     assert f"was trained on 1 of these 4 test images, such as {name!r}" in message
@@ -220,7 +220,7 @@ def test_test_images_that_a_judges_refiner_was_trained_on_are_refused(tmp_path: 
     save_tensors(judge.weights_path, JudgeNetwork(recipe.channels, recipe.dropout).state_dict())
     shutil.copytree(shipped, judge.path / "refiner")
     load_train_and_val(recipe.data, judge.split_path)
-    name = load_split("phantom", None, "test", count=20)[0].name
+    name = load_split("phantom", "test", count=20)[0].name
     _move_to_train(judge.path / "refiner" / "split.tsv", name)
     data = ("--data", "phantom", "--count", 20, "--variety", images.variety)
     message = _usrl("compare", f"{run.path}+{judge.path}", *data, "--out", tmp_path / "out", status=2)
@@ -228,7 +228,7 @@ def test_test_images_that_a_judges_refiner_was_trained_on_are_refused(tmp_path: 
 
 
 def test_test_images_of_what_a_run_started_from_are_refused(tmp_path: Path, run: Run) -> None:
-    name = load_split("phantom", None, "test", count=20)[0].name
+    name = load_split("phantom", "test", count=20)[0].name
     _move_to_train(run.split_path, name)
     agent = shutil.copytree(Path(__file__).parents[1] / "agents" / "contour-ppo", tmp_path / "agent")
     with (agent / "recipe.yaml").open("a") as recipe:
@@ -296,10 +296,10 @@ def test_learning_curves_of_runs_of_one_name_are_told_apart(run: Run, tmp_path: 
     [
         ("epoch=3", "unknown key 'epoch'; did you mean 'epochs'"),
         ("epochs=many", "epochs: Input should be a valid integer, got 'many'"),
-        ("data.name=bussi", "unknown dataset 'bussi': did you mean 'busi'"),
+        ("data.name=bussi", "unknown data set 'bussi': did you mean 'busi'"),
         ("network=unett", "unknown name 'unett'; did you mean 'unet'"),
         ("kind=networks", "kind must be one of agent, network, judge, got 'networks'"),
-        ("data.name=folder", "pass --root DIR"),
+        ("data.name=folder", "name it with --root DIR"),
         ("epochs", "--set needs key=value, got 'epochs'"),
     ],
 )
@@ -560,9 +560,9 @@ def test_wrong_data_and_splits_are_explained(run: Run, tmp_path: Path) -> None:
     assert "unknown split 'tset': did you mean 'test'" in _usrl(
         *compare, "phantom", "--split", "tset", *out, status=2
     )
-    assert "unknown dataset 'bussi'" in _usrl(*compare, "bussi", *out, status=2)
+    assert "unknown data set 'bussi'" in _usrl(*compare, "bussi", *out, status=2)
     assert "no such folder" in _usrl(*compare, "busi", "--root", tmp_path / "none", *out, status=2)
-    assert "unknown dataset 'bussi'" in _usrl("data", "check", "bussi", status=2)
+    assert "unknown data set 'bussi'" in _usrl("data", "check", "bussi", status=2)
     assert "otsu is not a folder to write into" in _usrl("evaluate", "otsu", "--data", "phantom", status=2)
     several = _usrl("compare", "otsu", "proposal", "--data", "phantom", status=2)
     assert "several methods have no folder to write into; give the report's folder with --out" in several
@@ -582,7 +582,7 @@ def test_an_unknown_network_leaves_no_run_behind(recipe: Path, tmp_path: Path) -
 
 
 def test_a_root_of_the_phantom_is_refused(recipe: Path, tmp_path: Path) -> None:
-    message = f"dataset 'phantom' is simulated and reads no folder, got the root {tmp_path}"
+    message = f"data set 'phantom' is simulated and reads no folder, got the root {tmp_path}"
     out, root = ("--out", tmp_path / "out"), ("--root", tmp_path)
     assert message in _usrl("compare", "otsu", "--data", "phantom", *root, *out, status=2)
     assert message in _usrl("data", "check", "phantom", *root, status=2)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from usrl.data.catalogue import load_dataset, load_train_and_val
+from usrl.data.catalogue import load_split, load_train_and_val
 from usrl.data.phantom.dataset import write_phantom
 from usrl.data.recipe import DataRecipe
 from usrl.progress import TrainingBar
@@ -47,7 +47,7 @@ def test_simulating_images_shows_a_bar_and_leaves_standard_output_alone(
     assert "Simulating images" in seen.err
     assert "12/12" in seen.err
     assert "2/2" in seen.err
-    load_dataset("folder", tmp_path / "images", show_progress=True)
+    load_split("folder", "all", root=tmp_path / "images")
     seen = capsys.readouterr()
     assert seen.out == ""
     assert "Reading images" in seen.err

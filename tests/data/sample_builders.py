@@ -1,6 +1,8 @@
 import numpy as np
 from PIL import Image
 
+from usrl.data.catalogue import DATASETS
+from usrl.data.recipe import DataRecipe
 from usrl.data.sample import Sample
 
 
@@ -50,3 +52,13 @@ def draw_ellipse(centre, semi_axes, degrees=0.0, shape=(120, 160)):
 def truncate(path):
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
+
+
+def load(name, root):
+    """Return the samples of a data set, of several structures if it has several."""
+    return DATASETS[name].load(DataRecipe(name=name, root=root), "all")
+
+
+def inspect(name, root):
+    """Return the report of a data set."""
+    return DATASETS[name].check(DataRecipe(name=name, root=root))

@@ -208,7 +208,7 @@ def test_arrays_give_the_bank_of_their_samples():
             None,
             r"0: image must be uint8 of shape \(H, W\), got float64 \(40, 50\)",
         ),
-        ([noise(0)], [disk() * 255], None, r"0: target must be bool .* got int64 .*mask > 127"),
+        ([noise(0)], [disk() * 255], None, r"0: labels must be bool .* got int64 .*mask > 127"),
     ],
 )
 def test_arrays_that_make_no_bank_are_refused(images, targets, names, message):

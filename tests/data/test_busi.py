@@ -4,10 +4,9 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from sample_builders import disk, noise, truncate, write
+from sample_builders import disk, inspect, load, noise, truncate, write
 
 from usrl.data.bank import Bank
-from usrl.data.busi import check_busi, load_busi
 from usrl.data.duplicates import average_hash, cluster_names, duplicate_pairs
 from usrl.errors import UserError
 
@@ -15,7 +14,7 @@ FOLDER = "Dataset_BUSI_with_GT"
 
 
 def test_images_are_named_sourced_and_ordered_by_class_and_number(busi_root):
-    samples = load_busi(busi_root)
+    samples = load("busi", busi_root)
     names = ["benign (1)", "benign (2)", "benign (10)", "malignant (1)", "normal (1)"]
     assert [sample.name for sample in samples] == names
     assert [sample.source.split("/") for sample in samples] == [["busi", name.split()[0]] for name in names]
@@ -24,11 +23,11 @@ def test_images_are_named_sourced_and_ordered_by_class_and_number(busi_root):
 
 
 def test_the_folder_itself_may_be_given(busi_root):
-    assert len(load_busi(busi_root / FOLDER)) == len(load_busi(str(busi_root))) == 5
+    assert len(load("busi", busi_root / FOLDER)) == len(load("busi", str(busi_root))) == 5
 
 
 def test_masks_of_every_mode_are_read_united_and_freed_of_specks(busi_root):
-    first, second, third, malignant, normal = load_busi(busi_root)
+    first, second, third, malignant, normal = load("busi", busi_root)
     np.testing.assert_array_equal(first.target, disk() | disk(centre=(6, 6), radius=3))
     for sample in (second, third, malignant):
         np.testing.assert_array_equal(sample.target, disk())
@@ -36,13 +35,13 @@ def test_masks_of_every_mode_are_read_united_and_freed_of_specks(busi_root):
 
 
 def test_a_duplicate_in_another_class_is_in_the_same_group(busi_root):
-    groups = {sample.name: sample.group for sample in load_busi(busi_root)}
+    groups = {sample.name: sample.group for sample in load("busi", busi_root)}
     assert groups["malignant (1)"] == groups["benign (2)"]
     assert len(set(groups.values())) == 4
 
 
 def test_a_check_counts_what_the_folder_holds(busi_root):
-    report = check_busi(busi_root)
+    report = inspect("busi", busi_root)
     assert report.is_sound
     assert report.counts == {"busi/benign": 3, "busi/malignant": 1, "busi/normal": 1}
     assert report.groups == 4
@@ -66,13 +65,13 @@ def test_a_check_counts_what_the_folder_holds(busi_root):
 def test_a_missing_mask_is_named(busi_root):
     (busi_root / FOLDER / "benign" / "benign (2)_mask.png").unlink()
     with pytest.raises(UserError, match=r"benign \(2\)\.png: has no mask benign \(2\)_mask\.png; restore it"):
-        load_busi(busi_root)
+        load("busi", busi_root)
 
 
 def test_a_mask_without_an_image_is_named(busi_root):
     (busi_root / FOLDER / "benign" / "benign (2).png").unlink()
     with pytest.raises(UserError, match=r"benign \(2\)_mask\.png: has no image; restore the image"):
-        load_busi(busi_root)
+        load("busi", busi_root)
 
 
 def test_a_mask_of_another_size_is_named_with_both_sizes(busi_root):
@@ -80,21 +79,21 @@ def test_a_mask_of_another_size_is_named_with_both_sizes(busi_root):
     with pytest.raises(
         UserError, match=r"\(2\)_mask\.png: the mask is 50 x 30 px and its image 50 x 40 px; restore"
     ):
-        load_busi(busi_root)
+        load("busi", busi_root)
 
 
 def test_a_truncated_image_is_named(busi_root):
     truncate(busi_root / FOLDER / "malignant" / "malignant (1).png")
     with pytest.raises(UserError, match=r"malignant \(1\)\.png: is damaged or cannot be read"):
-        load_busi(busi_root)
+        load("busi", busi_root)
 
 
 def test_several_faults_are_all_reported_and_the_check_goes_on(busi_root):
     truncate(busi_root / FOLDER / "malignant" / "malignant (1).png")
     (busi_root / FOLDER / "benign" / "benign (2)_mask.png").unlink()
     with pytest.raises(UserError, match=r"(?s)\(2\)\.png: has no mask.*malignant \(1\)\.png: is damaged"):
-        load_busi(busi_root)
-    report = check_busi(busi_root)
+        load("busi", busi_root)
+    report = inspect("busi", busi_root)
     assert len(report.faults) == 2
     assert not report.is_sound
     assert report.counts == {"busi/benign": 2, "busi/malignant": 0, "busi/normal": 1}
@@ -103,31 +102,25 @@ def test_several_faults_are_all_reported_and_the_check_goes_on(busi_root):
 
 def test_a_folder_without_busi_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no BUSI found; wanted Dataset_BUSI_with_GT/.*unpack"):
-        load_busi(tmp_path)
+        load("busi", tmp_path)
     with pytest.raises(UserError, match="no BUSI found"):
-        check_busi(tmp_path / "gone")
+        inspect("busi", tmp_path)
 
 
 def test_an_empty_class_is_a_fault(busi_root):
     for path in (busi_root / FOLDER / "normal").iterdir():
         path.unlink()
     with pytest.raises(UserError, match=r"normal: holds no images; unpack Dataset_BUSI_with_GT\.zip again"):
-        load_busi(busi_root)
+        load("busi", busi_root)
 
 
 def test_an_rgba_image_is_read(busi_root):
     write(busi_root / FOLDER / "benign" / "benign (1).png", noise(1), "RGBA")
-    np.testing.assert_array_equal(load_busi(busi_root)[0].image, noise(1))
-
-
-def test_progress_does_not_change_what_is_loaded(busi_root):
-    assert [s.name for s in load_busi(busi_root, show_progress=True)] == [
-        s.name for s in load_busi(busi_root)
-    ]
+    np.testing.assert_array_equal(load("busi", busi_root)[0].image, noise(1))
 
 
 def test_images_smaller_than_the_working_size_fill_a_bank(busi_root):
-    assert len(Bank.from_samples(load_busi(busi_root), size=128)) == 5
+    assert len(Bank.from_samples(load("busi", busi_root), size=128)) == 5
 
 
 def test_a_hash_does_not_change_with_size_or_brightness():
@@ -170,7 +163,7 @@ def test_chains_of_pairs_form_one_cluster():
 @pytest.mark.realdata
 def test_real_busi_loads_in_seconds_without_faults(real_busi):
     start = time.perf_counter()
-    samples = load_busi(real_busi)
+    samples = load("busi", real_busi)
     assert time.perf_counter() - start < 20
     assert len({sample.name for sample in samples}) == len(samples) >= 600
     for sample in samples:
@@ -179,7 +172,7 @@ def test_real_busi_loads_in_seconds_without_faults(real_busi):
 
 @pytest.mark.realdata
 def test_real_busi_has_its_known_bad_cases(real_busi):
-    report = check_busi(real_busi)
+    report = inspect("busi", real_busi)
     assert report.is_sound
     assert report.facts["images with several lesions"] >= 14
     assert len(report.cross_pairs) >= 3
@@ -190,7 +183,7 @@ def test_real_busi_has_its_known_bad_cases(real_busi):
 
 @pytest.mark.realdata
 def test_real_busi_gives_a_bank_of_every_lesion(real_busi):
-    samples = load_busi(real_busi)
+    samples = load("busi", real_busi)
     bank = Bank.from_samples(samples)
     assert {name.split()[0] for name in bank.names} == {"benign", "malignant"}
     assert len(set(bank.names)) == sum(sample.target.any() for sample in samples)

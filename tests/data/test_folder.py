@@ -1,16 +1,15 @@
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
-from sample_builders import disk, noise, truncate, write
+from sample_builders import disk, inspect, load, noise, truncate, write
 
-from usrl.data.folder import check_folder, load_folder
 from usrl.errors import UserError
 
 
 def test_images_and_masks_pair_by_stem_whatever_the_extension(folder_root):
     (folder_root / "images" / "b.png").unlink()
     write(folder_root / "images" / "b.tif", noise(5))
-    samples = load_folder(folder_root)
+    samples = load("folder", folder_root)
     assert [(s.name, s.group, s.source) for s in samples] == [(n, n, "folder") for n in "abc"]
     np.testing.assert_array_equal(samples[1].image, noise(5))
     np.testing.assert_array_equal(samples[1].target, disk())
@@ -18,7 +17,7 @@ def test_images_and_masks_pair_by_stem_whatever_the_extension(folder_root):
 
 def test_groups_are_read_from_groups_csv(folder_root):
     (folder_root / "groups.csv").write_text("name,group\na,p1\nb,p2\nc,p1\n")
-    assert [sample.group for sample in load_folder(folder_root)] == ["p1", "p2", "p1"]
+    assert [sample.group for sample in load("folder", folder_root)] == ["p1", "p2", "p1"]
 
 
 @pytest.mark.parametrize(
@@ -35,35 +34,35 @@ def test_groups_are_read_from_groups_csv(folder_root):
 def test_a_groups_csv_that_does_not_fit_is_refused(folder_root, text, message):
     (folder_root / "groups.csv").write_text(text)
     with pytest.raises(UserError, match=rf"groups\.csv: .*{message}"):
-        load_folder(folder_root)
-    assert any(message in fault for fault in check_folder(folder_root).faults)
+        load("folder", folder_root)
+    assert any(message in fault for fault in inspect("folder", folder_root).faults)
 
 
 def test_a_groups_csv_that_is_no_text_is_refused(folder_root):
     (folder_root / "groups.csv").write_bytes(b"name,group\n\xff\xfe,1\n")
     with pytest.raises(UserError, match=r"groups\.csv: cannot be read as CSV .*save it as UTF-8 text"):
-        load_folder(folder_root)
+        load("folder", folder_root)
 
 
 def test_unmatched_images_and_masks_are_listed(folder_root):
     (folder_root / "masks" / "a.png").unlink()
     (folder_root / "images" / "c.png").unlink()
     with pytest.raises(UserError, match=r"(?s)images: no mask for a; .*masks: no image for c; "):
-        load_folder(folder_root)
-    report = check_folder(folder_root)
+        load("folder", folder_root)
+    report = inspect("folder", folder_root)
     assert (len(report.faults), report.counts) == (2, {"folder": 1})
 
 
 def test_a_stem_that_occurs_twice_is_refused(folder_root):
     write(folder_root / "images" / "a.bmp", noise(1))
     with pytest.raises(UserError, match="the name 'a' occurs twice in its folder; rename or remove one"):
-        load_folder(folder_root)
+        load("folder", folder_root)
 
 
 def test_a_mask_of_another_size_is_refused(folder_root):
     write(folder_root / "masks" / "b.png", np.zeros((8, 9), np.uint8))
     with pytest.raises(UserError, match=r"b\.png: the mask is 9 x 8 px and its image 50 x 40 px"):
-        load_folder(folder_root)
+        load("folder", folder_root)
 
 
 def test_a_mask_that_is_turned_against_its_image_is_refused_with_what_to_do(folder_root):
@@ -74,13 +73,13 @@ def test_a_mask_that_is_turned_against_its_image_is_refused_with_what_to_do(fold
         UserError,
         match=r"b\.png: the mask is 50 x 40 .*image 40 x 50 px; one is turned .*save both turned alike",
     ):
-        load_folder(folder_root)
+        load("folder", folder_root)
 
 
 def test_a_damaged_file_is_refused(folder_root):
     truncate(folder_root / "images" / "b.png")
     with pytest.raises(UserError, match=r"b\.png: is damaged"):
-        load_folder(folder_root)
+        load("folder", folder_root)
 
 
 @pytest.mark.parametrize("folder", ["images", "masks"])
@@ -88,12 +87,12 @@ def test_an_empty_or_absent_folder_is_refused(folder_root, folder):
     for path in (folder_root / folder).iterdir():
         path.unlink()
     with pytest.raises(UserError, match=rf"{folder}: holds no images; put PNG"):
-        load_folder(folder_root)
+        load("folder", folder_root)
     (folder_root / folder).rmdir()
     with pytest.raises(
         UserError, match=rf"{folder}: does not exist; a dataset folder holds images/ and masks/"
     ):
-        check_folder(folder_root)
+        inspect("folder", folder_root)
 
 
 def test_more_faults_than_a_message_holds_are_counted(tmp_path):
@@ -101,29 +100,29 @@ def test_more_faults_than_a_message_holds_are_counted(tmp_path):
         write(tmp_path / "images" / f"{index:02}.png", noise(index))
         write(tmp_path / "masks" / f"{index:02}.png", np.zeros((3, 3), np.uint8))
     with pytest.raises(UserError, match=r"(?s)00\.png.*09\.png.*and 3 more"):
-        load_folder(tmp_path)
+        load("folder", tmp_path)
 
 
 def test_a_check_says_which_duplicates_a_split_may_part(folder_root):
     write(folder_root / "images" / "c.png", noise(ord("a")))
-    report = check_folder(folder_root)
+    report = inspect("folder", folder_root)
     assert report.duplicate_pairs == report.apart_pairs == (("a", "c"),)
     assert (
         "  near duplicates in different groups, for a split to part; give them one: a = c" in report.lines()
     )
     (folder_root / "groups.csv").write_text("name,group\na,p1\nb,p2\nc,p1\n")
-    report = check_folder(folder_root)
+    report = inspect("folder", folder_root)
     assert (report.duplicate_pairs, report.apart_pairs) == ((("a", "c"),), ())
     assert "  near duplicates in one group: a = c" in report.lines()
 
 
 def test_a_check_counts_lesions_and_images_of_more_than_8_bits(folder_root):
-    assert "images of over 8 bits (largest value to 255)" not in check_folder(folder_root).facts
+    assert "images of over 8 bits (largest value to 255)" not in inspect("folder", folder_root).facts
     write(folder_root / "images" / "a.png", noise(1).astype(np.uint16) * 7)
     write(folder_root / "masks" / "a.png", np.zeros((40, 50), np.uint8))
     both = disk(centre=(10, 10)) | disk(centre=(30, 40))
     write(folder_root / "masks" / "b.png", both.astype(np.uint8) * 255)
-    assert check_folder(folder_root).facts == {
+    assert inspect("folder", folder_root).facts == {
         "groups of several images": 0,
         "near-duplicate pairs": 0,
         "images without a lesion": 1,
@@ -136,7 +135,7 @@ def test_a_check_spells_out_the_first_pairs_and_counts_the_others(tmp_path):
     for index in range(4):
         write(tmp_path / "images" / f"{index}.png", noise(0))
         write(tmp_path / "masks" / f"{index}.png", disk().astype(np.uint8) * 255)
-    text = "\n".join(check_folder(tmp_path).lines())
+    text = "\n".join(inspect("folder", tmp_path).lines())
     assert ": 0 = 1, 0 = 2, 0 = 3, 1 = 2 and 2 more\n" in text
 
 
@@ -147,12 +146,12 @@ def test_a_name_that_text_files_cannot_hold_is_refused(folder_root, name):
     with pytest.raises(
         UserError, match=r"images/.*': this name cannot be written as a line of UTF-8 text; rename the file"
     ):
-        load_folder(folder_root)
-    assert len(check_folder(folder_root).faults) == 1
+        load("folder", folder_root)
+    assert len(inspect("folder", folder_root).faults) == 1
 
 
 def test_links_to_what_is_not_there_are_faults(folder_root):
     for part in ("images", "masks"):
         (folder_root / part / "d.png").symlink_to(folder_root / "elsewhere.png")
     with pytest.raises(UserError, match=r"images/d\.png: does not exist"):
-        load_folder(folder_root)
+        load("folder", folder_root)

@@ -2,10 +2,9 @@ import math
 
 import numpy as np
 import pytest
-from sample_builders import draw_ellipse, noise, truncate, write
+from sample_builders import draw_ellipse, inspect, load, noise, truncate, write
 
 from usrl.data.ellipses import Ellipse, fit_ellipse
-from usrl.data.hc18 import check_hc18, load_hc18
 from usrl.errors import UserError
 
 TABLE = "training_set_pixel_size_and_HC.csv"
@@ -18,7 +17,7 @@ def _replace(root, old, new):
 
 
 def test_images_are_named_and_grouped_by_exam_with_their_pixel_sizes(hc18_root):
-    samples = load_hc18(hc18_root)
+    samples = load("hc18", hc18_root)
     assert [(s.name, s.group, s.source) for s in samples] == [
         ("010_2HC", "010", "hc18"),
         ("010_HC", "010", "hc18"),
@@ -29,26 +28,26 @@ def test_images_are_named_and_grouped_by_exam_with_their_pixel_sizes(hc18_root):
 
 
 def test_the_target_is_the_filled_ellipse_of_the_outline(hc18_root):
-    target = load_hc18(hc18_root)[1].target
+    target = load("hc18", hc18_root)[1].target
     drawn = Ellipse((80, 60), (50, 35), math.radians(30)).fill((120, 160))
     assert (target != drawn).mean() < 0.002
     assert target.sum() == pytest.approx(math.pi * 50 * 35, rel=0.01)
 
 
 def test_an_ellipse_that_the_border_cuts_is_filled_up_to_the_border(hc18_root):
-    target = load_hc18(hc18_root)[2].target
+    target = load("hc18", hc18_root)[2].target
     drawn = Ellipse((30, 60), (50, 35), math.radians(30)).fill((120, 160))
     assert drawn[:, 0].any()
     assert (target != drawn).mean() < 0.002
 
 
 def test_a_check_says_how_far_circumferences_are_from_the_table(hc18_root):
-    report = check_hc18(hc18_root)
+    report = inspect("hc18", hc18_root)
     assert report.is_sound
     assert (report.counts, report.groups) == ({"hc18": 3}, 2)
     assert float(report.facts["largest difference of circumference"].rstrip("%")) < 0.2
     _replace(hc18_root, "010_HC.png,0.1,", "010_HC.png,0.104,")
-    report = check_hc18(hc18_root)
+    report = inspect("hc18", hc18_root)
     assert float(report.facts["largest difference of circumference"].rstrip("%")) == pytest.approx(4, abs=0.2)
     assert report.counts == {"hc18": 2}
     assert len(report.faults) == 1
@@ -58,9 +57,9 @@ def test_another_circumference_than_the_tables_is_a_fault(hc18_root):
     _replace(hc18_root, "010_HC.png,0.1,", "010_HC.png,0.099,")
     message = r"010_HC\.png: the ellipse .* differs by (0\.9|1\.\d)% from the circumference .* than 0\.5%"
     with pytest.raises(UserError, match=message):
-        load_hc18(hc18_root)
+        load("hc18", hc18_root)
     _replace(hc18_root, "010_HC.png,0.099,", "010_HC.png,0.0998,")
-    assert len(load_hc18(hc18_root)) == 3
+    assert len(load("hc18", hc18_root)) == 3
 
 
 @pytest.mark.parametrize(
@@ -73,8 +72,8 @@ def test_another_circumference_than_the_tables_is_a_fault(hc18_root):
 def test_a_missing_file_is_named(hc18_root, gone, message):
     (hc18_root / "training_set" / gone).unlink()
     with pytest.raises(UserError, match=message):
-        load_hc18(hc18_root)
-    report = check_hc18(hc18_root)
+        load("hc18", hc18_root)
+    report = inspect("hc18", hc18_root)
     assert report.counts == {"hc18": 2}
     assert any("no annotated image for 010_HC.png; restore them" in fault for fault in report.faults)
 
@@ -84,7 +83,7 @@ def test_an_image_without_a_row_is_named(hc18_root):
     with pytest.raises(
         UserError, match=r"(?s)no annotated image for 999_HC\.png.*no sound row for 010_HC\.png; restore it"
     ):
-        load_hc18(hc18_root)
+        load("hc18", hc18_root)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +99,8 @@ def test_an_image_without_a_row_is_named(hc18_root):
 def test_a_row_without_two_positive_sizes_or_a_second_row_of_an_image_is_a_fault(hc18_root, old, new):
     _replace(hc18_root, old, new)
     with pytest.raises(UserError, match=rf"{TABLE}: line \d must give a new file name and two positive"):
-        load_hc18(hc18_root)
-    assert check_hc18(hc18_root).counts == {"hc18": 2}
+        load("hc18", hc18_root)
+    assert inspect("hc18", hc18_root).counts == {"hc18": 2}
 
 
 @pytest.mark.parametrize(
@@ -118,8 +117,8 @@ def test_a_table_that_is_absent_or_none_is_refused(hc18_root, content, message):
     if content is not None:
         (hc18_root / TABLE).write_bytes(content)
     with pytest.raises(UserError, match=rf"{TABLE}: {message}"):
-        load_hc18(hc18_root)
-    assert check_hc18(hc18_root).counts == {}
+        load("hc18", hc18_root)
+    assert inspect("hc18", hc18_root).counts == {}
 
 
 def test_a_damaged_image_and_an_annotation_of_another_size_are_named(hc18_root):
@@ -127,7 +126,7 @@ def test_a_damaged_image_and_an_annotation_of_another_size_are_named(hc18_root):
     write(hc18_root / "training_set" / "010_HC_Annotation.png", np.zeros((30, 50), np.uint8))
     message = r"(?s)010_2HC\.png: is damaged.*010_HC_Annotation\.png: the mask is 50 x 30 px and its image"
     with pytest.raises(UserError, match=message):
-        load_hc18(hc18_root)
+        load("hc18", hc18_root)
 
 
 @pytest.mark.parametrize(
@@ -142,28 +141,28 @@ def test_an_annotation_that_is_no_ellipse_is_named(hc18_root, rows, columns, mes
     outline[rows, columns] = 255
     write(hc18_root / "training_set" / "010_HC_Annotation.png", outline)
     with pytest.raises(UserError, match=rf"010_HC_Annotation\.png: {message}"):
-        load_hc18(hc18_root)
+        load("hc18", hc18_root)
 
 
 def test_a_filled_annotation_is_told_by_its_circumference(hc18_root):
     filled = Ellipse((80, 60), (50, 35), math.radians(30)).fill((120, 160))
     write(hc18_root / "training_set" / "010_HC_Annotation.png", filled.astype(np.uint8) * 255)
     with pytest.raises(UserError, match=r"010_HC\.png: the ellipse fitted to its annotation differs by"):
-        load_hc18(hc18_root)
+        load("hc18", hc18_root)
 
 
 def test_a_file_of_another_name_is_named(hc18_root):
     write(hc18_root / "training_set" / "copy.png", noise(0))
     with pytest.raises(UserError, match=r"copy\.png: is not named like 010_HC\.png"):
-        load_hc18(hc18_root)
+        load("hc18", hc18_root)
 
 
 def test_a_folder_without_hc18_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no HC18 found; wanted training_set/.*unpack training_set\.zip"):
-        load_hc18(tmp_path)
+        load("hc18", tmp_path)
     (tmp_path / "training_set").mkdir()
     with pytest.raises(UserError, match="no HC18 found"):
-        check_hc18(tmp_path)
+        inspect("hc18", tmp_path)
 
 
 def test_the_circumference_of_an_ellipse_is_known():
@@ -185,7 +184,7 @@ def test_a_fit_finds_the_ellipse_that_was_drawn(degrees):
 
 @pytest.mark.realdata
 def test_real_hc18_loads_without_faults_and_fits_its_table(real_hc18):
-    report = check_hc18(real_hc18)
+    report = inspect("hc18", real_hc18)
     assert report.is_sound
     assert report.counts["hc18"] >= 200
     assert report.groups < report.counts["hc18"]
@@ -194,7 +193,7 @@ def test_real_hc18_loads_without_faults_and_fits_its_table(real_hc18):
 
 @pytest.mark.realdata
 def test_real_hc18_has_one_head_an_image_and_cut_ones_reach_the_border(real_hc18):
-    samples = {sample.name: sample for sample in load_hc18(real_hc18)}
+    samples = {sample.name: sample for sample in load("hc18", real_hc18)}
     for name in samples.keys() & {"186_HC", "346_HC", "628_2HC", "787_HC"}:
         target = samples[name].target
         assert target[[0, -1]].any() or target[:, [0, -1]].any()

@@ -2,10 +2,10 @@ import hashlib
 
 import numpy as np
 import pytest
+from sample_builders import load
 from skimage.filters import threshold_otsu
 
 from usrl.data.components import label_components
-from usrl.data.folder import load_folder
 from usrl.data.phantom.dataset import load_phantom, make_phantom, write_phantom
 from usrl.data.phantom.draws import Draws
 from usrl.data.phantom.speckle import PointSpread, speckle
@@ -107,7 +107,7 @@ def test_most_lesions_are_darker_than_what_surrounds_them_and_a_threshold_does_n
 
 def test_a_written_phantom_is_read_back_as_it_was(tmp_path):
     paths = write_phantom(tmp_path / "out", 3, 7)
-    loaded = load_folder(tmp_path / "out")
+    loaded = load("folder", tmp_path / "out")
     assert [path.name for path in paths] == [f"phantom-000{i}.png" for i in range(3)]
     for got, wanted in zip(loaded, load_phantom(3, 7), strict=True):
         assert got.name == wanted.name

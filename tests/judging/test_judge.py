@@ -56,7 +56,7 @@ class Proposer:
 def proposals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("proposals")
     for part in ("train", "val"):
-        for sample in load_split("phantom", None, part, count=DATA.count):
+        for sample in load_split("phantom", part, count=DATA.count):
             levels = np.rint(255 * doubtful(sample)).astype(np.uint8)
             Image.fromarray(levels).save(folder / f"{sample.name}.png")
     return folder
@@ -89,7 +89,7 @@ def recipe(proposals: Path, **changes: object) -> JudgeRecipe:
 
 
 def test_the_judge_learns_to_leave_out_what_is_no_lesion(judge: Run) -> None:
-    test = load_split("phantom", None, "test", count=DATA.count)
+    test = load_split("phantom", "test", count=DATA.count)
     proposer = Proposer(test)
     segmenter = JudgedSegmenter(open_run(judge.path), CPU, proposer)
     assert (segmenter.name, segmenter.track) == ("doubtful+judge", "automatic")
@@ -104,7 +104,7 @@ def test_the_judge_learns_to_leave_out_what_is_no_lesion(judge: Run) -> None:
 
 
 def test_a_comparison_asks_the_network_of_a_judge_once_per_image(judge: Run, tmp_path: Path) -> None:
-    test = load_split("phantom", None, "test", count=DATA.count)
+    test = load_split("phantom", "test", count=DATA.count)
     proposer = Proposer(test)
     segmenter = JudgedSegmenter(open_run(judge.path), CPU, proposer)
     calls = [score_calls(segmenter, proposer, test[:count]) for count in (1, 2)]
@@ -200,7 +200,7 @@ def test_a_validation_split_without_a_lesion_is_refused(
 ) -> None:
     def without(data: DataRecipe, path: Path) -> tuple[list[Sample], list[Sample]]:
         train, val = load_train_and_val(data, path)
-        return train, [replace(sample, target=np.zeros_like(sample.target)) for sample in val]
+        return train, [replace(sample, labels=np.zeros_like(sample.target)) for sample in val]
 
     monkeypatch.setattr("usrl.judging.training.load_train_and_val", without)
     with pytest.raises(UserError, match="validation split has no image with a lesion"):
@@ -224,7 +224,7 @@ def test_refined_candidates_stand_beside_raw_ones(
     run = create_run(tmp_path / "judge", recipe(proposals, epochs=1, refiner=str(agent.path)))
     train_judge(run, CPU)
     agent.weights_path.unlink()  # the judge has a copy
-    sample = load_split("phantom", None, "test", count=DATA.count)[0]
+    sample = load_split("phantom", "test", count=DATA.count)[0]
     alone = JudgedSegmenter(open_run(judge.path), CPU, Proposer([sample]))
     refined = JudgedSegmenter(open_run(run.path), CPU, Proposer([sample]))
     candidates, more = (one.segment(sample.image, None).candidates for one in (alone, refined))

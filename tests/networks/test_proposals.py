@@ -53,7 +53,7 @@ def test_each_training_image_gets_the_mask_of_the_network_that_did_not_see_it(
     tmp_path: Path, seen: dict[int, list[str]]
 ) -> None:
     write_proposals(RECIPE, tmp_path / "out", 3, CPU)
-    train, val = (load_split("phantom", None, part, count=20) for part in ("train", "val"))
+    train, val = (load_split("phantom", part, count=20) for part in ("train", "val"))
     for sample, levels in zip(train, read_probabilities(tmp_path / "out", train), strict=True):
         fold = int(np.flatnonzero(np.isclose(levels[:, 0], 0.6))[0])
         assert sample.name not in seen[fold]
@@ -61,14 +61,14 @@ def test_each_training_image_gets_the_mask_of_the_network_that_did_not_see_it(
     for levels in read_probabilities(tmp_path / "out", val):
         np.testing.assert_allclose(levels[5], (0.1 + 0.9 + 0.9) / 3, atol=1 / 255)
     assert all(mask.all() for mask in read_proposals(tmp_path / "out", val))
-    test = load_split("phantom", None, "test", count=20)
+    test = load_split("phantom", "test", count=20)
     with pytest.raises(UserError, match=f"{test[0].name}.png is missing"):
         read_proposals(tmp_path / "out", test)
 
 
 def test_proposals_are_trained_and_can_be_resumed(tmp_path: Path) -> None:
     write_proposals(RECIPE, tmp_path / "out", 2, CPU)
-    train = load_split("phantom", None, "train", count=20)
+    train = load_split("phantom", "train", count=20)
     before = read_proposals(tmp_path / "out", train)
     with pytest.raises(UserError, match="already holds something"):
         write_proposals(RECIPE, tmp_path / "out", 2, CPU)
@@ -110,7 +110,7 @@ def test_a_call_that_the_data_refuses_can_be_corrected(tmp_path: Path, seen: dic
 
 
 def test_proposal_of_another_size_is_refused(tmp_path: Path) -> None:
-    sample = load_split("phantom", None, "val", count=20)[0]
+    sample = load_split("phantom", "val", count=20)[0]
     Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / f"{sample.name}.png")
     with pytest.raises(UserError, match=r"is \(8, 9\) and its image"):
         read_proposals(tmp_path, [sample])
@@ -156,8 +156,9 @@ def test_proposals_of_other_labels_or_images_are_refused(
 
 
 def test_proposals_of_other_structures_in_the_same_images_are_refused(tmp_path: Path) -> None:
-    names = {"usgra": tmp_path / "out" / "folds" / "0", "usgra-vessels": tmp_path / "run"}
-    runs = [create_run(path, of_data(name=name, root="somewhere")) for name, path in names.items()]
+    paths = {"nerve": tmp_path / "out" / "folds" / "0", "vessel": tmp_path / "run"}
+    data = {"name": "usgra", "root": "somewhere"}
+    runs = [create_run(path, of_data(**data, structure=structure)) for structure, path in paths.items()]
     for run in runs:
         run.split_path.write_text("train\t0000\n")
     (tmp_path / "out" / "split.tsv").write_text("train\t0000\n")

@@ -73,7 +73,7 @@ def test_the_rate_that_learns_is_found_and_every_file_tells_so(tmp_path: Path) -
     assert max(row["val_score"] for row in run.read_log()) == best.val_score
     assert load_recipe(tmp_path / "out" / "best.yaml") == run.recipe
     assert "search" not in (run.path / "recipe.yaml").read_text()
-    sample = load_split("phantom", None, "val", count=20)[0]
+    sample = load_split("phantom", "val", count=20)[0]
     assert open_segmenter(str(run.path), CPU).segment(sample.image, None).mask.shape == sample.image.shape
 
 
@@ -222,6 +222,6 @@ def test_test_images_have_no_say(tmp_path: Path) -> None:
     data = {"name": "folder", "root": str(tmp_path / "p"), "size": 32}
     recipe = _network({"learning_rate": {"low": 1e-3, "high": 1e-2}}, data=data, epochs=2)
     before = tune(recipe, tmp_path / "before", 1, CPU)[0].val_score
-    for sample in load_split("folder", tmp_path / "p", "test"):
+    for sample in load_split("folder", "test", root=str(tmp_path / "p")):
         Image.fromarray(255 - sample.image).save(tmp_path / "p" / "images" / f"{sample.name}.png")
     assert tune(recipe, tmp_path / "after", 1, CPU)[0].val_score == before

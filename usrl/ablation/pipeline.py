@@ -8,7 +8,7 @@ from usrl.ablation.plan import Plan, Training, Variant, choose_variants, load_pl
 from usrl.ablation.running import score_all, train_all
 from usrl.ablation.table import Cases, Facts, summarise, write_table
 from usrl.compute.devices import select_device
-from usrl.data.catalogue import load_recipe_split
+from usrl.data.catalogue import load_split
 from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import DEFAULT_JITTER, Sample
 from usrl.errors import UserError
@@ -155,7 +155,7 @@ def _score(variants: Sequence[Variant], samples: Sequence[Sample], call: Ablatio
 
 def _load_samples(plan: Plan, base: Variant) -> list[Sample]:
     data = base.trainings[0].recipe.data
-    samples = load_recipe_split(data, plan.split)
+    samples = load_split(data, plan.split)
     lesions = [sample for sample in samples if sample.target.any()]
     if not lesions:
         raise UserError(f"split: no image of {plan.split!r} has a lesion; choose another, or set data.count")

@@ -14,8 +14,11 @@ data_app = typer.Typer(no_args_is_help=True, help="Check a data set, or write a 
 def check_data(name: Annotated[str, typer.Argument(help="Name of the data set.")], root: Root = None) -> None:
     """Count images, groups and duplicates, and name faults; status 1 where there are faults."""
     from usrl.data.catalogue import check_dataset
+    from usrl.data.recipe import DataRecipe
+    from usrl.strict import check
 
-    report = check_dataset(name, root, show_progress=True)
+    where = None if root is None else str(root)
+    report = check_dataset(check(DataRecipe, {"name": name, "root": where}, "options of the data set"))
     typer.echo("\n".join(report.lines()))
     if not report.is_sound:
         raise typer.Exit(1)

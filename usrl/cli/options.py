@@ -38,7 +38,10 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on where an earlier call stopped, or start if there was none.")
 ]
-Data = Annotated[str, typer.Option(help="Data set: phantom, busi, hc18, usgra, usgra-vessels or folder.")]
+Data = Annotated[str, typer.Option(help="Data set: phantom, busi, hc18, usgra or folder.")]
+Structure = Annotated[
+    str | None, typer.Option(help="What is segmented, such as nerve; needed if there are several structures.")
+]
 Root = Annotated[Path | None, typer.Option(help="Folder of the data set; $USRL_DATA/NAME if not given.")]
 Split = Annotated[
     str,

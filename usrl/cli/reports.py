@@ -19,6 +19,7 @@ from usrl.cli.options import (
     Split,
     SplitSeed,
     Starts,
+    Structure,
     Variety,
 )
 from usrl.data.sample import DEFAULT_JITTER
@@ -40,6 +41,7 @@ def compare(
         ),
     ] = None,
     root: Root = None,
+    structure: Structure = None,
     split: Split = "test",
     device: Device = "auto",
     split_seed: SplitSeed = 0,
@@ -57,7 +59,7 @@ def compare(
     Prompted methods get the same jittered box around every lesion.
     """
     from usrl.compute.devices import select_device
-    from usrl.data.catalogue import load_recipe_split, resolve_root
+    from usrl.data.catalogue import describe_data, load_split
     from usrl.data.recipe import DataRecipe
     from usrl.evaluation.compare import compare as compare_segmenters
     from usrl.evaluation.methods import open_segmenter
@@ -65,21 +67,22 @@ def compare(
     from usrl.strict import check
 
     where = {"name": data, "root": None if root is None else str(root), "split_seed": split_seed}
-    which = {"labels": labels, "count": count, "seed": seed, "variety": variety}
+    which = {"structure": structure, "labels": labels, "count": count, "seed": seed, "variety": variety}
     recipe = check(DataRecipe, where | which, "options of the data set")
     groups = [_split_runs(method) for method in methods]
     chosen = select_device(device)
     segmenters = [[open_segmenter(run, chosen, starts) for run in runs] for runs in groups]
-    name = f"evaluation-{data}-{split}" + (f"-x{starts}" if starts > 1 else "")
+    of = f"{data}-{structure}" if structure else data
+    name = f"evaluation-{of}-{split}" + (f"-x{starts}" if starts > 1 else "")
     folder = out or _report_folder(methods, name)
-    samples = load_recipe_split(recipe, split)
+    samples = load_split(recipe, split)
     paths = [path for runs in groups for run in runs for path in _run_folders(run)]
     _check_runs(paths, recipe, split, samples)
     results = compare_segmenters(
         segmenters,
         samples,
         folder,
-        dataset=f"folder {resolve_root(recipe).name}" if data == "folder" else data,
+        dataset=describe_data(recipe),
         split=split,
         jitter=jitter,
         curves=_read_curves(paths),

@@ -1,7 +1,7 @@
 """The images and targets of a split at working size, on one device."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,6 +34,7 @@ class Bank(Cases):
         proposals: Masks that episodes start from, bool, shape (M, S, S), or None.
         names: Name of the sample of each row, length M.
         groups: Group of the sample of each row, length M; the names if none are given.
+        structures: What the target of each row is, length M; ``"lesion"`` if nothing else is given.
         image_of_row: Position of each row's image, int64, shape (M,). Without it, row i has image i.
         dropped: Names of the samples of lesions that were left out because no proposal overlaps them.
         too_small: Names of the samples of lesions that were left out because they have fewer than
@@ -50,6 +51,7 @@ class Bank(Cases):
     names: tuple[str, ...]
     image_of_row: torch.Tensor = None  # type: ignore[assignment]
     groups: tuple[str, ...] = ()
+    structures: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     too_small: tuple[str, ...] = ()
 
@@ -61,6 +63,8 @@ class Bank(Cases):
             object.__setattr__(self, "image_of_row", rows)
         if not self.groups:
             object.__setattr__(self, "groups", self.names)
+        if not self.structures:
+            object.__setattr__(self, "structures", ("lesion",) * len(self.names))
         _check_fields(self)
 
     def __repr__(self) -> str:
@@ -78,7 +82,8 @@ class Bank(Cases):
         """Letterbox samples into a bank on the CPU.
 
         By component, each 8-connected component of a native target gives a row, so that a sample with an
-        empty target gives no row. Otherwise each sample gives one row, even if its target is empty.
+        empty target gives no row. Otherwise each sample gives one row, even if its target is empty. A sample
+        of several structures gives the rows of each.
 
         A row by component gets the component of the proposal that overlaps its target most; a row by sample
         gets the whole proposal. Rows without a proposal are left out, listed in ``dropped`` and counted in a
@@ -183,6 +188,7 @@ class _Builder:
         self.proposals: list[BoolMask] = []
         self.names: list[str] = []
         self.groups: list[str] = []
+        self.structures: list[str] = []
         self.dropped: list[str] = []
         self.too_small: list[str] = []
 
@@ -190,7 +196,7 @@ class _Builder:
         """Append the rows of one sample."""
         letterbox = Letterbox.fit(sample.image.shape, self.size)
         known = len(self.names)
-        for native in split_components(sample.target) if self.by_component else [sample.target]:
+        for structure, native in self._targets(sample):
             target = letterbox.target(native)
             if self.by_component and target.sum() < MIN_AREA_PX:
                 self.too_small.append(sample.name)
@@ -205,8 +211,17 @@ class _Builder:
             self.targets.append(target)
             self.names.append(sample.name)
             self.groups.append(sample.group)
+            self.structures.append(structure)
         if len(self.names) > known:
             self.images.append(letterbox.image(sample.image))
+
+    def _targets(self, sample: Sample) -> Iterator[tuple[str, BoolMask]]:
+        """Yield the native targets of a sample's rows, and the structures that they are."""
+        for structure in sample.structures:
+            mask = sample.select(structure).target
+            yield from (
+                (structure, each) for each in (split_components(mask) if self.by_component else [mask])
+            )
 
     def _proposal(self, letterbox: Letterbox, proposal: BoolMask, native: BoolMask) -> BoolMask | None:
         """Return the working proposal of one row, or None where there is none."""
@@ -236,6 +251,7 @@ class _Builder:
             proposals=torch.from_numpy(np.stack(self.proposals)) if has_proposals else None,
             names=tuple(self.names),
             groups=tuple(self.groups),
+            structures=tuple(self.structures),
             dropped=tuple(self.dropped),
             too_small=tuple(self.too_small),
         )

@@ -1,233 +1,187 @@
-"""The datasets by name, and where they are looked for."""
+"""The data sets by name, and how a foreign one joins them."""
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-from usrl.data.busi import check_busi, load_busi
-from usrl.data.folder import check_folder, load_folder
-from usrl.data.hc18 import check_hc18, load_hc18
+from usrl.data.busi import BUSI
+from usrl.data.dataset import IMAGES, Dataset, find_root
+from usrl.data.folder import FOLDER
+from usrl.data.hc18 import HC18
 from usrl.data.phantom.dataset import load_phantom
 from usrl.data.recipe import DataRecipe
 from usrl.data.reports import DataReport, report_samples
-from usrl.data.sample import Sample
+from usrl.data.sample import Sample, select_structure
 from usrl.data.splits import DEFAULT_FRACTIONS, draw_labelled, split_samples, write_split
-from usrl.data.usgra import check_usgra, load_usgra
+from usrl.data.usgra import USGRA
 from usrl.errors import UserError, suggest
+from usrl.strict import check
 
-PHANTOM = "phantom"
 UNUSED = "unused"
 """Training images without labels, as a run's ``split.tsv`` calls them."""
 
 
-@dataclass(frozen=True)
-class _Files:
-    """How a dataset of files is loaded and checked, and the folder that it shares with another."""
-
-    load: Callable[[Path, bool], list[Sample]]  # of root and show_progress, as check
-    check: Callable[[Path, bool], DataReport]
-    folder: str | None = None
+def _load_phantom(data: DataRecipe, split: str = "all") -> list[Sample]:
+    return load_phantom(data.count, data.seed, variety=data.variety, show_progress=True)
 
 
-_FILES = {
-    "busi": _Files(load_busi, check_busi),
-    "folder": _Files(load_folder, check_folder),
-    "hc18": _Files(load_hc18, check_hc18),
-    "usgra": _Files(load_usgra, check_usgra),
-    "usgra-vessels": _Files(
-        partial(load_usgra, structure="vessel"), partial(check_usgra, structure="vessel"), folder="usgra"
-    ),
+def _check_phantom(data: DataRecipe) -> DataReport:
+    return report_samples(data.name, None, _load_phantom(data))
+
+
+DATASETS: dict[str, Dataset] = {
+    "phantom": Dataset(_load_phantom, _check_phantom),
+    "busi": BUSI,
+    "hc18": HC18,
+    "usgra": USGRA,
+    "folder": FOLDER,
 }
-DATASETS = (PHANTOM, *_FILES)
-"""Names that ``load_dataset`` knows."""
+"""All data sets by name; `register_dataset` adds to it."""
 
 
-def load_dataset(
+def register_dataset(
     name: str,
-    root: Path | str | None = None,
+    load: Callable[[DataRecipe, str], Any],
     *,
-    count: int = 200,
-    seed: int = 0,
-    variety: float = 0.0,
-    show_progress: bool = False,
-) -> list[Sample]:
-    """Load a dataset by name.
+    kind: str,
+    check: Callable[[DataRecipe], DataReport] | None = None,
+    reads_folder: bool = False,
+) -> None:
+    """Add a data set, which recipes and the command line then know by its name.
 
     Args:
-        name: One of ``DATASETS``.
-        root: Folder of the dataset; ``$USRL_DATA/<name>`` if None. The phantom has none, and takes None.
-        count: Number of phantom images; other datasets ignore it.
-        seed: Seed of the phantom; other datasets ignore it.
-        variety: Of the phantom (`usrl.data.phantom.dataset.load_phantom`); other datasets ignore it.
-        show_progress: Show a progress bar.
-
-    Returns:
-        The samples.
+        name: As recipes write it in ``data.name``.
+        load: Returns the cases of a part; see `usrl.data.dataset.Dataset`, as for the other arguments.
+        kind: What the cases are: ``"images"``, or the word that an environment of yours uses.
+        check: Returns what is wrong with the copy at hand.
+        reads_folder: Whether ``data.root`` must name an existing folder.
 
     Raises:
-        UserError: If the name is unknown, no folder is found or the phantom is given one, or the dataset
-            has faults.
+        UserError: If the name is taken.
     """
-    _check_name(name, root)
-    if name == PHANTOM:
-        return load_phantom(count, seed, variety=variety, show_progress=show_progress)
-    return _FILES[name].load(find_root(name, root), show_progress)
+    if name in DATASETS:
+        raise UserError(f"data set {name!r} is registered already; choose another name")
+    DATASETS[name] = Dataset(load, check, kind, reads_folder)
 
 
-def load_split(
-    name: str,
-    root: Path | str | None,
-    split: str,
-    split_seed: int = 0,
-    *,
-    count: int = 200,
-    seed: int = 0,
-    variety: float = 0.0,
-    labels: float = 1.0,
-    show_progress: bool = False,
-) -> list[Sample]:
-    """Load one part of a dataset's default split.
+def kind_of(name: str) -> str:
+    """Return what the cases of a data set are: ``"images"`` for all of ours.
+
+    Raises:
+        UserError: If the name is unknown.
+    """
+    return _find(name).kind
+
+
+def load_split(data: DataRecipe | str, split: str = "train", **fields: Any) -> list[Sample]:
+    """Load one part of a data set of images, such as ``load_split("busi", "train", root="data/busi")``.
 
     Args:
-        name: One of ``DATASETS``.
-        root: As ``load_dataset``.
+        data: The recipe of the data; or the name of a data set, with the other fields of a
+            `usrl.data.recipe.DataRecipe` as keywords.
         split: ``"train"``, ``"val"``, ``"test"`` or ``"all"``.
-        split_seed: Seed of the split.
-        count: As ``load_dataset``.
-        seed: As ``load_dataset``.
-        variety: As ``load_dataset``.
-        labels: Share of the groups of ``"train"`` that are loaded (`usrl.data.splits.draw_labelled`).
-        show_progress: Show a progress bar.
+        fields: Fields of the recipe if ``data`` is a name.
 
     Returns:
-        The samples of that part, in the dataset's order.
+        The samples of that part with one structure each, in the order of the data set.
 
     Raises:
-        UserError: If the part is unknown, or as ``load_dataset``.
+        UserError: If the name, a field, the part or the structure is unknown, there is no folder, the data
+            set has faults or does not consist of images.
     """
-    known = (*DEFAULT_FRACTIONS, "all")
-    if split not in known:
+    recipe = check(DataRecipe, {"name": data, **fields}, "load_split") if isinstance(data, str) else data
+    if split not in (known := (*DEFAULT_FRACTIONS, "all")):
         raise UserError(f"unknown split {split!r}: {suggest(split, known)}")
-    samples = load_dataset(name, root, count=count, seed=seed, variety=variety, show_progress=show_progress)
-    if split == "all":
-        return samples
-    return [samples[index] for index in _split(samples, split_seed, labels)[split]]
-
-
-def load_recipe_split(data: DataRecipe, split: str) -> list[Sample]:
-    """Load one part of a recipe's data set, with a progress bar; see `load_split`."""
-    return load_split(split=split, **data.model_dump(exclude={"size"}), show_progress=True)
+    samples = _load_images(recipe)
+    return samples if split == "all" else [samples[index] for index in _split(samples, recipe)[split]]
 
 
 def load_train_and_val(data: DataRecipe, split_path: Path) -> tuple[list[Sample], list[Sample]]:
-    """Load a recipe's data set, write its split and return the parts that training may see.
+    """Load a recipe's images, write their split and return the parts that training may see.
 
     Training images beyond the recipe's share of labels are ``unused`` in the file.
     """
-    options = data.model_dump(include={"name", "root", "count", "seed", "variety"})
-    samples = load_dataset(**options, show_progress=True)
-    split = _split(samples, data.split_seed, data.labels)
+    samples = _load_images(data)
+    split = _split(samples, data)
     write_split(split_path, samples, split)
     return [samples[index] for index in split["train"]], [samples[index] for index in split["val"]]
 
 
-def check_dataset(
-    name: str,
-    root: Path | str | None = None,
-    *,
-    count: int = 200,
-    show_progress: bool = False,
-) -> DataReport:
-    """Check a dataset by name.
-
-    Args:
-        name: One of ``DATASETS``.
-        root: As ``load_dataset``.
-        count: As ``load_dataset``.
-        show_progress: Show a progress bar.
-
-    Returns:
-        Counts, groups, duplicates and faults; ``lines()`` gives them as text.
+def load_cases(data: DataRecipe, split: str) -> Any:
+    """Load one part of a data set of any kind: a list of `Sample`, or what its ``load`` returns.
 
     Raises:
-        UserError: If the name is unknown, no folder is found or the phantom is given one.
+        UserError: As `load_split`.
     """
-    _check_name(name, root)
-    if name == PHANTOM:
-        return report_samples(PHANTOM, None, load_phantom(count, show_progress=show_progress))
-    return _FILES[name].check(find_root(name, root), show_progress)
+    return load_split(data, split) if kind_of(data.name) == IMAGES else _find(data.name).load(data, split)
 
 
-def find_root(name: str, root: Path | str | None = None) -> Path:
-    """Return the folder of a dataset.
-
-    Args:
-        name: Name of the dataset.
-        root: The folder, or None for ``$USRL_DATA/<name>`` (``usgra-vessels`` lies in ``usgra``).
-
-    Returns:
-        An existing folder.
+def check_dataset(data: DataRecipe) -> DataReport:
+    """Return counts, groups, duplicates and faults of a recipe's data set; ``lines()`` gives them as text.
 
     Raises:
-        UserError: If none is given and ``USRL_DATA`` is not set, or it does not exist.
+        UserError: If the name is unknown, there is no folder, or the data set has no check.
     """
-    base, home = os.environ.get("USRL_DATA"), _name_folder(name)
-    if root is None and not base:
-        raise UserError(
-            f"dataset {name!r} is read from a folder and none is given; pass --root DIR, "
-            f"or set USRL_DATA to the folder that holds {home}/"
-        )
-    folder = Path(root) if root is not None else Path(base or "") / home
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder}: no such folder; pass the folder of dataset {name!r} with --root DIR, "
-            f"or set USRL_DATA to the folder that holds {home}/"
-        )
-    return folder
+    require_dataset(data)
+    if (look := _find(data.name).check) is None:
+        raise UserError(f"data set {data.name!r} has no check; leave it out")
+    return look(data)
 
 
 def require_dataset(data: DataRecipe) -> None:
-    """Raise a `UserError` if the data set of a recipe is unknown, or its folder not there or not wanted."""
-    _check_name(data.name, data.root)
-    if data.name != PHANTOM:
-        find_root(data.name, data.root)
+    """Raise a `UserError` if a recipe's data set is unknown, or its folder is missing or not wanted."""
+    dataset = _find(data.name)
+    if dataset.reads_folder:
+        find_root(data)
+    elif data.root is not None and data.name == "phantom":
+        folders = [name for name, other in DATASETS.items() if other.reads_folder]
+        raise UserError(
+            f"data set {data.name!r} is simulated and reads no folder, got the root {data.root}; leave it "
+            f"out, or name the data set that is there: {', '.join(folders)}"
+        )
 
 
 def resolve_root(data: DataRecipe) -> Path:
     """Return the absolute folder of a recipe's data set, whether or not it is there."""
-    return Path(data.root or Path(os.environ.get("USRL_DATA", "")) / _name_folder(data.name)).resolve()
+    return Path(data.root or Path(os.environ.get("USRL_DATA", "")) / data.name).resolve()
+
+
+def describe_data(data: DataRecipe) -> str:
+    """Return what a report calls a recipe's data: the data set, the name of a folder, and the structure."""
+    name = f"folder {resolve_root(data).name}" if data.name == "folder" else data.name
+    return name if data.structure is None else f"{name}, {data.structure}"
 
 
 def has_same_images(first: DataRecipe, second: DataRecipe) -> bool:
     """Return whether equal names of images mean equal images in two recipes' data sets."""
-    if _name_folder(first.name) != _name_folder(second.name):
+    if first.name != second.name:
         return False
-    if first.name == PHANTOM:
+    if first.name == "phantom":
         return (first.seed, first.variety) == (second.seed, second.variety)
     # Folders of different places may use the same file names.
     return first.name != "folder" or resolve_root(first) == resolve_root(second)
 
 
-def _name_folder(name: str) -> str:
-    """Return the folder of a dataset in ``$USRL_DATA``; datasets of one folder have the same images."""
-    return (_FILES[name].folder if name in _FILES else None) or name
+def _load_images(data: DataRecipe) -> list[Sample]:
+    """Return all samples of a recipe, with the structure that it chooses."""
+    require_dataset(data)
+    if kind_of(data.name) != IMAGES:
+        raise UserError(
+            f"data set {data.name!r} consists of {kind_of(data.name)}, and {IMAGES} are wanted here; name "
+            "another"
+        )
+    return select_structure(_find(data.name).load(data, "all"), data.structure)
 
 
-def _split(samples: list[Sample], seed: int, labels: float) -> dict[str, list[int]]:
-    split = split_samples(samples, seed=seed)
-    kept = draw_labelled(samples, split["train"], labels, seed)
+def _split(samples: list[Sample], data: DataRecipe) -> dict[str, list[int]]:
+    split = split_samples(samples, seed=data.split_seed)
+    kept = draw_labelled(samples, split["train"], data.labels, data.split_seed)
     unused = sorted(set(split["train"]) - set(kept))
     return split | {"train": kept} | ({UNUSED: unused} if unused else {})
 
 
-def _check_name(name: str, root: Path | str | None) -> None:
-    """Raise where there is no such dataset, or a folder is given for one that has none."""
+def _find(name: str) -> Dataset:
     if name not in DATASETS:
-        raise UserError(f"unknown dataset {name!r}: {suggest(name, DATASETS)}")
-    if name == PHANTOM and root is not None:
-        raise UserError(
-            f"dataset {PHANTOM!r} is simulated and reads no folder, got the root {root}; leave the root out, "
-            f"or name the dataset that lies there: {', '.join(_FILES)}"
-        )
+        raise UserError(f"unknown data set {name!r}: {suggest(name, DATASETS)}")
+    return DATASETS[name]

@@ -1,26 +1,57 @@
 """Reading images and masks from files that users bring.
 
-All of them are turned as their EXIF orientation says: so viewers show them, and boxes are read off there.
+All of them are turned as their EXIF orientation says: viewers show them so, and boxes are read off there.
 """
 
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from usrl.data.sample import BoolMask, GrayImage
+from usrl.data.sample import BoolMask, GrayImage, Labels, numbers_in
 from usrl.errors import UserError
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".gif"}
 )
 """Files with these suffixes, in any case, are taken for images; others in a folder are ignored."""
+MAX_CLASS = 32
+"""Whole numbers up to this one in a mask of more than two values are class numbers."""
+
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF")
+_LOSSY = ("JPEG", "MPO", "WEBP")
 _NO_TEXT = re.compile(r"[\t\ud800-\udfff]")
-"""What no table can hold: its separator, and what Python makes of bytes that are no UTF-8."""
+"""What no table can hold: its separator, and what Python makes of bytes that are not UTF-8."""
+_BLOCK_ROWS = 256
+_GRAY_SPREAD = 8
+"""Channels that differ by no more than this are gray: what a JPEG makes of gray is not exact."""
+_FEW_LEVELS = 16
+"""A smooth outline gives more levels than this, or none that fill an area."""
+_MOST_BETWEEN = 0.4
+"""Largest share of pixels of a mask that may be between background and foreground."""
+_BITS, _PHOTOMETRIC = ExifTags.Base.BitsPerSample, ExifTags.Base.PhotometricInterpretation
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First column and row and both steps of the passes of an interlaced PNG."""
+_TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    2: lambda array: array[:, ::-1],
+    3: lambda array: array[::-1, ::-1],
+    4: lambda array: array[::-1],
+    5: lambda array: array.swapaxes(0, 1),
+    6: lambda array: np.rot90(array, -1),
+    7: lambda array: array[::-1, ::-1].swapaxes(0, 1),
+    8: lambda array: np.rot90(array),
+}
+"""By EXIF orientation; Pillow turns what it decodes itself."""
+_NO_LEVEL = "{}: has negative or non-finite values; rescale it to 8-bit gray and save it as PNG"
+Values = NDArray[Any]
+"""Levels of an image, (H, W), in the type of its file."""
 
 
 def read_gray(path: Path | str) -> GrayImage:
@@ -28,10 +59,10 @@ def read_gray(path: Path | str) -> GrayImage:
 
     Gray, RGB, palette and 1-bit images are converted to luminance (ITU-R 601); alpha is dropped, so that
     the pixels below it count. Images of more than 8 bits (16-bit, 32-bit integer, float) are scaled
-    linearly so that 0 stays 0 and their largest value becomes 255.
+    linearly so that 0 stays 0 and their largest value becomes 255. A TIFF whose zero is white is inverted.
 
     Args:
-        path: File in any format that Pillow reads.
+        path: PNG, JPEG, BMP, TIFF, WebP, PGM, PPM or GIF.
 
     Returns:
         Gray image, uint8, shape (H, W).
@@ -42,76 +73,117 @@ def read_gray(path: Path | str) -> GrayImage:
     """
     path = Path(path)
     with _opened(path) as image:
-        if _is_deep(image):
-            values = _deep_values(path, image)
-            top = values.max()
-            return np.asarray(np.rint(values * (255.0 / top if top > 0 else 0.0)), np.uint8)
-        return _luminance(image)
+        if not _is_deep(image):
+            return _luminance(image)
+        values = _deep_values(path, image)
+    top = float(values.max())
+    scale = 255.0 / top if top > 0 else 0.0
+    gray = np.empty(values.shape, np.uint8)
+    for row in range(0, len(values), _BLOCK_ROWS):  # in double precision, but never the whole image
+        gray[row : row + _BLOCK_ROWS] = np.rint(values[row : row + _BLOCK_ROWS] * scale)
+    return gray
 
 
 def read_shape(path: Path | str) -> tuple[int, int]:
-    """Return the height and width in px that ``read_gray`` gives an image file, without converting it.
-
-    Args:
-        path: File in any format that Pillow reads.
+    """Return the height and width in px that `read_gray` gives an image file, without converting it.
 
     Raises:
-        UserError: If the file is absent, is not an image, is damaged, holds several frames, or is too large.
+        UserError: As `read_gray`, but for values.
     """
     with _opened(Path(path)) as image:
         return image.height, image.width
 
 
 def read_mask(path: Path | str) -> BoolMask:
-    """Read a mask file: foreground is where the luminance exceeds 127, whatever the alpha.
-
-    Masks of more than 8 bits are foreground where they exceed half of their largest value.
-
-    Args:
-        path: File in any format that Pillow reads: 1-bit, gray, palette, RGB or RGBA.
+    """Read a mask of one structure; see `read_labels`.
 
     Returns:
         Mask, bool, shape (H, W).
 
     Raises:
-        UserError: As ``read_gray``, and if the mask is not zero and yet nowhere above 127: it holds class
-            numbers, most likely.
+        UserError: As `read_labels`, and if the file holds class numbers.
+    """
+    labels, foreground = read_labels(path)
+    if foreground is None:
+        raise UserError(
+            f"{path}: holds class numbers up to {labels.max()}, and a mask of one structure is wanted; write "
+            "0 on the background and 255 on the structure"
+        )
+    return labels.view(np.bool_)
+
+
+def read_labels(path: Path | str) -> tuple[Labels, int | None]:
+    """Read a mask, or a map of class numbers.
+
+    Files of one or two values are masks at any depth: the larger value is foreground, and a single one is
+    foreground if it is not 0. Whole numbers up to `MAX_CLASS`, and the indices of a palette, are class
+    numbers. A mask with a smooth outline (JPEG, anti-aliased) is foreground above half: above 127, or in
+    files of more than 8 bits above half of the largest value.
+
+    Args:
+        path: As `read_gray`.
+
+    Returns:
+        Labels, uint8, shape (H, W), and None if they are class numbers. The labels of a mask are 0 and 1, and
+        come with the value that the file has on the foreground (255 if there is not one such value).
+
+    Raises:
+        UserError: As `read_gray`, and if the file has several colours, gray levels that are not class
+            numbers, or a shape in its alpha channel alone: the message says what was found.
     """
     path = Path(path)
     with _opened(path) as image:
-        if _is_deep(image):
-            values = _deep_values(path, image)
-            return np.asarray(values > values.max() / 2, np.bool_)
-        gray = _luminance(image)
-    top = int(gray.max())
-    if 0 < top <= 127:
+        values, is_index = _levels(path, image)
+        is_lossy = image.format in _LOSSY
+    found = _occurring(values)
+    top = found[-1]
+    if len(found) <= 2:
+        is_whole = top == int(top) and 0 < top < 256
+        inside = values == top if top > 0 else np.zeros(values.shape, np.bool_)
+        return inside.view(np.uint8), int(top) if is_whole else 255
+    listed = f"{', '.join(f'{level:g}' for level in found[:4])}{', ...' if len(found) > 4 else ''}"
+    is_class = is_index or (top <= MAX_CLASS and bool((found == np.floor(found)).all()))
+    if is_class and not is_lossy:
+        return values.astype(np.uint8), None
+    remedy = "write 0 and 255 for a mask, or class numbers 0, 1, 2, ... for several structures"
+    if is_class or (values.dtype == np.uint8 and top <= 127):
         raise UserError(
-            f"{path}: its largest value is {top}, and foreground begins above 127; "
-            "multiply class numbers so that foreground is 255"
+            f"{path}: has {len(found)} values up to {top:g} ({listed}), and foreground begins above 127; "
+            f"{remedy}, in a format without loss"
         )
-    return gray > 127
+    if not _is_smooth(values, found):
+        raise UserError(f"{path}: has {len(found)} gray levels ({listed}) instead of two; {remedy}")
+    half = 127 if values.dtype == np.uint8 else top / 2
+    return np.asarray(values > half).view(np.uint8), 255
 
 
-def read_classes(path: Path | str) -> GrayImage:
-    """Read a mask file of class numbers: the indices of a palette, or gray levels, whatever their colours.
+def read_classes(path: Path | str, known: tuple[int, ...]) -> Labels:
+    """Read a mask file of class numbers that are known: the indices of a palette, or gray levels.
+
+    If one number is known, a mask of two values is read too.
 
     Args:
-        path: File in any format that Pillow reads: palette or 8-bit gray.
+        path: As `read_gray`.
+        known: The numbers that may occur, and 0.
 
     Returns:
         Class of every pixel, uint8, shape (H, W).
 
     Raises:
-        UserError: As ``read_gray``, and if the file holds colours, which have no number.
+        UserError: As `read_gray`, and if the file holds colours, or a number that is not known.
     """
     path = Path(path)
     with _opened(path) as image:
-        if image.mode not in ("P", "L"):
-            raise UserError(
-                f"{path}: holds no class numbers but colours or levels of mode {image.mode!r}; "
-                "export the mask as a palette PNG again"
-            )
-        return np.array(image, np.uint8)
+        values, _ = _levels(path, image)
+    found = _occurring(values)
+    if unknown := [level for level in found.tolist() if level not in {0, *known}]:
+        if len(known) == 1 and len(found) <= 2:
+            return (values == found[-1]).astype(np.uint8) * np.uint8(known[0])
+        raise UserError(
+            f"{path}: holds class {unknown[0]:g}, and classes are {', '.join(map(str, (0, *known)))}; export "
+            "the mask with its class numbers again"
+        )
+    return values.astype(np.uint8)
 
 
 def check_name(path: Path) -> None:
@@ -121,7 +193,7 @@ def check_name(path: Path) -> None:
         path: The image file.
 
     Raises:
-        UserError: If its stem is no UTF-8, or holds a tab or the end of a line.
+        UserError: If its stem is not UTF-8, or holds a tab or the end of a line.
     """
     if _NO_TEXT.search(path.stem) or path.stem.splitlines() != [path.stem]:
         raise UserError(
@@ -130,19 +202,19 @@ def check_name(path: Path) -> None:
 
 
 def has_more_than_8_bits(path: Path) -> bool:
-    """Return whether ``read_gray`` scales an image that it can read, from the file's header."""
-    with Image.open(path) as image:
+    """Return whether `read_gray` scales an image that it can read, from the file's header."""
+    with Image.open(path, formats=_FORMATS) as image:
         return _is_deep(image)
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the image files of a folder by name, hidden ones left out; links to nothing are among them.
+    """Return the image files of a folder by name, without hidden ones; links to nothing are among them.
 
     Args:
         folder: An existing folder.
 
     Returns:
-        Paths with one of ``IMAGE_SUFFIXES``, sorted.
+        Paths with one of `IMAGE_SUFFIXES`, sorted.
     """
     return sorted(
         path
@@ -155,27 +227,31 @@ def list_images(folder: Path) -> list[Path]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image the right way up, and turn all that can go wrong with it into a ``UserError``."""
+    """Open an image the right way up, and turn all that can go wrong with it into a `UserError`."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"{path}: {what}; give the path of an image file")
     try:
-        # Given a path, Pillow 13 maps an uncompressed TIFF to memory and scrambles it where it is turned.
-        with path.open("rb") as file, Image.open(file) as image:
+        # Given a path, Pillow 13 maps an uncompressed TIFF to memory and scrambles it if it is turned.
+        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
             _check_header(path, image)
-            image.load()  # before its EXIF: a damaged file is an error, damaged EXIF counts as none
+            _is_deep_colour(image)  # remembered, as only the header says it
+            image.load()  # before its EXIF: a damaged file is an error, damaged EXIF is ignored
+            if image.format == "PNG":
+                _check_rows(path, image)
             with suppress(SyntaxError):
+                image.info["orientation"] = image.getexif().get(ExifTags.Base.Orientation, 1)
                 ImageOps.exif_transpose(image, in_place=True)
             yield image
+    except UserError:
+        raise
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: is not an image that can be read; convert it to PNG") from error
     except Image.DecompressionBombError as error:
         raise UserError(
             f"{path}: has too many pixels to be decoded safely; crop or shrink it first"
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        if isinstance(error, UserError):
-            raise
+    except Exception as error:  # decoders raise anything at damaged files: TypeError, KeyError, struct.error
         raise UserError(
             f"{path}: is damaged or cannot be read ({error}); download or export it again"
         ) from error
@@ -191,8 +267,167 @@ def _check_header(path: Path, image: Image.Image) -> None:
         raise UserError(f"{path}: has too many pixels to be decoded safely; crop or shrink it first")
 
 
+def _check_rows(path: Path, image: Image.Image) -> None:
+    """Refuse a PNG with fewer rows than its header says, which Pillow fills with 0 in silence."""
+    last = image.crop((0, image.height - 1, image.width, image.height))
+    if not image.info.get("interlace") and np.asarray(last).any():
+        return
+    data = path.read_bytes()
+    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    depth, colour, is_interlaced = data[24], data[25], data[28]
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    wanted = 0
+    for x, y, step_x, step_y in _ADAM7 if is_interlaced else ((0, 0, 1, 1),):
+        columns, rows = -((x - width) // step_x), -((y - height) // step_y)
+        wanted += rows * (1 + (columns * bits + 7) // 8) if columns > 0 and rows > 0 else 0
+    if _inflated_size(data, wanted) < wanted:
+        raise UserError(
+            f"{path}: is damaged or cannot be read (rows are missing); download or export it again"
+        )
+
+
+def _inflated_size(data: bytes, wanted: int) -> int:
+    """Return how many bytes the pixels of a PNG are, counted up to what is wanted."""
+    inflate, size, place = zlib.decompressobj(), 0, 8
+    while place + 8 <= len(data) and size < wanted:
+        length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+        chunk = data[place + 8 : place + 8 + length] if kind == b"IDAT" else b""
+        while chunk and size < wanted:
+            size += len(inflate.decompress(chunk, 1 << 20))
+            chunk = inflate.unconsumed_tail
+        place += 12 + length
+    return size if size >= wanted else size + len(inflate.flush())
+
+
 def _is_deep(image: Image.Image) -> bool:
-    return image.mode.startswith(("I", "F"))
+    """Return whether a file has more than 8 bits; before or after it is loaded."""
+    return image.mode.startswith(("I", "F")) or _is_deep_colour(image)
+
+
+def _is_deep_colour(image: Image.Image) -> bool:
+    """Return whether a file has several channels of 16 bits, of which Pillow keeps the high byte."""
+    if tiles := getattr(image, "tile", None):  # gone once it is loaded
+        image.info["is_deep_colour"] = ";16" in str(tiles[0].args) and not image.mode.startswith(("I", "F"))
+    return bool(image.info.get("is_deep_colour"))
+
+
+def _deep_values(path: Path, image: Image.Image) -> Values:
+    """Return the levels of an image of more than 8 bits; refuse values that have no gray level."""
+    if _is_deep_colour(image):
+        return _mix(_deep_channels(path, image))
+    values: Values = np.asarray(image)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise UserError(_NO_LEVEL.format(path))
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
+        if values.dtype.kind == "f":
+            raise UserError(
+                f"{path}: its zero is white and its levels are fractions; save it with black as zero"
+            )
+        values = (2 ** int(np.max(image.tag_v2.get(_BITS, 16))) - 1) - values  # white is zero
+    if values.min() < 0:
+        raise UserError(_NO_LEVEL.format(path))
+    return values
+
+
+def _deep_channels(path: Path, image: Image.Image) -> Values:
+    """Return red, green and blue of an image with channels of 16 bits, uint16, (H, W, 3)."""
+    read = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if read is None or read.dtype != np.uint16 or read.ndim != 3 or image.mode not in ("RGB", "RGBA", "LA"):
+        raise UserError(
+            f"{path}: channels of 16 bits in mode {image.mode} are not read; save it as 8-bit gray"
+        )
+    channels: Values = read[..., 2::-1]
+    turn = _TURNS.get(image.info.get("orientation", 1))
+    return channels if turn is None else turn(channels)
+
+
+def _mix(channels: Values) -> Values:
+    """Return the luminance of red, green and blue, (H, W, 3), in their own type."""
+    mixed = np.empty(channels.shape[:2], channels.dtype)
+    for row in range(0, len(channels), _BLOCK_ROWS):
+        mixed[row : row + _BLOCK_ROWS] = np.rint(channels[row : row + _BLOCK_ROWS] @ (0.299, 0.587, 0.114))
+    return mixed
+
+
+def _levels(path: Path, image: Image.Image) -> tuple[Values, bool]:
+    """Return the levels of a mask file, (H, W), and whether they are indices of a palette.
+
+    Raises:
+        UserError: If there are several colours, or a shape in the alpha channel alone.
+    """
+    if image.mode == "1":
+        return np.asarray(image).view(np.uint8), False
+    if image.mode in ("P", "PA"):
+        return _indices(image)
+    if image.mode.startswith(("I", "F")):
+        return _deep_values(path, image), False
+    alpha = np.asarray(image.getchannel("A")) if image.mode in ("LA", "La", "RGBA", "RGBa") else np.zeros(1)
+    if _is_deep_colour(image):
+        values = _gray_of(path, _deep_channels(path, image))
+    elif image.mode in ("L", "LA", "La"):
+        values = np.asarray(image.getchannel(0))
+    else:
+        values = _gray_of(path, np.asarray(image.convert("RGB")))
+    if alpha.min() != alpha.max() and values.min() == values.max():
+        raise UserError(
+            f"{path}: the shape is in its alpha channel alone; save it as black and white, without alpha"
+        )
+    return values, False
+
+
+def _indices(image: Image.Image) -> tuple[Values, bool]:
+    """Return the indices of a palette; two grays of which the first is brighter are given as levels."""
+    indices = np.asarray(image.getchannel(0))
+    palette = np.zeros((256, 3), np.uint8)
+    colours = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    palette[: len(colours)] = colours
+    used = np.unique(indices)
+    is_gray = len(used) <= 2 and bool((palette[used] == palette[used, :1]).all())
+    if is_gray and (not palette[used].any() or palette[used[0], 0] > palette[used[-1], 0]):
+        return palette[indices, 0], False
+    return indices, len(used) > 2
+
+
+def _gray_of(path: Path, channels: Values) -> Values:
+    """Return the levels of channels, (H, W, 3), that are gray, or 255 on the brighter of two colours."""
+    if int((channels.max(axis=2) - channels.min(axis=2)).max()) <= _GRAY_SPREAD * (
+        channels.itemsize * 255 - 254
+    ):
+        return (
+            _mix(channels)
+            if channels.dtype != np.uint8
+            else np.asarray(Image.fromarray(channels).convert("L"))
+        )
+    packed = channels.astype(np.int64) @ (1 << 32, 1 << 16, 1)
+    colours, counts = np.unique(packed, return_counts=True)
+    if len(colours) == 2:
+        red, green, blue = colours >> 32, colours >> 16 & 0xFFFF, colours & 0xFFFF
+        brighter = np.argmax(0.299 * red + 0.587 * green + 0.114 * blue)
+        return (packed == colours[brighter]).astype(np.uint8) * np.uint8(255)
+    common = colours[np.argsort(-counts, kind="stable")[:3]]
+    found = ", ".join(str((int(c >> 32), int(c >> 16 & 0xFFFF), int(c & 0xFFFF))) for c in common)
+    raise UserError(
+        f"{path}: has {len(colours)} colours, such as {found}, and colours are not class numbers; export "
+        "the mask as a palette PNG, or as gray levels 0, 1, 2, ..."
+    )
+
+
+def _occurring(values: Values) -> Values:
+    """Return the values that occur, ascending."""
+    return np.array(numbers_in(values)) if values.dtype == np.uint8 else np.unique(values)
+
+
+def _is_smooth(values: Values, found: Values) -> bool:
+    """Return whether all levels between background and foreground are on an outline that is smooth.
+
+    On an outline no level fills three by three pixels, and few pixels are between.
+    """
+    levels, kernel, top = values.astype(np.float32), np.ones((3, 3), np.uint8), float(found[-1])
+    is_flat = cv2.dilate(levels, kernel) == cv2.erode(levels, kernel)
+    if len(found) <= _FEW_LEVELS:
+        return not set(np.unique(values[is_flat]).tolist()) - {found[0], found[-1]}
+    is_between = (levels > top / 8) & (levels < 7 * top / 8)
+    return bool(is_between.mean() <= _MOST_BETWEEN and not (is_between & is_flat).any())
 
 
 def _luminance(image: Image.Image) -> GrayImage:
@@ -202,13 +437,3 @@ def _luminance(image: Image.Image) -> GrayImage:
     if image.mode in ("RGBA", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"):
         image = image.convert("RGB")
     return np.array(image.convert("L"), np.uint8)
-
-
-def _deep_values(path: Path, image: Image.Image) -> NDArray[np.float64]:
-    """Return the values of an image of more than 8 bits, refused where they have no gray level."""
-    numbers = np.asarray(image).astype(np.float64)
-    if not np.isfinite(numbers).all() or numbers.min() < 0:
-        raise UserError(
-            f"{path}: has negative or non-finite values; rescale it to 8-bit gray and save it as PNG"
-        )
-    return numbers

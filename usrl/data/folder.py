@@ -1,77 +1,71 @@
 """A folder of images and masks of any kind.
 
-Origin, licence and citation are the owner's. Layout: ``images/NAME.EXT`` with ``masks/NAME.EXT``, matched
-by stem; the extensions may differ. An optional ``groups.csv`` with the header ``name,group`` gives each image
-its patient or exam, which splits keep together; without it, every image is a group of its own. Expected
-counts: one mask per image, one image per mask. Masks: foreground is where the luminance exceeds 127; several
-components are several lesions, an empty mask is an image without one. Pixel size is unknown.
+Origin, licence and citation are the owner's. Layout: ``images/NAME.EXT`` with ``masks/NAME.EXT``, matched by
+stem; the extensions may differ. Pixel size is unknown. An optional ``groups.csv`` with the header
+``name,group`` gives each image its patient or exam, which splits keep together; without it, every image is a
+group of its own. Expected counts: one mask per image, one image per mask.
+
+Masks (`usrl.data.files.read_labels`) have two values, and several components are several lesions. Or they
+have class numbers, 0 on the background: then each number is a structure, and an optional ``structures.csv``
+with the header ``number,name`` names it; without it, the structures are called ``1``, ``2`` and so on. An
+empty mask is an image without a lesion.
 """
 
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from usrl.data.files import has_more_than_8_bits, list_images
-from usrl.data.pairs import Pair, listed, raise_faults, read_pairs
-from usrl.data.reports import DataReport, report_samples
-from usrl.data.sample import Sample
-from usrl.data.tables import read_rows
+import numpy as np
+
+from usrl.data.dataset import Found, image_files
+from usrl.data.files import has_more_than_8_bits, list_images, read_classes, read_labels
+from usrl.data.pairs import Pair, listed, read_pairs
+from usrl.data.sample import LESION, Labels, Sample, numbers_in
+from usrl.data.tables import clean, read_rows
 from usrl.errors import UserError
 
 _DEEP = "images of over 8 bits (largest value to 255)"
+_ANY_NUMBER = {str(number): number for number in range(1, 256)}
 
 
-def load_folder(root: Path | str, show_progress: bool = False) -> list[Sample]:
-    """Load a folder with ``images/`` and ``masks/``.
+def _find(root: Path) -> Path:
+    """Return the root if there are images and masks in it."""
+    for folder in (root / "images", root / "masks"):
+        if not folder.is_dir():
+            raise UserError(f"{folder}: does not exist; a dataset folder holds images/ and masks/")
+        if not list_images(folder):
+            raise UserError(f"{folder}: holds no images; put PNG, TIFF, BMP or JPEG files there")
+    return root
 
-    Args:
-        root: The folder that contains both.
-        show_progress: Show a progress bar.
 
-    Returns:
-        Samples by name (the files' stem), of source ``"folder"``.
-
-    Raises:
-        UserError: If a folder is absent or empty, files do not pair, sizes differ, a file is damaged, or
-            ``groups.csv`` does not name every image once.
-    """
-    root = Path(root)
+def _read(root: Path) -> Found:
+    """Read samples named as the files, of source ``"folder"``."""
     pairs, faults = _pair_files(root)
-    raise_faults(faults)
-    outcomes = read_pairs(pairs, "Reading images", show_progress)
-    raise_faults([str(outcome) for outcome in outcomes if isinstance(outcome, UserError)])
-    samples = [outcome for outcome in outcomes if isinstance(outcome, Sample)]
-    groups = _read_groups(root / "groups.csv", [sample.name for sample in samples])
-    return [replace(sample, group=groups.get(sample.name, sample.name)) for sample in samples]
-
-
-def check_folder(root: Path | str, show_progress: bool = False) -> DataReport:
-    """Check a folder with ``images/`` and ``masks/`` without stopping at its faults.
-
-    Args:
-        root: The folder that contains both.
-        show_progress: Show a progress bar.
-
-    Returns:
-        Counts, groups, near-duplicate pairs, images of more than 8 bits, and faults.
-
-    Raises:
-        UserError: If a folder is absent or empty.
-    """
-    root = Path(root)
-    pairs, faults = _pair_files(root)
-    outcomes = read_pairs(pairs, "Reading images", show_progress)
-    faults += [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]
-    samples = [outcome for outcome in outcomes if isinstance(outcome, Sample)]
+    structures: dict[str, int] | None = None
+    groups: dict[str, str] = {}
     try:
-        groups = _read_groups(root / "groups.csv", [pair.image.stem for pair in pairs])
+        structures = _read_structures(root / "structures.csv")
     except UserError as error:
-        groups = {}
         faults.append(str(error))
+    try:
+        groups = _read_groups(root / "groups.csv", [pair.name for pair in pairs])
+    except UserError as error:
+        faults.append(str(error))
+    if structures is None:
+        samples, unread = _read_unnamed(pairs)
+    else:
+        read = partial(read_classes, known=tuple(structures.values()))
+        samples, unread = read_pairs(
+            [replace(p, structures=structures) for p in pairs], "Reading images", read
+        )
+    faults += unread
     samples = [replace(sample, group=groups.get(sample.name, sample.name)) for sample in samples]
-    report = report_samples("folder", str(root), samples, faults)
-    read = {sample.name for sample in samples}
-    deep = sum(has_more_than_8_bits(pair.image) for pair in pairs if pair.image.stem in read)
-    return replace(report, facts=report.facts | ({_DEEP: deep} if deep else {}))
+    names = {sample.name for sample in samples}
+    deep = sum(has_more_than_8_bits(pair.image) for pair in pairs if pair.name in names)
+    return Found(samples, faults, {_DEEP: deep} if deep else {}, notes=_alike(groups.values()))
 
 
 def _pair_files(root: Path) -> tuple[list[Pair], list[str]]:
@@ -91,19 +85,63 @@ def _pair_files(root: Path) -> tuple[list[Pair], list[str]]:
 
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    """Return the image files of a folder by stem; raise where there are none."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: does not exist; a dataset folder holds images/ and masks/")
-    files: dict[str, list[Path]] = {}
+    """Return the image files of a folder by stem."""
+    files: dict[str, list[Path]] = defaultdict(list)
     for path in list_images(folder):
-        files.setdefault(path.stem, []).append(path)
-    if not files:
-        raise UserError(f"{folder}: holds no images; put PNG, TIFF, BMP or JPEG files there")
+        files[clean(path.stem)].append(path)
     return files
 
 
+def _read_unnamed(pairs: list[Pair]) -> tuple[list[Sample], list[str]]:
+    """Read masks, or class numbers if any of the files has these; then a mask has one of the numbers too."""
+    foregrounds: dict[Path, int | None] = {}
+
+    def read(path: Path) -> Labels:
+        labels, foregrounds[path] = read_labels(path)
+        return labels
+
+    any_number = [replace(pair, structures=_ANY_NUMBER) for pair in pairs]
+    samples, faults = read_pairs(any_number, "Reading images", read)
+    if None not in foregrounds.values():
+        return [replace(sample, structures=LESION) for sample in samples], faults
+    mask_of = {pair.name: pair.masks[0] for pair in pairs}
+    maps = [sample.labels for sample in samples if foregrounds[mask_of[sample.name]] is None]
+    numbers = sorted({number for labels in maps for number in numbers_in(labels)} - {0})
+    structures = {str(number): number for number in numbers}
+    known: list[Sample] = []
+    for sample in samples:
+        path = mask_of[sample.name]
+        value = foregrounds[path]
+        if value is not None and value not in numbers and sample.labels.any():
+            faults.append(
+                f"{path}: has the values 0 and {value}, and other masks have the class numbers "
+                f"{listed(list(structures))}; write class numbers, or name all of them in structures.csv"
+            )
+        else:
+            factor = np.uint8(1 if value is None or not sample.labels.any() else value)
+            known.append(replace(sample, labels=sample.labels * factor, structures=structures))
+    return known, faults
+
+
+def _read_structures(path: Path) -> dict[str, int] | None:
+    """Return the number of every structure by name, or None if the file is absent."""
+    if not path.exists():
+        return None
+    structures: dict[str, int] = {}
+    for line, (number, name) in read_rows(path, ("number", "name")):
+        is_number = number.isascii() and number.isdigit() and 0 < int(number[:4]) < 256
+        if not is_number or not name or name in structures or int(number) in structures.values():
+            raise UserError(
+                f"{path}: line {line} must give a new number from 1 to 255 and a new name; fix it"
+            )
+        structures[name] = int(number)
+    if not structures:
+        raise UserError(f"{path}: names no structure; write a line such as 1,nerve for each, or remove it")
+    return structures
+
+
 def _read_groups(path: Path, names: list[str]) -> dict[str, str]:
-    """Return the group of every name, or nothing where the file is absent."""
+    """Return the group of every name, or nothing if the file is absent."""
     if not path.exists():
         return {}
     groups: dict[str, str] = {}
@@ -114,3 +152,20 @@ def _read_groups(path: Path, names: list[str]) -> dict[str, str]:
     if unmatched := sorted(set(names) ^ groups.keys()):
         raise UserError(f"{path}: must name every image once and nothing else; see {listed(unmatched)}")
     return groups
+
+
+def _alike(groups: Iterable[str]) -> list[str]:
+    """Return notes on groups whose names differ by case, spaces or Unicode form alone."""
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for group in sorted(set(groups)):
+        spellings["".join(unicodedata.normalize("NFKC", group).casefold().split())].append(group)
+    alike = [" = ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]
+    if not alike:
+        return []
+    return [
+        f"groups that differ by case, spaces or Unicode form alone, for a split to part: {listed(alike)}; if "
+        "they are the same patient, write them alike"
+    ]
+
+
+FOLDER = image_files(_find, _read)

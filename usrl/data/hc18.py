@@ -12,7 +12,7 @@ circumference using 2D ultrasound images, PLoS ONE 13(8):e0200412, doi:10.1371/j
 Expected counts: 999 images in ``training_set``. Other counts load, if the table fits them. The challenge's
 ``test_set`` has no annotations and is not read.
 
-Layout: ``training_set/000_HC.png`` beside ``000_HC_Annotation.png``, and
+Layout: ``training_set/000_HC.png`` and ``000_HC_Annotation.png``, and
 ``training_set_pixel_size_and_HC.csv`` with the header ``filename,pixel size(mm),head circumference (mm)``.
 
 Known-bad cases:
@@ -28,19 +28,19 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from usrl.data.dataset import Found, image_files
 from usrl.data.ellipses import fit_ellipse
-from usrl.data.files import list_images
-from usrl.data.pairs import Pair, listed, raise_faults, read_pairs
-from usrl.data.reports import DataReport, report_samples
+from usrl.data.files import list_images, read_mask
+from usrl.data.pairs import Pair, listed, read_pairs
 from usrl.data.sample import Sample
-from usrl.data.tables import read_rows
+from usrl.data.tables import clean, read_rows
 from usrl.errors import UserError
 
 TOLERANCE = 0.005
 """Largest relative difference between the circumference of a fitted ellipse and the table's.
 
 An outline that is drawn one px too wide round a head of 200 px of radius differs by this much. The
-annotations of 200 images (radii of 70 to 284 px) differ by 0.04% at most; where a row of the table stood in
+annotations of 200 images (radii of 70 to 284 px) differ by 0.04% at most; if a row of the table were in
 another's place, 98.5% of them would differ by more than this."""
 
 _FOLDER = "training_set"
@@ -58,58 +58,7 @@ class _Row:
     circumference: float
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What a copy of HC18 holds, and what is wrong with it."""
-
-    samples: list[Sample]
-    largest_difference: float
-    faults: list[str]
-
-
-def load_hc18(root: Path | str, show_progress: bool = False) -> list[Sample]:
-    """Load HC18.
-
-    Args:
-        root: The folder that contains ``training_set`` and its table.
-        show_progress: Show a progress bar.
-
-    Returns:
-        Samples by name, such as ``"010_2HC"``, of source ``"hc18"``, grouped by exam, with pixel sizes.
-
-    Raises:
-        UserError: If the folder is absent or empty, images, annotations and rows do not match, a file is
-            damaged, an annotation is not an ellipse, or its circumference is not the table's; the message
-            lists the faults.
-    """
-    found = _read(_locate(Path(root)), show_progress)
-    raise_faults(found.faults)
-    return found.samples
-
-
-def check_hc18(root: Path | str, show_progress: bool = False) -> DataReport:
-    """Check a copy of HC18 without stopping at its faults.
-
-    Args:
-        root: The folder that contains ``training_set`` and its table.
-        show_progress: Show a progress bar.
-
-    Returns:
-        Counts, exams, near-duplicates in different exams, the largest difference between fitted and stated
-        circumferences, and faults. Images with a fault take no part in the other numbers, but for that
-        difference.
-
-    Raises:
-        UserError: If the folder is absent or empty.
-    """
-    folder = _locate(Path(root))
-    found = _read(folder, show_progress)
-    report = report_samples("hc18", str(folder), found.samples, found.faults)
-    facts = {**report.facts, "largest difference of circumference": f"{found.largest_difference:.3%}"}
-    return replace(report, facts=facts)
-
-
-def _locate(root: Path) -> Path:
+def _find(root: Path) -> Path:
     """Return the root if there are images in it."""
     if not (root / _FOLDER).is_dir() or not list_images(root / _FOLDER):
         raise UserError(
@@ -119,42 +68,46 @@ def _locate(root: Path) -> Path:
     return root
 
 
-def _read(root: Path, show_progress: bool) -> _Found:
-    """Read every image that can be read, and say what is wrong with the others."""
+def _read(root: Path) -> Found:
+    """Read samples named like ``"010_2HC"``, of source ``"hc18"``, grouped by exam, with pixel sizes."""
     pairs, faults = _list_pairs(root / _FOLDER)
     rows, bad_rows = _read_table(root / _TABLE)
     faults += bad_rows
-    if unknown := sorted(rows.keys() - {pair.image.name for pair in pairs}):
+    if unknown := sorted(rows.keys() - {clean(pair.image.name) for pair in pairs}):
         faults.append(
             f"{root / _TABLE}: no annotated image for {listed(unknown)}; restore them or remove their rows"
         )
-    known = [pair for pair in pairs if pair.image.name in rows]
-    if missing := [pair.image.name for pair in pairs if pair.image.name not in rows]:
+    known = {pair.name: pair for pair in pairs if clean(pair.image.name) in rows}
+    if missing := [pair.image.name for pair in pairs if pair.name not in known]:
         faults.append(f"{root / _TABLE}: no sound row for {listed(missing)}; restore it or remove the images")
+    outlines, unread = read_pairs(list(known.values()), "Reading HC18", read_mask)
+    faults += unread
     samples: list[Sample] = []
     differences = [0.0]
-    for pair, outcome in zip(known, read_pairs(known, "Reading HC18", show_progress), strict=True):
+    for outline in outlines:
+        pair = known[outline.name]
+        row = rows[clean(pair.image.name)]
         try:
-            sample, difference = _fill(pair, outcome, rows[pair.image.name])
+            sample, difference = _fill(pair, outline, row)
         except UserError as error:
-            faults.append(str(error))
+            faults.append(f"{pair.masks[0]}: {error}")
             continue
         differences.append(difference)
         if difference > TOLERANCE:
-            faults.append(_describe(pair, difference, rows[pair.image.name]))
+            faults.append(_describe(pair, difference, row))
         else:
             samples.append(sample)
-    return _Found(samples, max(differences), faults)
+    return Found(samples, faults, {"largest difference of circumference": f"{max(differences):.3%}"})
 
 
 def _list_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
     """Match images with annotations; return what does not match as faults."""
     files = list_images(folder)
-    outlines = {path.name: path for path in files if path.stem.endswith(_OUTLINE)}
+    outlines = {clean(path.name): path for path in files if clean(path.stem).endswith(_OUTLINE)}
     pairs: list[Pair] = []
     faults: list[str] = []
-    for path in [path for path in files if path.name not in outlines]:
-        name = f"{path.stem}{_OUTLINE}{path.suffix}"
+    for path in [path for path in files if clean(path.name) not in outlines]:
+        name = clean(f"{path.stem}{_OUTLINE}{path.suffix}")
         outline = outlines.pop(name, None)
         if not _NAME.fullmatch(path.stem):
             faults.append(f"{path}: is not named like 010_HC.png or 010_2HC.png; rename or remove it")
@@ -187,7 +140,7 @@ def _read_table(path: Path) -> tuple[dict[str, _Row], list[str]]:
 
 
 def _parse_size(text: str) -> float | None:
-    """Return a positive size, or None where the text is none."""
+    """Return a positive size, or None if the text is not one."""
     try:
         size = float(text)
     except ValueError:
@@ -195,20 +148,15 @@ def _parse_size(text: str) -> float | None:
     return size if math.isfinite(size) and size > 0 else None
 
 
-def _fill(pair: Pair, outcome: Sample | UserError, row: _Row) -> tuple[Sample, float]:
+def _fill(pair: Pair, outline: Sample, row: _Row) -> tuple[Sample, float]:
     """Return the sample with the filled ellipse, and how far its circumference is from the table's."""
-    if isinstance(outcome, UserError):
-        raise outcome
-    try:
-        ellipse = fit_ellipse(outcome.target)
-    except UserError as error:
-        raise UserError(f"{pair.masks[0]}: {error}") from error
-    match = _NAME.fullmatch(outcome.name)
+    ellipse = fit_ellipse(outline.target)
+    match = _NAME.fullmatch(outline.name)
     sample = replace(
-        outcome,
-        target=ellipse.fill(outcome.image.shape),
+        outline,
+        labels=ellipse.fill(outline.image.shape),
         spacing_mm=(row.pixel, row.pixel),
-        group=match["exam"] if match else outcome.name,
+        group=match["exam"] if match else outline.name,
     )
     return sample, abs(ellipse.circumference * row.pixel / row.circumference - 1)
 
@@ -219,3 +167,6 @@ def _describe(pair: Pair, difference: float, row: _Row) -> str:
         f"circumference of {row.circumference:g} mm in the table, more than {TOLERANCE:.1%}; restore "
         "annotation and row"
     )
+
+
+HC18 = image_files(_find, _read)

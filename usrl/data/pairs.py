@@ -1,16 +1,19 @@
 """Images paired with their masks on disk."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from usrl.data.components import remove_specks
-from usrl.data.files import check_name, read_gray, read_mask
-from usrl.data.sample import BoolMask, GrayImage, Sample
+from usrl.data.duplicates import MAX_DISTANCE, cluster_names, duplicate_pairs
+from usrl.data.files import check_name, read_gray
+from usrl.data.sample import LESION, BoolMask, GrayImage, Labels, Sample
+from usrl.data.tables import clean
 from usrl.errors import UserError
 from usrl.progress import track
 
@@ -25,104 +28,105 @@ class Pair:
     Attributes:
         image: Image file.
         masks: Mask files, to be united.
-        source: Dataset and class, as in ``Sample``.
+        source: Data set and class, as in `Sample`.
+        structures: As in `Sample`.
     """
 
     image: Path
     masks: tuple[Path, ...]
     source: str
+    structures: dict[str, int] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the sample: that of the image file without its ending, in Unicode's composed form."""
+        return clean(self.image.stem)
 
 
 def read_pairs(
-    pairs: list[Pair],
-    description: str,
-    show_progress: bool,
-    read: Callable[[Path], BoolMask] = read_mask,
-) -> list[Sample | UserError]:
+    pairs: list[Pair], description: str, read: Callable[[Path], Labels | BoolMask]
+) -> tuple[list[Sample], list[str]]:
     """Read samples from their files, several at once.
 
     Args:
         pairs: The files.
         description: What the progress bar says.
-        show_progress: Show a progress bar.
-        read: Reads a mask file; raises a ``UserError`` that names it.
+        read: Reads a mask file; raises a `UserError` that names it.
 
     Returns:
-        For every pair its sample, each a group of its own, or the error that reading it met.
+        The samples that could be read, each a group of its own, and what is wrong with the others.
     """
     with ThreadPoolExecutor() as pool:  # decoding a file releases the interpreter
-        outcomes: Iterable[Sample | UserError] = pool.map(partial(_try_read, read), pairs)
-        if show_progress:
-            outcomes = track(outcomes, description, len(pairs))
-        return list(outcomes)
+        outcomes = list(track(pool.map(partial(_try_read, read), pairs), description, len(pairs)))
+    samples = [outcome for outcome in outcomes if isinstance(outcome, Sample)]
+    return samples, [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]
 
 
-def without_specks(outcomes: Iterable[Sample | UserError], min_px: int) -> tuple[list[Sample], int]:
-    """Return the samples that could be read without components that are slips of the pen.
-
-    Args:
-        outcomes: Of `read_pairs`; errors are left out.
-        min_px: Components of fewer native px are removed.
-
-    Returns:
-        The samples, and how many components were removed.
-    """
-    samples: list[Sample] = []
-    specks = 0
-    for outcome in outcomes:
-        if isinstance(outcome, Sample):
-            target, removed = remove_specks(outcome.target, min_px)
-            samples.append(replace(outcome, target=target))
-            specks += removed
-    return samples, specks
-
-
-def raise_faults(faults: list[str]) -> None:
-    """Raise a ``UserError`` that lists the faults, if there are any.
+def remove_slips(samples: Sequence[Sample], min_px: int) -> tuple[list[Sample], int]:
+    """Return samples without components that are slips of the pen, and how many were removed.
 
     Args:
-        faults: Messages, each with its remedy.
-
-    Raises:
-        UserError: If the list is not empty.
+        samples: The samples.
+        min_px: Components of a structure with fewer native px are removed.
     """
-    if faults:
-        more = f"\n... and {len(faults) - MAX_LISTED} more" if len(faults) > MAX_LISTED else ""
-        raise UserError("\n".join(faults[:MAX_LISTED]) + more)
+    cleaned, specks = [], 0
+    for sample in samples:
+        labels = sample.labels
+        for number in sample.structures.values():
+            kept, removed = remove_specks(sample.labels == number, min_px)
+            if removed:
+                labels = np.where((sample.labels == number) & ~kept, 0, labels).astype(np.uint8)
+                specks += removed
+        cleaned.append(replace(sample, labels=labels))
+    return cleaned, specks
 
 
-def listed(names: list[str], most: int = MAX_LISTED) -> str:
+def group_duplicates(
+    samples: Sequence[Sample],
+    view: Callable[[GrayImage], GrayImage] = lambda image: image,
+    max_distance: int = MAX_DISTANCE,
+) -> tuple[list[Sample], NDArray[np.int64]]:
+    """Return samples grouped by clusters of near-duplicates, and the pairs of these, int64, (P, 2).
+
+    Args:
+        samples: The samples.
+        view: What of an image is compared.
+        max_distance: As `usrl.data.duplicates.duplicate_pairs`.
+    """
+    duplicates = duplicate_pairs((view(sample.image) for sample in samples), max_distance)
+    groups = cluster_names([sample.name for sample in samples], duplicates)
+    return [replace(s, group=group) for s, group in zip(samples, groups, strict=True)], duplicates
+
+
+def listed(names: Sequence[str], most: int = MAX_LISTED) -> str:
     """Return the first names in one line, and how many more there are.
 
     Args:
         names: Names to show.
         most: How many of them at most.
-
-    Returns:
-        These, separated by commas.
     """
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
-def _try_read(read: Callable[[Path], BoolMask], pair: Pair) -> Sample | UserError:
+def _try_read(read: Callable[[Path], Labels | BoolMask], pair: Pair) -> Sample | UserError:
     """Return the sample, or the error that reading it met."""
-    name = pair.image.stem
     try:
         check_name(pair.image)
         image = read_gray(pair.image)
-        target = np.zeros(image.shape, np.bool_)
+        labels = np.zeros(image.shape, np.uint8)
         for path in pair.masks:
             mask = read(path)
             if mask.shape != image.shape:
                 raise UserError(_explain_sizes(path, mask, image))
-            target |= mask
+            labels |= mask.view(np.uint8)
+        structures = LESION if pair.structures is None else pair.structures
+        return Sample(image, labels, None, pair.name, pair.name, pair.source, structures)
     except UserError as error:
         return error
-    return Sample(image, target, None, name, name, pair.source)
 
 
-def _explain_sizes(path: Path, mask: BoolMask, image: GrayImage) -> str:
+def _explain_sizes(path: Path, mask: Labels | BoolMask, image: GrayImage) -> str:
     """Return what is wrong with a mask of another size than its image, and what to do."""
     remedy = "restore the original pair"
     if mask.shape == image.shape[::-1]:

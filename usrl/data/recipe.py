@@ -1,28 +1,52 @@
 """Which images a training uses, as part of a recipe."""
 
 import os.path
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from usrl.strict import PositiveInt, Seed, Strict
+from usrl.strict import Seed, Strict
 
-Folder = Annotated[str, AfterValidator(os.path.abspath)]
+Folder = Annotated[
+    str,
+    BeforeValidator(lambda folder: str(folder) if isinstance(folder, Path) else folder),
+    AfterValidator(os.path.abspath),
+]
 """Kept absolute, as a run is used from other folders than the one that it was trained in."""
+MAX_SIZE = 1024
+"""Ultrasound images are smaller, and at this size an image takes 8 MB of memory while it is played."""
+MAX_COUNT = 100_000
+"""Phantoms are held in memory: this many are 13 GB."""
 
 
 class DataRecipe(Strict):
-    """Which images: a dataset by name, where it lies and how it is split.
+    """Which images: a data set by name, where it is and how it is split.
 
-    ``labels`` is the share of the training part's groups that are trained on; validation and test stay whole.
-    ``count``, ``seed`` and ``variety`` are the phantom's (`usrl.data.phantom.dataset.load_phantom`).
+    ``structure`` is what is segmented; None is the only structure of the data set. ``size`` is the side of
+    the working image in px. ``labels`` is the share of the training part's groups that are trained on;
+    validation and test stay whole. ``count``, ``seed`` and ``variety`` are the phantom's
+    (`usrl.data.phantom.dataset.load_phantom`).
     """
 
     name: str = "phantom"
     root: Folder | None = None
-    size: PositiveInt = 128
+    structure: str | None = None
+    size: Annotated[int, Field(gt=0, le=MAX_SIZE)] = 128
     split_seed: Seed = 0
     labels: Annotated[float, Field(gt=0, le=1)] = 1.0
-    count: PositiveInt = 200
+    count: Annotated[int, Field(gt=0, le=MAX_COUNT)] = 200
     seed: Seed = 0
     variety: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_first_edition(cls, tree: Any) -> Any:
+        """Read recipes of the first edition, which had a data set for each structure of USGRA."""
+        if not isinstance(tree, dict) or "structure" in tree:
+            return tree
+        if tree.get("name") == "usgra-vessels":
+            return tree | {"name": "usgra", "structure": "vessel"}
+        # The recipe that a run of the first edition saved has exactly these keys.
+        is_saved = tree.keys() == cls.model_fields.keys() - {"structure"}
+        return tree | {"structure": "nerve"} if is_saved and tree["name"] == "usgra" else tree

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from usrl.data.components import label_components
 from usrl.data.duplicates import duplicate_pairs
 from usrl.data.pairs import listed
-from usrl.data.sample import Sample
+from usrl.data.sample import LESION, Sample
 
 _SHOWN_PAIRS = 4
 """Pairs that are spelt out; more make a line that nobody reads."""
@@ -30,6 +30,7 @@ class DataReport:
         duplicate_pairs: Names of near-duplicate images, by pair.
         cross_pairs: Those of them whose sources differ.
         apart_pairs: Those of them that are in different groups, so that a split may part them.
+        notes: What the user should know although the dataset loads.
         faults: What is wrong, each with its remedy; a dataset with faults does not load.
     """
 
@@ -41,6 +42,7 @@ class DataReport:
     duplicate_pairs: tuple[NamePair, ...] = ()
     cross_pairs: tuple[NamePair, ...] = ()
     apart_pairs: tuple[NamePair, ...] = ()
+    notes: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
 
     @property
@@ -58,12 +60,13 @@ class DataReport:
         lines = [f"{self.name}, simulated" if self.root is None else f"{self.name} at {self.root}"]
         lines += [f"  {label:<{width}}  {count:>6}" for label, count in rows.items()]
         lines += self._pair_lines()
+        lines += [f"  {note}" for note in self.notes]
         lines += [f"  FAULT {fault}" for fault in self.faults]
         lines.append("  " + ("no faults" if self.is_sound else f"{len(self.faults)} faults"))
         return lines
 
     def _pair_lines(self) -> list[str]:
-        """Return near-duplicate pairs by what becomes of them, where there are any."""
+        """Return near-duplicate pairs by what becomes of them, if there are any."""
         together = [pair for pair in self.duplicate_pairs if pair not in set(self.apart_pairs)]
         kinds = {
             "near duplicates in one group": together,
@@ -95,7 +98,6 @@ def report_samples(
     """
     found = duplicate_pairs(sample.image for sample in samples) if duplicates is None else duplicates
     linked = [(samples[i], samples[j]) for i, j in found]
-    lesions = [len(label_components(sample.target)[1]) - 1 for sample in samples]
     sizes = Counter(sample.group for sample in samples)
     return DataReport(
         name=name,
@@ -105,11 +107,21 @@ def report_samples(
         facts={
             "groups of several images": sum(size > 1 for size in sizes.values()),
             "near-duplicate pairs": len(linked),
-            "images without a lesion": lesions.count(0),
-            "images with several lesions": sum(count > 1 for count in lesions),
+            **_count_structures(samples),
         },
         duplicate_pairs=tuple((a.name, b.name) for a, b in linked),
         cross_pairs=tuple((a.name, b.name) for a, b in linked if a.source != b.source),
         apart_pairs=tuple((a.name, b.name) for a, b in linked if a.group != b.group),
         faults=tuple(faults),
     )
+
+
+def _count_structures(samples: list[Sample]) -> dict[str, int]:
+    """Return how many images lack each structure, and how many have it several times."""
+    counts: dict[str, int] = {}
+    for name, number in (samples[0].structures if samples else LESION).items():
+        parts = [len(label_components(sample.labels == number)[1]) - 1 for sample in samples]
+        one, several = ("a lesion", "lesions") if name == "lesion" else (name, f"parts of {name}")
+        counts[f"images without {one}"] = parts.count(0)
+        counts[f"images with several {several}"] = sum(count > 1 for count in parts)
+    return counts

@@ -1,16 +1,19 @@
-"""One image with its reference mask: what every dataset is a sequence of."""
+"""One image with its labels: what a data set of images is a sequence of."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from usrl.errors import UserError
+from usrl.errors import UserError, suggest
 
 GrayImage = NDArray[np.uint8]
 BoolMask = NDArray[np.bool_]
+Labels = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 """(x0, y0, x1, y1) in pixels of the native image."""
@@ -23,40 +26,115 @@ Jitter = Annotated[float, Field(ge=0, le=MAX_JITTER)]
 """Largest move of a box's side, as a share of the box's width or height."""
 Track = Literal["prompted", "automatic"]
 """Whether a method needs boxes or ignores them."""
+LESION: Mapping[str, int] = MappingProxyType({"lesion": 1})
+"""The structures of a plain mask."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An ultrasound image and its reference segmentation at native resolution.
+    """An ultrasound image and its labels at native resolution.
 
     Attributes:
         image: Gray image, uint8, shape (H, W).
-        target: Reference mask, bool, shape (H, W); all False where there is no lesion.
-        spacing_mm: (row, column) pixel size in millimetres, or None where unknown.
-        name: Unique within its dataset.
-        group: Patient, exam or near-duplicate cluster; a group never straddles two splits.
-        source: Dataset and class, such as ``"busi/benign"``; splits are stratified by it.
+        labels: Number of each pixel's structure, uint8, shape (H, W), 0 on the background. A plain mask,
+            bool, is taken as the one structure ``"lesion"``; it is all False if there is no lesion.
+        spacing_mm: (row, column) pixel size in millimetres, or None if it is unknown.
+        name: Unique within its data set.
+        group: Patient, exam or near-duplicate cluster; a group is never divided among splits.
+        source: Data set and class, such as ``"busi/benign"``; splits are stratified by it.
+        structures: Number of each structure by name.
 
     Raises:
-        UserError: If the arrays differ in shape or have another type than stated.
+        UserError: If the arrays differ in shape or have another type, or a number has no name.
     """
 
     image: GrayImage
-    target: BoolMask
+    labels: NDArray[Any]
     spacing_mm: tuple[float, float] | None
     name: str
     group: str
     source: str
+    structures: Mapping[str, int] = field(default_factory=lambda: LESION)
 
     def __post_init__(self) -> None:
         """Check types and shapes once, so that nothing downstream has to."""
-        if self.image.dtype != np.uint8 or self.image.ndim != 2:
+        image, labels = self.image, self.labels
+        if image.dtype != np.uint8 or image.ndim != 2:
             raise UserError(
-                f"{self.name}: image must be uint8 of shape (H, W), "
-                f"got {self.image.dtype} {self.image.shape}; convert it to 8-bit gray"
+                f"{self.name}: image must be uint8 of shape (H, W), got {image.dtype} {image.shape}; "
+                "convert it to 8-bit gray"
             )
-        if self.target.dtype != np.bool_ or self.target.shape != self.image.shape:
+        if labels.dtype not in (np.bool_, np.uint8) or labels.shape != image.shape:
             raise UserError(
-                f"{self.name}: target must be bool of shape {self.image.shape}, "
-                f"got {self.target.dtype} {self.target.shape}; pass mask > 127 at the size of its image"
+                f"{self.name}: labels must be bool (a mask) or uint8 (numbers of structures) of shape "
+                f"{image.shape}, got {labels.dtype} {labels.shape}; pass mask > 127 at the size of its image"
             )
+        if labels.dtype == np.uint8:
+            known = {0, *self.structures.values()}
+            if unknown := [number for number in numbers_in(labels) if number not in known]:
+                raise UserError(
+                    f"{self.name}: label {unknown[0]} has no name, as the structures are "
+                    f"{dict(self.structures)}; name it, or pass mask > 127"
+                )
+        object.__setattr__(self, "labels", labels.view(np.uint8))
+        object.__setattr__(self, "structures", dict(self.structures))
+
+    @property
+    def structure(self) -> str:
+        """Name of the only structure.
+
+        Raises:
+            UserError: If there are several.
+        """
+        if len(self.structures) != 1:
+            raise UserError(f"{self.name}: {_choose(self.structures)}")
+        return next(iter(self.structures))
+
+    @property
+    def target(self) -> BoolMask:
+        """Mask of the only structure, bool, shape (H, W).
+
+        Raises:
+            UserError: If there are several structures.
+        """
+        number = self.structures[self.structure]
+        return self.labels.view(np.bool_) if number == 1 else np.asarray(self.labels == number, np.bool_)
+
+    def select(self, structure: str | None) -> "Sample":
+        """Return the sample with one structure only, numbered 1.
+
+        Args:
+            structure: Its name, or None for the only one.
+
+        Raises:
+            UserError: If no structure has this name, or None is given and there are several.
+        """
+        if structure is None:
+            structure = self.structure
+        if structure not in self.structures:
+            raise UserError(f"unknown structure {structure!r}; {suggest(structure, self.structures)}")
+        if len(self.structures) == 1:
+            return self
+        return replace(self, labels=self.labels == self.structures[structure], structures={structure: 1})
+
+
+def select_structure(samples: Sequence[Sample], structure: str | None) -> list[Sample]:
+    """Return samples with one structure only; see `Sample.select`. All of them have the same structures."""
+    if samples and structure is None and len(samples[0].structures) > 1:
+        raise UserError(_choose(samples[0].structures))
+    return [sample.select(structure) for sample in samples]
+
+
+def numbers_in(labels: Labels) -> list[int]:
+    """Return the numbers that occur in labels, ascending."""
+    counts = np.zeros(256, np.int64)
+    for row in range(0, len(labels), 256):  # counting takes eight bytes a pixel
+        counts += np.bincount(labels[row : row + 256].ravel(), minlength=256)
+    return np.flatnonzero(counts).tolist()
+
+
+def _choose(structures: Mapping[str, int]) -> str:
+    return (
+        f"there are several structures, {', '.join(structures)}; choose one with data.structure in a recipe, "
+        "--structure on the command line or Sample.select"
+    )

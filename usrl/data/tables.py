@@ -1,46 +1,63 @@
 """Small tables that come with images, as CSV."""
 
 import csv
+import io
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from usrl.errors import UserError
 
-_BEYOND = "beyond the header"
+_INVISIBLE = "\ufeff\u200b\u2060"
+
+
+def clean(text: str) -> str:
+    """Return a name as it is compared: in Unicode's composed form (NFC), without spaces around it."""
+    return unicodedata.normalize("NFC", text).strip().strip(_INVISIBLE).strip()
 
 
 def read_rows(path: Path, header: Sequence[str]) -> list[tuple[int, list[str]]]:
     """Read a CSV file of a known header.
 
+    Commas, semicolons or tabs separate cells. Cells may be quoted and have spaces around them. Empty lines
+    are left out.
+
     Args:
-        path: UTF-8 text, with or without a byte order mark.
+        path: UTF-8 text, with or without a byte order mark, lines ended in any way.
         header: The columns that line 1 must name, in order.
 
     Returns:
-        Line number and cells of every row; cells that a line leaves out are empty.
+        Line number and cleaned cells of every row; cells that a line leaves out are empty.
 
     Raises:
-        UserError: If the file is absent, is no UTF-8 text or no CSV, or has another header, or a row holds
-            something beyond it.
+        UserError: If the file is absent, is not UTF-8 text or not CSV, or has another header, or a row has
+            more cells.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restkey=_BEYOND, restval="")
-            found = list(reader.fieldnames or [])
-            rows = [(reader.line_num, row) for row in reader]
+        text = path.read_bytes().decode("utf-8-sig")
+        tables = [_split(text, delimiter) for delimiter in ",;\t"]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as CSV ({error}); save it as UTF-8 text") from error
     except OSError as error:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); name a CSV file that is there, or restore it"
         ) from error
-    if found != list(header):
-        raise UserError(f"{path}: the header must be {','.join(header)}, got {','.join(found)!r}; fix line 1")
-    for line, row in rows:
-        beyond = row.get(_BEYOND, ())
-        if any(beyond):
+    fitting = [table for table in tables if table and table[0][1] == list(header)]
+    if not fitting:
+        found = text.splitlines()[0].strip() if text else ""
+        raise UserError(f"{path}: the header must be {','.join(header)}, got {found[:200]!r}; fix line 1")
+    for line, cells in fitting[0]:
+        if any(cells[len(header) :]):
             raise UserError(
-                f"{path}, line {line}: {len(header)} cells are wanted, got {len(header) + len(beyond)}; "
-                "write decimal points, not commas, and quote texts with commas"
+                f"{path}, line {line}: {len(header)} cells are wanted, got {len(cells)}; write decimal "
+                "points, not commas, and quote texts with commas"
             )
-    return [(line, [row[column] for column in header]) for line, row in rows]
+    missing = [""] * len(header)
+    return [(line, (cells + missing)[: len(header)]) for line, cells in fitting[0][1:]]
+
+
+def _split(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
+    """Return the lines that hold something, with their number."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    rows = ((reader.line_num, [clean(cell) for cell in row]) for row in reader)
+    return [(line, cells) for line, cells in rows if any(cells)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 import typer
 
-from usrl.data.catalogue import load_recipe_split
+from usrl.data.catalogue import load_split
 from usrl.evaluation.compare import compare
 from usrl.evaluation.methods import open_segmenter
 from usrl.evaluation.tables import print_results
@@ -47,7 +47,7 @@ def _compare(network: Run, agent: Run, out: Path, device: torch.device) -> None:
     methods = ["proposal", "otsu", "chan-vese", str(network.path), str(agent.path)]
     methods.append(f"{network.path}+{agent.path}")
     data = agent.recipe.data
-    samples = load_recipe_split(data, "test")
+    samples = load_split(data, "test")
     segmenters = [open_segmenter(method, device) for method in methods]
     curves = {run.name: run.read_log() for run in (network, agent)}
     print_results(compare(segmenters, samples, out, dataset=data.name, split="test", curves=curves))

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
-from usrl.data.catalogue import PHANTOM, UNUSED, has_same_images
+from usrl.data.catalogue import UNUSED, has_same_images
 from usrl.data.recipe import DataRecipe
 from usrl.data.splits import read_parts
 from usrl.errors import UserError
@@ -57,8 +57,8 @@ def find_parts(run: Run, data: DataRecipe, names: Iterable[str]) -> dict[str, st
 
 def _is_beyond(name: str, data: DataRecipe) -> bool:
     """Return whether a phantom image comes after those of a run: it has not seen it for certain."""
-    number = name.removeprefix(f"{PHANTOM}-")
-    return data.name == PHANTOM and number.isdecimal() and int(number) >= data.count
+    number = name.removeprefix("phantom-")
+    return data.name == "phantom" and number.isdecimal() and int(number) >= data.count
 
 
 def trace(run: Run) -> Iterator[Run]:

@@ -1,0 +1,116 @@
+"""What a data set is, and how one of image files is loaded and checked."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from usrl.data.pairs import MAX_LISTED, listed
+from usrl.data.recipe import DataRecipe
+from usrl.data.reports import DataReport, report_samples
+from usrl.data.sample import Sample
+from usrl.errors import UserError
+
+IMAGES = "images"
+"""Kind of the cases of data sets that give `Sample`."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set.
+
+    Attributes:
+        load: Returns its cases. One of images is asked for the part ``"all"`` and returns a list of `Sample`,
+            which is split by group; one of another kind returns the cases of the part that it is asked for.
+        check: Returns what is wrong with the copy at hand; None if there is nothing to check.
+        kind: What the cases are; an environment wants one kind.
+        reads_folder: Whether it is read from the folder ``data.root``, or ``$USRL_DATA/<name>``.
+    """
+
+    load: Callable[[DataRecipe, str], Any]
+    check: Callable[[DataRecipe], DataReport] | None = None
+    kind: str = IMAGES
+    reads_folder: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder of images holds, and what is wrong with it.
+
+    Attributes:
+        samples: The samples without a fault.
+        faults: What is wrong with the others, each with its remedy.
+        facts: Further counts and measures for the report.
+        duplicates: Positions of near-duplicates, int64, (P, 2); None if they have not been looked for.
+        sources: Sources that are counted even if no sample has them.
+        notes: What the user should know although the data set loads.
+    """
+
+    samples: list[Sample]
+    faults: list[str]
+    facts: dict[str, int | str] = field(default_factory=dict)
+    duplicates: NDArray[np.int64] | None = None
+    sources: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+
+def image_files(find: Callable[[Path], Path], read: Callable[[Path], Found]) -> Dataset:
+    """Return a data set of image files. Loading raises on faults; a check reports them.
+
+    Args:
+        find: Returns the folder to read inside the folder that the user names; raises a `UserError` if the
+            data set is not there.
+        read: Reads every image that can be read, and says what is wrong with the others.
+    """
+
+    def load(data: DataRecipe, split: str) -> list[Sample]:
+        found = read(find(find_root(data)))
+        if found.faults:
+            more = len(found.faults) - MAX_LISTED
+            lines = [*found.faults[:MAX_LISTED], *([f"... and {more} more"] if more > 0 else [])]
+            raise UserError("\n".join(lines))
+        return found.samples
+
+    def check(data: DataRecipe) -> DataReport:
+        folder = find(find_root(data))
+        found = read(folder)
+        report = report_samples(data.name, str(folder), found.samples, found.faults, found.duplicates)
+        counts = {source: report.counts.get(source, 0) for source in found.sources} or report.counts
+        notes = (*found.notes, *_links_out(folder))
+        return replace(report, counts=counts, facts=report.facts | found.facts, notes=notes)
+
+    return Dataset(load, check, reads_folder=True)
+
+
+def find_root(data: DataRecipe) -> Path:
+    """Return the folder of a recipe's data set: ``data.root``, or ``$USRL_DATA/<name>``.
+
+    Raises:
+        UserError: If none is given and ``USRL_DATA`` is not set, or the folder does not exist.
+    """
+    how = f"with --root DIR, or set USRL_DATA to the folder that holds {data.name}/"
+    if data.root is None and not os.environ.get("USRL_DATA"):
+        raise UserError(
+            f"data set {data.name!r} is read from a folder, and no folder is given; name it {how}"
+        )
+    folder = Path(data.root or Path(os.environ["USRL_DATA"]) / data.name)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; name the folder of data set {data.name!r} {how}")
+    return folder
+
+
+def _links_out(root: Path) -> Iterator[str]:
+    """Yield a note if links lead out of a folder, and so to files that a copy of it would lack."""
+    inside = root.resolve()
+    links = [
+        os.path.relpath(path, root)
+        for folder, folders, files in os.walk(root)
+        for path in (Path(folder) / name for name in sorted(folders + files))
+        if path.is_symlink() and not path.resolve().is_relative_to(inside)
+    ]
+    if links:
+        yield f"links lead out of the folder: {listed(links)}; a copy of the folder would lack these files"
