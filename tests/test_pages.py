@@ -263,3 +263,22 @@ def test_the_film_of_the_readme_is_made_by_the_script_that_it_names(tmp_path: Pa
     told = re.search(r"Dice ([\d.]+);", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert told is not None
     assert f"Dice {told[1]}," in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["contour-refine", "threshold-select"])
+def test_the_picture_of_a_card_is_made_by_the_code_under_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "envs" / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "envs" / name / "README.md").read_text(encoding="utf-8")
+    code = next(block[2] for block in BLOCK.finditer(page) if block[1] == "python")
+    exec(compile(code, name, "exec"), {})
+    with (
+        Image.open(f"envs/{name}/episode.png") as made,
+        Image.open(ROOT / f"envs/{name}/episode.png") as kept,
+    ):
+        assert made.size == kept.size
+        differences = np.abs(np.asarray(made.convert("L"), int) - np.asarray(kept.convert("L"), int))
+    assert differences.mean() < 2  # gray levels: fonts and rounding may differ
