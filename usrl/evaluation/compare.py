@@ -20,6 +20,7 @@ from usrl.data.sample import DEFAULT_JITTER, BoolMask, Prompt, Sample
 from usrl.errors import UserError
 from usrl.evaluation.report import format_report
 from usrl.evaluation.summary import (
+    TRACKS,
     Case,
     Comparison,
     average_runs,
@@ -284,7 +285,8 @@ def _summarise(
         summarise_method(own, seed) | ({"ceiling": True} if name in ceilings else {})
         for name, own in group_cases(cases, "method").items()
     ]
-    tests = compare_pairs([case for case in cases if case["method"] not in untested])
+    blocks = group_cases([case for case in cases if case["method"] not in untested], "track")
+    tests = [{"track": track} | test for track in TRACKS for test in compare_pairs(blocks.get(track, []))]
     return {"rows": rows, "tests": tests, "negatives": summarise_negatives(negatives)}
 
 

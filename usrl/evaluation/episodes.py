@@ -7,7 +7,6 @@ same chance. The figures are those of the task.
 import datetime
 import json
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ from usrl.evaluation.compare import claimed, format_csv, free_name
 from usrl.evaluation.figures import encode_film, plot_curves, plot_scores
 from usrl.evaluation.gallery import Shown
 from usrl.evaluation.report import list_curves, render
-from usrl.evaluation.statistics import adjust_holm, bootstrap_mean, mean_by_group, paired_wilcoxon
-from usrl.evaluation.summary import Case, group_cases
+from usrl.evaluation.statistics import bootstrap_mean
+from usrl.evaluation.summary import Case, compare_pairs, group_cases
 from usrl.files import write_atomically, writing_to
 from usrl.progress import show_progress
 from usrl.registry import find_row
@@ -111,7 +110,7 @@ def compare_players(
         facts |= {"groups": len(set(task.cases.groups)), "versions": find_versions()}
         results = facts | {
             "rows": [_summarise(own, seed) for own in group_cases(cases, "method").values()],
-            "tests": _compare_pairs([case for case in cases if case["method"] != TEACHER]),
+            "tests": compare_pairs([case for case in cases if case["method"] != TEACHER], "score"),
         }
         page = _format_report(task, results, cases, played, curves or {})
         with writing_to(folder):
@@ -158,20 +157,6 @@ def _summarise(cases: Sequence[Case], seed: int) -> dict[str, Any]:
     row |= {"score": score.mean, "score_low": score.low, "score_high": score.high}
     others = [key for key in cases[0] if key not in ("case", "group", "method", "score")]
     return row | {key: float(np.mean([case[key] for case in cases])) for key in others}
-
-
-def _compare_pairs(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Return paired Wilcoxon tests of the score on means of groups, adjusted by Holm's method."""
-    scores = {
-        name: mean_by_group([case["score"] for case in own], [case["group"] for case in own])
-        for name, own in group_cases(cases, "method").items()
-    }
-    pairs = list(combinations(scores, 2))
-    p_values = [paired_wilcoxon(scores[first], scores[second]) for first, second in pairs]
-    return [
-        {"first": a, "second": b, "difference": float(np.mean(scores[a] - scores[b])), "p": p, "p_holm": holm}
-        for (a, b), p, holm in zip(pairs, p_values, adjust_holm(p_values), strict=True)
-    ]
 
 
 def _tabulate(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:

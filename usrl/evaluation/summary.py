@@ -128,28 +128,25 @@ def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
     return row
 
 
-def compare_pairs(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Return paired tests of Dice between all methods of a block, which share their images.
+def compare_pairs(cases: Sequence[Case], key: str = "dice") -> list[dict[str, Any]]:
+    """Return paired tests of a score between all methods, which share their cases.
 
     Each is a Wilcoxon signed-rank test on the means of groups, because cases of one patient depend on each
-    other. Holm's method adjusts the p-values within the block.
+    other. Holm's method adjusts the p-values.
 
     Returns:
-        One row per pair: block, methods, mean difference of Dice over groups, p-value before and after.
+        One row per pair: methods, mean difference over groups, their number, p-value before and after.
     """
+    means = {
+        method: mean_by_group([case[key] for case in own], [case["group"] for case in own])
+        for method, own in group_cases(cases, "method").items()
+    }
+    pairs = list(combinations(means, 2))
+    p_values = [paired_wilcoxon(means[first], means[second]) for first, second in pairs]
     rows = []
-    for track in TRACKS:
-        block = (case for case in cases if case["track"] == track)
-        dice = {
-            method: mean_by_group([case["dice"] for case in own], [case["group"] for case in own])
-            for method, own in group_cases(block, "method").items()
-        }
-        pairs = list(combinations(dice, 2))
-        p_values = [paired_wilcoxon(dice[first], dice[second]) for first, second in pairs]
-        for (first, second), p, p_holm in zip(pairs, p_values, adjust_holm(p_values), strict=True):
-            difference = float(np.mean(dice[first] - dice[second]))
-            row = {"track": track, "first": first, "second": second, "difference": difference}
-            rows.append(row | {"groups": len(dice[first]), "p": p, "p_holm": p_holm})
+    for (first, second), p, p_holm in zip(pairs, p_values, adjust_holm(p_values), strict=True):
+        row = {"first": first, "second": second, "difference": float(np.mean(means[first] - means[second]))}
+        rows.append(row | {"groups": len(means[first]), "p": p, "p_holm": p_holm})
     return rows
 
 
