@@ -1,11 +1,8 @@
 """Training an agent with a Stable-Baselines3 algorithm, killable and resumable."""
 
-from collections.abc import Sequence
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -17,16 +14,13 @@ from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
 from usrl.agents.algorithms import BUILD_ERRORS, check_hyperparameters, find_algorithm, find_policy
+from usrl.agents.cases import load_training_cases, make_example
 from usrl.agents.keeper import Keeper, TrainingCallback, ValueWarmup, diverged
 from usrl.agents.qlearning import Q_LEARNING, build_table, train_table
 from usrl.agents.recipe import AgentRecipe
-from usrl.data.bank import Bank
-from usrl.data.catalogue import load_train_and_val
-from usrl.data.sample import Sample
 from usrl.envs.sb3 import TaskVecEnv
 from usrl.envs.task import Task
 from usrl.errors import UserError
-from usrl.networks.proposals import check_split, read_proposals, require_proposals
 from usrl.registry import build_task
 from usrl.runs.checkpoints import Parts, Record
 from usrl.runs.run import Run
@@ -38,7 +32,7 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
 
     The algorithm is ours, one of Stable-Baselines3 or of sb3-contrib; `q-learning` writes no scalars.
 
-    The weights are those of the evaluation with the best mean Dice over the validation lesions.
+    The weights are those of the evaluation with the best mean score over the validation cases.
 
     Args:
         run: A run of an agent's recipe.
@@ -49,9 +43,7 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
         UserError: If the recipe, its data set or the checkpoint is unusable.
     """
     recipe = run.recipe_as(AgentRecipe)
-    train, val = load_train_and_val(recipe.data, run.split_path)
-    if recipe.env.proposals:
-        check_split(Path(recipe.env.proposals), run)
+    train, val = load_training_cases(recipe, run)
     if recipe.algorithm == Q_LEARNING:  # a table gains nothing from a GPU
         cpu = torch.device("cpu")
         train_table(run, _task(recipe, train, cpu), _task(recipe, val, cpu), resume=resume)
@@ -119,22 +111,16 @@ def start_policy(run: Run, policy: BasePolicy) -> None:
 
 
 def build_untrained(recipe: AgentRecipe) -> BasePolicy:
-    """Return the policy that a recipe trains, before its first step, built for a drawn square.
+    """Return the policy that a recipe trains, before its first step.
 
-    To find what is wrong with a recipe before any training begins: the images of its data set are not read,
-    but what it starts from is.
+    This finds what is wrong with a recipe before its training begins. Its data set is not read, but what it
+    starts from is.
 
     Raises:
         UserError: If environment, algorithm, policy or their settings are wrong, there are no proposals, or
             `usrl.runs.starting.open_start` refuses ``init_from``.
     """
-    target = np.zeros((64, 64), np.bool_)
-    target[16:48, 16:48] = True
-    sample = Sample(255 * target.astype(np.uint8), target, None, "square", "square", "drawn")
-    if folder := _proposals_folder(recipe):
-        require_proposals("env.proposals", folder)
-    bank = Bank.from_samples([sample], recipe.data.size, [target])
-    task = build_task(recipe.env.id, bank, recipe.env.kwargs, recipe.env.max_episode_steps)
+    task = _task(recipe, make_example(recipe), torch.device("cpu"))
     if recipe.algorithm == Q_LEARNING:
         policy: BasePolicy = build_table(recipe, task)[0]
     else:
@@ -146,23 +132,9 @@ def build_untrained(recipe: AgentRecipe) -> BasePolicy:
     return policy
 
 
-def _task(recipe: AgentRecipe, samples: Sequence[Sample], device: torch.device) -> Task[Any]:
-    folder = _proposals_folder(recipe)
-    proposals = read_proposals(folder, samples) if folder else None
-    bank = Bank.from_samples(samples, recipe.data.size, proposals).to(device)
-    return build_task(recipe.env.id, bank, recipe.env.kwargs, recipe.env.max_episode_steps)
-
-
-def _proposals_folder(recipe: AgentRecipe) -> Path | None:
-    """Return the folder of the masks that episodes start from; refuse one that they do not start from."""
-    if not recipe.env.proposals:
-        return None
-    if "network" not in (recipe.env.kwargs.get("proposal"), recipe.env.kwargs.get("roi")):
-        raise UserError(
-            "env.proposals is set and episodes do not start from them; set env.kwargs.proposal=network "
-            "for contours or env.kwargs.roi=network for thresholds, or leave env.proposals out"
-        )
-    return Path(recipe.env.proposals)
+def _task(recipe: AgentRecipe, cases: Any, device: torch.device) -> Task[Any]:
+    env = recipe.env
+    return build_task(env.id, cases.to(device), env.kwargs, env.max_episode_steps)
 
 
 def build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> BaseAlgorithm:

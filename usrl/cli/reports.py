@@ -26,8 +26,9 @@ from usrl.data.sample import DEFAULT_JITTER
 from usrl.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
+
     from usrl.data.recipe import DataRecipe
-    from usrl.data.sample import Sample
     from usrl.runs.run import Run
 
 
@@ -51,12 +52,17 @@ def compare(
     variety: Variety = 0.0,
     jitter: Jitter = DEFAULT_JITTER,
     starts: Starts = 1,
+    env: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Let agents, random and teacher play episodes of an environment."),
+    ] = None,
 ) -> None:
     """Score methods on the same images and write a report.
 
     The report is report.html, next to cases.csv and results.json.
 
-    Prompted methods get the same jittered box around every lesion.
+    Prompted methods get the same jittered box around every lesion. Agents whose environment makes no masks,
+    random and teacher play the same episodes instead: one for each case.
     """
     from usrl.compute.devices import select_device
     from usrl.data.catalogue import describe_data, load_split
@@ -71,13 +77,15 @@ def compare(
     recipe = check(DataRecipe, where | which, "options of the data set")
     groups = [_split_runs(method) for method in methods]
     chosen = select_device(device)
+    if _play(groups, recipe, split, out, chosen, env):
+        return
     segmenters = [[open_segmenter(run, chosen, starts) for run in runs] for runs in groups]
     of = f"{data}-{structure}" if structure else data
     name = f"evaluation-{of}-{split}" + (f"-x{starts}" if starts > 1 else "")
     folder = out or _report_folder(methods, name)
     samples = load_split(recipe, split)
     paths = [path for runs in groups for run in runs for path in _run_folders(run)]
-    _check_runs(paths, recipe, split, samples)
+    _check_runs(paths, recipe, split, [sample.name for sample in samples])
     results = compare_segmenters(
         segmenters,
         samples,
@@ -89,6 +97,39 @@ def compare(
     )
     print_results(results)
     typer.echo(f"wrote {folder / 'report.html'}, with cases.csv and results.json next to it")
+
+
+def _play(
+    groups: Sequence[Sequence[str]],
+    data: "DataRecipe",
+    split: str,
+    out: Path | None,
+    device: "torch.device",
+    env_id: str | None,
+) -> bool:
+    """Compare players if that is asked for; return whether it was."""
+    from usrl.evaluation.episodes import compare_players, find_environment, open_players, print_players
+    from usrl.runs.run import open_run
+
+    specs = [spec for group in groups for spec in group]
+    runs = {spec: open_run(path) for spec in specs for path in _run_folders(spec)[:1]}
+    env = find_environment(specs, list(runs.values()), env_id)
+    if env is None:
+        return False
+    from usrl.agents.cases import load_playing_cases
+    from usrl.data.catalogue import describe_data
+    from usrl.registry import build_task
+
+    folder = out or _report_folder(specs, f"evaluation-{data.name}-{split}")
+    cases = load_playing_cases(env.id, data, split)
+    _check_runs([run.path for run in runs.values()], data, split, list(dict.fromkeys(cases.names)))
+    task = build_task(env.id, cases.to(device), env.kwargs, env.max_episode_steps)
+    players = open_players(specs, runs, task, env, device)
+    curves = {run.name: run.read_log() for run in runs.values()}
+    results = compare_players(task, players, folder, dataset=describe_data(data), split=split, curves=curves)
+    print_players(results)
+    typer.echo(f"wrote {folder / 'report.html'}, with cases.csv and results.json next to it")
+    return True
 
 
 def _report_folder(methods: Sequence[str], name: str) -> Path:
@@ -110,7 +151,7 @@ def _split_runs(method: str) -> list[str]:
     return runs
 
 
-def _check_runs(paths: Sequence[Path], data: "DataRecipe", split: str, samples: "Sequence[Sample]") -> None:
+def _check_runs(paths: Sequence[Path], data: "DataRecipe", split: str, names: Sequence[str]) -> None:
     """Raise if a run, or what it started from, has learned from images that it must not be scored on."""
     from usrl.runs.leaks import trace
     from usrl.runs.run import open_run
@@ -120,7 +161,7 @@ def _check_runs(paths: Sequence[Path], data: "DataRecipe", split: str, samples: 
     # What a run started from may have learned from fewer training images.
     links = opened if split == "train" else [link for run in opened for link in trace(run)]
     for link in links:
-        _check_images(link, data, split, samples)
+        _check_images(link, data, split, names)
 
 
 def _run_folders(method: str) -> list[Path]:
@@ -148,7 +189,7 @@ def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
     return curves
 
 
-def _check_images(run: "Run", data: "DataRecipe", split: str, samples: "Sequence[Sample]") -> None:
+def _check_images(run: "Run", data: "DataRecipe", split: str, names: Sequence[str]) -> None:
     """Raise if a run's split.tsv contradicts the part that it is scored on, or is missing.
 
     Test and validation images must not be among those whose labels the run has seen
@@ -159,17 +200,17 @@ def _check_images(run: "Run", data: "DataRecipe", split: str, samples: "Sequence
 
     wrong = ("unused",) if split == "train" else FORBIDDEN["val" if split == "val" else "test"]
     try:
-        parts = find_parts(run, data, [sample.name for sample in samples])
+        parts = find_parts(run, data, list(names))
     except UserError as error:
         if split != "all":
             raise
         warnings.warn(f"{error}", stacklevel=2)
         return
-    found = [sample.name for sample in samples if parts.get(sample.name) in wrong]
+    found = [name for name in names if parts.get(name) in wrong]
     if not found:
         return
     if split == "all":
-        seen = f"{len(found)} of these {len(samples)} images"
+        seen = f"{len(found)} of these {len(names)} images"
         warnings.warn(f"{run.path} has learned from {seen} and is better on them", stacklevel=2)
         return
     own = run.recipe.data
@@ -177,6 +218,6 @@ def _check_images(run: "Run", data: "DataRecipe", split: str, samples: "Sequence
     count = f" --count {own.count}" if own.name == "phantom" else ""
     labels = f" --labels {own.labels:g}" if split == "train" else ""
     raise UserError(
-        f"{run.path} {was} {len(found)} of these {len(samples)} {split} images, such as {found[0]!r}; "
+        f"{run.path} {was} {len(found)} of these {len(names)} {split} images, such as {found[0]!r}; "
         f"give --split-seed {own.split_seed}{count}{labels}, as in its recipe"
     )

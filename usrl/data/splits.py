@@ -104,7 +104,12 @@ def write_split(path: Path | str, samples: Sequence[Sample], split: Mapping[str,
         samples: The dataset.
         split: Positions in ``samples`` by part.
     """
-    lines = [f"{part}\t{samples[index].name}\n" for part, indices in split.items() for index in indices]
+    write_parts(path, {part: [samples[index].name for index in indices] for part, indices in split.items()})
+
+
+def write_parts(path: Path | str, parts: Mapping[str, Sequence[str]]) -> None:
+    """Write a split as text from the names of each part; see `write_split`."""
+    lines = [f"{part}\t{name}\n" for part, names in parts.items() for name in names]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_atomically(Path(path), "".join(lines).encode())
 

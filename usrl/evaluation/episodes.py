@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 
+from usrl.agents.algorithms import load_policy
 from usrl.agents.players import PLAYERS, Played, Player, PolicyPlayer, begin_evaluation, play
+from usrl.agents.recipe import AgentRecipe, EnvRecipe
 from usrl.envs.batch import to_numpy
 from usrl.envs.task import Drawn, Task
-from usrl.errors import UserError
+from usrl.errors import UserError, suggest
 from usrl.evaluation.compare import claimed, format_csv, free_name
 from usrl.evaluation.figures import encode_film, plot_curves, plot_scores
 from usrl.evaluation.gallery import Shown
@@ -24,42 +27,69 @@ from usrl.evaluation.report import list_curves, render
 from usrl.evaluation.statistics import bootstrap_mean
 from usrl.evaluation.summary import Case, compare_pairs, group_cases
 from usrl.files import write_atomically, writing_to
+from usrl.learners import load_object
 from usrl.progress import show_progress
 from usrl.registry import find_row
-from usrl.runs.run import find_versions
+from usrl.runs.run import Run, find_versions
 
 TEACHER = "teacher"
 
 
+def find_environment(specs: Sequence[str], runs: Sequence[Run], env_id: str | None) -> EnvRecipe | None:
+    """Return the environment that is to be played; None where methods are to segment images.
+
+    Agents play where an environment is asked for by id, a scripted player is named, or a run's environment
+    makes no masks.
+
+    Args:
+        specs: What the command line names.
+        runs: The runs among them.
+        env_id: The environment that is asked for.
+
+    Raises:
+        UserError: If runs of different environments are to play, or nothing names the environment.
+    """
+    envs = [run.recipe.env for run in runs if isinstance(run.recipe, AgentRecipe)]
+    is_scripted = any(spec in PLAYERS for spec in specs)
+    if not env_id and not is_scripted and all(find_row(env.id).placement for env in envs):
+        return None
+    if env_id and not envs:
+        return EnvRecipe(id=env_id, max_episode_steps=find_row(env_id).max_episode_steps)
+    if not envs:
+        raise UserError("random and teacher play in an environment; name a run of an agent, or --env ID")
+    if any(env != envs[0] for env in envs) or env_id not in (None, envs[0].id):
+        named = ", ".join(dict.fromkeys([*([env_id] if env_id else []), *(env.id for env in envs)]))
+        raise UserError(f"players play in one environment with the same settings, got {named}; separate them")
+    return envs[0]
+
+
 def open_players(
-    specs: Sequence[str], env_id: str, task: Task[Any], policies: Mapping[str, Any]
+    specs: Sequence[str], runs: Mapping[str, Run], task: Task[Any], env: EnvRecipe, device: torch.device
 ) -> list[Player]:
     """Return the players that a command line names.
 
     Args:
-        specs: Names of scripted players (`usrl.agents.players.PLAYERS`, or of the environment's row), and of
-            policies.
-        env_id: The environment.
-        task: Its task.
-        policies: Trained policies by name.
+        specs: Names of runs and of scripted players: those of `usrl.agents.players.PLAYERS`, and of the
+            environment's own row.
+        runs: Runs by what names them.
+        task: What is played.
+        env: Its environment.
+        device: Where policies compute.
 
     Raises:
-        UserError: If a name is unknown, or the task has no teacher and one is named.
+        UserError: If a name is unknown, or a run has no agent.
     """
-    from usrl.errors import suggest
-    from usrl.learners import load_object
-
-    scripted = PLAYERS | dict(find_row(env_id).players)
+    scripted = PLAYERS | dict(find_row(env.id).players)
     players: list[Player] = []
     for spec in specs:
-        if spec in policies:
-            players.append(PolicyPlayer(policies[spec], spec))
+        if spec in runs:
+            run = runs[spec]
+            policy = load_policy(run.weights_path, run.recipe_as(AgentRecipe), task, device)
+            players.append(PolicyPlayer(policy, run.name))
         elif spec in scripted:
             players.append(load_object(scripted[spec])(task))
         else:
-            raise UserError(
-                f"{spec!r} is neither a run nor a player; {suggest(spec, [*scripted, *policies])}"
-            )
+            raise UserError(f"{spec!r} is neither a run nor a player; {suggest(spec, scripted)}")
     return players
 
 

@@ -1,0 +1,98 @@
+"""The cases that a recipe's episodes are about: a bank of images, or what another data set gives."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from usrl.agents.recipe import AgentRecipe, EnvRecipe
+from usrl.data.bank import Bank
+from usrl.data.catalogue import kind_of, load_cases, load_train_and_val
+from usrl.data.recipe import DataRecipe
+from usrl.data.sample import Sample
+from usrl.data.splits import DEFAULT_FRACTIONS, write_parts
+from usrl.errors import UserError
+from usrl.learners import load_object
+from usrl.networks.proposals import check_split, read_proposals, require_proposals
+from usrl.registry import IMAGES, find_row
+from usrl.runs.run import Run
+
+
+def check_kind(env_id: str, data_name: str) -> str:
+    """Return the kind of cases that an environment is about.
+
+    Raises:
+        UserError: If the data set gives cases of another kind; names both.
+    """
+    wanted, given = find_row(env_id).cases, kind_of(data_name)
+    if wanted != given:
+        raise UserError(
+            f"env.id: {env_id} is about {wanted}, and data.name: {data_name} gives {given}; "
+            "choose another environment or data set"
+        )
+    return wanted
+
+
+def load_training_cases(recipe: AgentRecipe, run: Run) -> tuple[Any, Any]:
+    """Return the cases for training and for validation, and write the run's split.
+
+    Raises:
+        UserError: If the data set or its proposals cannot be used, or it gives cases of another kind.
+    """
+    if check_kind(recipe.env.id, recipe.data.name) != IMAGES:
+        parts = {part: load_cases(recipe.data, part) for part in DEFAULT_FRACTIONS}
+        write_parts(run.split_path, {part: list(dict.fromkeys(cases.names)) for part, cases in parts.items()})
+        return parts["train"], parts["val"]
+    samples = load_train_and_val(recipe.data, run.split_path)
+    folder = find_proposals(recipe.env)
+    if folder:
+        check_split(folder, run)
+    train, val = (_make_bank(recipe, part, folder) for part in samples)
+    return train, val
+
+
+def load_playing_cases(env_id: str, data: DataRecipe, split: str) -> Any:
+    """Return the cases of a part of a data set, to play on.
+
+    Raises:
+        UserError: If the data set cannot be used, or it gives cases of another kind.
+    """
+    cases = load_cases(data, split)
+    return Bank.from_samples(cases, data.size) if check_kind(env_id, data.name) == IMAGES else cases
+
+
+def make_example(recipe: AgentRecipe) -> Any:
+    """Return cases to build a recipe's model for: a drawn square, or the environment's default cases.
+
+    So mistakes in a recipe are found before its data set is read.
+
+    Raises:
+        UserError: If the data set gives cases of another kind, or there are no proposals.
+    """
+    if check_kind(recipe.env.id, recipe.data.name) != IMAGES:
+        default = find_row(recipe.env.id).default_cases
+        return load_object(default)() if default else load_cases(recipe.data, "val")
+    target = np.zeros((64, 64), np.bool_)
+    target[16:48, 16:48] = True
+    sample = Sample(255 * target.astype(np.uint8), target, None, "square", "square", "drawn")
+    if folder := find_proposals(recipe.env):
+        require_proposals("env.proposals", folder)
+    return Bank.from_samples([sample], recipe.data.size, [target])
+
+
+def find_proposals(env: EnvRecipe) -> Path | None:
+    """Return the folder of the masks that episodes start from; refuse one that they do not start from."""
+    if not env.proposals:
+        return None
+    if "network" not in (env.kwargs.get("proposal"), env.kwargs.get("roi")):
+        raise UserError(
+            "env.proposals is set and episodes do not start from them; set env.kwargs.proposal=network "
+            "for contours or env.kwargs.roi=network for thresholds, or leave env.proposals out"
+        )
+    return Path(env.proposals)
+
+
+def _make_bank(recipe: AgentRecipe, samples: Sequence[Sample], folder: Path | None) -> Bank:
+    proposals = read_proposals(folder, samples) if folder else None
+    return Bank.from_samples(samples, recipe.data.size, proposals)
