@@ -6,11 +6,11 @@ from pathlib import Path
 
 from usrl.ablation.plan import Plan, Training, Variant, choose_variants, load_plan, plan_path, resolve_plan
 from usrl.ablation.running import score_all, train_all
-from usrl.ablation.table import Cases, Facts, summarise, write_table
+from usrl.ablation.table import SEED, Cases, write_table
 from usrl.compute.devices import select_device
 from usrl.data.catalogue import load_split
 from usrl.data.prompts import jittered_boxes
-from usrl.data.sample import DEFAULT_JITTER, Sample
+from usrl.data.sample import Sample
 from usrl.errors import UserError
 from usrl.evaluation.summary import Case
 from usrl.files import locked, make_empty_folder, write_atomically, writing_to
@@ -18,8 +18,6 @@ from usrl.learners import check_recipe
 from usrl.runs.run import create_run
 from usrl.runs.tensors import unique_state
 
-SEED = 0
-"""Of boxes and bootstrap."""
 _COPY = "plan.yaml"
 _Shapes = dict[str, tuple[int, ...]]
 
@@ -29,7 +27,7 @@ class AblationCall:
     """How an ablation was asked for.
 
     Attributes:
-        plan: The plan's file, or its folder.
+        plan: The plan's file, its folder, or the name of a shipped agent.
         out: Folder to write; ``runs/FOLDER-NAME`` of the plan's file if None.
         device: auto, cpu, cuda or cuda:N.
         jobs: Trainings at once.
@@ -51,8 +49,7 @@ class AblationCall:
     @property
     def command(self) -> str:
         """The command line, without the device."""
-        words = ["usrl ablate", str(self.plan)]
-        words += [] if self.out is None else [f"--out {self.out}"]
+        words = ["usrl ablate", str(self.plan), *([] if self.out is None else [f"--out {self.out}"])]
         words += [f"--only {name}" for name in self.only]
         return " ".join(words if self.jobs == 1 else [*words, f"--jobs {self.jobs}"])
 
@@ -68,31 +65,26 @@ def run_ablation(call: AblationCall) -> Path:
 
     Raises:
         UserError: If plan or recipes are wrong, before anything is written; if the folder holds something
-            else; or if a training fails.
+            else or another process writes into it; or if a training fails.
     """
-    plan = load_plan(call.plan)
-    variants = choose_variants(resolve_plan(plan, call.plan, call.folder), call.only)
-    trainings = _list_trainings(variants)
+    plan, folder = load_plan(call.plan), call.folder
+    variants = choose_variants(resolve_plan(plan, call.plan, folder), call.only)
+    links = (link for variant in variants for training in variant.trainings for link in training.chain())
+    trainings = list({link.path: link for link in links}.values())  # a start before what starts from it
     select_device(call.device)
-    check_trainings(trainings)
+    _check_trainings(trainings)
     samples = _load_samples(plan, variants[0])
-    folder = call.folder
     if not (folder / _COPY).is_file():
         make_empty_folder(folder)
     with locked(folder), writing_to(folder):
         write_atomically(folder / _COPY, plan_path(call.plan).read_bytes())
         train_all(trainings, call.device, call.jobs)
         cases = _score(variants, samples, call)
-        facts = Facts(call.command, plan, variants[0].trainings[0].recipe.data, DEFAULT_JITTER, SEED)
-        write_table(folder, facts, summarise(variants, cases, SEED), variants, cases)
-    return folder / "ablation.md"
+        return write_table(folder, call.command, plan, variants, cases)
 
 
-def check_trainings(trainings: Sequence[Training]) -> None:
+def _check_trainings(trainings: Sequence[Training]) -> None:
     """Build the model of every variant once, and compare those that start from each other.
-
-    Args:
-        trainings: In order, so that a start comes before what starts from it.
 
     Raises:
         UserError: If a recipe is unusable (`usrl.learners.check_recipe`), a start has other weights or learns
@@ -104,13 +96,13 @@ def check_trainings(trainings: Sequence[Training]) -> None:
             if (training.path / "recipe.yaml").exists():
                 create_run(training.path, training.recipe, resume=True)
             if training.variant not in shapes:
-                shapes[training.variant] = _shapes(training)
+                shapes[training.variant] = _find_shapes(training)
                 _check_start(training, shapes)
         except UserError as error:
             raise UserError(f"{training.variant}: {error}") from None
 
 
-def _shapes(training: Training) -> _Shapes:
+def _find_shapes(training: Training) -> _Shapes:
     recipe = training.recipe
     if training.start:  # which is not trained yet
         recipe = recipe.model_copy(update={"init_from": None})
@@ -118,32 +110,21 @@ def _shapes(training: Training) -> _Shapes:
 
 
 def _check_start(training: Training, shapes: dict[str, _Shapes]) -> None:
-    start = training.start
-    if not start:
+    if not (start := training.start):
         return
     # Variants share their split: of what `usrl.runs.leaks.check_source` refuses only this is left.
     own, before = training.recipe.data.labels, start.recipe.data.labels
     if before > own:
-        raise UserError(
-            f"init_from: {start.variant} learns from data.labels={before:g}, more than the {own:g} here; "
-            "give it as few"
-        )
+        told = f"learns from data.labels={before:g}, more than the {own:g} here; give it as few"
+        raise UserError(f"init_from: {start.variant} {told}")
     if shapes[training.variant] != shapes[start.variant]:
-        raise UserError(
-            f"init_from: {start.variant} has other weights; both want the same policy and env, or "
-            "the same network: give them the same overrides of these"
-        )
-
-
-def _list_trainings(variants: Sequence[Variant]) -> list[Training]:
-    """Return every training once, a start before what starts from it."""
-    links = (link for variant in variants for training in variant.trainings for link in training.chain())
-    return list({link.path: link for link in links}.values())
+        told = "has other weights; give both the same overrides of policy and env, or of the network"
+        raise UserError(f"init_from: {start.variant} {told}")
 
 
 def _score(variants: Sequence[Variant], samples: Sequence[Sample], call: AblationCall) -> Cases:
     """Return the cases of every run, once for each number of starts that it is scored with."""
-    prompts = {sample.name: jittered_boxes(sample, DEFAULT_JITTER, SEED) for sample in samples}
+    prompts = {sample.name: jittered_boxes(sample, seed=SEED) for sample in samples}
     cases: dict[tuple[Path, int], list[Case]] = {}
     for starts in dict.fromkeys(variant.starts for variant in variants):
         own = [variant for variant in variants if variant.starts == starts]
@@ -154,8 +135,7 @@ def _score(variants: Sequence[Variant], samples: Sequence[Sample], call: Ablatio
 
 
 def _load_samples(plan: Plan, base: Variant) -> list[Sample]:
-    data = base.trainings[0].recipe.data
-    samples = load_split(data, plan.split)
+    samples = load_split(base.trainings[0].recipe.data, plan.split)
     lesions = [sample for sample in samples if sample.target.any()]
     if not lesions:
         raise UserError(f"split: no image of {plan.split!r} has a lesion; choose another, or set data.count")

@@ -16,7 +16,7 @@ from usrl.registry import find_row
 from usrl.runs.recipe import Recipe
 from usrl.runs.recipes import dump_recipe, load_recipe, parse_recipe, read_mapping, set_key
 from usrl.runs.shipped import locate
-from usrl.strict import PositiveInt, Strict, check
+from usrl.strict import PositiveInt, Seed, Strict, check
 
 BASE = "base"
 """The variant that changes nothing, first in every table."""
@@ -29,28 +29,24 @@ class Plan(Strict):
 
     ``recipe`` is the base: a file or a folder relative to the plan, or the name of a shipped agent. Overrides
     are dotted keys of a recipe with their values: ``set`` holds those of all variants and ``groups`` those of
-    each, by group and name.
-    A mapping as a value replaces the whole mapping. ``init_from: {variant: GROUP/NAME}`` starts from that
-    variant's run of the same seed, and ``starts`` is how often a method starts from each box when it is
-    scored, as in ``usrl compare --starts``. ``split`` names the images that are scored.
+    each, by group and name. A mapping as a value replaces the whole mapping.
+    ``init_from: {variant: GROUP/NAME}`` starts from that variant's run of the same seed, and ``starts`` is
+    how often a method starts from each box when it is scored, as in ``usrl compare --starts``. ``split``
+    names the images that are scored.
     """
 
     recipe: str = "."
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0, 1, 2], min_length=1)
+    seeds: list[Seed] = Field(default=[0, 1, 2], min_length=1)
     split: Literal["train", "val", "test", "all"] = "val"
     set: Overrides = Field(default={})
     groups: dict[Name, dict[Name, Overrides]] = Field(min_length=1)
 
 
 class _Start(Strict):
-    """``init_from`` of a plan: another variant."""
-
     variant: str
 
 
 class _Scoring(Strict):
-    """How the runs of a variant are scored, which no recipe says."""
-
     starts: PositiveInt = 1
 
 
@@ -63,7 +59,7 @@ class Training:
         seed: Its seed.
         path: Its folder.
         recipe: Its resolved recipe.
-        start: The training whose weights it starts from, or None.
+        start: The training whose weights it starts from, if any.
     """
 
     variant: str
@@ -97,15 +93,18 @@ class Variant:
 
     @property
     def scored(self) -> list[tuple[Path, int]]:
-        """The folder of each run and its number of starts: what its scored cases are kept by."""
+        """The folder of each run and its number of starts, by which its scored cases are kept."""
         return [(training.path, self.starts) for training in self.trainings]
 
 
-def load_plan(path: Path | str) -> Plan:
-    """Read and check a plan.
+def plan_path(path: Path | str) -> Path:
+    """Return the file of a plan that is given by its file, its folder or the name of a shipped agent."""
+    path = locate(path)
+    return path / "ablation.yaml" if path.is_dir() else path
 
-    Args:
-        path: A YAML file, a folder that holds ``ablation.yaml``, or the name of a shipped agent.
+
+def load_plan(path: Path | str) -> Plan:
+    """Read and check a plan; see `plan_path`.
 
     Raises:
         UserError: If the file is missing or not YAML, or a key or value is wrong; names key and file.
@@ -119,16 +118,10 @@ def load_plan(path: Path | str) -> Plan:
     return plan
 
 
-def plan_path(path: Path | str) -> Path:
-    """Return the file of a plan that is given by its file, its folder or the name of a shipped agent."""
-    path = locate(path)
-    return path / "ablation.yaml" if path.is_dir() else path
-
-
 def resolve_plan(plan: Plan, source: Path | str, out: Path) -> list[Variant]:
     """Return all variants of a plan, the base first, with checked recipes.
 
-    Identical recipes share their trainings, in the folder of the variant that is met first.
+    Identical recipes share their trainings, in the folder of the variant that comes first.
 
     Args:
         plan: What `load_plan` returned.
@@ -136,19 +129,15 @@ def resolve_plan(plan: Plan, source: Path | str, out: Path) -> list[Variant]:
         out: Folder of the runs; variants that start from others name them by its absolute path.
 
     Raises:
-        UserError: If a recipe is wrong, variants start from each other in a circle or from none, or one
-            changes the images; names file and variant.
+        UserError: If a recipe is wrong, variants start from each other in a circle, a start does not exist,
+            or a variant changes the images; names file and variant.
     """
     resolver = _Resolver(plan, plan_path(source), out.absolute())
     return [resolver.resolve(name) for name in resolver.changes]
 
 
 def choose_variants(variants: Sequence[Variant], only: Sequence[str]) -> list[Variant]:
-    """Return the base and the variants of some names.
-
-    Args:
-        variants: All, as `resolve_plan` returned them.
-        only: Names of groups, or ``group/name``; all variants if empty.
+    """Return the base and the variants of some names: groups or ``group/name``; all if there are no names.
 
     Raises:
         UserError: If nothing has a name; suggests one.
@@ -171,32 +160,30 @@ class _Resolver:
         base = load_recipe(beside if beside.exists() else plan.recipe).model_dump(exclude={"search"})
         self._tree = self._apply(base, plan.set, f"{source}: set")
         self._data = check(DataRecipe, self._tree["data"], f"{source}: set: data")
-        self.changes: dict[str, Overrides] = {BASE: {}}
-        for group, variants in plan.groups.items():
-            self.changes |= {f"{group}/{name}": changes for name, changes in variants.items()}
+        named = {f"{group}/{name}": own for group, each in plan.groups.items() for name, own in each.items()}
+        self.changes: dict[str, Overrides] = {BASE: {}} | named
         self._found: dict[str, Variant] = {}
-        self._entered: list[str] = []
         self._trainings: dict[str, Training] = {}  # by resolved recipe
 
-    def resolve(self, name: str) -> Variant:
+    def resolve(self, name: str, entered: tuple[str, ...] = ()) -> Variant:
         """Return a variant; those it starts from are resolved before."""
         if name in self._found:
             return self._found[name]
-        if name in self._entered:
-            circle = " -> ".join([*self._entered, name])
+        if name in entered:
+            circle = " -> ".join([*entered, name])
             raise UserError(f"{self._source}: variants start from each other: {circle}; end the circle")
-        self._entered.append(name)
-        where = f"{self._source}: {name}"
-        changes = dict(self.changes[name])
+        where, changes = f"{self._source}: {name}", dict(self.changes[name])
         starts = check(_Scoring, {"starts": changes.pop("starts", 1)}, where).starts
         tree = self._apply(self._tree, changes, where)
-        start = (
-            self._resolve_start(tree["init_from"], where) if isinstance(tree.get("init_from"), dict) else None
-        )
-        trainings = tuple(
-            self._train(name, tree, place, start, where) for place in range(len(self._plan.seeds))
-        )
-        self._entered.pop()
+        start: Variant | None = None
+        if isinstance(tree.get("init_from"), dict):
+            wanted = check(_Start, tree["init_from"], f"{where}: init_from").variant
+            if wanted not in self.changes:
+                raise UserError(f"{where}: init_from: no variant {wanted!r}; {suggest(wanted, self.changes)}")
+            start = self.resolve(wanted, (*entered, name))
+        befores = start.trainings if start else (None,) * len(self._plan.seeds)
+        pairs = zip(self._plan.seeds, befores, strict=True)
+        trainings = tuple(self._train(name, tree | {"seed": seed}, before, where) for seed, before in pairs)
         return self._found.setdefault(name, Variant(name, self.changes[name], trainings, starts))
 
     def _apply(self, tree: dict[str, Any], changes: Overrides, where: str) -> dict[str, Any]:
@@ -207,40 +194,25 @@ class _Resolver:
             set_key(changed, key, deepcopy(value), where)
         return changed
 
-    def _resolve_start(self, value: dict[str, Any], where: str) -> Variant:
-        start = check(_Start, value, f"{where}: init_from").variant
-        if start not in self.changes:
-            raise UserError(f"{where}: init_from: no variant {start!r}; {suggest(start, self.changes)}")
-        return self.resolve(start)
-
-    def _train(
-        self, name: str, tree: dict[str, Any], place: int, start: Variant | None, where: str
-    ) -> Training:
-        """Return the training of a seed, shared if another variant has the same recipe."""
-        seed = self._plan.seeds[place]
-        before = None if start is None else start.trainings[place]
-        own = tree | {"seed": seed} | ({} if before is None else {"init_from": str(before.path)})
-        recipe = parse_recipe(own, where)
+    def _train(self, name: str, tree: dict[str, Any], before: Training | None, where: str) -> Training:
+        """Return the training of a seed; another variant with the same recipe shares it."""
+        recipe = parse_recipe(tree | ({"init_from": str(before.path)} if before else {}), where)
         if recipe.kind == "judge":
-            raise UserError(
-                f"{where}: a judge is not a method by itself; give an agent's or a network's recipe"
-            )
+            raise UserError(f"{where}: a judge is not a method alone; give an agent's or a network's recipe")
         same = {"size": self._data.size, "labels": self._data.labels}
         if recipe.data.model_copy(update=same) != self._data:
             raise UserError(
                 f"{where}: all variants are scored on the same images, so that only data.size and "
                 f"data.labels may differ from the base's data; got {recipe.data}, set the others under 'set'"
             )
-        training = Training(name, seed, self._out / name / str(seed), recipe, before)
+        training = Training(name, recipe.seed, self._out / name / str(recipe.seed), recipe, before)
         return self._trainings.setdefault(_identify(recipe, where), training)
 
 
 def _identify(recipe: Recipe, where: str) -> str:
     """Return a text that is the same for recipes that mean the same: with the environment's defaults."""
     if isinstance(recipe, AgentRecipe):
-        settings = check(
-            load_object(find_row(recipe.env.id).settings), recipe.env.kwargs, f"{where}: env.kwargs"
-        )
-        env = recipe.env.model_copy(update={"kwargs": settings.model_dump()})
-        recipe = recipe.model_copy(update={"env": env})
+        model = load_object(find_row(recipe.env.id).settings)
+        settings = check(model, recipe.env.kwargs, f"{where}: env.kwargs").model_dump()
+        recipe = recipe.model_copy(update={"env": recipe.env.model_copy(update={"kwargs": settings})})
     return dump_recipe(recipe)

@@ -43,20 +43,16 @@ def train_all(trainings: Sequence[Training], device: str, jobs: int) -> None:
             progress bars and warnings go to ``<seed>.txt`` next to the run's folder.
 
     Raises:
-        UserError: If a training fails; names variant and seed. Trainings that run at the same time end first.
+        UserError: If a training fails; names variant and seed. Those that run at the same time end first.
     """
     waiting = [training for training in trainings if not Run(training.path, training.recipe).is_finished()]
-    finished = len(trainings) - len(waiting)
-    if finished:
+    if finished := len(trainings) - len(waiting):
         typer.echo(f"{finished} of {len(trainings)} runs are trained already", err=True)
     began = time.monotonic()
     for done, (training, seconds) in enumerate(_each(partial(_train, device), waiting, jobs), start=1):
         left = (time.monotonic() - began) / done * (len(waiting) - done) / 60
-        typer.echo(
-            f"trained {done} of {len(waiting)}: {training.variant}, seed {training.seed}, "
-            f"in {seconds:.0f} s; about {left:.0f} min left",
-            err=True,
-        )
+        told = f"{training.variant}, seed {training.seed}, in {seconds:.0f} s; about {left:.0f} min left"
+        typer.echo(f"trained {done} of {len(waiting)}: {told}", err=True)
 
 
 def score_all(
@@ -68,7 +64,7 @@ def score_all(
     *,
     starts: int,
 ) -> dict[Path, list[Case]]:
-    """Score finished runs as `usrl.evaluation.compare.compare` does.
+    """Return the cases of finished runs, scored as by `usrl.evaluation.compare.compare`, by folder.
 
     Args:
         trainings: What was trained.
@@ -77,9 +73,6 @@ def score_all(
         device: Where policies and networks compute.
         jobs: Runs at once; see `train_all`.
         starts: Per box; see `usrl.evaluation.methods.open_segmenter`.
-
-    Returns:
-        A row per sample by the folder of each run, in the order of samples.
     """
     work = partial(_score, device, samples, prompts, starts)
     return {training.path: cases for training, cases in _each(work, trainings, jobs)}
@@ -91,7 +84,6 @@ def training_seconds(training: Training) -> float:
 
 
 def _train(device: str, training: Training) -> float:
-    """Train a run, or go on with it; return its seconds."""
     run = Run(training.path, training.recipe)
     if not run.weights_path.is_file():
         # The checkpoint of a training that had ended would write no weights again.
@@ -104,7 +96,7 @@ def _train(device: str, training: Training) -> float:
 def _score(
     device: str, samples: Sequence[Sample], prompts: Mapping[str, Prompt], starts: int, training: Training
 ) -> list[Case]:
-    methods = {training.variant: open_segmenter(str(training.path), select_device(device), starts)}
+    methods = {training.variant: open_segmenter(training.path, device, starts)}
     with show_progress(len(samples)) as progress:
         return score_lesions(methods, samples, prompts, progress)
 
@@ -114,39 +106,33 @@ def _each(
 ) -> Iterator[tuple[Training, T]]:
     """Yield every training with what the work on it returned, as it ends."""
     if jobs == 1:
-        for training in trainings:
-            try:
-                yield training, work(training)
-            except UserError as error:
-                raise _named(training, error) from None
+        yield from ((training, _name_failure(training, partial(work, training))) for training in trainings)
         return
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_worker)
+    waiting, running = list(trainings), dict[Future[T], Training]()
     try:
-        yield from _schedule(pool, work, trainings, jobs)
+        while waiting or running:
+            # No more than run at once are handed over: what is in the pool's queue cannot be called back.
+            unfinished = {training.path for training in [*waiting, *running.values()]}
+            ready = [t for t in waiting if t.start is None or t.start.path not in unfinished]
+            for training in ready[: jobs - len(running)]:
+                waiting.remove(training)
+                running[pool.submit(_work_quietly, work, training)] = training
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                training = running.pop(future)
+                yield training, _name_failure(training, future.result)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _schedule(
-    pool: ProcessPoolExecutor, work: Callable[[Training], T], trainings: Sequence[Training], jobs: int
-) -> Iterator[tuple[Training, T]]:
-    waiting, running = list(trainings), dict[Future[T], Training]()
-    while waiting or running:
-        # No more than run at once are handed over: what is in the pool's queue cannot be called back.
-        unfinished = {training.path for training in [*waiting, *running.values()]}
-        ready = [t for t in waiting if t.start is None or t.start.path not in unfinished]
-        for training in ready[: jobs - len(running)]:
-            waiting.remove(training)
-            running[pool.submit(_work_quietly, work, training)] = training
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            training = running.pop(future)
-            try:
-                yield training, future.result()
-            except UserError as error:
-                raise _named(training, error) from None
-            except BrokenProcessPool:
-                problem = "its process was ended from outside, perhaps for want of memory; lower --jobs"
-                raise _named(training, problem) from None
+def _name_failure(training: Training, result: Callable[[], T]) -> T:
+    try:
+        return result()
+    except UserError as error:
+        told = str(error)
+    except BrokenProcessPool:
+        told = "its process was ended from outside, perhaps for want of memory; lower --jobs"
+    raise UserError(f"{training.variant}, seed {training.seed}: {told}")
 
 
 def _work_quietly(work: Callable[[Training], T], training: Training) -> T:
@@ -161,10 +147,6 @@ def _work_quietly(work: Callable[[Training], T], training: Training) -> T:
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             raise UserError(f"{type(error).__name__}: {error}; {path} has the traceback") from None
-
-
-def _named(training: Training, problem: object) -> UserError:
-    return UserError(f"{training.variant}, seed {training.seed}: {problem}")
 
 
 def _begin_worker() -> None:
