@@ -1,4 +1,5 @@
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,10 @@ def test_new_run_records_recipe_and_versions(tmp_path: Path, recipe: Recipe) -> 
     assert {p.name for p in run.path.iterdir()} == {"recipe.yaml", "versions.json"}
     versions = json.loads((run.path / "versions.json").read_text())
     assert versions["torch"].startswith(torch.__version__.split("+")[0])
+    root = Path(__file__).parents[2]
+    if (root / ".git").exists():  # sources that are a checkout have a commit
+        command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+        assert versions["commit"] == subprocess.check_output(command, text=True).strip()
     assert create_run(run.path, recipe, resume=True) == run
 
 

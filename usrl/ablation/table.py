@@ -48,8 +48,8 @@ def write_table(folder: Path, command: str, plan: Plan, variants: Sequence[Varia
     told = (
         f"{rows[0]['cases']} cases of {data.name}{count}, split `{plan.split}` of `split_seed` "
         f"{data.split_seed}, seeds {', '.join(map(str, plan.seeds))}; boxes jittered by {DEFAULT_JITTER:.0%}"
-        ", masks at native resolution. IQM: interquartile mean over seeds and cases, with 95% intervals from a "
-        "bootstrap that draws runs and groups of cases; differences are paired over both. Seconds include "
+        ", masks at native resolution. IQM: interquartile mean over seeds and cases, with 95% intervals from "
+        "a bootstrap that draws runs and groups of cases; differences are paired over both. Seconds include "
         "those of the run that a variant starts from."
     )
     if plan.split == "val":

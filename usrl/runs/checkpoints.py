@@ -125,7 +125,7 @@ class Record:
 
     Args:
         run: Folder to write.
-        model: Whose weights are kept where they are the best so far.
+        model: Its weights are kept while they are the best so far.
         parts: All that a resumed training needs.
 
     Attributes:
@@ -153,7 +153,7 @@ class Record:
         """Start over, or go on from the run's checkpoint; drop the rows of the log that will be made again.
 
         Args:
-            resume: Restore the parts where there is a checkpoint.
+            resume: Restore the parts if there is a checkpoint.
 
         Returns:
             Whether there was one.
@@ -165,10 +165,8 @@ class Record:
         is_resumed = resume and path.exists()
         if is_resumed:
             facts = check(_Facts, load_checkpoint(path, self._parts), str(path))
-            self.step, self.best = (
-                facts.step,
-                max(self._kept(), -math.inf if facts.best is None else facts.best),
-            )
+            best = -math.inf if facts.best is None else facts.best
+            self.step, self.best = facts.step, max(best, self._kept())
             self._began -= facts.seconds
         # The first evaluation, at step 0, is made again.
         self._run.truncate_log(self.step or -1)
@@ -180,7 +178,7 @@ class Record:
         return -math.inf if score is None else score
 
     def log(self, figures: Mapping[str, float]) -> None:
-        """Keep the weights where they are the best so far, and append an evaluation to the log.
+        """Keep the weights if they are the best so far, and append an evaluation to the log.
 
         Args:
             figures: With ``val_score``, which tells which weights are best.

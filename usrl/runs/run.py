@@ -28,19 +28,7 @@ from usrl.strict import brief, read_json, rename_first_edition
 OneRecipe = TypeVar("OneRecipe", bound=Recipe)
 
 RECIPE, VERSIONS = "recipe.yaml", "versions.json"
-_RECORDED_PACKAGES = (
-    "usrl",
-    "torch",
-    "stable-baselines3",
-    "gymnasium",
-    "monai",
-    "numpy",
-    "numba",
-    "scipy",
-    "scikit-image",
-    "opencv-python-headless",
-    "optuna",
-)
+_RECORDED_PACKAGES = "usrl torch stable-baselines3 gymnasium monai numpy numba scipy scikit-image opencv-python-headless optuna"
 
 
 @dataclass(frozen=True)
@@ -57,7 +45,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What tables call the run: its folder, with the parent where that is only a number."""
+        """What tables call the run: its folder, with the parent if that is only a number."""
         path = self.path.resolve()
         return f"{path.parent.name}/{path.name}" if path.name.isdecimal() else path.name
 
@@ -92,7 +80,7 @@ class Run:
         return self.path / "refiner"
 
     def recipe_as(self, model: type[OneRecipe]) -> OneRecipe:
-        """Return the recipe where it is of one kind.
+        """Return the recipe if it is of one kind.
 
         Raises:
             UserError: If it is of another.
@@ -113,7 +101,7 @@ class Run:
             file.write(json.dumps(dict(row)) + "\n")
 
     def read_log(self) -> list[dict[str, float]]:
-        """Return the rows of the log; empty where nothing was logged. A kill may have cut the last line.
+        """Return the rows of the log; empty if nothing was logged. A kill may have cut the last line.
 
         Raises:
             UserError: If a line holds anything but figures with ``step`` and ``val_score``; names the line.
@@ -121,9 +109,7 @@ class Run:
         if not self.log_path.exists():
             return []
         *lines, _cut = self.log_path.read_bytes().split(b"\n")
-        return [
-            _read_row(line, f"{self.log_path}: line {place}") for place, line in enumerate(lines, start=1)
-        ]
+        return [_read_row(line, f"{self.log_path}: line {place}") for place, line in enumerate(lines, 1)]
 
     def read_versions(self) -> dict[str, str]:
         """Return the versions that the run was trained with.
@@ -151,10 +137,7 @@ def _read_row(line: bytes, source: str) -> dict[str, float]:
     row = read_json(line, source, "remove the line")
     if isinstance(row, dict):
         row = rename_first_edition(row)
-        numbers = [value for value in row.values() if type(value) is float or type(value) is int]
-        is_sound = len(numbers) == len(row) and all(
-            abs(value) < 2**63 for value in numbers if type(value) is int
-        )
+        is_sound = all(type(v) is float or (type(v) is int and abs(v) < 2**63) for v in row.values())
         if is_sound and row.keys() >= {"step", "val_score"} and row["step"] >= 0:
             return row
     raise UserError(f"{source}: wanted figures with step and val_score, got {brief(row)}; remove the line")
@@ -204,7 +187,7 @@ def open_run(path: Path | str) -> Run:
     """Open a run for use, by its folder or by the name of a shipped agent.
 
     Raises:
-        UserError: If the folder, its recipe or its weights are missing; says where it is a recipe to train.
+        UserError: If the folder, its recipe or its weights are missing; says if it is a recipe to train.
     """
     path = locate(path)
     if not path.is_dir():
@@ -228,12 +211,12 @@ def open_run(path: Path | str) -> Run:
 
 
 def find_versions() -> dict[str, str]:
-    """Return versions of interpreter, platform and packages, and the commit of the sources where known."""
+    """Return versions of interpreter, platform and packages, and the commit of the sources if known."""
     versions = {"python": platform.python_version(), "platform": platform.platform()}
-    versions |= {name: _version(name) for name in _RECORDED_PACKAGES}
-    # The commit of the sources that ran, where they are a checkout; a wheel has its version only, even
-    # where its environment lies inside somebody's repository.
-    root = Path(__file__).resolve().parents[1]
+    versions |= {name: _version(name) for name in _RECORDED_PACKAGES.split()}
+    # The commit of the sources that ran, if they are a checkout; a wheel has its version only, even if its
+    # environment lies inside somebody's repository.
+    root = Path(__file__).resolve().parents[2]
     command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
