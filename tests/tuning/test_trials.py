@@ -191,7 +191,7 @@ def test_what_is_wrong_with_the_call_is_told_before_anything_is_written(tmp_path
     with pytest.raises(UserError, match="has no `search`"):
         tune(_network({}), tmp_path / "out", 2, CPU)
     search = {"learning_rate": {"choices": [1e-3]}}
-    with pytest.raises(UserError, match="unknown dataset 'bussi'"):
+    with pytest.raises(UserError, match="unknown data set 'bussi'"):
         tune(_network(search, data={"name": "bussi"}), tmp_path / "out", 2, CPU)
     assert not (tmp_path / "out").exists()
 

@@ -28,7 +28,10 @@ from usrl.strict import brief, read_json, rename_first_edition
 OneRecipe = TypeVar("OneRecipe", bound=Recipe)
 
 RECIPE, VERSIONS = "recipe.yaml", "versions.json"
-_RECORDED_PACKAGES = "usrl torch stable-baselines3 gymnasium monai numpy numba scipy scikit-image opencv-python-headless optuna"
+_RECORDED_PACKAGES = (
+    *("usrl", "torch", "stable-baselines3", "gymnasium", "monai", "numpy", "numba", "scipy", "scikit-image"),
+    *("opencv-python-headless", "optuna"),
+)
 
 
 @dataclass(frozen=True)
@@ -213,7 +216,7 @@ def open_run(path: Path | str) -> Run:
 def find_versions() -> dict[str, str]:
     """Return versions of interpreter, platform and packages, and the commit of the sources if known."""
     versions = {"python": platform.python_version(), "platform": platform.platform()}
-    versions |= {name: _version(name) for name in _RECORDED_PACKAGES.split()}
+    versions |= {name: _version(name) for name in _RECORDED_PACKAGES}
     # The commit of the sources that ran, if they are a checkout; a wheel has its version only, even if its
     # environment lies inside somebody's repository.
     root = Path(__file__).resolve().parents[2]
