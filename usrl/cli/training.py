@@ -75,7 +75,7 @@ def tune(
     folder = out or Path("runs") / f"{_name_of(recipe)}-tuning"
     best, values = search(loaded, folder, trials, select_device(device), resume=resume)
     typer.echo(f"best val score {best.val_score:.4f}, of trial {best.number:03d}: {describe(values)}")
-    typer.echo(f"wrote {folder / 'best.yaml'}, with trials.csv and a run per trial in trials/ beside it")
+    typer.echo(f"wrote {folder / 'best.yaml'}, with trials.csv and a run per trial in trials/ next to it")
 
 
 def proposals(
@@ -124,7 +124,7 @@ def ablate(
 
     table = run_ablation(AblationCall(plan, out, device, jobs, tuple(only or ())))
     typer.echo(table.read_text(encoding="utf-8"))
-    typer.echo(f"wrote {table}, with ablation.csv, cases.csv and ablation.json beside it")
+    typer.echo(f"wrote {table}, with ablation.csv, cases.csv and ablation.json next to it")
 
 
 def _name_of(recipe: Path) -> str:

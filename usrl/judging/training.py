@@ -61,7 +61,7 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
     refiner = _open_refiner(run, recipe, is_begun)
     shown, checked = _gather(run, recipe, refiner, device)
     examples = _stack(shown, recipe)
-    # Only now, as what is refused before leaves a folder that the corrected call may use.
+    # Only now: a call that is refused before this leaves a folder that the corrected call may use.
     if refiner is not None and not is_begun:
         _copy_refiner(refiner, run.refiner_path)
     steps = len(examples[1]) // recipe.batch_size
@@ -136,7 +136,7 @@ def _gather(
 
 
 def _stack(shown: Sequence[_Examples], recipe: JudgeRecipe) -> _Examples:
-    """Return the examples of all images as one; refuse less than a batch."""
+    """Return the examples of all images together; raise if they are fewer than a batch."""
     scores = torch.cat([score for _, score in shown])
     if len(scores) < recipe.batch_size:
         raise UserError(
@@ -154,17 +154,17 @@ def _pairs(samples: Sequence[Sample], folder: Path) -> list[tuple[Sample, NDArra
 
 
 def _open_refiner(run: Run, recipe: JudgeRecipe, is_begun: bool) -> Run | None:
-    """Return the refiner's run; a training that has begun goes on with its copy, whatever became of it."""
+    """Return the refiner's run, or its copy if the training has begun: the original may have changed."""
     if recipe.refiner is None:
         return None
     return open_run(run.refiner_path if is_begun else recipe.refiner)
 
 
 def _copy_refiner(original: Run, copy: Path) -> None:
-    """Copy what opens a refiner's run, and what tells the images that it was trained on."""
+    """Copy what opens a refiner's run, and what says which images it was trained on."""
     copy.mkdir(exist_ok=True)
     for path in (original.path / "recipe.yaml", original.weights_path, original.split_path):
-        if path.is_file():  # what learned from other images may lack its split
+        if path.is_file():  # a run that learned from other images may lack its split
             shutil.copyfile(path, copy / path.name)
     if original.source_path.is_dir():
         shutil.copytree(original.source_path, copy / original.source_path.name, dirs_exist_ok=True)
@@ -197,7 +197,8 @@ def _train_epoch(
     """Show every candidate once, or its mirror image; return the mean loss."""
     recipe, device, (evidence, scores) = state.recipe, state.device, examples
     rng = torch.Generator().manual_seed(epoch_seed(recipe.seed, epoch))
-    shown = torch.randperm(len(scores), generator=rng)[: _whole(len(scores), recipe.batch_size)]
+    # Only whole batches, because a batch of one has no variance.
+    shown = torch.randperm(len(scores), generator=rng)[: len(scores) // recipe.batch_size * recipe.batch_size]
     total = torch.zeros((), device=device)
     state.network.train()
     with seeded(recipe.seed, epoch, device):
@@ -209,11 +210,6 @@ def _train_epoch(
             total += loss.detach() * len(rows)
             show(epoch - 1 + (step * recipe.batch_size + len(rows)) / len(shown))
     return mean_loss(total, len(shown), epoch)
-
-
-def _whole(count: int, batch_size: int) -> int:
-    """Return how many of the examples an epoch shows: whole batches, as a batch of one has no variance."""
-    return count - count % batch_size
 
 
 def _choice_dice(state: _State, recipe: JudgeRecipe, case: _Case) -> float:

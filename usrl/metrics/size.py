@@ -24,7 +24,7 @@ def measure_perimeter(mask: BoolMask, spacing_mm: Spacing | None = None) -> floa
     """Return the length of the outlines of a mask, px or mm; holes and the border of the image count.
 
     Lines of four directions are counted where they cross the outline, each weighted by the angle that it
-    stands for (Cauchy-Crofton formula). On square pixels this is what skimage.measure.perimeter_crofton
+    represents (Cauchy-Crofton formula). On square pixels this is what skimage.measure.perimeter_crofton
     computes; here pixels may be oblong.
 
     Args:
