@@ -269,6 +269,9 @@ def test_two_colours_are_a_mask_and_more_are_refused_with_what_was_found(tmp_pat
         UserError, match=r"m\.png: has 3 colours, such as \(0, 0, 0\), \(128, 0, 0\), \(0, 128"
     ):
         read_mask(path)
+    white = write(tmp_path / "white.png", colour((disk(radius=99), (255, 255, 255)), (inner, (255, 0, 0))))
+    with pytest.raises(UserError, match=r"has 2 colours, such as \(255, 255, 255\), \(255, 0, 0\)"):
+        read_mask(white)  # the brighter one is the background
     yellow = write(tmp_path / "y.png", colour((disk(), (255, 255, 0)), (inner, (255, 0, 255))))
     with pytest.raises(UserError, match="has 3 colours"):  # both are bright enough to count as foreground
         read_mask(yellow)

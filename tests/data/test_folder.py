@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
-from sample_builders import disk, inspect, load, noise, truncate, write
+from sample_builders import disk, inspect, load, noise, truncate, write, write_classes
 
+from usrl.data.catalogue import load_split
 from usrl.errors import UserError
 
 
@@ -154,4 +155,150 @@ def test_links_to_what_is_not_there_are_faults(folder_root):
     for part in ("images", "masks"):
         (folder_root / part / "d.png").symlink_to(folder_root / "elsewhere.png")
     with pytest.raises(UserError, match=r"images/d\.png: does not exist"):
+        load("folder", folder_root)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name,group\na, p1\nb,p2\nc,p1 \n",
+        "\ufeffname,group\r\na,p1\r\nb,p2\r\nc,p1\r\n",
+        "name;group\na;p1\nb;p2\nc;p1\n",
+        "name\tgroup\na\tp1\nb\tp2\nc\tp1\n",
+        'name, "group"\n"a", "p1"\n"b","p2"\nc,"p1 "\n',
+        " name , group \n\na\u00a0,\u200bp1\n,\nb,p2\n\nc,p1\n,\n",
+        "name,group\na,p1,\nb,p2,\nc,p1,\n",
+    ],
+)
+def test_spaces_marks_separators_and_quotes_do_not_make_groups(folder_root, text):
+    (folder_root / "groups.csv").write_bytes(text.encode())
+    assert [sample.group for sample in load("folder", folder_root)] == ["p1", "p2", "p1"]
+    assert inspect("folder", folder_root).notes == ()
+
+
+@pytest.mark.parametrize("other", ["Patient-7", "patient- 7", "patient-\uff17", "PATIENT-7"])
+def test_a_check_names_groups_that_differ_by_spelling_alone(folder_root, other):
+    (folder_root / "groups.csv").write_text(f"name,group\na,patient-7\nb,{other}\nc,patient-8\n")
+    report = inspect("folder", folder_root)
+    assert report.is_sound
+    (note,) = report.notes
+    assert "differ by case, spaces or Unicode form alone" in note
+    assert "'patient-7'" in note
+    assert f"{other!r}" in note
+    assert "patient-8" not in note
+    assert f"  {note}" in report.lines()
+
+
+def test_names_match_whatever_their_unicode_form(folder_root):
+    composed, split = "M\u00fcller", "Mu\u0308ller"
+    (folder_root / "images" / "a.png").rename(folder_root / "images" / f"{split}.png")
+    (folder_root / "masks" / "a.png").rename(folder_root / "masks" / f"{composed}.png")
+    rows = f"name,group\n{composed},{split}\nb,{composed}\nc,p\n"
+    (folder_root / "groups.csv").write_text(rows)
+    samples = load("folder", folder_root)
+    assert sorted((s.name, s.group) for s in samples) == [(composed, composed), ("b", composed), ("c", "p")]
+    assert inspect("folder", folder_root).groups == 2
+
+
+def test_a_check_says_which_links_lead_out_of_the_folder(folder_root, tmp_path):
+    outside = write(tmp_path / "elsewhere" / "a.png", noise(9))
+    (folder_root / "images" / "a.png").unlink()
+    (folder_root / "images" / "a.png").symlink_to(outside)
+    (folder_root / "images" / "b.png").rename(folder_root / "kept.png")
+    (folder_root / "images" / "b.png").symlink_to("../kept.png")
+    report = inspect("folder", folder_root)
+    assert report.is_sound
+    assert report.notes == (
+        "links lead out of the folder: images/a.png; a copy of the folder would lack these files",
+    )
+    (tmp_path / "other").symlink_to(folder_root)
+    assert len(inspect("folder", tmp_path / "other").notes) == 1  # the folder itself may be a link
+
+
+def write_labels(root, name, labels, **how):
+    """Write class numbers as gray levels, or in a palette whose colours are darker than half."""
+    path = root / "masks" / f"{name}.png"
+    write_classes(path, labels.astype(np.uint8)) if how.get("palette") else write(
+        path, labels.astype(np.uint8)
+    )
+
+
+NERVE, VESSEL = disk(centre=(10, 12), radius=5), disk(centre=(28, 36), radius=8)
+
+
+@pytest.mark.parametrize("palette", [False, True])
+def test_class_numbers_are_structures_named_by_number(folder_root, palette):
+    write_labels(folder_root, "a", NERVE + 2 * VESSEL, palette=palette)
+    write_labels(folder_root, "b", 2 * VESSEL, palette=palette)
+    write_labels(folder_root, "c", 0 * VESSEL)
+    samples = load("folder", folder_root)
+    assert [sample.structures for sample in samples] == [{"1": 1, "2": 2}] * 3
+    np.testing.assert_array_equal(samples[0].select("1").target, NERVE)
+    assert [s.select("2").target.sum() for s in samples] == [VESSEL.sum(), VESSEL.sum(), 0]
+    with pytest.raises(UserError, match="several structures, 1, 2; choose one"):
+        load_split("folder", "all", root=folder_root)
+    chosen = load_split("folder", "all", root=folder_root, structure="1")
+    assert [sample.target.sum() for sample in chosen] == [NERVE.sum(), 0, 0]
+    facts = inspect("folder", folder_root).facts
+    assert (facts["images without 1"], facts["images without 2"]) == (2, 1)
+
+
+def test_masks_of_different_numbers_are_classes_and_those_of_one_number_are_masks(folder_root):
+    for name in "abc":
+        write_labels(folder_root, name, VESSEL)
+    assert load("folder", folder_root)[0].structures == {"lesion": 1}
+    write_labels(folder_root, "b", 2 * VESSEL)
+    write_labels(folder_root, "c", 1 + NERVE)  # no background
+    samples = load("folder", folder_root)
+    assert samples[0].structures == {"1": 1, "2": 2}
+    assert [int(s.select("1").target.sum()) for s in samples] == [VESSEL.sum(), 0, (~NERVE).sum()]
+    assert [int(s.select("2").target.sum()) for s in samples] == [0, VESSEL.sum(), NERVE.sum()]
+    write_labels(folder_root, "a", 255 * VESSEL)
+    write_labels(folder_root, "c", NERVE)
+    with pytest.raises(UserError, match=r"a\.png: holds class 255, and classes are 0, 1, 2"):
+        load("folder", folder_root)
+
+
+def test_structures_csv_names_class_numbers(folder_root):
+    (folder_root / "structures.csv").write_text("number;name\n1;nerve\n 7 ; vessel\n")
+    write_labels(folder_root, "a", NERVE + 7 * VESSEL)
+    write_labels(folder_root, "b", 7 * VESSEL)
+    write_labels(folder_root, "c", 7 * VESSEL)
+    samples = load("folder", folder_root)
+    assert samples[0].structures == {"nerve": 1, "vessel": 7}
+    np.testing.assert_array_equal(samples[1].select("vessel").target, VESSEL)
+    write_labels(folder_root, "c", 255 * VESSEL)
+    with pytest.raises(UserError, match=r"masks/c\.png: holds class 255, and classes are 0, 1, 7"):
+        load("folder", folder_root)
+
+
+def test_structures_csv_of_one_name_names_what_masks_show(folder_root):
+    (folder_root / "structures.csv").write_text("number,name\n1,head\n")
+    assert [s.structure for s in load_split("folder", "all", root=folder_root)] == ["head"] * 3
+    np.testing.assert_array_equal(load("folder", folder_root)[0].target, disk())
+
+
+def test_a_mask_among_class_numbers_is_refused(folder_root):
+    write_labels(folder_root, "a", NERVE + 2 * VESSEL)
+    message = r"masks/b\.png: holds class 255, and classes are 0, 1, 2; export the mask with its class"
+    with pytest.raises(UserError, match=message):
+        load("folder", folder_root)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("number,name\n0,nerve\n", "line 2 must give a new number from 1 to 255 and a new name"),
+        ("number,name\n1,nerve\n1,vessel\n", "line 3 must give"),
+        ("number,name\n1,nerve\n2,nerve\n", "line 3 must give"),
+        ("number,name\n256,nerve\n", "line 2 must give"),
+        ("number,name\n" + "9" * 5000 + ",nerve\n", "line 2 must give"),
+        ("number,name\n\u00b2,nerve\n", "line 2 must give"),
+        ("number,name\n", "names no structure"),
+        ("name,number\nnerve,1\n", "header must be number,name"),
+    ],
+)
+def test_a_structures_csv_that_does_not_fit_is_refused(folder_root, text, message):
+    (folder_root / "structures.csv").write_text(text)
+    with pytest.raises(UserError, match=rf"structures\.csv: .*{message}"):
         load("folder", folder_root)

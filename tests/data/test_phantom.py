@@ -6,8 +6,8 @@ from sample_builders import load
 from skimage.filters import threshold_otsu
 
 from usrl.data.components import label_components
+from usrl.data.phantom.anatomy import Draws
 from usrl.data.phantom.dataset import load_phantom, make_phantom, write_phantom
-from usrl.data.phantom.draws import Draws
 from usrl.data.phantom.speckle import PointSpread, speckle
 from usrl.errors import UserError
 from usrl.metrics.overlap import dice

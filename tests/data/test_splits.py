@@ -198,3 +198,8 @@ def test_a_split_that_cannot_be_read_is_refused(tmp_path, text, message):
         path.write_bytes(text)
     with pytest.raises(UserError, match=rf"split\.tsv: {message}"):
         read_parts(path)
+
+
+def test_names_of_a_split_are_compared_in_one_unicode_form(tmp_path):
+    (tmp_path / "split.tsv").write_text("train\tMu\u0308ller\n")
+    assert read_parts(tmp_path / "split.tsv") == {"M\u00fcller": "train"}

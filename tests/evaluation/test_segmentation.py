@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from usrl.classical import ProposalEllipse, draw_ellipse
-from usrl.data.prompts import jittered_boxes
+from usrl.data.prompts import jittered_boxes, read_boxes
 from usrl.errors import UserError
 from usrl.evaluation.segmentation import measure_mask, segment_file, segment_files
 from usrl.segmenter import Answer
@@ -180,6 +180,16 @@ def test_every_image_gets_the_boxes_of_its_name(toy, image_path, tmp_path):
     prompts = {"b.png": ((10.0, 10.0, 20.0, 20.0),), "scan.png": ((30.0, 30.0, 40.0, 42.0),)}
     results = segment_files(ProposalEllipse(), [image_path, tmp_path / "b.png"], prompts, tmp_path / "out")
     assert [result["boxes"] for result in results] == [[[30.0, 30.0, 40.0, 42.0]], [[10.0, 10.0, 20.0, 20.0]]]
+
+
+@pytest.mark.parametrize(("file", "row"), [("Mu\u0308ller", "M\u00fcller"), ("M\u00fcller", "Mu\u0308ller")])
+def test_boxes_match_names_whatever_their_unicode_form(image_path, tmp_path, file, row):
+    path = image_path.rename(tmp_path / f"{file}.png")
+    table = tmp_path / "boxes.csv"
+    table.write_text(f"image;x0;y0;x1;y1\n {row}.png ;30;30;40;42\n")
+    for number, prompts in enumerate([read_boxes(table), {f"{row}.png": ((30.0, 30.0, 40.0, 42.0),)}]):
+        (result,) = segment_files(ProposalEllipse(), [path], prompts, tmp_path / f"out{number}")
+        assert result["boxes"] == [[30.0, 30.0, 40.0, 42.0]]
 
 
 @pytest.mark.parametrize(

@@ -135,14 +135,14 @@ def read_labels(path: Path | str) -> tuple[Labels, int | None]:
     with _opened(path) as image:
         values, is_index = _levels(path, image)
         is_lossy = image.format in _LOSSY
-    found = _occurring(values)
+    found = numbers_in(values)
     top = found[-1]
     if len(found) <= 2:
         is_whole = top == int(top) and 0 < top < 256
         inside = values == top if top > 0 else np.zeros(values.shape, np.bool_)
         return inside.view(np.uint8), int(top) if is_whole else 255
     listed = f"{', '.join(f'{level:g}' for level in found[:4])}{', ...' if len(found) > 4 else ''}"
-    is_class = is_index or (top <= MAX_CLASS and bool((found == np.floor(found)).all()))
+    is_class = is_index or bool(top <= MAX_CLASS and (found == np.floor(found)).all())
     if is_class and not is_lossy:
         return values.astype(np.uint8), None
     remedy = "write 0 and 255 for a mask, or class numbers 0, 1, 2, ... for several structures"
@@ -175,7 +175,7 @@ def read_classes(path: Path | str, known: tuple[int, ...]) -> Labels:
     path = Path(path)
     with _opened(path) as image:
         values, _ = _levels(path, image)
-    found = _occurring(values)
+    found = numbers_in(values)
     if unknown := [level for level in found.tolist() if level not in {0, *known}]:
         if len(known) == 1 and len(found) <= 2:
             return (values == found[-1]).astype(np.uint8) * np.uint8(known[0])
@@ -389,7 +389,7 @@ def _indices(image: Image.Image) -> tuple[Values, bool]:
 
 
 def _gray_of(path: Path, channels: Values) -> Values:
-    """Return the levels of channels, (H, W, 3), that are gray, or 255 on the brighter of two colours."""
+    """Return the levels of channels, (H, W, 3), that are gray, or 255 on the only colour on black."""
     if int((channels.max(axis=2) - channels.min(axis=2)).max()) <= _GRAY_SPREAD * (
         channels.itemsize * 255 - 254
     ):
@@ -398,23 +398,22 @@ def _gray_of(path: Path, channels: Values) -> Values:
             if channels.dtype != np.uint8
             else np.asarray(Image.fromarray(channels).convert("L"))
         )
-    packed = channels.astype(np.int64) @ (1 << 32, 1 << 16, 1)
-    colours, counts = np.unique(packed, return_counts=True)
-    if len(colours) == 2:
-        red, green, blue = colours >> 32, colours >> 16 & 0xFFFF, colours & 0xFFFF
-        brighter = np.argmax(0.299 * red + 0.587 * green + 0.114 * blue)
-        return (packed == colours[brighter]).astype(np.uint8) * np.uint8(255)
-    common = colours[np.argsort(-counts, kind="stable")[:3]]
-    found = ", ".join(str((int(c >> 32), int(c >> 16 & 0xFFFF), int(c & 0xFFFF))) for c in common)
+    bits = 8 * channels.itemsize
+    packed = np.zeros(channels.shape[:2], np.int64 if bits > 8 else np.uint32)
+    for channel in range(3):
+        packed = (packed << bits) | channels[..., channel]
+    packs, counts = np.unique(packed, return_counts=True)
+    colours = [
+        tuple(int(pack) >> bits * shift & (1 << bits) - 1 for shift in (2, 1, 0)) for pack in packs[:1000]
+    ]
+    if len(packs) == 2 and packs[0] == 0:  # black is background
+        return (packed > 0).astype(np.uint8) * np.uint8(255)
+    common = np.argsort(-counts[:1000], kind="stable")[:3]
+    found = ", ".join(str(colours[place]) for place in common)
     raise UserError(
-        f"{path}: has {len(colours)} colours, such as {found}, and colours are not class numbers; export "
+        f"{path}: has {len(packs)} colours, such as {found}, and colours are not class numbers; export "
         "the mask as a palette PNG, or as gray levels 0, 1, 2, ..."
     )
-
-
-def _occurring(values: Values) -> Values:
-    """Return the values that occur, ascending."""
-    return np.array(numbers_in(values)) if values.dtype == np.uint8 else np.unique(values)
 
 
 def _is_smooth(values: Values, found: Values) -> bool:
@@ -422,12 +421,18 @@ def _is_smooth(values: Values, found: Values) -> bool:
 
     On an outline no level fills three by three pixels, and few pixels are between.
     """
-    levels, kernel, top = values.astype(np.float32), np.ones((3, 3), np.uint8), float(found[-1])
-    is_flat = cv2.dilate(levels, kernel) == cv2.erode(levels, kernel)
-    if len(found) <= _FEW_LEVELS:
-        return not set(np.unique(values[is_flat]).tolist()) - {found[0], found[-1]}
-    is_between = (levels > top / 8) & (levels < 7 * top / 8)
-    return bool(is_between.mean() <= _MOST_BETWEEN and not (is_between & is_flat).any())
+    top, ends, between, kernel = float(found[-1]), np.float32(found[[0, -1]]), 0, np.ones((3, 3), np.uint8)
+    for row in range(0, len(values), _BLOCK_ROWS):
+        above = min(row, 1)
+        levels = values[row - above : row + _BLOCK_ROWS + 1].astype(np.float32)
+        is_flat = (cv2.dilate(levels, kernel) == cv2.erode(levels, kernel))[above:][:_BLOCK_ROWS]
+        levels = levels[above:][:_BLOCK_ROWS]
+        is_between = (levels > top / 8) & (levels < 7 * top / 8)
+        is_solid = ~np.isin(levels, ends) if len(found) <= _FEW_LEVELS else is_between
+        if (is_flat & is_solid).any():
+            return False
+        between += int(is_between.sum())
+    return len(found) <= _FEW_LEVELS or between <= _MOST_BETWEEN * values.size
 
 
 def _luminance(image: Image.Image) -> GrayImage:

@@ -18,10 +18,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from usrl.data.dataset import Found, image_files
-from usrl.data.files import has_more_than_8_bits, list_images, read_classes, read_labels
+from usrl.data.files import MAX_CLASS, has_more_than_8_bits, list_images, read_classes, read_labels
 from usrl.data.pairs import Pair, listed, read_pairs
 from usrl.data.sample import LESION, Labels, Sample, numbers_in
 from usrl.data.tables import clean, read_rows
@@ -54,13 +52,7 @@ def _read(root: Path) -> Found:
         groups = _read_groups(root / "groups.csv", [pair.name for pair in pairs])
     except UserError as error:
         faults.append(str(error))
-    if structures is None:
-        samples, unread = _read_unnamed(pairs)
-    else:
-        read = partial(read_classes, known=tuple(structures.values()))
-        samples, unread = read_pairs(
-            [replace(p, structures=structures) for p in pairs], "Reading images", read
-        )
+    samples, unread = _read_classes(pairs, structures) if structures else _read_labels(pairs)
     faults += unread
     samples = [replace(sample, group=groups.get(sample.name, sample.name)) for sample in samples]
     names = {sample.name for sample in samples}
@@ -92,35 +84,29 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
     return files
 
 
-def _read_unnamed(pairs: list[Pair]) -> tuple[list[Sample], list[str]]:
-    """Read masks, or class numbers if any of the files has these; then a mask has one of the numbers too."""
+def _read_labels(pairs: list[Pair]) -> tuple[list[Sample], list[str]]:
+    """Read masks; or class numbers, named by number, if a file has several or files have different ones."""
     foregrounds: dict[Path, int | None] = {}
 
     def read(path: Path) -> Labels:
         labels, foregrounds[path] = read_labels(path)
+        if not labels.any():
+            del foregrounds[path]
         return labels
 
-    any_number = [replace(pair, structures=_ANY_NUMBER) for pair in pairs]
-    samples, faults = read_pairs(any_number, "Reading images", read)
-    if None not in foregrounds.values():
+    samples, faults = read_pairs([replace(p, structures=_ANY_NUMBER) for p in pairs], "Reading images", read)
+    numbers = {value for value in foregrounds.values() if value is not None and value <= MAX_CLASS}
+    if None not in foregrounds.values() and len(numbers) < 2:
         return [replace(sample, structures=LESION) for sample in samples], faults
-    mask_of = {pair.name: pair.masks[0] for pair in pairs}
-    maps = [sample.labels for sample in samples if foregrounds[mask_of[sample.name]] is None]
-    numbers = sorted({number for labels in maps for number in numbers_in(labels)} - {0})
-    structures = {str(number): number for number in numbers}
-    known: list[Sample] = []
+    maps = {pair.name for pair in pairs if foregrounds.get(pair.masks[0], 0) is None}
     for sample in samples:
-        path = mask_of[sample.name]
-        value = foregrounds[path]
-        if value is not None and value not in numbers and sample.labels.any():
-            faults.append(
-                f"{path}: has the values 0 and {value}, and other masks have the class numbers "
-                f"{listed(list(structures))}; write class numbers, or name all of them in structures.csv"
-            )
-        else:
-            factor = np.uint8(1 if value is None or not sample.labels.any() else value)
-            known.append(replace(sample, labels=sample.labels * factor, structures=structures))
-    return known, faults
+        numbers |= set(numbers_in(sample.labels).tolist()) if sample.name in maps else set()
+    return _read_classes(pairs, {str(number): number for number in sorted(numbers - {0})})
+
+
+def _read_classes(pairs: list[Pair], structures: dict[str, int]) -> tuple[list[Sample], list[str]]:
+    read = partial(read_classes, known=tuple(structures.values()))
+    return read_pairs([replace(pair, structures=structures) for pair in pairs], "Reading images", read)
 
 
 def _read_structures(path: Path) -> dict[str, int] | None:

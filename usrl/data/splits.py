@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from usrl.data.sample import Sample
+from usrl.data.tables import clean
 from usrl.errors import UserError
 from usrl.files import write_atomically
 
@@ -127,6 +128,7 @@ def read_parts(path: Path | str) -> dict[str, str]:
     parts: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         part, tab, name = line.partition("\t")
+        name = clean(name)
         if not (part and tab and name) or name in parts:
             what = "a sample is named twice in" if name in parts else "'part<TAB>name' is wanted, got"
             raise UserError(f"{path}: line {number}: {what} {line!r}; train the run again")

@@ -14,6 +14,7 @@ from usrl.data.components import label_components
 from usrl.data.files import check_name, read_gray, read_shape
 from usrl.data.prompts import check_prompt
 from usrl.data.sample import BoolMask, GrayImage, Prompt
+from usrl.data.tables import clean
 from usrl.errors import UserError
 from usrl.evaluation.overlay import overlay
 from usrl.files import write_together, writing_to
@@ -47,6 +48,7 @@ def segment_files(
     if not isinstance(segmenter, Segmenter):
         raise UserError(f"{segmenter.name} chooses with the target, which only `usrl compare` has")
     files, results = [Path(path) for path in paths], []
+    prompts = {clean(name): prompt for name, prompt in prompts.items()}
     stems: dict[str, Path] = {}
     for path in files:
         other = stems.setdefault(path.stem.casefold(), path)
@@ -57,7 +59,7 @@ def segment_files(
     with show_progress(len(files)) as progress:
         for path in files:
             progress.start(path.name)
-            results.append(segment_file(segmenter, path, prompts.get(path.name), out, spacing_mm))
+            results.append(segment_file(segmenter, path, prompts.get(clean(path.name)), out, spacing_mm))
             progress.advance()
     return results
 
@@ -188,7 +190,7 @@ def _check_prompts(segmenter: Segmenter, files: Sequence[Path], prompts: Mapping
         raise UserError(
             f"{segmenter.name} finds lesions by itself and takes no box, got {count}; leave --box out"
         )
-    names = [path.name for path in files]
+    names = [clean(path.name) for path in files]
     if strange := [name for name in prompts if name not in names]:
         raise UserError(
             f"boxes are given for {strange[0]!r}, which is not among the {len(files)} images; name a file "
@@ -199,7 +201,7 @@ def _check_prompts(segmenter: Segmenter, files: Sequence[Path], prompts: Mapping
         shape = read_shape(path)
         if segmenter.track == "prompted":
             try:
-                check_prompt(prompts.get(path.name), shape)
+                check_prompt(prompts.get(clean(path.name)), shape)
             except UserError as error:
                 raise UserError(f"{path}: {error}") from None
 

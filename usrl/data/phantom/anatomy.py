@@ -7,11 +7,28 @@ import numpy as np
 
 from usrl.data.components import label_components
 from usrl.data.phantom.blobs import Blob, random_blob
-from usrl.data.phantom.draws import Draws
 from usrl.data.sample import BoolMask, FloatArray
 
 MALIGNANT_SHARE = 0.4
 """Share of lesions that are rough, soft-edged and shadowing; the others are smooth and enhancing."""
+
+
+class Draws(np.random.Generator):
+    """A generator that knows how far looks may leave the usual.
+
+    Args:
+        seed: Seed and position of an image.
+        variety: 0 for the usual ranges, 1 for the wide ones.
+    """
+
+    def __init__(self, seed: list[int], variety: float = 0.0) -> None:
+        super().__init__(np.random.SFC64(seed))
+        self.variety = variety
+
+    def within(self, usual: tuple[float, float], wide: tuple[float, float]) -> float:
+        """Draw uniformly from a range between the usual and the wide one; equal draws at variety 0."""
+        low, high = (a + self.variety * (b - a) for a, b in zip(usual, wide, strict=True))
+        return float(self.uniform(low, high))
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ import cv2
 import numpy as np
 
 from usrl.data.bank import Bank
-from usrl.data.phantom.anatomy import draw_anatomy
-from usrl.data.phantom.draws import Draws
+from usrl.data.phantom.anatomy import Draws, draw_anatomy
 from usrl.data.phantom.speckle import PointSpread, speckle
 from usrl.data.sample import FloatArray, GrayImage, Sample
 from usrl.errors import UserError
