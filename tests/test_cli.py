@@ -618,7 +618,7 @@ def test_tune_searches_and_its_best_recipe_trains(tmp_path: Path, recipe: Path) 
     assert f"trial 2/2 in {out / 'trials' / '001'}: learning_rate=0.00" in text
     assert "best val score 0." in text
     assert text.endswith(
-        f"wrote {out / 'best.yaml'}, with trials.csv and a run per trial in trials/ beside it"
+        f"wrote {out / 'best.yaml'}, with trials.csv and a run per trial in trials/ next to it"
     )
     assert "already holds something" in _usrl(*call, status=2)
     _usrl(*call, "--resume")

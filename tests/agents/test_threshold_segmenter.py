@@ -1,4 +1,4 @@
-"""A trained threshold agent as a segmenter, and the ceilings beside it."""
+"""A trained threshold agent as a segmenter, and the ceilings next to it."""
 
 from pathlib import Path
 from typing import Any
