@@ -132,7 +132,7 @@ def test_a_table_learns_and_its_run_opens(table: AgentRecipe, out: Path) -> None
     assert rows[0]["val_score"] == rows[0]["val_initial_dice"]
     policy = build_policy(longer, task.observation_space, task.action_space)
     policy.load_state_dict(load_tensors(run.weights_path)[0])
-    reached = evaluate_player(task, PolicyPlayer(policy))
+    reached = evaluate_player(task, PolicyPlayer(policy, task))
     assert reached["initial_dice"] < 0.7
     assert reached["dice"] > reached["initial_dice"] + 0.2
 

@@ -525,3 +525,122 @@ def test_environments_in_forks_do_not_wait_for_the_threads_of_their_parent(env_i
 def test_vectors_in_forks_do_not_wait_for_the_threads_of_their_parent() -> None:
     threads = os.environ | {"OMP_NUM_THREADS": "2"}
     subprocess.run([sys.executable, "-c", FORKED_BATCHES], check=True, timeout=150, env=threads)
+
+
+def test_an_unknown_keyword_is_a_type_error_too_as_other_libraries_expect() -> None:
+    # TorchRL tries `frameskip` and goes on without it after this very error.
+    for make_adapter in (gym.make, gym.make_vec):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'frameskip'"):
+            make_adapter("usrl/ContourRefine-v0", frameskip=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_envs": True}, "num_envs must be a whole number from 1 to .*, got True"),
+        ({"num_envs": 10**12}, "num_envs must be a whole number from 1 to .*, got 1000000000000"),
+        ({"num_envs": 2**63}, "num_envs must be a whole number from 1 to"),
+        ({"oracle_info": "yes"}, "oracle_info must be True or False, got 'yes'"),
+        ({"render_mode": 3}, "render_mode must be None or one of .*, got 3"),
+        ({"render_mode": np.zeros(3)}, "render_mode must be None or one of"),
+        ({"layout": "nhwc"}, "layout must be 'chw' or 'hwc', got 'nhwc'"),
+        ({"dtype": np.float32}, "dtype must be 'uint8' or 'float32', got"),
+        (
+            {"autoreset_mode": "never"},
+            "autoreset_mode must be one of .*NEXT_STEP, .*, got 'never'",
+        ),
+        ({"max_episode_steps": True}, "step limit .* must be a whole number from 1 on, got True"),
+        ({"max_episode_steps": 2**63}, "step limit .* must be a whole number from 1 on"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*The environment is being initialised with render_mode")
+def test_arguments_of_another_type_or_without_bounds_are_refused(
+    arguments: dict[str, Any], message: str, bank: Bank
+) -> None:
+    with pytest.raises(UserError, match=message):
+        gym.make_vec("usrl/ContourRefine-v0", **{"num_envs": 2, "cases": bank} | arguments)
+
+
+@pytest.mark.parametrize("options", [1, [0, 1], np.zeros(2), "index"])
+def test_options_that_are_no_dictionary_are_refused(options: Any, bank: Bank) -> None:
+    with pytest.raises(UserError, match="options must be a dictionary such as"):
+        make("usrl/ContourRefine-v0", bank).unwrapped.reset(options=options)
+    with pytest.raises(UserError, match="options must be a dictionary such as"):
+        gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank).unwrapped.reset(options=options)
+
+
+@pytest.mark.parametrize("index", [[[0], [1, 2]], [0, 1, 2], 1.5, "0", [True, False], -1, 6])
+def test_an_index_that_names_no_case_of_each_environment_is_refused(index: Any, bank: Bank) -> None:
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank)
+    with pytest.raises(UserError, match="index must be"):
+        vector.reset(options={"index": index})
+
+
+def test_infos_of_one_environment_are_scalars_of_numpy(bank: Bank) -> None:
+    env = make("usrl/ContourRefine-v0", bank)
+    for info in (env.reset(seed=0)[1], env.step(env.action_space.sample())[4]):
+        assert {type(value) for value in info.values()} == {np.float32}
+
+
+def test_a_vector_says_its_restart_mode_as_metadata_and_as_attribute(bank: Bank) -> None:
+    vector = gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank, autoreset_mode="NextStep")
+    assert vector.unwrapped.autoreset_mode is vector.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP  # type: ignore[attr-defined]
+
+
+def test_wrappers_that_want_restarts_in_the_next_step_take_the_vector(bank: Bank) -> None:
+    from gymnasium.wrappers.vector import NormalizeObservation, RescaleObservation
+
+    vector = gym.make_vec(
+        "usrl/ContourRefine-v0", num_envs=2, cases=bank, autoreset_mode="NextStep", dtype="float32"
+    )
+    for wrapped in (NormalizeObservation(vector), RescaleObservation(vector, np.float32(-1), np.float32(1))):
+        wrapped.reset(seed=0)
+        for _ in range(12):
+            seen = wrapped.step(wrapped.action_space.sample())[0]
+            assert np.isfinite(seen).all()
+            assert seen.std() > 0.1
+
+
+@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize(("layout", "dtype"), [("hwc", "uint8"), ("chw", "float32"), ("hwc", "float32")])
+def test_layout_and_dtype_show_the_same_observations_in_every_adapter(
+    env_id: str, layout: str, dtype: str, bank: Bank
+) -> None:
+    view = {"layout": layout, "dtype": dtype}
+    settings = {"observation": "image"}
+    plain = gym.make_vec(env_id, num_envs=2, cases=bank, **settings)
+    shown: Any = gym.make_vec(env_id, num_envs=2, cases=bank, **settings | view)
+    single: Any = make(env_id, bank, **settings | view)
+    sb3: Any = TaskVecEnv.make(env_id, 2, seed=4, cases=bank, **settings | view)  # type: ignore[arg-type]
+    wanted = plain.reset(seed=4)[0]
+    found = [shown.reset(seed=4)[0], sb3.reset()]
+    if layout == "hwc":
+        wanted = np.moveaxis(wanted, 1, 3)
+    if dtype == "float32":
+        wanted = wanted.astype(np.float32) / 255
+    assert single.reset(seed=4)[0] == pytest.approx(wanted[0], abs=1e-6)
+    for seen, space in zip(found, (shown.observation_space, None), strict=True):
+        assert seen.dtype == dtype
+        assert seen == pytest.approx(wanted, abs=1e-6)
+        assert space is None or space.contains(seen)
+    assert single.observation_space.contains(single.reset()[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*image.*")  # SB3 wants its own layout for images
+        check_env(make(env_id, bank, **settings | view).unwrapped, skip_render_check=True)
+
+
+def test_the_teacher_acts_through_both_gymnasium_adapters(bank: Bank) -> None:
+    env, vector = (
+        make("usrl/ContourRefine-v0", bank),
+        gym.make_vec("usrl/ContourRefine-v0", num_envs=2, cases=bank),
+    )
+    env.reset(seed=5), vector.reset(seed=5)
+    for _ in range(10):
+        both = vector.unwrapped.oracle_action()  # type: ignore[attr-defined]
+        action = env.unwrapped.oracle_action()  # type: ignore[attr-defined]
+        assert (action == both[0]).all()
+        assert env.action_space.contains(action)
+        info = env.step(action)[4]
+        vector.step(both)
+    assert info["dice"] > 0.95

@@ -28,9 +28,9 @@ def build(drift: float = 0.2, horizon: int = 8) -> FindNumber:
 def test_an_agent_of_dictionary_observations_learns_to_find_the_number(algorithm: type[PPO]) -> None:
     task = build(horizon=20)
     model = algorithm("MultiInputPolicy", TaskVecEnv(task, 16), **SETTINGS)  # type: ignore[arg-type]
-    before = evaluate_player(task, PolicyPlayer(model.policy))
+    before = evaluate_player(task, PolicyPlayer(model.policy, task))
     model.learn(20_000)
-    after = evaluate_player(task, PolicyPlayer(model.policy))
+    after = evaluate_player(task, PolicyPlayer(model.policy, task))
     assert after["score"] > max(0.95, before["score"] + 0.04)
     assert evaluate_player(task, RandomPlayer(task))["score"] < 0.9 < after["score"]
 

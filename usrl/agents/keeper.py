@@ -68,7 +68,7 @@ class Keeper:
     def _evaluate(self, more: Callable[[], dict[str, float]]) -> dict[str, float]:
         if not all(torch.isfinite(parameter).all() for parameter in self._policy.parameters()):
             raise diverged(self._record.step)
-        found = evaluate_player(self._validation, PolicyPlayer(self._policy))
+        found = evaluate_player(self._validation, PolicyPlayer(self._policy, self._validation))
         figures = {f"val_{name}": value for name, value in found.items()} | more()
         step, seconds = self._record.step, self._record.seconds
         done, spent = step - self._logged[0], seconds - self._logged[1]
@@ -101,7 +101,7 @@ class TrainingCallback(BaseCallback):
         self._visit()
 
     def _on_step(self) -> bool:
-        self._gather(self.locals["infos"])
+        self._gather(self.locals.get("infos", ()))  # ARS has none
         self._keeper.show(self.num_timesteps)
         return True
 

@@ -1,5 +1,6 @@
 """What acts in episodes: a trained policy, the teacher, or chance; and playing whole episodes with it."""
 
+import inspect
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from usrl.compute.rng import episode_keys, mix, step_keys, uniform
 from usrl.compute.trees import Tree, map_tree
 from usrl.envs.batch import teacher_of, to_numpy
-from usrl.envs.task import AnyState, State, Task
+from usrl.envs.task import AnyState, Masked, State, Task
 
 EVALUATION_SEED = 2**40
 """Seed of the episodes that players are evaluated on: one that no training reaches."""
@@ -41,11 +42,16 @@ class Player(Protocol):
 
 
 class PolicyPlayer:
-    """A policy of Stable-Baselines3: its most likely actions, with its memory if it is recurrent."""
+    """A policy of Stable-Baselines3: its most likely actions, with its memory if it is recurrent.
 
-    def __init__(self, policy: Any, name: str = "policy") -> None:
+    A policy that takes masks gets those of the task.
+    """
+
+    def __init__(self, policy: Any, task: Task[Any], name: str = "policy") -> None:
         self.name = name
         self._policy = policy
+        takes_masks = "action_masks" in inspect.signature(policy.predict).parameters
+        self._masks = task.action_masks if takes_masks and isinstance(task, Masked) else None
         self.begin(0)
 
     def begin(self, count: int) -> None:
@@ -55,8 +61,13 @@ class PolicyPlayer:
 
     def act(self, seen: Tree, state: State) -> Tree:
         """Return the most likely actions; see `Player.act`."""
+        masks = {} if self._masks is None else {"action_masks": to_numpy(self._masks(state))}
         action, self._memory = self._policy.predict(
-            map_tree(to_numpy, seen), state=self._memory, episode_start=self._starts, deterministic=True
+            map_tree(to_numpy, seen),
+            state=self._memory,
+            episode_start=self._starts,
+            deterministic=True,
+            **masks,
         )
         self._starts = np.zeros_like(self._starts)
         return torch.from_numpy(action).to(state.index.device)

@@ -126,7 +126,7 @@ class AgentSegmenter:
 
     def _play(self, episodes: Episodes) -> Sequence[Any]:
         with one_thread():
-            return play(episodes.task, PolicyPlayer(self._policy), episodes.state).states
+            return play(episodes.task, PolicyPlayer(self._policy, episodes.task), episodes.state).states
 
 
 def open_agent(

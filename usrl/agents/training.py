@@ -19,7 +19,7 @@ from usrl.agents.keeper import Keeper, TrainingCallback, ValueWarmup, diverged
 from usrl.agents.qlearning import Q_LEARNING, build_table, train_table
 from usrl.agents.recipe import AgentRecipe
 from usrl.envs.sb3 import TaskVecEnv
-from usrl.envs.task import Task
+from usrl.envs.task import Masked, Task
 from usrl.errors import UserError
 from usrl.registry import build_task
 from usrl.runs.checkpoints import Parts, Record
@@ -166,6 +166,10 @@ def build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> 
             f"{recipe.algorithm} with {recipe.policy} cannot be built for {recipe.env.id}: {error}; "
             "check algorithm, policy, policy_kwargs and hyperparameters"
         ) from None
+    if algorithm.__name__ == "MaskablePPO" and not isinstance(venv.task, Masked):
+        raise UserError(
+            f"{recipe.algorithm} needs an environment that masks actions, got {recipe.env.id}; choose ppo"
+        )
     # An on-policy algorithm would collect one rollout past the end and learn nothing before it.
     rollout = model.n_steps * recipe.num_envs if isinstance(model, OnPolicyAlgorithm) else 0
     if rollout > recipe.total_steps:

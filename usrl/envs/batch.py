@@ -15,7 +15,7 @@ from usrl.compute.devices import spare_threads_in_workers
 from usrl.compute.recording import Recorded
 from usrl.compute.rng import episode_keys, mix, uniform
 from usrl.compute.trees import Tree, list_leaves, map_tree, replace_leaves
-from usrl.envs.task import AnyState, Drawn, Picture, Task, Taught, follow_teacher, merge_states
+from usrl.envs.task import AnyState, Drawn, Masked, Picture, Task, Taught, follow_teacher, merge_states
 from usrl.errors import UserError
 
 MAX_ENVS = 2**20
@@ -278,6 +278,16 @@ class Batch:
         if self.state is None:
             raise UserError("no episode has begun; call reset() before oracle_action()")
         return teacher.oracle_action(self.state)
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Return which choices of each environment change something, bool (B, C); see `Masked`.
+
+        Raises:
+            AttributeError: If the task masks no actions: by that libraries find out.
+        """
+        if not isinstance(self.task, Masked):
+            raise AttributeError(f"{type(self.task).__name__} masks no actions")
+        return to_numpy(self.task.action_masks(self.state))
 
     def render(self, row: int) -> Picture:
         """Return a picture of one environment, uint8 (h, w, 3).

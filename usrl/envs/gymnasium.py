@@ -110,6 +110,10 @@ class TaskEnv(gym.Env[Any, Any]):
         """Return what the task's teacher would do now, an action of the space."""
         return map_tree(lambda part: to_numpy(part)[0], self._batch.oracle_action())
 
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Return which choices change something now, bool (C,), as MaskablePPO asks for them."""
+        return self._batch.action_masks()[0]
+
     def render(self) -> Picture | None:
         """Return a picture, uint8 (h, w, 3), in mode ``rgb_array``; ``human`` shows it by itself."""
         if self.render_mode is None:
@@ -236,6 +240,10 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     def oracle_action(self) -> Any:
         """Return what the task's teacher would do now in each environment, (B, ...)."""
         return map_tree(to_numpy, self._batch.oracle_action())
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Return which choices of each environment change something now, bool (B, C)."""
+        return self._batch.action_masks()
 
     def render(self) -> tuple[Picture, ...] | None:
         """Return a picture of each environment in mode ``rgb_array``."""

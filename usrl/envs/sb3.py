@@ -13,7 +13,7 @@ from usrl.compute.trees import Tree, map_tree
 from usrl.data.cases import Cases
 from usrl.envs.batch import Batch, Step, View, spread_seeds, take_actions, to_numpy
 from usrl.envs.gymnasium import RENDER_FPS
-from usrl.envs.task import Task
+from usrl.envs.task import Masked, Task
 from usrl.errors import UserError
 from usrl.registry import make_task
 
@@ -168,6 +168,10 @@ class TaskVecEnv(VecEnv):
         """Return what the task's teacher would do in each environment, (B, ...)."""
         return map_tree(to_numpy, self._batch.oracle_action())
 
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Return which choices of each environment change something now, bool (B, C)."""
+        return self._batch.action_masks()
+
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
         """Return a picture of each environment."""
         return [self._batch.render(row) for row in range(self.num_envs)]
@@ -177,6 +181,8 @@ class TaskVecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return an attribute of this object once per environment: they share it."""
+        if attr_name == "action_masks" and not isinstance(self.task, Masked):
+            raise AttributeError(f"{type(self.task).__name__} masks no actions")
         return [getattr(self, attr_name)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
@@ -186,7 +192,10 @@ class TaskVecEnv(VecEnv):
     def env_method(
         self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Mapping[str, Any]
     ) -> list[Any]:
-        """Refuse: a batch holds no environment objects to call."""
+        """Return action masks, bool (C,) each; refuse other methods: a batch holds no environment objects."""
+        if method_name == "action_masks":
+            masks = self._batch.action_masks()
+            return [masks[row] for row in self._get_indices(indices)]
         raise AttributeError(f"{method_name!r} cannot be called on single environments of a batch")
 
     def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:

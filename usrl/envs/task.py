@@ -80,6 +80,14 @@ class Taught(Protocol):
 
 
 @runtime_checkable
+class Masked(Protocol):
+    """A task that knows which actions would do nothing, for algorithms that leave those out (MaskablePPO)."""
+
+    def action_masks(self, state: Any) -> Tensor:
+        """Return which choices change something, bool (B, C), for all parts of an action in a row."""
+
+
+@runtime_checkable
 class Drawn(Protocol):
     """A task that can be shown."""
 

@@ -85,7 +85,7 @@ def open_players(
         if spec in runs:
             run = runs[spec]
             policy = load_policy(run.weights_path, run.recipe_as(AgentRecipe), task, device)
-            players.append(PolicyPlayer(policy, run.name))
+            players.append(PolicyPlayer(policy, task, run.name))
         elif spec in scripted:
             players.append(load_object(scripted[spec])(task))
         else:

@@ -31,6 +31,14 @@ class Moves(Protocol):
     def turn(self, elapsed: Tensor) -> Tensor | None:
         """Return the tile that is visited in this step, int64 (B,); None where all are."""
 
+    def masks(self, possible: Tensor, elapsed: Tensor) -> Tensor:
+        """Return the masks of actions, bool (B, C).
+
+        Args:
+            possible: Which changes of threshold and opening each tile can make, bool (B, T, 2, 3).
+            elapsed: Steps so far, int64 (B,).
+        """
+
 
 class TileMoves:
     """An action moves every tile."""
@@ -49,6 +57,10 @@ class TileMoves:
     def turn(self, elapsed: Tensor) -> Tensor | None:
         """Return None; see `Moves.turn`."""
         return None
+
+    def masks(self, possible: Tensor, elapsed: Tensor) -> Tensor:
+        """Return the possible changes of every tile in a row; see `Moves.masks`."""
+        return possible.flatten(1)
 
 
 class RasterMoves:
@@ -71,3 +83,8 @@ class RasterMoves:
     def turn(self, elapsed: Tensor) -> Tensor:
         """Return the tile in turn; see `Moves.turn`."""
         return elapsed % len(self._tile)
+
+    def masks(self, possible: Tensor, elapsed: Tensor) -> Tensor:
+        """Return the pairs of possible changes of the tile in turn; see `Moves.masks`."""
+        own = possible[torch.arange(len(possible), device=possible.device), self.turn(elapsed)]  # (B, 2, 3)
+        return (own[:, 0, :, None] & own[:, 1, None, :]).flatten(1)

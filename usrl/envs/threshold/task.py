@@ -203,6 +203,13 @@ class ThresholdTask:
         towards = torch.stack([best[..., 1] - state.level, best[..., 0] - state.size], dim=2).sign()
         return self._moves.encode(towards, state.elapsed)
 
+    def action_masks(self, state: ThresholdState) -> Tensor:
+        """Return which moves stay within the thresholds and openings that there are; see `Masked`."""
+        ranks = torch.stack([state.level, state.size], dim=2)  # (B, T, 2)
+        last = torch.tensor([self.settings.thresholds - 1, self.settings.sizes - 1], device=ranks.device)
+        possible = torch.stack([ranks > 0, torch.ones_like(ranks, dtype=torch.bool), ranks < last], dim=3)
+        return self._moves.masks(possible, state.elapsed)
+
     def render(self, state: ThresholdState, row: int) -> NDArray[np.uint8]:
         """Return a picture of one region of the batch; see `Task.render`."""
         only = replace(state, **{name: getattr(state, name)[row : row + 1] for name in vars(state)})
