@@ -95,9 +95,6 @@ class Bank(Cases):
             proposals: Network masks at native resolution, bool, one per sample, or None.
             by_component: One row per target component, else one row per sample.
 
-        Returns:
-            The bank.
-
         Raises:
             UserError: If the proposals do not fit the samples, or no row remains.
         """
@@ -120,16 +117,12 @@ class Bank(Cases):
 
         Args:
             images: Gray images, uint8, each of any shape (H, W).
-            targets: Reference masks, bool, each of its image's shape.
+            targets: Their masks, bool, each of its image's shape.
             size: Side S of the working images, px.
             names: One per image; ``"0"``, ``"1"``, ... if None.
 
-        Returns:
-            The bank, as `from_samples` makes it.
-
         Raises:
-            UserError: If there is not one target and one name per image, an array has another type or
-                shape, or no row remains.
+            UserError: As `from_samples`, and if an array has another type or shape.
         """
         names = [str(number) for number in range(len(images))] if names is None else names
         if not len(images) == len(targets) == len(names):

@@ -56,9 +56,6 @@ def register_dataset(
         kind: What the cases are: ``"images"``, or the word that an environment of yours uses.
         check: Returns what is wrong with the copy at hand.
         reads_folder: Whether ``data.root`` must name an existing folder.
-
-    Raises:
-        UserError: If the name is taken.
     """
     if name in DATASETS:
         raise UserError(f"data set {name!r} is registered already; choose another name")
@@ -66,11 +63,7 @@ def register_dataset(
 
 
 def kind_of(name: str) -> str:
-    """Return what the cases of a data set are: ``"images"`` for all of ours.
-
-    Raises:
-        UserError: If the name is unknown.
-    """
+    """Return what the cases of a data set are: ``"images"`` for all of ours."""
     return _find(name).kind
 
 
@@ -87,8 +80,8 @@ def load_split(data: DataRecipe | str, split: str = "train", **fields: Any) -> l
         The samples of that part with one structure each, in the order of the data set.
 
     Raises:
-        UserError: If the name, a field, the part or the structure is unknown, there is no folder, the data
-            set has faults or does not consist of images.
+        UserError: If a name is unknown, or the data set is not there, has faults or does not consist of
+            images.
     """
     recipe = check(DataRecipe, {"name": data, **fields}, "load_split") if isinstance(data, str) else data
     if split not in (known := (*DEFAULT_FRACTIONS, "all")):
@@ -109,20 +102,12 @@ def load_train_and_val(data: DataRecipe, split_path: Path) -> tuple[list[Sample]
 
 
 def load_cases(data: DataRecipe, split: str) -> Any:
-    """Load one part of a data set of any kind: a list of `Sample`, or what its ``load`` returns.
-
-    Raises:
-        UserError: As `load_split`.
-    """
+    """Load one part of a data set of any kind: a list of `Sample`, or what its ``load`` returns."""
     return load_split(data, split) if kind_of(data.name) == IMAGES else _find(data.name).load(data, split)
 
 
 def check_dataset(data: DataRecipe) -> DataReport:
-    """Return counts, groups, duplicates and faults of a recipe's data set; ``lines()`` gives them as text.
-
-    Raises:
-        UserError: If the name is unknown, there is no folder, or the data set has no check.
-    """
+    """Return counts, groups, duplicates and faults of a recipe's data set; ``lines()`` gives them as text."""
     require_dataset(data)
     if (look := _find(data.name).check) is None:
         raise UserError(f"data set {data.name!r} has no check; leave it out")

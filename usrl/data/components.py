@@ -10,42 +10,24 @@ from usrl.data.sample import BoolMask
 
 
 def label_components(mask: BoolMask) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Label the 8-connected components of a mask.
-
-    Args:
-        mask: Mask, bool, shape (H, W).
+    """Label the 8-connected components of a mask, bool, (H, W).
 
     Returns:
-        Labels, int32, shape (H, W), 0 on the background, and areas in px, int64, shape (count + 1,);
-        entry 0 is the background's.
+        Labels, int32, (H, W), 0 on the background, and areas in px, int64, (count + 1,), the background
+        first.
     """
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     return np.asarray(labels, np.int32), np.bincount(labels.ravel(), minlength=count)
 
 
 def split_components(mask: BoolMask) -> list[BoolMask]:
-    """Return each 8-connected component as a mask of its own, in raster order of first pixels.
-
-    Args:
-        mask: Mask, bool, shape (H, W).
-
-    Returns:
-        One bool mask of shape (H, W) per component; empty for an empty mask.
-    """
+    """Return each 8-connected component as a mask, bool, (H, W), in raster order of first pixels."""
     labels, areas = label_components(mask)
     return [labels == index for index in range(1, len(areas))]
 
 
 def remove_specks(mask: BoolMask, min_area: int) -> tuple[BoolMask, int]:
-    """Remove the small components of a mask.
-
-    Args:
-        mask: Mask, bool, shape (H, W).
-        min_area: Components of fewer px than this are removed.
-
-    Returns:
-        The mask without them, bool, shape (H, W), and how many were removed.
-    """
+    """Return a mask, bool, (H, W), without components below an area in px, and how many these were."""
     labels, areas = label_components(mask)
     keep = areas >= min_area
     removed = int((~keep[1:]).sum())
@@ -54,15 +36,7 @@ def remove_specks(mask: BoolMask, min_area: int) -> tuple[BoolMask, int]:
 
 
 def best_overlap(mask: BoolMask, target: BoolMask) -> BoolMask | None:
-    """Return the component of a mask that shares the most pixels with a target.
-
-    Args:
-        mask: Mask of any number of components, bool, shape (H, W).
-        target: What to overlap, bool, shape (H, W).
-
-    Returns:
-        The component, bool, shape (H, W), or None where none overlaps.
-    """
+    """Return the component of a mask that shares most pixels with a target, bool, (H, W), if one does."""
     labels, areas = label_components(mask)
     shared = np.bincount(labels[target], minlength=len(areas))
     shared[0] = 0
@@ -77,11 +51,8 @@ def clean_mask(mask: BoolMask, name: CleanName) -> BoolMask:
     """Return a mask's largest component, or the mask with its holes filled, or both in this order.
 
     Args:
-        mask: bool, shape (H, W).
+        mask: bool, (H, W).
         name: What to do; of components of equal size the first in raster order is kept.
-
-    Returns:
-        bool, shape (H, W).
     """
     pixels = mask.view(np.uint8)
     if "largest" in name:

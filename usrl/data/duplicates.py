@@ -18,29 +18,17 @@ _CHUNK = 512
 
 
 def average_hash(image: GrayImage) -> NDArray[np.uint8]:
-    """Return the 16 x 16 average hash of an image: which cells are brighter than their mean.
-
-    Args:
-        image: Gray image, uint8, shape (H, W).
-
-    Returns:
-        Bits, uint8 0 or 1, shape (256,).
-    """
-    cells = cv2.resize(
-        image.astype(np.float32), (HASH_SIDE, HASH_SIDE), interpolation=cv2.INTER_AREA
-    )  # (16, 16)
+    """Return which of 16 x 16 cells of an image are brighter than their mean, uint8 0 or 1, (256,)."""
+    cells = cv2.resize(image.astype(np.float32), (HASH_SIDE, HASH_SIDE), interpolation=cv2.INTER_AREA)
     return np.asarray(cells > cells.mean(), np.uint8).ravel()
 
 
 def duplicate_pairs(images: Iterable[GrayImage], max_distance: int = MAX_DISTANCE) -> NDArray[np.int64]:
-    """Return every pair of near-duplicate images.
+    """Return the positions (i, j), i < j, of every pair of near-duplicates, int64, (P, 2), sorted.
 
     Args:
         images: Gray images, uint8, each of any shape (H, W).
         max_distance: Largest Hamming distance of two near-duplicates' hashes, bits.
-
-    Returns:
-        Positions (i, j) with i < j, int64, shape (P, 2), sorted.
     """
     hashes = [average_hash(image) for image in images]
     signs = np.array(hashes, np.float32).reshape(-1, HASH_SIDE**2) * 2 - 1  # (M, 256)
@@ -54,15 +42,7 @@ def duplicate_pairs(images: Iterable[GrayImage], max_distance: int = MAX_DISTANC
 
 
 def cluster_names(names: Sequence[str], pairs: NDArray[np.int64]) -> list[str]:
-    """Return a group for every image: linked images share the name of their first member.
-
-    Args:
-        names: Names of the images, length M.
-        pairs: Linked positions, int64, shape (P, 2).
-
-    Returns:
-        Group of every image, length M.
-    """
+    """Return a group for each of M names: images linked by pairs, int64, (P, 2), share that of the first."""
     count = len(names)
     links = coo_array((np.ones(len(pairs), np.bool_), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     _, labels = connected_components(links, directed=False)

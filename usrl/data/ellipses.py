@@ -45,15 +45,9 @@ class Ellipse:
 
 
 def fit_ellipse(outline: BoolMask) -> Ellipse:
-    """Return the ellipse that fits the pixels of an outline best, by least squares.
+    """Return the ellipse that fits the pixels of an outline, bool, (H, W), best, by least squares.
 
     A stroke of several px is followed along its middle, and an outline that the border cuts is continued.
-
-    Args:
-        outline: The drawn line, bool, shape (H, W).
-
-    Raises:
-        UserError: If there are too few pixels for an ellipse, or they lie on a line.
 
     Source:
         Fitzgibbon and Fisher (1995), A buyer's guide to conic fitting, British Machine Vision Conference,

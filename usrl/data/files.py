@@ -5,7 +5,7 @@ All of them are turned as their EXIF orientation says: viewers show them so, and
 
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -39,17 +39,8 @@ _MOST_BETWEEN = 0.4
 _BITS, _PHOTOMETRIC = ExifTags.Base.BitsPerSample, ExifTags.Base.PhotometricInterpretation
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """First column and row and both steps of the passes of an interlaced PNG."""
-_TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
-    2: lambda array: array[:, ::-1],
-    3: lambda array: array[::-1, ::-1],
-    4: lambda array: array[::-1],
-    5: lambda array: array.swapaxes(0, 1),
-    6: lambda array: np.rot90(array, -1),
-    7: lambda array: array[::-1, ::-1].swapaxes(0, 1),
-    8: lambda array: np.rot90(array),
-}
-"""By EXIF orientation; Pillow turns what it decodes itself."""
-_NO_LEVEL = "{}: has negative or non-finite values; rescale it to 8-bit gray and save it as PNG"
+_TOO_LARGE = "{}: has too many pixels to be decoded safely; crop or shrink it first"
+_DAMAGED = "{}: is damaged or cannot be read ({}); download or export it again"
 Values = NDArray[Any]
 """Levels of an image, (H, W), in the type of its file."""
 
@@ -64,12 +55,9 @@ def read_gray(path: Path | str) -> GrayImage:
     Args:
         path: PNG, JPEG, BMP, TIFF, WebP, PGM, PPM or GIF.
 
-    Returns:
-        Gray image, uint8, shape (H, W).
-
     Raises:
-        UserError: If the file is absent, is not an image, is damaged, holds several frames, has negative or
-            non-finite values, or is too large to be decoded safely.
+        UserError: If the file is absent, not an image, damaged or too large to be decoded safely, holds
+            several frames, or has negative or non-finite values.
     """
     path = Path(path)
     with _opened(path) as image:
@@ -85,24 +73,13 @@ def read_gray(path: Path | str) -> GrayImage:
 
 
 def read_shape(path: Path | str) -> tuple[int, int]:
-    """Return the height and width in px that `read_gray` gives an image file, without converting it.
-
-    Raises:
-        UserError: As `read_gray`, but for values.
-    """
+    """Return the height and width in px that `read_gray` gives an image file; it may raise as that does."""
     with _opened(Path(path)) as image:
         return image.height, image.width
 
 
 def read_mask(path: Path | str) -> BoolMask:
-    """Read a mask of one structure; see `read_labels`.
-
-    Returns:
-        Mask, bool, shape (H, W).
-
-    Raises:
-        UserError: As `read_labels`, and if the file holds class numbers.
-    """
+    """Read a mask of one structure; refuse class numbers, and what `read_labels` refuses."""
     labels, foreground = read_labels(path)
     if foreground is None:
         raise UserError(
@@ -119,9 +96,6 @@ def read_labels(path: Path | str) -> tuple[Labels, int | None]:
     foreground if it is not 0. Whole numbers up to `MAX_CLASS`, and the indices of a palette, are class
     numbers. A mask with a smooth outline (JPEG, anti-aliased) is foreground above half: above 127, or in
     files of more than 8 bits above half of the largest value.
-
-    Args:
-        path: As `read_gray`.
 
     Returns:
         Labels, uint8, shape (H, W), and None if they are class numbers. The labels of a mask are 0 and 1, and
@@ -158,19 +132,9 @@ def read_labels(path: Path | str) -> tuple[Labels, int | None]:
 
 
 def read_classes(path: Path | str, known: tuple[int, ...]) -> Labels:
-    """Read a mask file of class numbers that are known: the indices of a palette, or gray levels.
+    """Read the class of every pixel: the indices of a palette, or gray levels.
 
-    If one number is known, a mask of two values is read too.
-
-    Args:
-        path: As `read_gray`.
-        known: The numbers that may occur, and 0.
-
-    Returns:
-        Class of every pixel, uint8, shape (H, W).
-
-    Raises:
-        UserError: As `read_gray`, and if the file holds colours, or a number that is not known.
+    Numbers other than 0 and the known ones are refused. If one is known, a mask of two values is read too.
     """
     path = Path(path)
     with _opened(path) as image:
@@ -187,14 +151,7 @@ def read_classes(path: Path | str, known: tuple[int, ...]) -> Labels:
 
 
 def check_name(path: Path) -> None:
-    """Refuse the name of an image that a line of a split or a report, which are text, could not hold.
-
-    Args:
-        path: The image file.
-
-    Raises:
-        UserError: If its stem is not UTF-8, or holds a tab or the end of a line.
-    """
+    """Refuse the name of an image that a line of text cannot hold: not UTF-8, or with a tab or a line end."""
     if _NO_TEXT.search(path.stem) or path.stem.splitlines() != [path.stem]:
         raise UserError(
             f"{str(path)!r}: this name cannot be written as a line of UTF-8 text; rename the file"
@@ -208,14 +165,7 @@ def has_more_than_8_bits(path: Path) -> bool:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the image files of a folder by name, without hidden ones; links to nothing are among them.
-
-    Args:
-        folder: An existing folder.
-
-    Returns:
-        Paths with one of `IMAGE_SUFFIXES`, sorted.
-    """
+    """Return the image files of a folder by name, without hidden ones; links to nothing are among them."""
     return sorted(
         path
         for path in folder.iterdir()
@@ -248,13 +198,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: is not an image that can be read; convert it to PNG") from error
     except Image.DecompressionBombError as error:
-        raise UserError(
-            f"{path}: has too many pixels to be decoded safely; crop or shrink it first"
-        ) from error
+        raise UserError(_TOO_LARGE.format(path)) from error
     except Exception as error:  # decoders raise anything at damaged files: TypeError, KeyError, struct.error
-        raise UserError(
-            f"{path}: is damaged or cannot be read ({error}); download or export it again"
-        ) from error
+        raise UserError(_DAMAGED.format(path, error)) from error
 
 
 def _check_header(path: Path, image: Image.Image) -> None:
@@ -264,7 +210,7 @@ def _check_header(path: Path, image: Image.Image) -> None:
         raise UserError(f"{path}: holds {frames} frames; save the one to use as a PNG of its own")
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
-        raise UserError(f"{path}: has too many pixels to be decoded safely; crop or shrink it first")
+        raise UserError(_TOO_LARGE.format(path))
 
 
 def _check_rows(path: Path, image: Image.Image) -> None:
@@ -281,9 +227,7 @@ def _check_rows(path: Path, image: Image.Image) -> None:
         columns, rows = -((x - width) // step_x), -((y - height) // step_y)
         wanted += rows * (1 + (columns * bits + 7) // 8) if columns > 0 and rows > 0 else 0
     if _inflated_size(data, wanted) < wanted:
-        raise UserError(
-            f"{path}: is damaged or cannot be read (rows are missing); download or export it again"
-        )
+        raise UserError(_DAMAGED.format(path, "rows are missing"))
 
 
 def _inflated_size(data: bytes, wanted: int) -> int:
@@ -316,16 +260,14 @@ def _deep_values(path: Path, image: Image.Image) -> Values:
     if _is_deep_colour(image):
         return _mix(_deep_channels(path, image))
     values: Values = np.asarray(image)
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise UserError(_NO_LEVEL.format(path))
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:  # white is 0
         if values.dtype.kind == "f":
-            raise UserError(
-                f"{path}: its zero is white and its levels are fractions; save it with black as zero"
-            )
-        values = (2 ** int(np.max(image.tag_v2.get(_BITS, 16))) - 1) - values  # white is zero
-    if values.min() < 0:
-        raise UserError(_NO_LEVEL.format(path))
+            raise UserError(f"{path}: white is zero and levels are fractions; save it with black as zero")
+        values = (2 ** int(np.max(image.tag_v2.get(_BITS, 16))) - 1) - values
+    if (values.dtype.kind == "f" and not np.isfinite(values).all()) or values.min() < 0:
+        raise UserError(
+            f"{path}: has negative or non-finite values; rescale it to 8-bit gray and save it as PNG"
+        )
     return values
 
 
@@ -337,8 +279,9 @@ def _deep_channels(path: Path, image: Image.Image) -> Values:
             f"{path}: channels of 16 bits in mode {image.mode} are not read; save it as 8-bit gray"
         )
     channels: Values = read[..., 2::-1]
-    turn = _TURNS.get(image.info.get("orientation", 1))
-    return channels if turn is None else turn(channels)
+    turn = image.info.get("orientation", 1)  # as its EXIF says; Pillow turns only what it decodes itself
+    channels = channels.swapaxes(0, 1) if turn > 4 else channels
+    return channels[:: -1 if turn in (3, 4, 7, 8) else 1, :: -1 if turn in (2, 3, 6, 7) else 1]
 
 
 def _mix(channels: Values) -> Values:
@@ -350,11 +293,7 @@ def _mix(channels: Values) -> Values:
 
 
 def _levels(path: Path, image: Image.Image) -> tuple[Values, bool]:
-    """Return the levels of a mask file, (H, W), and whether they are indices of a palette.
-
-    Raises:
-        UserError: If there are several colours, or a shape in the alpha channel alone.
-    """
+    """Return the levels of a mask file, (H, W), and whether they are indices of a palette."""
     if image.mode == "1":
         return np.asarray(image).view(np.uint8), False
     if image.mode in ("P", "PA"):
@@ -390,26 +329,17 @@ def _indices(image: Image.Image) -> tuple[Values, bool]:
 
 def _gray_of(path: Path, channels: Values) -> Values:
     """Return the levels of channels, (H, W, 3), that are gray, or 255 on the only colour on black."""
-    if int((channels.max(axis=2) - channels.min(axis=2)).max()) <= _GRAY_SPREAD * (
-        channels.itemsize * 255 - 254
-    ):
-        return (
-            _mix(channels)
-            if channels.dtype != np.uint8
-            else np.asarray(Image.fromarray(channels).convert("L"))
-        )
     bits = 8 * channels.itemsize
+    if int((channels.max(axis=2) - channels.min(axis=2)).max()) <= _GRAY_SPREAD << bits - 8:
+        return _mix(channels) if bits > 8 else np.asarray(Image.fromarray(channels).convert("L"))
     packed = np.zeros(channels.shape[:2], np.int64 if bits > 8 else np.uint32)
     for channel in range(3):
         packed = (packed << bits) | channels[..., channel]
     packs, counts = np.unique(packed, return_counts=True)
-    colours = [
-        tuple(int(pack) >> bits * shift & (1 << bits) - 1 for shift in (2, 1, 0)) for pack in packs[:1000]
-    ]
     if len(packs) == 2 and packs[0] == 0:  # black is background
         return (packed > 0).astype(np.uint8) * np.uint8(255)
-    common = np.argsort(-counts[:1000], kind="stable")[:3]
-    found = ", ".join(str(colours[place]) for place in common)
+    common = packs[np.argsort(-counts, kind="stable")[:3]].tolist()
+    found = ", ".join(str(tuple(c >> bits * k & (1 << bits) - 1 for k in (2, 1, 0))) for c in common)
     raise UserError(
         f"{path}: has {len(packs)} colours, such as {found}, and colours are not class numbers; export "
         "the mask as a palette PNG, or as gray levels 0, 1, 2, ..."

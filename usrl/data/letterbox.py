@@ -34,18 +34,7 @@ class Letterbox:
 
     @classmethod
     def fit(cls, shape: tuple[int, int], size: int) -> "Letterbox":
-        """Return the letterbox that fits an image into a square.
-
-        Args:
-            shape: (H, W) of the native image, px.
-            size: Side of the working image, px.
-
-        Returns:
-            The letterbox; the long side of the image fills the square.
-
-        Raises:
-            UserError: If a side is smaller than one pixel.
-        """
+        """Return the letterbox of an image, (H, W), whose long side fills a square of this size."""
         height, width = int(shape[0]), int(shape[1])
         if min(height, width, size) < 1:
             raise UserError(
@@ -68,58 +57,25 @@ class Letterbox:
         return columns / self.native_shape[1], rows / self.native_shape[0]
 
     def image(self, image: GrayImage) -> GrayImage:
-        """Return the working image.
+        """Return the working image of a native one, uint8, (H, W): uint8, (size, size), zero around it.
 
-        Area averaging shrinks, bilinear interpolation enlarges.
-
-        Args:
-            image: Gray image, uint8, shape (H, W).
-
-        Returns:
-            Working image, uint8, shape (size, size), zero outside the native image.
-
-        Raises:
-            UserError: If the image has another shape than the letterbox was fitted to.
+        Area averaging shrinks, bilinear interpolation enlarges. Another shape is refused.
         """
         self._check_native(image.shape)
         return self._resize_and_pad(image)
 
     def target(self, mask: BoolMask) -> BoolMask:
-        """Return the working mask: pixels that the native mask covers by half or more.
-
-        Args:
-            mask: Native mask, bool, shape (H, W).
-
-        Returns:
-            Working mask, bool, shape (size, size).
-
-        Raises:
-            UserError: If the mask has another shape than the letterbox was fitted to.
-        """
+        """Return the working mask, bool, (size, size): pixels that the native mask covers by half or more."""
         self._check_native(mask.shape)
         return self._resize_and_pad(mask.astype(np.uint8) * np.uint8(255)) > 127
 
     def points_to_working(self, points: ArrayLike) -> FloatArray:
-        """Map native points to the working image.
-
-        Args:
-            points: (x, y) in native px, shape (..., 2).
-
-        Returns:
-            (x, y) in working px, float32, shape (..., 2).
-        """
+        """Map points (x, y), shape (..., 2), from native to working px, float32."""
         scale, offset = self._affine()
         return ((np.asarray(points, np.float64) + 0.5) * scale - 0.5 + offset).astype(np.float32)
 
     def points_to_native(self, points: ArrayLike) -> FloatArray:
-        """Map working points to the native image: the inverse of ``points_to_working``.
-
-        Args:
-            points: (x, y) in working px, shape (..., 2).
-
-        Returns:
-            (x, y) in native px, float32, shape (..., 2).
-        """
+        """Map points (x, y), shape (..., 2), from working to native px, float32."""
         scale, offset = self._affine()
         return ((np.asarray(points, np.float64) + 0.5 - offset) / scale - 0.5).astype(np.float32)
 
@@ -132,18 +88,9 @@ class Letterbox:
         return self.points_to_native(np.reshape(boxes, (-1, 2, 2))).reshape(-1, 4)
 
     def to_native(self, array: NDArray[np.floating]) -> FloatArray:
-        """Return a working map, such as a probability, at native resolution.
+        """Return a working map (size, size), such as a probability, at native resolution, float32, (H, W).
 
         The padding is cut off; bilinear interpolation enlarges, area averaging shrinks.
-
-        Args:
-            array: Working map, float, shape (size, size).
-
-        Returns:
-            Native map, float32, shape (H, W).
-
-        Raises:
-            UserError: If the array is not of shape (size, size).
         """
         if array.shape != (self.size, self.size):
             raise UserError(

@@ -48,11 +48,6 @@ def read_pairs(
 ) -> tuple[list[Sample], list[str]]:
     """Read samples from their files, several at once.
 
-    Args:
-        pairs: The files.
-        description: What the progress bar says.
-        read: Reads a mask file; raises a `UserError` that names it.
-
     Returns:
         The samples that could be read, each a group of its own, and what is wrong with the others.
     """
@@ -63,12 +58,7 @@ def read_pairs(
 
 
 def remove_slips(samples: Sequence[Sample], min_px: int) -> tuple[list[Sample], int]:
-    """Return samples without components that are slips of the pen, and how many were removed.
-
-    Args:
-        samples: The samples.
-        min_px: Components of a structure with fewer native px are removed.
-    """
+    """Return samples without components of fewer native px than the minimum, and how many these were."""
     cleaned, specks = [], 0
     for sample in samples:
         labels = sample.labels
@@ -86,25 +76,14 @@ def group_duplicates(
     view: Callable[[GrayImage], GrayImage] = lambda image: image,
     max_distance: int = MAX_DISTANCE,
 ) -> tuple[list[Sample], NDArray[np.int64]]:
-    """Return samples grouped by clusters of near-duplicates, and the pairs of these, int64, (P, 2).
-
-    Args:
-        samples: The samples.
-        view: What of an image is compared.
-        max_distance: As `usrl.data.duplicates.duplicate_pairs`.
-    """
+    """Return samples grouped by near-duplicates, of what a view shows of them, and the pairs, (P, 2)."""
     duplicates = duplicate_pairs((view(sample.image) for sample in samples), max_distance)
     groups = cluster_names([sample.name for sample in samples], duplicates)
     return [replace(s, group=group) for s, group in zip(samples, groups, strict=True)], duplicates
 
 
 def listed(names: Sequence[str], most: int = MAX_LISTED) -> str:
-    """Return the first names in one line, and how many more there are.
-
-    Args:
-        names: Names to show.
-        most: How many of them at most.
-    """
+    """Return the first names in one line, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 

@@ -40,9 +40,6 @@ def jittered_boxes(sample: Sample, jitter: float = DEFAULT_JITTER, seed: int = 0
         sample: The case; its target must not be empty.
         jitter: Largest move of a side as a share of width or height, from 0 to `MAX_JITTER`.
         seed: Seed of the draw.
-
-    Raises:
-        UserError: If the target is empty or the jitter is out of range.
     """
     if not 0 <= jitter <= MAX_JITTER:
         raise UserError(
@@ -84,14 +81,7 @@ def start_boxes(prompt: Prompt, starts: int, shape: tuple[int, ...]) -> tuple[Pr
 
 
 def bounding_box(mask: BoolMask) -> Box:
-    """Return the box of a mask's outermost pixels, including their whole area.
-
-    Args:
-        mask: Mask with at least one pixel, bool, shape (H, W).
-
-    Raises:
-        UserError: If the mask is empty.
-    """
+    """Return the box of a mask's outermost pixels, including their whole area; an empty mask is refused."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         raise UserError("an empty mask has no bounding box; check mask.any() first")
@@ -99,17 +89,10 @@ def bounding_box(mask: BoolMask) -> Box:
 
 
 def check_prompt(prompt: Prompt | None, shape: tuple[int, ...]) -> Prompt:
-    """Return a prompt that fits an image, or raise.
+    """Return a prompt that fits an image, (H, W); refuse no box, or one without area or outside the image.
 
     Boxes may reach from -0.5 to W and H: ends counted in pixel centres (up to W - 0.5) and in pixel
     edges (up to W) are both accepted.
-
-    Args:
-        prompt: Boxes in native px; None where there are none.
-        shape: (H, W) of the image.
-
-    Raises:
-        UserError: If there is no box, or a box is not finite, has no area or leaves the image.
     """
     if not prompt:
         raise UserError(
@@ -132,11 +115,7 @@ def check_prompt(prompt: Prompt | None, shape: tuple[int, ...]) -> Prompt:
 
 
 def parse_box(text: str) -> Box:
-    """Return the box that ``x0,y0,x1,y1`` says; whether it fits an image is for `check_prompt`.
-
-    Raises:
-        UserError: If the text is not four numbers, or no pixels but shares of an image.
-    """
+    """Return the box that ``x0,y0,x1,y1`` says, in pixels; whether it fits an image is for `check_prompt`."""
     try:
         x0, y0, x1, y1 = (float(part) for part in text.split(","))
     except ValueError:
@@ -152,15 +131,8 @@ def parse_box(text: str) -> Box:
 def read_boxes(path: Path) -> dict[str, Prompt]:
     """Read the boxes of several images from a CSV file with the columns ``image,x0,y0,x1,y1``.
 
-    Args:
-        path: UTF-8 text, a row per box; ``image`` is the name of a file, without its folder.
-
-    Returns:
-        The boxes of each image in the order of the rows.
-
-    Raises:
-        UserError: If the file cannot be read, has another header or no rows, or a row has no name or no
-            box; the message gives the line.
+    ``image`` is the name of a file without its folder. Boxes of an image are in the order of the rows. Errors
+    give the line.
     """
     boxes: dict[str, Prompt] = {}
     for line, (image, *sides) in read_rows(path, BOX_COLUMNS):

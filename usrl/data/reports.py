@@ -87,15 +87,7 @@ def report_samples(
     faults: Iterable[str] = (),
     duplicates: NDArray[np.int64] | None = None,
 ) -> DataReport:
-    """Return the report that any dataset of samples can give.
-
-    Args:
-        name: Name of the dataset.
-        root: Where it was found; None if it is simulated.
-        samples: The samples that could be read.
-        faults: What is wrong with the others.
-        duplicates: Positions of near-duplicates, int64, (P, 2), where they are known; found here if None.
-    """
+    """Return the report of samples; near-duplicates, positions int64, (P, 2), are looked for if None."""
     found = duplicate_pairs(sample.image for sample in samples) if duplicates is None else duplicates
     linked = [(samples[i], samples[j]) for i, j in found]
     sizes = Counter(sample.group for sample in samples)

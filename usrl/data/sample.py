@@ -81,34 +81,19 @@ class Sample:
 
     @property
     def structure(self) -> str:
-        """Name of the only structure.
-
-        Raises:
-            UserError: If there are several.
-        """
+        """Name of the only structure; several are an error."""
         if len(self.structures) != 1:
             raise UserError(f"{self.name}: {_choose(self.structures)}")
         return next(iter(self.structures))
 
     @property
     def target(self) -> BoolMask:
-        """Mask of the only structure, bool, shape (H, W).
-
-        Raises:
-            UserError: If there are several structures.
-        """
+        """Mask of the only structure, bool, (H, W); several are an error."""
         number = self.structures[self.structure]
         return self.labels.view(np.bool_) if number == 1 else np.asarray(self.labels == number, np.bool_)
 
     def select(self, structure: str | None) -> "Sample":
-        """Return the sample with one structure only, numbered 1.
-
-        Args:
-            structure: Its name, or None for the only one.
-
-        Raises:
-            UserError: If no structure has this name, or None is given and there are several.
-        """
+        """Return the sample with the structure of this name only, numbered 1; None is the only one."""
         if structure is None:
             structure = self.structure
         if structure not in self.structures:

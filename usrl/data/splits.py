@@ -29,9 +29,6 @@ def split_samples(
 
     Returns:
         Ascending positions in ``samples`` by part; every sample is in exactly one.
-
-    Raises:
-        UserError: If the fractions do not sum to 1, or there are too few groups for every part.
     """
     shares = list(fractions.values())
     if (
@@ -56,12 +53,6 @@ def draw_labelled(
         indices: Positions in ``samples`` of the part.
         share: Of the part's groups, in (0, 1].
         seed: Non-negative.
-
-    Returns:
-        Ascending positions in ``samples``.
-
-    Raises:
-        UserError: If the share is out of range.
     """
     if not 0 < share <= 1:
         raise UserError(f"labels must be a share in (0, 1], got {share}; use 1 for all")
@@ -81,16 +72,8 @@ def draw_labelled(
 def folds(samples: Sequence[Sample], k: int, seed: int = 0) -> list[list[int]]:
     """Return k parts of about equal size for cross-validation, by the rules of ``split_samples``.
 
-    Args:
-        samples: The dataset.
-        k: Number of folds, at least 2.
-        seed: Non-negative.
-
     Returns:
         Ascending positions in ``samples`` that each fold holds out; every sample is in exactly one.
-
-    Raises:
-        UserError: If k is below 2 or there are fewer groups than folds.
     """
     if k < 2:
         raise UserError(f"cross-validation needs at least 2 folds, got {k}; pass k=2 or more")
@@ -98,13 +81,7 @@ def folds(samples: Sequence[Sample], k: int, seed: int = 0) -> list[list[int]]:
 
 
 def write_split(path: Path | str, samples: Sequence[Sample], split: Mapping[str, Sequence[int]]) -> None:
-    """Write a split as text, one line ``part<TAB>name`` per sample.
-
-    Args:
-        path: File to write; its folder is made where absent.
-        samples: The dataset.
-        split: Positions in ``samples`` by part.
-    """
+    """Write a split, positions in samples by part, as text: one line ``part<TAB>name`` per sample."""
     write_parts(path, {part: [samples[index].name for index in indices] for part, indices in split.items()})
 
 
@@ -116,11 +93,7 @@ def write_parts(path: Path | str, parts: Mapping[str, Sequence[str]]) -> None:
 
 
 def read_parts(path: Path | str) -> dict[str, str]:
-    """Return the part of each sample, by name, of a split that ``write_split`` wrote.
-
-    Raises:
-        UserError: If the file is absent or no text, a line is malformed or a sample is named twice.
-    """
+    """Return the part of each sample, by name, of a split that `write_split` wrote; refuse any other file."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -92,15 +92,12 @@ def _sum_rows(target: NDArray[np.bool_], factor: int) -> tuple[NDArray[np.int16]
 
 
 def measure_dice(vertices: Tensor, masks: RowSums, index: Tensor) -> Tensor:
-    """Return the Dice overlap of polygons and masks without a raster.
+    """Return the Dice overlap of polygons and masks without a raster, float32 in [0, 1], (B,).
 
     Args:
         vertices: (B, N, 2), simple, within the image.
         masks: The prepared masks.
         index: Mask of each polygon, int64, (B,).
-
-    Returns:
-        float32 in [0, 1], (B,).
     """
     if is_compiled_for(vertices):
         rows = index.numpy()
@@ -127,18 +124,10 @@ def overlap_area(vertices: Tensor, masks: RowSums, index: Tensor) -> Tensor:
 
 
 def rasterise(vertices: Tensor, height: int, width: int) -> Tensor:
-    """Return the pixels whose centres lie inside each polygon.
+    """Return the pixels whose centres lie inside each polygon (B, N, 2): bool, (B, height, width).
 
     Every edge marks, in each row that it passes, the first pixel centre to its right; the running sum
     of these marks along the row is the winding number.
-
-    Args:
-        vertices: (B, N, 2).
-        height: Rows H of the masks.
-        width: Columns W of the masks.
-
-    Returns:
-        bool, (B, H, W).
     """
     batch = vertices.shape[0]
     x, y = vertices.unbind(dim=-1)  # (B, N)

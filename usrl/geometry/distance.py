@@ -8,28 +8,21 @@ from torch import Tensor
 
 
 def signed_distances(masks: Tensor) -> Tensor:
-    """Return the distance of every pixel centre from each mask's boundary.
+    """Return how far every pixel centre is from the boundary of masks, bool, (M, S, S).
 
-    Args:
-        masks: bool, (M, S, S).
-
-    Returns:
-        float32, (M, S, S), in pixels, negative inside, on the device of the masks.
+    float32, (M, S, S), in pixels, negative inside, on the device of the masks.
     """
     maps = np.stack([_signed_distance(mask) for mask in masks.cpu().numpy()])
     return torch.from_numpy(maps).to(masks.device)
 
 
 def read_distances(maps: Tensor, index: Tensor, vertices: Tensor) -> Tensor:
-    """Return what maps of distances hold where vertices lie, between pixel centres by bilinear interpolation.
+    """Return what maps of distances hold where vertices lie, float32, (B, N), interpolated bilinearly.
 
     Args:
         maps: float32, (M, S, S).
         index: The map of each polygon, int64, (B,).
         vertices: (B, N, 2); what lies outside is read at the border.
-
-    Returns:
-        float32, (B, N), in pixels.
     """
     size = maps.shape[-1]
     values = maps.view(-1)

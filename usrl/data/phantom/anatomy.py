@@ -47,15 +47,7 @@ class Anatomy:
 
 
 def draw_anatomy(rng: Draws, shape: tuple[int, int]) -> Anatomy:
-    """Draw a breast with exactly one lesion.
-
-    Args:
-        rng: Source of everything random.
-        shape: (H, W), px.
-
-    Returns:
-        The medium.
-    """
+    """Draw a breast with exactly one lesion, shape (H, W), px."""
     fat_end, gland_end = rng.uniform(0.12, 0.32), rng.uniform(0.58, 0.8)
     echo_db = _draw_layers(rng, shape, fat_end, gland_end)
     loss = np.zeros(shape, np.float32, order="F")  # dB per px along the beam; summed by column

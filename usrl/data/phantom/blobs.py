@@ -90,7 +90,7 @@ def random_blob(
     roughness: float,
     tilt: float,
 ) -> Blob:
-    """Draw a blob around an ellipse.
+    """Draw a blob around an ellipse; its harmonics sum to 0.45 at most, so that it never touches the centre.
 
     Args:
         rng: Source of the shape.
@@ -98,9 +98,6 @@ def random_blob(
         radii: Half axes (along x, along y), px.
         roughness: Standard deviation of the second harmonic; that of the k-th falls with 2 / k.
         tilt: Rotation, radians.
-
-    Returns:
-        The blob; its harmonics sum to 0.45 at most, so that the outline never touches the centre.
     """
     orders = np.arange(2, 9)
     amplitudes = np.abs(rng.standard_normal(len(orders))) * roughness * 2 / orders

@@ -50,9 +50,6 @@ def load_phantom(
 
     Returns:
         ``count`` samples with exactly one lesion each; every one is a group of its own.
-
-    Raises:
-        UserError: If an argument is out of range.
     """
     if count < 1:
         raise UserError(f"count must be at least 1, got {count}; ask for one image or more")
@@ -61,20 +58,7 @@ def load_phantom(
 
 
 def make_phantom(seed: int, index: int, shape: tuple[int, int] = (256, 256), variety: float = 0.0) -> Sample:
-    """Simulate one image.
-
-    Args:
-        seed: Non-negative seed of the dataset.
-        index: Non-negative position in the dataset.
-        shape: (H, W) of the image, px, each at least 32.
-        variety: As `load_phantom`.
-
-    Returns:
-        The sample ``phantom-<index>``; equal arguments give equal bytes.
-
-    Raises:
-        UserError: If an argument is out of range.
-    """
+    """Simulate ``phantom-<index>`` of `load_phantom`; equal arguments give equal bytes."""
     if min(seed, index) < 0 or min(shape) < 32 or not 0 <= variety <= 1:
         raise UserError(
             "a phantom needs seed >= 0, index >= 0, sides of at least 32 px and a variety from 0 to 1, got "
@@ -97,17 +81,14 @@ def write_phantom(
     """Write a synthetic dataset as PNG, in the layout that ``load_folder`` reads.
 
     Args:
-        out: Folder to fill with ``images/NAME.png`` and ``masks/NAME.png``; made where absent.
+        out: New or empty folder to fill with ``images/NAME.png`` and ``masks/NAME.png``.
         count: Number of images.
-        seed: Seed of the dataset.
-        variety: As `load_phantom`.
+        seed: As `load_phantom`, like the others.
+        variety: From 0 to 1.
         show_progress: Show a progress bar.
 
     Returns:
         The images' paths.
-
-    Raises:
-        UserError: If the folder holds anything or cannot be made, or an argument is out of range.
     """
     out = make_empty_folder(out)
     samples = load_phantom(count, seed, variety=variety, show_progress=show_progress)
