@@ -47,6 +47,11 @@ def print_machine(arguments: argparse.Namespace) -> None:
     )
 
 
+def print_round(number: int, name: str, num_envs: int, rate: float) -> None:
+    """Print what a round measured as soon as it did: a run that is cut off has not measured for nothing."""
+    print(f"round {number}: {name:<40} {num_envs:>5} envs {rate:>9.0f} steps/s", flush=True)
+
+
 def wait(device: str) -> None:
     """Wait until a GPU has done what it was given; a clock that is read sooner has not timed it."""
     if device == "cuda":

@@ -11,7 +11,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from reporting import make_parser, parse, print_machine, write_rows
+from reporting import make_parser, parse, print_machine, print_round, write_rows
 
 import usrl  # noqa: F401 - registers the environments
 
@@ -59,7 +59,12 @@ def measure(rounds: int, seconds: float, device: str) -> list[dict[str, Any]]:
     cases = [Case(num_envs, settings, device) for _, num_envs, settings in CASES]
     for case in cases:
         case.play(0.1)
-    rates = np.array([[case.play(seconds) for case in cases] for _ in range(rounds)])  # (R, cases, 2)
+    found = []
+    for number in range(1, rounds + 1):
+        found.append([case.play(seconds) for case in cases])
+        for (name, num_envs, _), (rate, _) in zip(CASES, found[-1], strict=True):
+            print_round(number, name, num_envs, rate)
+    rates = np.array(found)  # (R, cases, 2)
     wall, cpu = np.median(rates, axis=0).T
     return [
         {

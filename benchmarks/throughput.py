@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from contour_ppo import build
 from plain import HORIZON, VERTICES, PlainContourEnv
-from reporting import make_parser, parse, print_machine, wait, write_rows
+from reporting import make_parser, parse, print_machine, print_round, wait, write_rows
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
@@ -137,7 +137,7 @@ def measure(
         for _ in range(WARM_UP):
             if time.perf_counter() - began < seconds:
                 play()
-    for _ in range(rounds):
+    for number in range(1, rounds + 1):
         for key, play in plays.items():
             wait(device)
             began, steps = time.perf_counter(), 0
@@ -145,6 +145,7 @@ def measure(
                 steps += play()
                 wait(device)
             rates[key].append(steps / (time.perf_counter() - began))
+            print_round(number, *key, rates[key][-1])
     plain, ppo = REFERENCES
     rows = []
     for (name, count), rate in rates.items():
