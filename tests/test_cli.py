@@ -377,6 +377,9 @@ def test_the_next_command_asks_for_the_images_that_a_run_was_split_from(tmp_path
     simulated = {"name": "phantom", "root": None, "seed": 4}
     run = Run(run.path, RECIPE.model_copy(update={"data": DataRecipe(**(changed | simulated))}))
     assert _next_command(run).endswith("--data phantom --split-seed 2 --count 9 --seed 4 --variety 0.5")
+    vessel = DataRecipe(name="usgra", structure="vessel")
+    run = Run(run.path, RECIPE.model_copy(update={"data": vessel}))
+    assert _next_command(run).endswith("--data usgra --structure vessel")
     judge = Run(run.path, JudgeRecipe(kind="judge", proposals=""))
     wanted = f"usrl compare NETWORK NETWORK+{run.path} --data phantom --out REPORT"
     assert _next_command(judge) == wanted

@@ -91,7 +91,7 @@ def list_names(folder: Path) -> set[str]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder where there is none.
+    """Make a folder if there is none.
 
     Raises:
         UserError: If it cannot be made.

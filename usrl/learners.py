@@ -109,7 +109,7 @@ def train_run(run: "Run", device: "torch.device", *, resume: bool = False) -> No
     Args:
         run: A run of any kind.
         device: Where to train.
-        resume: Go on from the run's checkpoint where there is one.
+        resume: Go on from the run's checkpoint if there is one.
 
     Raises:
         UserError: If the recipe, its data set or the checkpoint cannot be used, or the training diverges.
@@ -140,7 +140,7 @@ def train_folder(recipe: "Recipe", folder: Path, device: "torch.device", *, resu
         recipe: Of any kind.
         folder: The run's.
         device: Where to train.
-        resume: Go on with the training of this recipe that the folder holds, or start where there is none.
+        resume: Go on with the training of this recipe that the folder holds, or start if there is none.
 
     Returns:
         The run.

@@ -31,7 +31,7 @@ StrictModel = TypeVar("StrictModel", bound=Strict)
 
 
 def brief(value: object) -> str:
-    """Return what a message shows of a value: its `repr`, cut where it is long."""
+    """Return what a message shows of a value: its `repr`, cut if it is long."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a number of thousands of digits

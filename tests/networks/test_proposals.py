@@ -9,6 +9,7 @@ from usrl.data.catalogue import load_split, load_train_and_val
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import GrayImage, Sample
 from usrl.errors import UserError
+from usrl.files import locked
 from usrl.networks import folds
 from usrl.networks.folds import write_proposals
 from usrl.networks.models import build_network
@@ -169,3 +170,8 @@ def test_proposals_of_other_structures_in_the_same_images_are_refused(tmp_path: 
 
 def of_data(**changes: float | str) -> NetworkRecipe:
     return RECIPE.model_copy(update={"data": RECIPE.data.model_copy(update=changes)})
+
+
+def test_a_second_writer_of_proposals_is_refused(tmp_path: Path) -> None:
+    with locked(tmp_path / "out"), pytest.raises(UserError, match="out: another process is writing here"):
+        write_proposals(RECIPE, tmp_path / "out", 2, CPU)

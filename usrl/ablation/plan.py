@@ -156,8 +156,8 @@ class _Resolver:
 
     def __init__(self, plan: Plan, source: Path, out: Path) -> None:
         self._plan, self._source, self._out = plan, source, out
-        beside = source.parent / plan.recipe
-        base = load_recipe(beside if beside.exists() else plan.recipe).model_dump(exclude={"search"})
+        near = source.parent / plan.recipe
+        base = load_recipe(near if near.exists() else plan.recipe).model_dump(exclude={"search"})
         self._tree = self._apply(base, plan.set, f"{source}: set")
         self._data = check(DataRecipe, self._tree["data"], f"{source}: set: data")
         named = {f"{group}/{name}": own for group, each in plan.groups.items() for name, own in each.items()}

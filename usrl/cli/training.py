@@ -61,7 +61,7 @@ def tune(
     device: Device = "auto",
     resume: Resume = False,
 ) -> None:
-    """Train a recipe with several values of some keys, and find the best by validation Dice.
+    """Train a recipe with several values of some keys, and find the best by validation score.
 
     The recipe names them: `search: {learning_rate: {low: 1.e-4, high: 1.e-2, log: true}}`.
     """
@@ -128,7 +128,7 @@ def ablate(
 
 
 def _name_of(recipe: Path) -> str:
-    """Return the name of a recipe: its folder's, or its own where it is not called recipe.yaml."""
+    """Return the name of a recipe: its folder's, or its own if it is not called recipe.yaml."""
     path = locate(recipe).resolve()
     if path.is_dir():
         return path.name
@@ -154,17 +154,14 @@ def _next_command(run: "Run") -> str:
     from usrl.data.recipe import DataRecipe
 
     data = run.recipe.data
-    keys = ["root", "split_seed", *(("count", "seed", "variety") if data.name == "phantom" else ())]
-    given = data.model_dump(include=set(keys))
-    defaults = DataRecipe().model_dump()
-    options = [(key, given[key]) for key in keys if given[key] != defaults[key]]
-    words = ["--data", data.name, *(w for key, value in options for w in (_option(key), str(value)))]
+    keys = ["root", "structure", "split_seed"]
+    keys += ["count", "seed", "variety"] if data.name == "phantom" else []
+    given, defaults, words = data.model_dump(), DataRecipe().model_dump(), ["--data", data.name]
+    for key in keys:
+        if given[key] != defaults[key]:
+            words += [f"--{key.replace('_', '-')}", str(given[key])]
     if run.recipe.kind == "judge":  # which judges a network
         command = ["usrl", "compare", "NETWORK", f"NETWORK+{run.path}", *words, "--out", "REPORT"]
     else:
         command = ["usrl", "evaluate", str(run.path), *words]
     return shlex.join(command)
-
-
-def _option(key: str) -> str:
-    return f"--{key.replace('_', '-')}"

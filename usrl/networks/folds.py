@@ -7,15 +7,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from usrl.data.catalogue import has_same_images, load_train_and_val, require_dataset
+from usrl.data.catalogue import has_same_images, load_train_and_val
 from usrl.data.sample import Sample
 from usrl.data.splits import folds as make_folds
 from usrl.errors import UserError
-from usrl.files import make_folder
+from usrl.files import list_names, locked, make_folder, writing_to
+from usrl.learners import check_recipe
 from usrl.networks.proposals import FOLDS, SPLIT, proposal_path
 from usrl.networks.recipe import NetworkRecipe
 from usrl.networks.segmenter import NetworkSegmenter
-from usrl.networks.training import build_untrained_network, fit_network
+from usrl.networks.training import fit_network
 from usrl.runs.leaks import trace
 from usrl.runs.run import Run, create_run, open_run
 
@@ -43,8 +44,8 @@ def write_proposals(
 
     Raises:
         UserError: If the network needs boxes, cannot be built or starts from what has learned from this
-            data set, the folder holds something while not resuming, or the data is not there or cannot be
-            split so.
+            data set; if the folder holds something while not resuming, or another process writes into it; or
+            if the data is missing or cannot be split so.
     """
     if recipe.prompt != "none":
         raise UserError(
@@ -53,26 +54,25 @@ def write_proposals(
     if not resume and not _is_unused(out):
         raise UserError(f"{out} already holds something; choose another --out, or --resume to continue")
     # Before there is a folder that a second call would find taken:
-    require_dataset(recipe.data)
-    build_untrained_network(recipe)
+    check_recipe(recipe)
     _check_start(recipe)
-    make_folder(out / FOLDS)
-    train, val = load_train_and_val(recipe.data, out / SPLIT)
-    held_outs = make_folds(train, folds, seed=recipe.data.split_seed)
-    shares = [np.zeros(sample.image.shape, np.float32) for sample in val]
     runs = []
-    for number, held_out in enumerate(held_outs):
-        run = create_run(out / FOLDS / f"{number + 1}-of-{folds}", recipe, resume=resume)
-        runs.append(run)
-        kept = [sample for index, sample in enumerate(train) if index not in set(held_out)]
-        fit_network(run, kept, val, device, resume=resume)
-        network = NetworkSegmenter(run, device)
-        for index in held_out:
-            _write(out, train[index], network.probability(train[index].image))
+    with locked(out), writing_to(out):
+        make_folder(out / FOLDS)
+        train, val = load_train_and_val(recipe.data, out / SPLIT)
+        shares = [np.zeros(sample.image.shape, np.float32) for sample in val]
+        for number, held_out in enumerate(make_folds(train, folds, seed=recipe.data.split_seed), start=1):
+            run = create_run(out / FOLDS / f"{number}-of-{folds}", recipe, resume=resume)
+            runs.append(run)
+            kept = [sample for index, sample in enumerate(train) if index not in set(held_out)]
+            fit_network(run, kept, val, device, resume=resume)
+            network = NetworkSegmenter(run, device)
+            for index in held_out:
+                _write(out, train[index], network.probability(train[index].image))
+            for share, sample in zip(shares, val, strict=True):
+                share += network.probability(sample.image) / folds
         for share, sample in zip(shares, val, strict=True):
-            share += network.probability(sample.image) / folds
-    for share, sample in zip(shares, val, strict=True):
-        _write(out, sample, share)
+            _write(out, sample, share)
     return runs
 
 
@@ -103,5 +103,5 @@ def _is_unused(out: Path) -> bool:
     """Return whether a folder is absent or empty, or holds only what a refused call leaves there."""
     if not out.is_dir():
         return not out.exists()
-    names = {entry.name for entry in out.iterdir()}
+    names = list_names(out)
     return names in (set(), {FOLDS}, {FOLDS, SPLIT}) and not any((out / FOLDS).glob("*"))

@@ -19,7 +19,7 @@ SPLIT, FOLDS = "split.tsv", "folds"
 
 
 def require_proposals(key: str, folder: Path) -> None:
-    """Raise a `UserError` that names the key of a recipe where there is no folder of proposals."""
+    """Raise a `UserError` that names the key of a recipe if there is no folder of proposals."""
     if not folder.is_dir():
         raise UserError(
             f"{key}: {folder}: no such folder; write proposals with `usrl proposals RECIPE --out {folder}`"

@@ -35,7 +35,7 @@ def train_network(run: Run, device: torch.device, *, resume: bool = False) -> No
     Args:
         run: Folder to write; see `fit_network` for what.
         device: Where to train.
-        resume: Go on from the run's checkpoint where there is one.
+        resume: Go on from the run's checkpoint if there is one.
 
     Raises:
         UserError: If the recipe or its data set is unusable.
@@ -58,7 +58,7 @@ def fit_network(
         train: Images to train on, with and without lesion.
         val: Images to choose the epoch by.
         device: Where to train.
-        resume: Go on from the run's checkpoint where there is one.
+        resume: Go on from the run's checkpoint if there is one.
 
     Raises:
         UserError: If there is nothing to validate on, the checkpoint is unusable or training diverges.

@@ -24,7 +24,7 @@ class Recipe(Strict):
 
     @property
     def subject(self) -> str:
-        """What listings tell of a recipe beside its kind: the environment or the network."""
+        """What listings tell of a recipe next to its kind: the environment or the network."""
         return ""
 
     @property

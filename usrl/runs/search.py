@@ -19,24 +19,15 @@ from usrl.strict import Strict
 Number = int | float
 _DIGITS = 4
 _LARGEST = 1e15  # beyond, whole numbers are not exact as floats
-_FIXED = {
-    "kind",
-    "seed",
-    "search",
-    "evaluate_every",
-    "prompt",
-    "jitter",
-    "proposals",
-    "env.id",
-    "env.proposals",
-} | {f"env.kwargs.{name}" for name in ("proposal", "roi", "jitter")}
+_FIXED = {"kind", "seed", "search", "evaluate_every", "prompt", "jitter", "proposals", "env.id"}
+_FIXED |= {"env.proposals", "env.kwargs.proposal", "env.kwargs.roi", "env.kwargs.jitter"}
 
 
 class SearchRange(Strict):
     """The values of one key: numbers between two bounds, or some choices.
 
-    Where bounds and step are integers so are the values. ``log`` draws by the order of magnitude; ``prefix``
-    is written before the number, such as ``lin_`` of a schedule. Other numbers have four significant digits.
+    If bounds and step are integers, so are the values; other numbers have four significant digits. ``log``
+    draws by the order of magnitude, and ``prefix`` is written before the number, such as ``lin_``.
     """
 
     low: Number | None = None

@@ -22,7 +22,7 @@ def list_shipped() -> list[str]:
 
 
 def locate(path: Path | str) -> Path:
-    """Return the folder of a shipped agent where a name is given; an existing path wins over a name."""
+    """Return the folder of a shipped agent if a name is given; an existing path wins over a name."""
     path = Path(path)
     is_name = not path.exists() and str(path) in list_shipped()
     return shipped_root() / path if is_name else path

@@ -24,9 +24,9 @@ class Trial(Strict):
     Attributes:
         number: Counted from 0.
         drawn: Number by key; `usrl.runs.search.SearchRange.value` gives what it stands for.
-        val_score: Best mean validation Dice, None where the training failed.
+        val_score: Best validation score, None if the training failed.
         seconds: Wall time of the training.
-        failure: Why it failed, None where it did not.
+        failure: Why it failed, None if it did not.
     """
 
     number: Annotated[int, Field(ge=0)]
@@ -52,7 +52,7 @@ def propose(
         seed: Of the search.
 
     Returns:
-        As `Trial.drawn`; None where 1000 draws bring nothing new.
+        As `Trial.drawn`; None if 1000 draws bring nothing new.
 
     Raises:
         UserError: If Optuna is not installed.
