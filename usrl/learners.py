@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from usrl.errors import UserError, suggest
+from usrl.errors import UserError, brief, suggest
+from usrl.files import locked, writing_to
 
 if TYPE_CHECKING:
     import torch
@@ -64,18 +65,12 @@ LEARNERS = {
 def find_learner(kind: object, source: str) -> Learner:
     """Return the learner of a recipe's ``kind``.
 
-    Args:
-        kind: What the recipe says.
-        source: Name of the recipe's file, for messages.
-
     Raises:
-        UserError: If there is no such kind; suggests one.
+        UserError: If there is no such kind; names the recipe's source and suggests a kind.
     """
     if not isinstance(kind, str) or kind not in LEARNERS:
-        raise UserError(
-            f"{source}: kind must be one of {', '.join(LEARNERS)}, got {kind!r}; "
-            f"{suggest(str(kind), LEARNERS)}"
-        )
+        hint = suggest(str(kind), LEARNERS)
+        raise UserError(f"{source}: kind must be one of {', '.join(LEARNERS)}, got {brief(kind)}; {hint}")
     return LEARNERS[kind]
 
 
@@ -84,9 +79,6 @@ def check_recipe(recipe: "Recipe") -> "torch.nn.Module":
 
     The data set is looked for, the model is built, and what it starts from is opened. The training checks
     which images that start has learned from, because only the training knows the split.
-
-    Args:
-        recipe: A recipe of any kind.
 
     Returns:
         The untrained model.
@@ -104,15 +96,11 @@ def check_recipe(recipe: "Recipe") -> "torch.nn.Module":
 
 
 def train_run(run: "Run", device: "torch.device", *, resume: bool = False) -> None:
-    """Train a run from its recipe.
-
-    Args:
-        run: A run of any kind.
-        device: Where to train.
-        resume: Go on from the run's checkpoint if there is one.
+    """Train a run of any kind from its recipe, or go on from its checkpoint if there is one.
 
     Raises:
-        UserError: If the recipe, its data set or the checkpoint cannot be used, or the training diverges.
+        UserError: If the recipe, its data set or the checkpoint cannot be used, the memory is too small, or
+            the training diverges.
     """
     with _enough_memory():
         load_object(LEARNERS[run.recipe.kind].train)(run, device, resume=resume)
@@ -142,18 +130,12 @@ def train_folder(recipe: "Recipe", folder: Path, device: "torch.device", *, resu
         device: Where to train.
         resume: Go on with the training of this recipe that the folder holds, or start if there is none.
 
-    Returns:
-        The run.
-
     Raises:
         UserError: If the folder holds something else, another process writes into it or it cannot be written;
             or as `train_run`.
     """
-    from usrl.files import locked, writing_to
-    from usrl.runs.run import create_run
-
     with locked(folder), writing_to(folder):
-        run = create_run(folder, recipe, resume=resume)
+        run: Run = load_object("usrl.runs.run:create_run")(folder, recipe, resume=resume)
         train_run(run, device, resume=resume)
     return run
 
@@ -172,9 +154,8 @@ def open_run_segmenter(
     Raises:
         UserError: If the weights cannot be used, or the run takes no proposer or needs one.
     """
-    opened: Segmenter = load_object(LEARNERS[run.recipe.kind].segmenter)(
-        run, device, proposer=proposer, starts=starts
-    )
+    opener = load_object(LEARNERS[run.recipe.kind].segmenter)
+    opened: Segmenter = opener(run, device, proposer=proposer, starts=starts)
     return opened
 
 

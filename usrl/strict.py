@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from usrl.errors import UserError, suggest
+from usrl.errors import UserError, brief, suggest
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -18,7 +18,6 @@ Scalar = bool | int | Annotated[float, Field(allow_inf_nan=True)] | str | None
 
 _FIRST_EDITION = {"epoch": "step", "val_dice": "val_score"}
 _MOST_ERRORS = 8
-_MOST_LETTERS = 120
 
 
 class Strict(BaseModel):
@@ -28,15 +27,6 @@ class Strict(BaseModel):
 
 
 StrictModel = TypeVar("StrictModel", bound=Strict)
-
-
-def brief(value: object) -> str:
-    """Return what a message shows of a value: its `repr`, cut if it is long."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits
-        text = f"a value of type {type(value).__name__}"
-    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}..."
 
 
 def read_json(text: bytes | str, source: str, remedy: str) -> Any:
@@ -88,7 +78,7 @@ def _explain(error: Any, model: type[BaseModel], source: str) -> str:
     key = brief(".".join(str(part) for part in error["loc"]))[1:-1]
     if error["type"] == "extra_forbidden":
         *parents, name = error["loc"]
-        return f"{source}: unknown key {key!r}; {suggest(str(name)[:80], _known(model, parents))}"
+        return f"{source}: unknown key {key!r}; {suggest(str(name), _known(model, parents))}"
     message = error["msg"].removeprefix("Value error, ")
     if not key:  # keys that do not fit together, which the message names
         return f"{source}: {message}"

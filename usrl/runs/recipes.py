@@ -9,12 +9,12 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
-from usrl.errors import UserError
+from usrl.errors import UserError, brief
 from usrl.learners import find_learner, load_object
 from usrl.runs.recipe import Recipe
 from usrl.runs.search import refuse_fixed
 from usrl.runs.shipped import locate, suggest_shipped
-from usrl.strict import brief, check
+from usrl.strict import check
 
 _MOST_DIFFERENCES, _MOST_LETTERS = 4, 80
 _DEEPEST, _LONGEST = 20, 500_000

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, get_args
 
-from usrl.errors import UserError
+from usrl.errors import UserError, brief
 from usrl.files import list_names, write_atomically, writing_to
 from usrl.runs.recipe import Recipe
 from usrl.runs.recipes import describe_differences, dump_recipe, load_recipe
 from usrl.runs.shipped import locate, suggest_shipped
-from usrl.strict import brief, read_json, rename_first_edition
+from usrl.strict import read_json, rename_first_edition
 
 OneRecipe = TypeVar("OneRecipe", bound=Recipe)
 

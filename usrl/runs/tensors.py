@@ -9,9 +9,9 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from usrl.errors import UserError
+from usrl.errors import UserError, brief
 from usrl.files import write_atomically
-from usrl.strict import brief, read_json, rename_first_edition
+from usrl.strict import read_json, rename_first_edition
 
 _MOST_LETTERS = 200
 

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 import typer
 
-from usrl.errors import UserError
+from usrl.errors import UserError, brief
 from usrl.evaluation.compare import format_csv
 from usrl.files import locked, write_atomically, writing_to
 from usrl.learners import check_recipe, train_run
 from usrl.runs.recipe import Recipe
 from usrl.runs.recipes import apply_values, dump_recipe, without_search
 from usrl.runs.run import create_run
-from usrl.strict import brief, check, read_json, rename_first_edition
+from usrl.strict import check, read_json, rename_first_edition
 from usrl.tuning.sampling import Trial, propose, require_optuna
 
 
