@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import posixpath
 import re
 import shutil
@@ -19,7 +20,7 @@ from PIL import Image
 from typer.main import get_command
 
 import usrl
-from usrl.agents.players import RandomPlayer, TeacherPlayer, evaluate_player
+from usrl.agents.players import PLAYERS, RandomPlayer, TeacherPlayer, evaluate_player
 from usrl.classical import CLASSICAL
 from usrl.cli import app
 from usrl.registry import REGISTRY
@@ -49,6 +50,10 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for env_id in set(REGISTRY) - known:
         del REGISTRY[env_id], gym.registry[env_id]
     sys.modules.pop("own_environment", None)
+
+
+KNOWN = {*CLASSICAL, *CEILINGS, *PLAYERS, *list_shipped()}
+"""What `usrl compare` takes by name."""
 
 
 def name_of(path: Path) -> str:
@@ -152,7 +157,7 @@ def test_commands_of_a_page_are_those_of_the_command_line(
         if command in TRAINED and locate(params["recipe"]).exists():  # not one that a reader writes
             load_recipe(params["recipe"], params["overrides"] or ())
         methods = re.split(r"[,+]", ",".join(params.get("methods", [params.get("run", "otsu")])))
-        assert {name for name in methods if "/" not in name} <= {*CLASSICAL, *CEILINGS, *list_shipped()}
+        assert {name for name in methods if "/" not in name} <= KNOWN
 
 
 def test_the_page_of_agents_lists_all_that_come_with_usrl() -> None:
@@ -190,7 +195,7 @@ def test_the_own_environment_of_the_page_is_the_file_that_it_includes() -> None:
 
 
 def test_the_own_environment_of_the_page_plays_the_same_through_every_adapter(point: str) -> None:
-    check_env(gym.make(point).unwrapped, skip_render_check=True)
+    check_env(gym.make(point).unwrapped)
     single = gym.make(point)
     vector = gym.make_vec(point, num_envs=3)
     for_sb3 = usrl.TaskVecEnv.make(point, num_envs=3, seed=5)
@@ -215,11 +220,14 @@ def test_the_own_environment_of_the_page_is_trained_by_its_command(tmp_path: Pat
     assert command is not None
     (tmp_path / "point.yaml").write_text(recipe[1])
     shutil.copy(ROOT / "docs/examples/own_environment.py", tmp_path)
-    short = ["--set", "total_steps=512", "--set", "evaluate_every=512", "--device", "cpu"]
-    words = [sys.executable, "-m", "usrl", *command[1].split()[1:], *short]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs/point/weights.safetensors").is_file()
+    train, compare = (line.split()[1:] for line in command[1].splitlines())
+    train += ["--set", "total_steps=512", "--set", "evaluate_every=512"]
+    for words in (train, compare):
+        usrl_in = [sys.executable, "-m", "usrl", *words, "--device", "cpu"]
+        done = subprocess.run(usrl_in, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "runs/point-report/results.json").read_text())
+    assert [row["method"] for row in results["rows"]] == ["point", "random", "teacher"]
 
 
 RUN = ("README.md", "docs/environments/", "docs/data.md", "docs/libraries.md", "docs/troubleshooting.md")

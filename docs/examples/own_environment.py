@@ -1,4 +1,4 @@
-"""An environment of one's own: move a point into the lesion, and see only a window around the point."""
+"""An environment of one's own: move a point into the lesion, and see a window around the point."""
 
 from dataclasses import dataclass, replace
 
@@ -23,7 +23,7 @@ class PointTask:
         self.cases, self.horizon, self.centres = cases, horizon, cases.prepare(find_centres)
         self.observation_space = gym.spaces.Box(0, 255, (1, 36, 36), np.uint8)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
-        steps = torch.arange(36.0, device=cases.device) - 17.5
+        steps = 3 * (torch.arange(36.0, device=cases.device) - 17.5)
         self.window = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)  # (36, 36, 2)
 
     def reset(self, index: Tensor, keys: Tensor) -> PointState:

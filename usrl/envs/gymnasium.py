@@ -16,7 +16,7 @@ from usrl.compute.trees import Tree, map_tree
 from usrl.data.cases import Cases
 from usrl.envs.batch import Batch, Seeds, View, spread_seeds, take_actions, to_numpy
 from usrl.envs.rendering import Window
-from usrl.envs.task import Picture
+from usrl.envs.task import Drawn, Picture
 from usrl.errors import UserError, suggest
 from usrl.learners import load_object
 from usrl.registry import find_row, make_task
@@ -73,6 +73,8 @@ class TaskEnv(gym.Env[Any, Any]):
         _check_render_mode(render_mode, self.metadata["render_modes"], "'rgb_array' returns pictures")
         self.render_mode = render_mode
         task = make_task(env_id, cases, device, settings, horizon)
+        if not isinstance(task, Drawn):
+            self.metadata = self.metadata | {"render_modes": []}
         self._batch = Batch(task, 1, View(layout, dtype), with_oracle=oracle_info)  # type: ignore[arg-type]
         self.observation_space = self._batch.observation_space
         self.action_space = task.action_space
@@ -196,6 +198,8 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             "autoreset_mode": self.autoreset_mode,
         }
         task = make_task(env_id, cases, device, settings, max_episode_steps)
+        if not isinstance(task, Drawn):
+            self.metadata["render_modes"] = []
         self._batch = Batch(task, num_envs, View(layout, dtype), with_oracle=oracle_info)  # type: ignore[arg-type]
         self.num_envs = self._batch.num_envs
         self.single_observation_space = self._batch.observation_space
