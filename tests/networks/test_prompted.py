@@ -15,7 +15,7 @@ from usrl.geometry.boxes import boxes_of_masks
 from usrl.metrics.overlap import dice
 from usrl.metrics.uncertainty import measure_softness
 from usrl.networks.folds import write_proposals
-from usrl.networks.prompted import draw_inputs, predict_boxes, show_boxes
+from usrl.networks.prompted import draw_inputs, predict_native, show_boxes
 from usrl.networks.recipe import NetworkRecipe
 from usrl.networks.segmenter import NetworkSegmenter
 from usrl.networks.training import fit_network
@@ -101,7 +101,7 @@ def test_it_is_a_segmenter_of_the_prompted_track_opened_by_its_run(trained: Run)
 
 def test_validation_scores_what_the_segmenter_does(trained: Run) -> None:
     from usrl.data.prompts import jittered_boxes
-    from usrl.networks.prompted import VALIDATION_SEED
+    from usrl.networks.training import VALIDATION_SEED
 
     segmenter = NetworkSegmenter(trained, CPU)
     val = [two_disks(index) for index in range(100, 104)]
@@ -143,8 +143,8 @@ def test_a_perfect_network_gives_the_target_back_through_the_crop() -> None:
 
     recipe = RECIPES["crop"].model_copy(update={"data": DataRecipe(size=128), "crop_size": 96})
     clean = np.where(sample.target, 60, 170).astype(np.uint8)
-    found = predict_boxes(Dark(), recipe, [clean], [(bounding_box(sample.target),)], CPU)[0] > 0.5
-    assert dice(found, sample.target) > 0.97
+    (found,) = predict_native(Dark(), recipe, [clean], [(bounding_box(sample.target),)], CPU)
+    assert dice(found > 0.5, sample.target) > 0.97
 
 
 def test_proposals_want_an_automatic_network(tmp_path: Path) -> None:

@@ -37,5 +37,5 @@ class JudgeRecipe(Recipe):
 
     @property
     def length(self) -> int:
-        """Length of the training; see `usrl.runs.recipe.Recipe`."""
+        """The number of epochs."""
         return self.epochs

@@ -12,30 +12,19 @@ from usrl.networks.recipe import AugmentRecipe
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One drawn change per image of a batch; applying it again gives the same result.
+    """One drawn change for each image of a batch. Applying it again gives the same result."""
 
-    Attributes:
-        flip: Whether an image is mirrored left to right, bool, shape (B,).
-        angle: Rotation from the x towards the y axis in radians, float32, shape (B,).
-        scale: Factor of magnification, float32, shape (B,).
-        shift: Movement along (x, y) as a fraction of the side, float32, shape (B, 2).
-        gamma: Exponent of the gray values, float32, shape (B,).
-    """
-
-    flip: Tensor
-    angle: Tensor
-    scale: Tensor
-    shift: Tensor
-    gamma: Tensor
+    flip: Tensor  # (B,), bool: is the image mirrored left to right?
+    angle: Tensor  # (B,), radians, from the x towards the y axis
+    scale: Tensor  # (B,), factor of magnification
+    shift: Tensor  # (B, 2), along (x, y), as a share of the side
+    gamma: Tensor  # (B,), exponent of the gray values
 
     @classmethod
     def draw(cls, recipe: AugmentRecipe, count: int, rng: torch.Generator) -> "Augmentation":
-        """Draw the changes of a batch.
+        """Draw the changes of ``count`` images, on the generator's device.
 
-        Args:
-            recipe: Half-widths of the uniform distributions.
-            count: Number of images B.
-            rng: Seeded generator; the parameters lie on its device.
+        The recipe gives the half-widths of uniform distributions.
         """
 
         def around_zero(half_width: float, *shape: int) -> Tensor:
@@ -50,15 +39,10 @@ class Augmentation:
         )
 
     def apply(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Change images and masks alike, by one bilinear resampling.
+        """Change images, uint8, and masks, bool, alike, by one bilinear resampling; all are (B, S, S).
 
-        Args:
-            images: uint8, shape (B, S, S).
-            masks: bool or {0, 1}, shape (B, S, S).
-
-        Returns:
-            Images as float32 in [0, 1], shape (B, S, S), black where nothing was; masks as bool, shape
-            (B, S, S), true where the resampled mask exceeds one half.
+        The new images are float32 in [0, 1] and black outside the old ones. The new masks are bool: true
+        where the resampled mask exceeds one half.
         """
         stack = torch.stack([images.float() / 255, masks.float()], dim=1)  # (B, 2, S, S)
         grid = F.affine_grid(self._inverse(), list(stack.shape), align_corners=False)  # (B, S, S, 2)
@@ -67,7 +51,7 @@ class Augmentation:
         return gray, moved[:, 1] > 0.5
 
     def _inverse(self) -> Tensor:
-        """Return the map from new to old coordinates in [-1, 1], shape (B, 2, 3)."""
+        """Return the map from new to old coordinates in [-1, 1], (B, 2, 3)."""
         cos, sin = torch.cos(self.angle) / self.scale, torch.sin(self.angle) / self.scale
         x, y = (2 * self.shift).unbind(-1)  # the side is 2 long in these coordinates
         sign = 1 - 2 * self.flip.float()

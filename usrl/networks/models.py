@@ -1,6 +1,7 @@
 """Segmentation networks from MONAI: how a recipe builds and runs them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ def build_network(recipe: NetworkRecipe) -> nn.Module:
     """
     if recipe.network not in _BUILDERS:
         raise UserError(f"network: unknown name {recipe.network!r}; {suggest(recipe.network, _BUILDERS)}")
-    _check_size(recipe)
+    _check_keys(recipe)
     with torch.device("meta"):  # where weights take no memory
         count = sum(parameter.numel() for parameter in _BUILDERS[recipe.network](recipe).parameters())
     if count > _MOST_WEIGHTS:
@@ -55,42 +56,17 @@ def build_network(recipe: NetworkRecipe) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def input_channels(recipe: NetworkRecipe) -> int:
-    """Return the number of channels that a recipe's network is shown."""
-    return 2 if recipe.prompt == "box" else 1
-
-
-def input_size(recipe: NetworkRecipe) -> tuple[str, int]:
-    """Return the key and the side in pixels of what a recipe's network is shown."""
-    return ("crop_size", recipe.crop_size) if recipe.prompt == "crop" else ("data.size", recipe.data.size)
-
-
 def predict(network: nn.Module, images: Tensor, recipe: NetworkRecipe) -> FloatArray:
-    """Return the probabilities that an automatic network gives.
-
-    Args:
-        network: As `usrl.networks.models.build_network` returns it.
-        images: Working images, uint8, shape (M, S, S).
-        recipe: The network's.
-
-    Returns:
-        float32 in [0, 1], shape (M, S, S).
-    """
+    """Return the probabilities, float32, (M, S, S), of an automatic network for images, uint8, (M, S, S)."""
     parts = [infer(network, as_input(part.float() / 255), recipe)[:, 0] for part in images.split(32)]
     return np.asarray(torch.cat(parts).cpu().numpy(), np.float32)
 
 
 @torch.inference_mode()
 def infer(network: nn.Module, inputs: Tensor, recipe: NetworkRecipe) -> Tensor:
-    """Return probabilities in the recipe's precision, averaged with the mirrored image if it asks for it.
+    """Return probabilities, float32, (B, 1, S, S), of inputs, float32, (B, C, S, S).
 
-    Args:
-        network: Of the recipe.
-        inputs: What the network takes, float32, shape (B, C, S, S).
-        recipe: Its recipe.
-
-    Returns:
-        float32 in [0, 1], shape (B, 1, S, S).
+    They are computed in the recipe's precision, and averaged with the mirrored image if it asks for that.
     """
     network.eval()
     with autocast(recipe, inputs.device):
@@ -112,55 +88,6 @@ def autocast(recipe: NetworkRecipe, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=is_fast)
 
 
-def _build_unet(recipe: NetworkRecipe) -> nn.Module:
-    network: nn.Module = UNet(
-        spatial_dims=2,
-        in_channels=input_channels(recipe),
-        out_channels=1,
-        channels=recipe.channels,
-        strides=[2] * (len(recipe.channels) - 1),
-        num_res_units=recipe.residual_units,
-        # Instance norm would remove an image's overall brightness and contrast.
-        norm="BATCH",
-        dropout=recipe.dropout,
-    )
-    return network
-
-
-def _build_attention_unet(recipe: NetworkRecipe) -> nn.Module:
-    _refuse_residual_units(recipe)
-    network: nn.Module = AttentionUnet(
-        spatial_dims=2,
-        in_channels=input_channels(recipe),
-        out_channels=1,
-        channels=recipe.channels,
-        strides=[2] * (len(recipe.channels) - 1),
-        dropout=recipe.dropout,
-    )
-    return network
-
-
-def _build_segresnet(recipe: NetworkRecipe) -> nn.Module:
-    first = recipe.channels[0]
-    if first % 8 or recipe.channels != [first * 2**level for level in range(len(recipe.channels))]:
-        raise UserError(
-            f"channels: segresnet needs multiples of 8 that double, got {recipe.channels}; "
-            "for example [16, 32, 64, 128]"
-        )
-    if not recipe.residual_units:
-        raise UserError("residual_units: segresnet needs at least 1 block per level, got 0")
-    network: nn.Module = SegResNet(
-        spatial_dims=2,
-        init_filters=first,
-        in_channels=input_channels(recipe),
-        out_channels=1,
-        dropout_prob=recipe.dropout or None,
-        blocks_down=(recipe.residual_units,) * len(recipe.channels),
-        blocks_up=(1,) * (len(recipe.channels) - 1),
-    )
-    return network
-
-
 class _LastOutput(nn.Module):
     """The last of a network's several outputs."""
 
@@ -169,45 +96,59 @@ class _LastOutput(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits, shape (B, 1, S, S)."""
+        """Return logits, (B, 1, S, S)."""
         output: Tensor = self.network(images)[-1]
         return output
 
 
-def _build_unet_plus_plus(recipe: NetworkRecipe) -> nn.Module:
-    _refuse_residual_units(recipe)
-    if len(recipe.channels) != 5:
-        raise UserError(f"channels: unet++ has five levels, got {recipe.channels}; give five numbers")
-    network = BasicUNetPlusPlus(
-        spatial_dims=2,
-        in_channels=input_channels(recipe),
-        out_channels=1,
-        features=[*recipe.channels, recipe.channels[0]],
-        dropout=recipe.dropout,
-    )
-    return _LastOutput(network)
+def _shape(recipe: NetworkRecipe) -> dict[str, Any]:
+    return {"spatial_dims": 2, "in_channels": 2 if recipe.prompt == "box" else 1, "out_channels": 1}
 
 
-def _refuse_residual_units(recipe: NetworkRecipe) -> None:
-    if recipe.residual_units:
-        raise UserError(
-            f"residual_units: {recipe.network} has none, got {recipe.residual_units}; set residual_units: 0"
-        )
-
-
-def _check_size(recipe: NetworkRecipe) -> None:
-    factor = 2 ** (len(recipe.channels) - 1)
-    key, size = input_size(recipe)
-    if size % factor or size < 2 * factor:
-        raise UserError(
-            f"{key}: {len(recipe.channels)} levels want a multiple of {factor} from {2 * factor} px on, "
-            f"got {size}; change the size or the number of channels"
-        )
+def _levels(recipe: NetworkRecipe) -> dict[str, Any]:
+    """Return what both kinds of U-Net with any number of levels take."""
+    levels = {"channels": recipe.channels, "strides": [2] * (len(recipe.channels) - 1)}
+    return _shape(recipe) | levels | {"dropout": recipe.dropout}
 
 
 _BUILDERS: dict[str, Callable[[NetworkRecipe], nn.Module]] = {
-    "unet": _build_unet,
-    "attention-unet": _build_attention_unet,
-    "segresnet": _build_segresnet,
-    "unet++": _build_unet_plus_plus,
+    # Instance norm would remove an image's overall brightness and contrast.
+    "unet": lambda recipe: UNet(**_levels(recipe), num_res_units=recipe.residual_units, norm="BATCH"),
+    "attention-unet": lambda recipe: AttentionUnet(**_levels(recipe)),
+    "segresnet": lambda recipe: SegResNet(
+        **_shape(recipe),
+        init_filters=recipe.channels[0],
+        dropout_prob=recipe.dropout or None,
+        blocks_down=(recipe.residual_units,) * len(recipe.channels),
+        blocks_up=(1,) * (len(recipe.channels) - 1),
+    ),
+    "unet++": lambda recipe: _LastOutput(
+        BasicUNetPlusPlus(
+            **_shape(recipe), features=[*recipe.channels, recipe.channels[0]], dropout=recipe.dropout
+        )
+    ),
 }
+
+
+def _check_keys(recipe: NetworkRecipe) -> None:
+    name, channels, units = recipe.network, recipe.channels, recipe.residual_units
+    factor = 2 ** (len(channels) - 1)
+    is_crop = recipe.prompt == "crop"
+    key, size = ("crop_size", recipe.crop_size) if is_crop else ("data.size", recipe.data.size)
+    if size % factor or size < 2 * factor:
+        raise UserError(
+            f"{key}: {len(channels)} levels want a multiple of {factor} from {2 * factor} px on, "
+            f"got {size}; change the size or the number of channels"
+        )
+    if name in ("attention-unet", "unet++") and units:
+        raise UserError(f"residual_units: {name} has none, got {units}; set residual_units: 0")
+    if name == "unet++" and len(channels) != 5:
+        raise UserError(f"channels: unet++ has five levels, got {channels}; give five numbers")
+    if name == "segresnet" and not units:
+        raise UserError("residual_units: segresnet needs at least 1 block per level, got 0")
+    doubled = [channels[0] * 2**level for level in range(len(channels))]
+    if name == "segresnet" and (channels[0] % 8 or channels != doubled):
+        raise UserError(
+            f"channels: segresnet needs multiples of 8 that double, got {channels}; "
+            "for example [16, 32, 64, 128]"
+        )

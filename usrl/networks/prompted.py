@@ -5,39 +5,28 @@ stretched to a square, so that small lesions get as many pixels as large ones an
 Boxes are jittered anew whenever an image is shown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from usrl.data.letterbox import Letterbox
-from usrl.data.prompts import jittered_boxes
-from usrl.data.sample import FloatArray, GrayImage, Prompt, Sample
+from usrl.data.sample import FloatArray, GrayImage, Prompt
 from usrl.geometry.boxes import boxes_of_masks, grow, move_sides, paint_boxes, return_samples, sample_boxes
-from usrl.metrics.overlap import dice
-from usrl.networks.models import as_input, infer
+from usrl.networks.models import as_input, infer, predict
 from usrl.networks.recipe import NetworkRecipe
-from usrl.networks.schedule import keep_lesions
 
-VALIDATION_SEED = 1
-"""Seed of the boxes that epochs are compared by."""
 _BATCH = 32
 
 
 def draw_inputs(
     recipe: NetworkRecipe, images: Tensor, masks: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return what a network is shown of images, with boxes drawn anew, and the masks that it must answer.
+    """Return what a network sees of images, with boxes drawn anew, and the masks that it must answer.
 
-    Args:
-        recipe: The network's recipe.
-        images: float32 in [0, 1], (B, S, S).
-        masks: bool, (B, S, S).
-        rng: Seeded generator on the images' device.
-
-    Returns:
-        Inputs float32, (B, C, s, s), and masks bool, (B, s, s); s is S unless the recipe crops.
+    Images, float32 in [0, 1], and masks, bool, are (B, S, S). They become inputs, float32, (B, C, s, s), and
+    masks, bool, (B, s, s). The side s is S unless the recipe crops.
     """
     if recipe.prompt == "none":
         return as_input(images), masks
@@ -51,50 +40,40 @@ def draw_inputs(
 
 
 def show_boxes(recipe: NetworkRecipe, images: Tensor, boxes: Tensor) -> Tensor:
-    """Return the input of a prompted network.
+    """Return the input of a prompted network: (B, 2, S, S) for ``prompt: box``, (B, 1, s, s) for ``crop``.
 
-    Args:
-        recipe: Its recipe.
-        images: float32 in [0, 1], (B, S, S).
-        boxes: (B, 4), working pixels.
-
-    Returns:
-        float32, (B, 2, S, S) for ``prompt: box``, (B, 1, s, s) for ``prompt: crop``.
+    Images are float32 in [0, 1], (B, S, S), and boxes in working pixels, (B, 4).
     """
     if recipe.prompt == "crop":
         return sample_boxes(images[:, None], grow(boxes, recipe.crop_margin), recipe.crop_size)
     return torch.stack([images, paint_boxes(boxes, images.shape[-1])], dim=1)
 
 
-def predict_boxes(
+def predict_native(
     network: nn.Module,
     recipe: NetworkRecipe,
     images: Sequence[GrayImage],
-    prompts: Sequence[Prompt],
+    prompts: Sequence[Prompt] | None,
     device: torch.device,
-) -> list[FloatArray]:
-    """Return the probability of lesion of images: one pass per box, the largest of an image's boxes.
+) -> Iterator[FloatArray]:
+    """Yield the probability of lesion of native images, float32, (H, W) each.
 
-    Args:
-        network: A network of the recipe.
-        recipe: A recipe with a prompt.
-        images: Native images, uint8, (H, W) each.
-        prompts: Boxes of each, native pixels.
-        device: Where the network is.
-
-    Returns:
-        float32, (H, W) each.
+    A prompted network sees one box at a time, native pixels; the largest probability of an image's boxes
+    counts. An automatic network takes no prompts.
     """
     letterboxes = [Letterbox.fit(image.shape, recipe.data.size) for image in images]
-    owner = [number for number, prompt in enumerate(prompts) for _ in prompt]
     shown = [box.image(image) for box, image in zip(letterboxes, images, strict=True)]
+    working = torch.from_numpy(np.stack(shown)).to(device)  # (M, S, S)
+    if prompts is None:
+        maps = predict(network, working, recipe)
+        yield from (box.to_native(found) for box, found in zip(letterboxes, maps, strict=True))
+        return
+    owner = [number for number, prompt in enumerate(prompts) for _ in prompt]
     sides = [box.boxes_to_working(prompt) for box, prompt in zip(letterboxes, prompts, strict=True)]
-    working = torch.from_numpy(np.stack(shown))[owner].to(device)  # (B, S, S)
-    maps = _predict(network, recipe, working, torch.from_numpy(np.concatenate(sides)).to(device))
-    united = [np.zeros(image.shape, np.float32) for image in images]
-    for number, probability in zip(owner, maps, strict=True):
-        united[number] = np.maximum(united[number], letterboxes[number].to_native(probability))
-    return united
+    maps = _predict(network, recipe, working[owner], torch.from_numpy(np.concatenate(sides)).to(device))
+    rest = iter(maps)
+    for letterbox, prompt in zip(letterboxes, prompts, strict=True):
+        yield np.maximum.reduce([letterbox.to_native(next(rest)) for _ in prompt])
 
 
 def _predict(network: nn.Module, recipe: NetworkRecipe, images: Tensor, boxes: Tensor) -> FloatArray:
@@ -103,23 +82,6 @@ def _predict(network: nn.Module, recipe: NetworkRecipe, images: Tensor, boxes: T
     for image, box in zip(images.split(_BATCH), boxes.split(_BATCH), strict=True):
         shown = infer(network, show_boxes(recipe, image.float() / 255, box), recipe)  # (B, 1, s, s)
         if recipe.prompt == "crop":
-            region = grow(box, recipe.crop_margin)
-            shown = return_samples(shown, region, image.shape[-2:])
+            shown = return_samples(shown, grow(box, recipe.crop_margin), image.shape[-2:])
         parts.append(shown[:, 0])
     return np.asarray(torch.cat(parts).cpu().numpy(), np.float32)
-
-
-class PromptedValidation:
-    """Mean Dice at native resolution over the images that have a lesion, from fixed jittered boxes."""
-
-    def __init__(self, samples: Sequence[Sample], recipe: NetworkRecipe, device: torch.device) -> None:
-        self._samples = keep_lesions(samples)
-        self._recipe, self._device = recipe, device
-        self._prompts = [jittered_boxes(sample, recipe.jitter, VALIDATION_SEED) for sample in self._samples]
-
-    def score(self, network: nn.Module) -> float:
-        """Return the mean Dice of a network."""
-        images = [sample.image for sample in self._samples]
-        maps = predict_boxes(network, self._recipe, images, self._prompts, self._device)
-        scores = [dice(m > 0.5, sample.target) for m, sample in zip(maps, self._samples, strict=True)]
-        return float(np.mean(scores))

@@ -1,4 +1,4 @@
-"""Probabilities of lesion for agents and judges to start from: read, and checked against their split."""
+"""Probabilities of lesion that agents and judges start from: how they are read and checked."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ SPLIT, FOLDS = "split.tsv", "folds"
 
 
 def require_proposals(key: str, folder: Path) -> None:
-    """Raise a `UserError` that names the key of a recipe if there is no folder of proposals."""
+    """Raise a `UserError` that names the recipe's key if there is no folder of proposals."""
     if not folder.is_dir():
         raise UserError(
             f"{key}: {folder}: no such folder; write proposals with `usrl proposals RECIPE --out {folder}`"
@@ -27,41 +27,32 @@ def require_proposals(key: str, folder: Path) -> None:
 
 
 def read_proposals(folder: Path, samples: Sequence[Sample]) -> list[BoolMask]:
-    """Return where the probabilities that `write_proposals` wrote are above one half.
-
-    Args:
-        folder: Where they are; masks with 255 inside do as well.
-        samples: The images that need one.
-
-    Returns:
-        One mask per sample, bool, shape (H, W).
-
-    Raises:
-        UserError: If the picture of a sample is missing or of another size than its image.
-    """
+    """Return where `read_probabilities` are above one half, bool, (H, W) each."""
     return [probability > 0.5 for probability in read_probabilities(folder, samples)]
 
 
 def read_probabilities(folder: Path, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
-    """Return the probabilities that `write_proposals` wrote, float32, shape (H, W); see `read_proposals`."""
+    """Return the probabilities that `write_proposals` wrote for some images, float32, (H, W) each.
+
+    Masks with 255 inside are fine too.
+
+    Raises:
+        UserError: If the picture of a sample is missing, or its size is not that of the image.
+    """
     return [_read(proposal_path(folder, sample), sample) for sample in samples]
 
 
 def check_split(folder: Path, run: Run) -> None:
-    """Check that proposals are of the images that a run is trained on, and learned from no other label.
+    """Check that proposals belong to the images of a run, and have seen no labels that it must not see.
 
-    The networks of another split have learned from more labels than the run is to have, or from the images
-    that it is validated by.
-
-    Args:
-        folder: What `write_proposals` wrote; masks from elsewhere, without a split, are not checked.
-        run: Whose ``split.tsv`` is written.
+    The networks of another split may have learned from more labels than the run, or from the images that
+    validate it. Masks from elsewhere have no split and are not checked.
 
     Raises:
-        UserError: If the images are others, or as `usrl.runs.leaks.check_source`.
+        UserError: If the images differ, or `usrl.runs.leaks.check_source` refuses the proposals.
     """
     folds = [load_recipe(fold) for fold in (folder / FOLDS).glob("*") if (fold / "recipe.yaml").is_file()]
-    wanted = run.recipe.data  # by name too: the same images may have other targets
+    wanted = run.recipe.data
     if not all(
         fold.data.structure == wanted.structure and has_same_images(fold.data, wanted) for fold in folds
     ):
@@ -69,7 +60,7 @@ def check_split(folder: Path, run: Run) -> None:
             f"{folder} holds proposals for other images or structures than the run's; write some for its data"
         )
     if (folder / SPLIT).is_file():
-        # `usrl.networks.folds` lets them start from no run that has seen the data set: only data matters.
+        # `usrl.networks.folds` refuses starts that have seen the data set, so only the data matters.
         check_source("proposals", Run(folder, AgentRecipe(data=wanted)), run)
 
 

@@ -10,10 +10,9 @@ from usrl.strict import Channels, PositiveFloat, PositiveInt, Strict
 
 
 class AugmentRecipe(Strict):
-    """Random changes of a training image and its mask.
+    """Random changes of a training image and its mask: half-widths around no change.
 
-    Rotation in degrees and scale as a fraction are half-widths around no change, translation is a
-    fraction of the side, gamma the half-width of its logarithm.
+    Rotation is in degrees, scale a fraction, translation a fraction of the side, gamma a logarithm.
     """
 
     flip: bool = True
@@ -26,22 +25,25 @@ class AugmentRecipe(Strict):
 class NetworkRecipe(Recipe):
     """How a segmentation network is trained.
 
-    ``precision`` is that of the convolutions: bfloat16 is about twice as fast on GPUs and on CPUs with
-    instructions for it, and up to ten times slower on others; auto is bfloat16 where it is fast, and float32
-    elsewhere. ``ema_decay`` is that of the running average of the weights,
-    0 for none; ``flip_test`` averages the probabilities of an image and of its mirror image.
-    ``negatives`` tells whether images without a lesion are trained on: without them the network finds
-    something almost everywhere, and Dice is averaged over images instead of taken over the batch. A prompted
-    network is shown lesions only: there ``negatives`` chooses no more than how Dice is taken.
-    ``prompt`` is how the network is shown a box around each lesion, jittered by up to ``jitter`` of its
-    extent: ``none`` for an automatic network, ``box`` as a second channel, ``crop`` by cutting the image to
-    the box grown by ``crop_margin`` on each side and stretched to ``crop_size`` px
-    (`usrl.networks.prompted`).
-    ``init_from`` is a run of a network whose weights this one starts from, such as one that has learned from
-    simulated images: of other images, or of no more than the training images here; for `usrl proposals` of
-    other images only.
-    The bounds of ``channels``, ``residual_units`` and ``crop_size`` are far beyond what segments images
-    better: a typing error should not fill the memory or build for minutes.
+    ``precision`` is that of the convolutions. bfloat16 is about twice as fast on GPUs and on CPUs with
+    instructions for it, and up to ten times slower on others; auto takes it where it is fast.
+    ``ema_decay`` belongs to the running average of the weights; 0 averages nothing. ``flip_test`` averages
+    the probabilities of an image and of its mirror image.
+
+    ``negatives`` trains on images without a lesion too. Without them a network finds something almost
+    everywhere, and Dice is averaged over images instead of taken over the batch. A prompted network sees
+    lesions only: there ``negatives`` chooses just how Dice is taken.
+
+    ``prompt`` says how the network sees a box around each lesion, jittered by up to ``jitter`` of its extent:
+    ``none`` for an automatic network, ``box`` as a second channel, ``crop`` by cutting the image to the box,
+    grown by ``crop_margin`` on each side and stretched to ``crop_size`` px (`usrl.networks.prompted`).
+
+    ``init_from`` is the run of a network whose weights this one starts from, such as one that has learned
+    from simulated images. It must have learned from other images, or from no more than the training images
+    here; for `usrl proposals` from other images only.
+
+    The bounds of ``channels``, ``residual_units`` and ``crop_size`` are far above what segments better: they
+    keep a typing error from filling the memory or building for minutes.
     """
 
     kind: Literal["network"]
@@ -66,10 +68,10 @@ class NetworkRecipe(Recipe):
 
     @property
     def subject(self) -> str:
-        """The network; see `usrl.runs.recipe.Recipe`."""
+        """The network."""
         return self.network
 
     @property
     def length(self) -> int:
-        """Length of the training; see `usrl.runs.recipe.Recipe`."""
+        """The number of epochs."""
         return self.epochs

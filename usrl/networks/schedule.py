@@ -1,4 +1,4 @@
-"""What trainings by epochs share: validation images, rates of learning, randomness, steps and mean loss."""
+"""What trainings of epochs share: validation images, learning rates, seeds, steps and the mean loss."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -17,11 +17,7 @@ _WARM_UP = 0.1
 
 
 def keep_lesions(val: Sequence[Sample]) -> list[Sample]:
-    """Return the validation images that have a lesion, which epochs are compared by.
-
-    Raises:
-        UserError: If there is none.
-    """
+    """Return the validation images that have a lesion: they compare epochs. Raise if there are no such."""
     kept = [sample for sample in val if sample.target.any()]
     if not kept:
         raise UserError("the validation split has no image with a lesion; use more images")
@@ -29,10 +25,9 @@ def keep_lesions(val: Sequence[Sample]) -> list[Sample]:
 
 
 def rate_factor(progress: float) -> float:
-    """Return the factor of the learning rate: a linear rise, then half a cosine down to zero.
+    """Return the factor of the learning rate after a share of the training, in [0, 1].
 
-    Args:
-        progress: Share of the training that is done, in [0, 1].
+    It rises linearly, then falls to zero along half a cosine.
     """
     if progress < _WARM_UP:
         return 0.01 + 0.99 * progress / _WARM_UP
@@ -40,22 +35,22 @@ def rate_factor(progress: float) -> float:
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """Return the seed of an epoch: a resumed training draws what an uninterrupted one does."""
+    """Return the seed of an epoch: a resumed training draws the same as an uninterrupted one."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
 @contextmanager
 def seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators, which initialise layers and drop units, and restore them after."""
+    """Seed torch's global generators, which initialise layers and drop units; restore them afterwards."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(epoch_seed(seed, epoch))
         yield
 
 
 def make_schedule(optimizer: Optimizer, steps: int, done: int) -> LambdaLR:
-    """Return the learning rate of a training of some steps, of which some are done: `rate_factor` of each."""
+    """Return the schedule of a training of ``steps`` steps, of which ``done`` are done; see `rate_factor`."""
     for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]  # which a schedule that goes on wants to find
+        group["initial_lr"] = group["lr"]  # a schedule that goes on looks for it
     return LambdaLR(optimizer, lambda step: rate_factor(step / steps), last_epoch=done - 1)
 
 
@@ -68,11 +63,7 @@ def descend(optimizer: Optimizer, loss: Tensor, schedule: LambdaLR) -> None:
 
 
 def mean_loss(total: Tensor, count: int, epoch: int) -> float:
-    """Return the mean loss of an epoch from the sum over its examples.
-
-    Raises:
-        UserError: If it is no finite number.
-    """
+    """Return the mean loss of an epoch from the sum over its examples. Raise if it is not finite."""
     mean = float(total) / count
     if not math.isfinite(mean):
         raise UserError(f"training diverged in epoch {epoch}; choose a smaller learning_rate")

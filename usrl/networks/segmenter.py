@@ -3,13 +3,12 @@
 import numpy as np
 import torch
 
-from usrl.data.letterbox import Letterbox
 from usrl.data.prompts import check_prompt, start_boxes
 from usrl.data.sample import FloatArray, GrayImage, Prompt, Track
 from usrl.errors import UserError
 from usrl.metrics.uncertainty import measure_softness
-from usrl.networks.models import build_network, predict
-from usrl.networks.prompted import predict_boxes
+from usrl.networks.models import build_network
+from usrl.networks.prompted import predict_native
 from usrl.networks.recipe import NetworkRecipe
 from usrl.runs.run import Run
 from usrl.runs.tensors import load_weights
@@ -22,8 +21,7 @@ class NetworkSegmenter:
     Args:
         run: A run of a network's recipe with weights.
         device: Where the network computes.
-        starts: How many boxes to show for each given one, if the network is prompted; their probabilities
-            are averaged.
+        starts: How many boxes a prompted network sees for each given one; their probabilities are averaged.
 
     Raises:
         UserError: If the weights cannot be used, or belong to another architecture than the recipe's.
@@ -47,13 +45,12 @@ class NetworkSegmenter:
 
     def probability(self, image: GrayImage, prompt: Prompt | None = None) -> FloatArray:
         """Return the probability of lesion, float32, (H, W); of boxes the largest, averaged over starts."""
+        prompts = None
         if self.track == "prompted":
             prompts = start_boxes(check_prompt(prompt, image.shape), self._starts, image.shape)
-            maps = predict_boxes(self._network, self._recipe, [image] * len(prompts), prompts, self._device)
-            return np.asarray(np.mean(maps, axis=0), np.float32)
-        letterbox = Letterbox.fit(image.shape, self._recipe.data.size)
-        working = torch.from_numpy(letterbox.image(image))[None].to(self._device)  # (1, S, S)
-        return letterbox.to_native(predict(self._network, working, self._recipe)[0])
+        images = [image] * len(prompts or (image,))
+        maps = list(predict_native(self._network, self._recipe, images, prompts, self._device))
+        return np.asarray(np.mean(maps, axis=0), np.float32)
 
 
 def open_network(

@@ -15,12 +15,12 @@ from torch.utils.tensorboard import SummaryWriter
 
 from usrl.data.bank import Bank
 from usrl.data.catalogue import load_train_and_val
-from usrl.data.letterbox import Letterbox
+from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import Sample
 from usrl.metrics.overlap import dice
 from usrl.networks.augment import Augmentation
-from usrl.networks.models import autocast, build_network, predict
-from usrl.networks.prompted import PromptedValidation, draw_inputs
+from usrl.networks.models import autocast, build_network
+from usrl.networks.prompted import draw_inputs, predict_native
 from usrl.networks.recipe import NetworkRecipe
 from usrl.networks.schedule import descend, epoch_seed, keep_lesions, make_schedule, mean_loss, seeded
 from usrl.progress import TrainingBar
@@ -28,18 +28,12 @@ from usrl.runs.checkpoints import Parts, Record
 from usrl.runs.run import Run
 from usrl.runs.starting import load_start, open_start
 
+VALIDATION_SEED = 1
+"""Seed of the boxes that epochs are compared by."""
+
 
 def train_network(run: Run, device: torch.device, *, resume: bool = False) -> None:
-    """Train the network of a run's recipe on its data set.
-
-    Args:
-        run: Folder to write; see `fit_network` for what.
-        device: Where to train.
-        resume: Go on from the run's checkpoint if there is one.
-
-    Raises:
-        UserError: If the recipe or its data set is unusable.
-    """
+    """Train the network of a run's recipe on its data set; see `fit_network`."""
     data = run.recipe_as(NetworkRecipe).data
     fit_network(run, *load_train_and_val(data, run.split_path), device, resume=resume)
 
@@ -53,22 +47,15 @@ def fit_network(
     lesion, at native resolution. An epoch's randomness depends on seed and epoch alone, so that a resumed
     training repeats what an uninterrupted one does.
 
-    Args:
-        run: A run of a network recipe.
-        train: Images to train on, with and without lesion.
-        val: Images to choose the epoch by.
-        device: Where to train.
-        resume: Go on from the run's checkpoint if there is one.
-
     Raises:
-        UserError: If there is nothing to validate on, the checkpoint is unusable or training diverges.
+        UserError: If no validation image has a lesion, the checkpoint is unusable or training diverges.
     """
     recipe = run.recipe_as(NetworkRecipe)
     shown = [sample for sample in train if recipe.negatives or sample.target.any()]
     is_prompted = recipe.prompt != "none"
     # A box belongs to one lesion.
     bank = Bank.from_samples(shown, recipe.data.size, by_component=is_prompted).to(device)
-    validation = PromptedValidation(val, recipe, device) if is_prompted else _Validation(val, recipe, device)
+    validation = _Validation(val, recipe, device)
     state = _start(recipe, device)
     mean = state.average.module
     parts: Parts = {"network/": state.network, "average/": mean, "optimizer.": state.optimizer}
@@ -108,18 +95,9 @@ def build_untrained_network(recipe: NetworkRecipe) -> nn.Module:
 
 @dataclass(frozen=True)
 class _State:
-    """What changes while training.
-
-    Attributes:
-        recipe: Of the training.
-        network: What the optimiser changes.
-        average: Its running average, which is validated and kept: it moves less from step to step.
-        optimizer: Of the network.
-    """
-
     recipe: NetworkRecipe
     network: nn.Module
-    average: AveragedModel
+    average: AveragedModel  # is validated and kept: it moves less from step to step
     optimizer: AdamW
 
 
@@ -164,19 +142,15 @@ def _train_epoch(
 
 
 class _Validation:
-    """Mean Dice at native resolution over the images that have a lesion."""
+    """Mean Dice at native resolution over the images that have a lesion, from fixed jittered boxes."""
 
     def __init__(self, samples: Sequence[Sample], recipe: NetworkRecipe, device: torch.device) -> None:
-        self._samples = keep_lesions(samples)
-        self._recipe = recipe
-        bank = Bank.from_samples(self._samples, recipe.data.size, by_component=False)
-        self._images = bank.images.to(device)  # (M, S, S)
+        self._samples, self._recipe, self._device = keep_lesions(samples), recipe, device
+        is_prompted, jitter = recipe.prompt != "none", recipe.jitter
+        boxes = [jittered_boxes(sample, jitter, VALIDATION_SEED) for sample in self._samples]
+        self._prompts = boxes if is_prompted else None
 
     def score(self, network: nn.Module) -> float:
-        """Return the mean Dice of a network."""
-        scores = []
-        probabilities = predict(network, self._images, self._recipe)
-        for sample, probability in zip(self._samples, probabilities, strict=True):
-            letterbox = Letterbox.fit(sample.image.shape, self._recipe.data.size)
-            scores.append(dice(letterbox.to_native(probability) > 0.5, sample.target))
-        return float(np.mean(scores))
+        images = [sample.image for sample in self._samples]
+        maps = predict_native(network, self._recipe, images, self._prompts, self._device)
+        return float(np.mean([dice(m > 0.5, s.target) for m, s in zip(maps, self._samples, strict=True)]))
