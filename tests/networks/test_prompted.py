@@ -15,7 +15,7 @@ from usrl.geometry.boxes import boxes_of_masks
 from usrl.metrics.overlap import dice
 from usrl.metrics.uncertainty import measure_softness
 from usrl.networks.folds import write_proposals
-from usrl.networks.prompted import draw_inputs, predict_native, show_boxes
+from usrl.networks.prompted import draw_inputs, predict_native, show_boxes, shrink
 from usrl.networks.recipe import NetworkRecipe
 from usrl.networks.segmenter import NetworkSegmenter
 from usrl.networks.training import fit_network
@@ -143,7 +143,8 @@ def test_a_perfect_network_gives_the_target_back_through_the_crop() -> None:
 
     recipe = RECIPES["crop"].model_copy(update={"data": DataRecipe(size=128), "crop_size": 96})
     clean = np.where(sample.target, 60, 170).astype(np.uint8)
-    (found,) = predict_native(Dark(), recipe, [clean], [(bounding_box(sample.target),)], CPU)
+    shrunk = shrink([clean], 128, CPU)
+    (found,) = predict_native(Dark(), recipe, *shrunk, [(bounding_box(sample.target),)])
     assert dice(found > 0.5, sample.target) > 0.97
 
 

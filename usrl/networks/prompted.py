@@ -49,29 +49,33 @@ def show_boxes(recipe: NetworkRecipe, images: Tensor, boxes: Tensor) -> Tensor:
     return torch.stack([images, paint_boxes(boxes, images.shape[-1])], dim=1)
 
 
+def shrink(images: Sequence[GrayImage], size: int, device: torch.device) -> tuple[list[Letterbox], Tensor]:
+    """Return the letterboxes of native images, and the working images, uint8, (M, S, S), on a device."""
+    letterboxes = [Letterbox.fit(image.shape, size) for image in images]
+    shown = [box.image(image) for box, image in zip(letterboxes, images, strict=True)]
+    return letterboxes, torch.from_numpy(np.stack(shown)).to(device)
+
+
 def predict_native(
     network: nn.Module,
     recipe: NetworkRecipe,
-    images: Sequence[GrayImage],
+    letterboxes: Sequence[Letterbox],
+    working: Tensor,
     prompts: Sequence[Prompt] | None,
-    device: torch.device,
 ) -> Iterator[FloatArray]:
-    """Yield the probability of lesion of native images, float32, (H, W) each.
+    """Yield the probability of lesion of images at native resolution, float32, (H, W); see `shrink`.
 
     A prompted network sees one box at a time, native pixels; the largest probability of an image's boxes
     counts. An automatic network takes no prompts.
     """
-    letterboxes = [Letterbox.fit(image.shape, recipe.data.size) for image in images]
-    shown = [box.image(image) for box, image in zip(letterboxes, images, strict=True)]
-    working = torch.from_numpy(np.stack(shown)).to(device)  # (M, S, S)
     if prompts is None:
         maps = predict(network, working, recipe)
         yield from (box.to_native(found) for box, found in zip(letterboxes, maps, strict=True))
         return
     owner = [number for number, prompt in enumerate(prompts) for _ in prompt]
     sides = [box.boxes_to_working(prompt) for box, prompt in zip(letterboxes, prompts, strict=True)]
-    maps = _predict(network, recipe, working[owner], torch.from_numpy(np.concatenate(sides)).to(device))
-    rest = iter(maps)
+    boxes = torch.from_numpy(np.concatenate(sides)).to(working.device)  # (B, 4)
+    rest = iter(_predict(network, recipe, working[owner], boxes))
     for letterbox, prompt in zip(letterboxes, prompts, strict=True):
         yield np.maximum.reduce([letterbox.to_native(next(rest)) for _ in prompt])
 

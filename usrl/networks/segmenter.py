@@ -8,7 +8,7 @@ from usrl.data.sample import FloatArray, GrayImage, Prompt, Track
 from usrl.errors import UserError
 from usrl.metrics.uncertainty import measure_softness
 from usrl.networks.models import build_network
-from usrl.networks.prompted import predict_native
+from usrl.networks.prompted import predict_native, shrink
 from usrl.networks.recipe import NetworkRecipe
 from usrl.runs.run import Run
 from usrl.runs.tensors import load_weights
@@ -48,8 +48,8 @@ class NetworkSegmenter:
         prompts = None
         if self.track == "prompted":
             prompts = start_boxes(check_prompt(prompt, image.shape), self._starts, image.shape)
-        images = [image] * len(prompts or (image,))
-        maps = list(predict_native(self._network, self._recipe, images, prompts, self._device))
+        shrunk = shrink([image] * len(prompts or (image,)), self._recipe.data.size, self._device)
+        maps = list(predict_native(self._network, self._recipe, *shrunk, prompts))
         return np.asarray(np.mean(maps, axis=0), np.float32)
 
 

@@ -20,7 +20,7 @@ from usrl.data.sample import Sample
 from usrl.metrics.overlap import dice
 from usrl.networks.augment import Augmentation
 from usrl.networks.models import autocast, build_network
-from usrl.networks.prompted import draw_inputs, predict_native
+from usrl.networks.prompted import draw_inputs, predict_native, shrink
 from usrl.networks.recipe import NetworkRecipe
 from usrl.networks.schedule import descend, epoch_seed, keep_lesions, make_schedule, mean_loss, seeded
 from usrl.progress import TrainingBar
@@ -145,12 +145,12 @@ class _Validation:
     """Mean Dice at native resolution over the images that have a lesion, from fixed jittered boxes."""
 
     def __init__(self, samples: Sequence[Sample], recipe: NetworkRecipe, device: torch.device) -> None:
-        self._samples, self._recipe, self._device = keep_lesions(samples), recipe, device
+        self._samples, self._recipe = keep_lesions(samples), recipe
+        self._shrunk = shrink([sample.image for sample in self._samples], recipe.data.size, device)
         is_prompted, jitter = recipe.prompt != "none", recipe.jitter
         boxes = [jittered_boxes(sample, jitter, VALIDATION_SEED) for sample in self._samples]
         self._prompts = boxes if is_prompted else None
 
     def score(self, network: nn.Module) -> float:
-        images = [sample.image for sample in self._samples]
-        maps = predict_native(network, self._recipe, images, self._prompts, self._device)
+        maps = predict_native(network, self._recipe, *self._shrunk, self._prompts)
         return float(np.mean([dice(m > 0.5, s.target) for m, s in zip(maps, self._samples, strict=True)]))
