@@ -30,12 +30,7 @@ StrictModel = TypeVar("StrictModel", bound=Strict)
 
 
 def read_json(text: bytes | str, source: str, remedy: str) -> Any:
-    """Return the value of a JSON text.
-
-    Args:
-        text: JSON, in UTF-8.
-        source: Name of the file, for messages.
-        remedy: What to do if the text is not JSON.
+    """Return the value of a JSON text in UTF-8; messages name the source and what to do.
 
     Raises:
         UserError: If the text is not JSON, or is nested too deeply.
@@ -55,12 +50,7 @@ def rename_first_edition(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(model: type[StrictModel], tree: Any, source: str) -> StrictModel:
-    """Return a mapping as a checked model.
-
-    Args:
-        model: A subclass of `Strict`.
-        tree: Keys and values.
-        source: Name of the file or call for messages.
+    """Return a mapping as a checked model; ``source`` names the file or call in messages.
 
     Raises:
         UserError: If a key is unknown or a value is wrong; one line each.

@@ -34,12 +34,7 @@ def save_checkpoint(path: Path, parts: Parts, facts: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, parts: Parts) -> dict[str, Any]:
-    """Restore parts from what `save_checkpoint` wrote; return its facts.
-
-    Args:
-        path: The file.
-        parts: Of the architecture that was saved, on any device; an optimizer is over the same parameters in
-            the same order.
+    """Restore parts from what `save_checkpoint` wrote, on any device; return its facts.
 
     Raises:
         UserError: If the file is unusable, or its names or shapes are not those of the parts.
@@ -109,11 +104,7 @@ class Best(Strict):
 
 
 def read_best(run: Run) -> Best:
-    """Return the facts of a run's weights.
-
-    Raises:
-        UserError: If the file is unusable.
-    """
+    """Return the facts of a run's weights; raise a `UserError` if the file is unusable."""
     return check(Best, load_tensors(run.weights_path)[1], str(run.weights_path))
 
 
@@ -150,13 +141,9 @@ class Record:
         return time.monotonic() - self._began
 
     def begin(self, *, resume: bool) -> bool:
-        """Start over, or go on from the run's checkpoint; drop the rows of the log that will be made again.
+        """Start over, or resume from the run's checkpoint and return True if there is one.
 
-        Args:
-            resume: Restore the parts if there is a checkpoint.
-
-        Returns:
-            Whether there was one.
+        Rows of the log that will be made again are dropped.
 
         Raises:
             UserError: If the checkpoint is unusable.
@@ -178,11 +165,7 @@ class Record:
         return -math.inf if score is None else score
 
     def log(self, figures: Mapping[str, float]) -> None:
-        """Keep the weights if they are the best so far, and append an evaluation to the log.
-
-        Args:
-            figures: With ``val_score``, which tells which weights are best.
-        """
+        """Append an evaluation to the log, and keep the weights if its ``val_score`` is the best so far."""
         if (score := figures["val_score"]) > self.best:
             self.best = score
             facts = {"step": self.step, "val_score": score}

@@ -102,9 +102,9 @@ def check_source(key: str, source: Run, run: Run) -> None:
     them. What the source itself started from is checked as well, whatever came between.
 
     Args:
-        key: What names the source in the run's recipe, for messages.
-        source: Where weights, or the probabilities of a network, come from.
-        run: A run whose ``split.tsv`` is written.
+        key: Names the source in the run's recipe.
+        source: Gives weights, or the probabilities of a network.
+        run: A run with its ``split.tsv``.
 
     Raises:
         UserError: If the source learned from images that are for validation, for test or without label in the

@@ -22,14 +22,11 @@ _DEEPEST, _LONGEST = 20, 500_000
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Return the value of a YAML 1.2 text, safely.
-
-    Args:
-        text: YAML without aliases, of which a short file can make a value without end, and without tags.
-        source: Name of the file or option for messages.
+    """Return the value of a YAML 1.2 text, safely; ``source`` names the text in messages.
 
     Raises:
-        UserError: If the text is not such YAML, holds a key twice or is too long or too deep.
+        UserError: If the text is not YAML, holds a key twice, an alias (with which a short file can make a
+            value without end) or a tag, or is too long or too deep.
     """
     try:
         _check_yaml(text)
@@ -77,11 +74,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def read_mapping(path: Path, what: str) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds.
-
-    Args:
-        path: The file.
-        what: What it is, for messages, such as ``recipe``.
+    """Return the mapping that a YAML file holds; messages call it ``what``, such as a recipe.
 
     Raises:
         UserError: If the file is missing, not YAML or not a mapping.
@@ -115,9 +108,9 @@ def apply_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Reci
     """Return a recipe without its search and with some keys changed.
 
     Args:
-        recipe: Where the other keys come from.
+        recipe: Has the other keys.
         values: By dotted key.
-        source: Where they come from, for messages.
+        source: Names the values in messages.
 
     Raises:
         UserError: If a key is unknown or a value is wrong.
@@ -174,13 +167,7 @@ def dump_yaml(tree: Mapping[str, Any]) -> str:
 
 
 def set_key(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
-    """Set a dotted key of nested mappings, such as ``data.name``; missing groups are made.
-
-    Args:
-        tree: Keys and values, changed in place.
-        key: Names joined by dots.
-        value: What the last of them becomes.
-        source: Name of the file or option for messages.
+    """Set a dotted key of nested mappings, such as ``data.name``, in place; missing groups are made.
 
     Raises:
         UserError: If a name on the way is a value.

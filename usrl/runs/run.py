@@ -83,11 +83,7 @@ class Run:
         return self.path / "refiner"
 
     def recipe_as(self, model: type[OneRecipe]) -> OneRecipe:
-        """Return the recipe if it is of one kind.
-
-        Raises:
-            UserError: If it is of another.
-        """
+        """Return the recipe if it is of one kind; raise a `UserError` if it is of another."""
         if not isinstance(self.recipe, model):
             (kind,) = get_args(model.model_fields["kind"].annotation)
             raise UserError(f"{self.path}: wanted a recipe of kind {kind!r}, got {self.recipe.kind!r}")
@@ -115,11 +111,7 @@ class Run:
         return [_read_row(line, f"{self.log_path}: line {place}") for place, line in enumerate(lines, 1)]
 
     def read_versions(self) -> dict[str, str]:
-        """Return the versions that the run was trained with.
-
-        Raises:
-            UserError: If the file is missing or damaged.
-        """
+        """Return the versions that the run was trained with; raise a `UserError` if the file is damaged."""
         path, remedy = self.path / VERSIONS, "remove it and train the run with --resume"
         if not path.is_file():
             raise UserError(f"{path} is missing; train the run with --resume")

@@ -16,11 +16,6 @@ def load_start(run: Run, recipe: AgentRecipe | NetworkRecipe, model: nn.Module) 
     That run may have learned from other images, such as simulated ones, but not from labels of the same
     data set that this run must not see (`usrl.runs.leaks.check_source`). What it has seen is kept in the run.
 
-    Args:
-        run: Whose ``split.tsv`` is written.
-        recipe: Its recipe, with ``init_from``.
-        model: The policy or network built from the recipe.
-
     Raises:
         UserError: As `open_start`, or if the run has learned from labels that it must not.
     """
