@@ -1,10 +1,12 @@
+import errno
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
 from usrl.errors import UserError
-from usrl.files import make_empty_folder, write_atomically
+from usrl.files import locked, make_empty_folder, write_atomically
 
 
 def test_failed_write_leaves_the_old_file_and_no_litter(
@@ -35,3 +37,17 @@ def test_what_holds_something_or_cannot_be_made_is_refused(tmp_path: Path) -> No
             make_empty_folder(path)
     with pytest.raises(UserError, match=r"under: cannot write here \(Not a directory\)"):
         make_empty_folder(tmp_path / "notes.txt" / "under")
+
+
+def test_a_folder_that_cannot_be_locked_is_written_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.warns(UserWarning, match=r"cannot be locked \(No locks available\)"),
+        locked(tmp_path / "out"),
+    ):
+        assert (tmp_path / "out").is_dir()

@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,10 +44,8 @@ def writing_to(folder: Path) -> Iterator[None]:
         named, own = Path(str(error.filename or folder)).absolute(), folder.absolute()
         if not (named.is_relative_to(own) or own.is_relative_to(named)):
             raise  # of a file to read
-        reason = error.strerror or error
-        raise UserError(
-            f"{error.filename or folder}: cannot write here ({reason}); choose another --out"
-        ) from None
+        told = f"cannot write here ({error.strerror or error}); choose another --out"
+        raise UserError(f"{error.filename or folder}: {told}") from None
 
 
 @contextmanager
@@ -72,6 +71,10 @@ def locked(folder: Path) -> Iterator[None]:
             raise UserError(
                 f"{folder}: another process is writing here; wait until it ends, or choose another --out"
             ) from None
+        except OSError as error:  # a file system without locks
+            warnings.warn(
+                f"{folder}: cannot be locked ({error.strerror}); write here once at a time", stacklevel=3
+            )
         remove_leftovers(folder)
         yield
     finally:
