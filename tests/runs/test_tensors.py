@@ -50,6 +50,13 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path, other: nn.M
         load_weights(tmp_path / "w", other)
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float64, torch.complex64, torch.float8_e4m3fn])
+def test_weights_of_another_type_are_refused(tmp_path: Path, dtype: torch.dtype) -> None:
+    save_tensors(tmp_path / "w", {name: t.to(dtype) for name, t in nn.Linear(3, 2).state_dict().items()})
+    with pytest.raises(UserError, match=f"wanted torch.float32 of 'weight', got {dtype}"):
+        load_weights(tmp_path / "w", nn.Linear(3, 2))
+
+
 def test_a_tensor_of_several_names_is_kept_once_and_found_under_all(tmp_path: Path) -> None:
     class Shared(nn.Module):
         def __init__(self) -> None:

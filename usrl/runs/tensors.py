@@ -38,13 +38,11 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except FileNotFoundError:
         raise UserError(f"{path} is missing; train the run again") from None
     except Exception as error:  # safetensors raises several kinds for a damaged header
-        told = str(error)[:_MOST_LETTERS]
-        raise UserError(
-            f"{path}: truncated or not a safetensors file ({told}); train the run again"
-        ) from None
+        told = f"truncated or not a safetensors file ({str(error)[:_MOST_LETTERS]})"
+        raise UserError(f"{path}: {told}; train the run again") from None
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise UserError(f"{path}: {name!r} holds numbers that are not finite; train the run again")
+        if tensor.is_floating_point() and not tensor.float().isfinite().all():
+            raise UserError(f"{path}: {brief(name)} holds numbers that are not finite; train the run again")
     facts = read_json(text, f"{path}: facts", "train the run again")
     if not isinstance(facts, dict):
         raise UserError(f"{path}: facts must be a mapping, got {brief(facts)}; train the run again")
@@ -62,15 +60,21 @@ def load_weights(path: Path, module: nn.Module) -> None:
 
 def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load tensors that were read from a file into a module; see `load_weights`."""
-    wanted = {name: tuple(value.shape) for name, value in unique_state(module).items()}
+    own = unique_state(module)
+    wanted = {name: tuple(value.shape) for name, value in own.items()}
     aliases = module.state_dict().keys() - wanted.keys()
     found = {name: tuple(value.shape) for name, value in tensors.items() if name not in aliases}
     if wanted != found:
         name = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
         raise UserError(
-            f"{path}: weights of another architecture: {name!r} is {found.get(name, 'absent')} in the file "
+            f"{path}: weights of another architecture: {brief(name)} is {found.get(name, 'absent')} in the file "
             f"and {wanted.get(name, 'absent')} in the network of recipe.yaml; restore the one or the other"
         )
+    for name, value in own.items():
+        if value.dtype != tensors[name].dtype:
+            raise UserError(
+                f"{path}: wanted {value.dtype} of {name!r}, got {tensors[name].dtype}; restore the file"
+            )
     module.load_state_dict(dict(tensors), strict=False)  # aliases follow their tensor
 
 
