@@ -67,8 +67,8 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> 
     if wanted != found:
         name = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
         raise UserError(
-            f"{path}: weights of another architecture: {brief(name)} is {found.get(name, 'absent')} in the file "
-            f"and {wanted.get(name, 'absent')} in the network of recipe.yaml; restore the one or the other"
+            f"{path}: weights of another architecture: {brief(name)} is {found.get(name, 'absent')} in the "
+            f"file and {wanted.get(name, 'absent')} in the network of recipe.yaml; restore the one or the other"
         )
     for name, value in own.items():
         if value.dtype != tensors[name].dtype:
