@@ -11,7 +11,7 @@
 import json
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from usrl.errors import UserError
 from usrl.strict import Strict
@@ -35,7 +35,7 @@ class SearchRange(Strict):
     step: Number | None = None
     log: bool = False
     prefix: str = ""
-    choices: list[Any] | None = None
+    choices: list[Any] | None = Field(default=None, max_length=100)
 
     @model_validator(mode="after")
     def _check(self) -> "SearchRange":
