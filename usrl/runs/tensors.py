@@ -68,8 +68,8 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> 
         name = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
         told = f"{brief(name)} is {found.get(name, 'absent')} in the file"
         raise UserError(
-            f"{path}: weights of another architecture: {told} and {wanted.get(name, 'absent')} in the network "
-            "of recipe.yaml; restore the one or the other"
+            f"{path}: weights of another architecture: {told} and {wanted.get(name, 'absent')} in the "
+            "network of recipe.yaml; restore the one or the other"
         )
     for name, value in own.items():
         if value.dtype != tensors[name].dtype:
