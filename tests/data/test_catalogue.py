@@ -10,6 +10,7 @@ from usrl.data.catalogue import (
     load_split,
     load_train_and_val,
     register_dataset,
+    require_dataset,
 )
 from usrl.data.phantom.dataset import load_phantom
 from usrl.data.recipe import DataRecipe
@@ -92,6 +93,7 @@ def test_recipes_of_the_first_edition_choose_the_structure_that_their_data_set_w
     old = DataRecipe(name="usgra-vessels", root=str(usgra_root))
     assert (old.name, old.structure) == ("usgra", "vessel")
     assert not load_split(old, "all")[1].target.any()
+    assert DataRecipe(name="usgra-vessels", structure=None) == DataRecipe(name="usgra", structure="vessel")
     with pytest.raises(ValueError, match="structure"):
         DataRecipe.model_validate({"name": "usgra", "structure": 1})
     # A run saves every key of its recipe; those of the first edition had no structure.
@@ -106,6 +108,16 @@ def test_a_data_set_of_one_structure_knows_its_name():
     assert len(load_split("phantom", "all", count=3, structure="lesion")) == 3
     with pytest.raises(UserError, match="unknown structure 'nerve'; known names: lesion"):
         load_split("phantom", "all", count=3, structure="nerve")
+
+
+def test_a_structure_is_asked_for_before_any_image_is_read(tmp_path):
+    for name, message in (
+        ("usgra", "several structures, nerve, vessel"),
+        ("busi", "unknown structure 'nerve'"),
+    ):
+        structure = "nerve" if name == "busi" else None
+        with pytest.raises(UserError, match=message):  # the folder holds no images
+            require_dataset(DataRecipe(name=name, root=tmp_path, structure=structure))
 
 
 def test_fields_of_a_recipe_are_checked():

@@ -30,7 +30,7 @@ def test_without_a_structure_the_error_names_both(usgra_root):
         load_split("usgra", "all", root=usgra_root)
     with pytest.raises(UserError, match=r"unknown structure 'nerv'; did you mean 'nerve'\?"):
         select(usgra_root, "nerv")
-    with pytest.raises(UserError, match="0000: there are several structures, nerve, vessel"):
+    with pytest.raises(UserError, match="there are several structures, nerve, vessel"):
         _ = load("usgra", usgra_root)[0].target
 
 

@@ -12,7 +12,7 @@ from usrl.data.hc18 import HC18
 from usrl.data.phantom.dataset import load_phantom
 from usrl.data.recipe import DataRecipe
 from usrl.data.reports import DataReport, report_samples
-from usrl.data.sample import Sample, select_structure
+from usrl.data.sample import LESION, Sample, choose_structure, select_structure
 from usrl.data.splits import DEFAULT_FRACTIONS, draw_labelled, split_samples, write_split
 from usrl.data.usgra import USGRA
 from usrl.errors import UserError, suggest
@@ -31,7 +31,7 @@ def _check_phantom(data: DataRecipe) -> DataReport:
 
 
 DATASETS: dict[str, Dataset] = {
-    "phantom": Dataset(_load_phantom, _check_phantom),
+    "phantom": Dataset(_load_phantom, _check_phantom, structures=LESION),
     "busi": BUSI,
     "hc18": HC18,
     "usgra": USGRA,
@@ -108,14 +108,20 @@ def load_cases(data: DataRecipe, split: str) -> Any:
 
 def check_dataset(data: DataRecipe) -> DataReport:
     """Return counts, groups, duplicates and faults of a recipe's data set; ``lines()`` gives them as text."""
-    require_dataset(data)
+    _require_folder(data)
     if (look := _find(data.name).check) is None:
         raise UserError(f"data set {data.name!r} has no check; leave it out")
     return look(data)
 
 
 def require_dataset(data: DataRecipe) -> None:
-    """Raise a `UserError` if a recipe's data set is unknown, or its folder is missing or not wanted."""
+    """Raise a `UserError` if a recipe's data set, folder or structure is unknown, before it is read."""
+    _require_folder(data)
+    if (structures := _find(data.name).structures) is not None:
+        choose_structure(structures, data.structure)
+
+
+def _require_folder(data: DataRecipe) -> None:
     dataset = _find(data.name)
     if dataset.reads_folder:
         find_root(data)

@@ -1,7 +1,7 @@
 """What a data set is, and how one of image files is loaded and checked."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from usrl.data.pairs import MAX_LISTED, listed
 from usrl.data.recipe import DataRecipe
 from usrl.data.reports import DataReport, report_samples
-from usrl.data.sample import Sample
+from usrl.data.sample import LESION, Sample
 from usrl.errors import UserError
 
 IMAGES = "images"
@@ -29,12 +29,14 @@ class Dataset:
         check: Returns what is wrong with the copy at hand; None if there is nothing to check.
         kind: What the cases are; an environment wants one kind.
         reads_folder: Whether it is read from the folder ``data.root``, or ``$USRL_DATA/<name>``.
+        structures: What its images show, by name; None if only reading them tells.
     """
 
     load: Callable[[DataRecipe, str], Any]
     check: Callable[[DataRecipe], DataReport] | None = None
     kind: str = IMAGES
     reads_folder: bool = False
+    structures: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,18 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
-def image_files(find: Callable[[Path], Path], read: Callable[[Path], Found]) -> Dataset:
+def image_files(
+    find: Callable[[Path], Path],
+    read: Callable[[Path], Found],
+    structures: Mapping[str, int] | None = LESION,
+) -> Dataset:
     """Return a data set of image files. Loading raises on faults; a check reports them.
 
     Args:
         find: Returns the folder to read inside the folder that the user names; raises a `UserError` if the
             data set is not there.
         read: Reads every image that can be read, and says what is wrong with the others.
+        structures: As `Dataset`.
     """
 
     def load(data: DataRecipe, split: str) -> list[Sample]:
@@ -83,7 +90,7 @@ def image_files(find: Callable[[Path], Path], read: Callable[[Path], Found]) -> 
         notes = (*found.notes, *_links_out(folder))
         return replace(report, counts=counts, facts=report.facts | found.facts, notes=notes)
 
-    return Dataset(load, check, reads_folder=True)
+    return Dataset(load, check, reads_folder=True, structures=structures)
 
 
 def find_root(data: DataRecipe) -> Path:

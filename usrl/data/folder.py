@@ -154,4 +154,4 @@ def _alike(groups: Iterable[str]) -> list[str]:
     ]
 
 
-FOLDER = image_files(_find, _read)
+FOLDER = image_files(_find, _read, structures=None)

@@ -43,9 +43,9 @@ class DataRecipe(Strict):
     @classmethod
     def _read_first_edition(cls, tree: Any) -> Any:
         """Read recipes of the first edition, which had a data set for each structure of USGRA."""
-        if not isinstance(tree, dict) or "structure" in tree:
+        if not isinstance(tree, dict):
             return tree
-        if tree.get("name") == "usgra-vessels":
+        if tree.get("name") == "usgra-vessels" and tree.get("structure") is None:
             return tree | {"name": "usgra", "structure": "vessel"}
         # The recipe that a run of the first edition saved has exactly these keys.
         is_saved = tree.keys() == cls.model_fields.keys() - {"structure"}

@@ -82,9 +82,7 @@ class Sample:
     @property
     def structure(self) -> str:
         """Name of the only structure; several are an error."""
-        if len(self.structures) != 1:
-            raise UserError(f"{self.name}: {_choose(self.structures)}")
-        return next(iter(self.structures))
+        return choose_structure(self.structures, None)
 
     @property
     def target(self) -> BoolMask:
@@ -94,19 +92,14 @@ class Sample:
 
     def select(self, structure: str | None) -> "Sample":
         """Return the sample with the structure of this name only, numbered 1; None is the only one."""
-        if structure is None:
-            structure = self.structure
-        if structure not in self.structures:
-            raise UserError(f"unknown structure {structure!r}; {suggest(structure, self.structures)}")
+        name = choose_structure(self.structures, structure)
         if len(self.structures) == 1:
             return self
-        return replace(self, labels=self.labels == self.structures[structure], structures={structure: 1})
+        return replace(self, labels=self.labels == self.structures[name], structures={name: 1})
 
 
 def select_structure(samples: Sequence[Sample], structure: str | None) -> list[Sample]:
     """Return samples with one structure only; see `Sample.select`. All of them have the same structures."""
-    if samples and structure is None and len(samples[0].structures) > 1:
-        raise UserError(_choose(samples[0].structures))
     return [sample.select(structure) for sample in samples]
 
 
@@ -120,8 +113,13 @@ def numbers_in(values: NDArray[Any]) -> NDArray[Any]:
     return np.flatnonzero(occurs)
 
 
-def _choose(structures: Mapping[str, int]) -> str:
-    return (
-        f"there are several structures, {', '.join(structures)}; choose one with data.structure in a recipe, "
-        "--structure on the command line or Sample.select"
-    )
+def choose_structure(structures: Mapping[str, int], name: str | None) -> str:
+    """Return the structure of this name, or the only one if it is None; refuse an unknown or no choice."""
+    if name is None and len(structures) > 1:
+        raise UserError(
+            f"there are several structures, {', '.join(structures)}; choose one with data.structure in a "
+            "recipe, --structure on the command line or Sample.select"
+        )
+    if name is not None and name not in structures:
+        raise UserError(f"unknown structure {name!r}; {suggest(name, structures)}")
+    return next(iter(structures)) if name is None else name

@@ -96,4 +96,4 @@ def _cut_margins(image: GrayImage) -> GrayImage:
     return image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-USGRA = image_files(_find, _read)
+USGRA = image_files(_find, _read, STRUCTURES)
