@@ -78,7 +78,7 @@ def write_phantom(
     variety: float = 0.0,
     show_progress: bool = False,
 ) -> list[Path]:
-    """Write a synthetic dataset as PNG, in the layout that ``load_folder`` reads.
+    """Write a synthetic dataset as PNG, in the layout of the data set ``folder``.
 
     Args:
         out: New or empty folder to fill with ``images/NAME.png`` and ``masks/NAME.png``.
