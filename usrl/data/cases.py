@@ -49,10 +49,10 @@ class Cases:
         Args:
             build: A function of a module; the same function gets the same result again.
         """
-        prepared: dict[Callable[[Self], Any], Any] = self.__dict__.setdefault("_prepared", {})
-        if build not in prepared:
-            prepared[build] = build(self)
-        table: Table = prepared[build]
+        try:  # every step asks for something
+            table: Table = self.__dict__["_prepared"][build]
+        except KeyError:
+            table = self.__dict__.setdefault("_prepared", {})[build] = build(self)
         return table
 
     def __getstate__(self) -> dict[str, Any]:

@@ -132,7 +132,7 @@ class TaskEnv(gym.Env[Any, Any]):
         return map_tree(lambda part: to_numpy(part)[0], self._batch.observe())
 
     def _info(self) -> Info:
-        return {name: values[0] for name, values in self._batch.info().items()}
+        return {name: to_numpy(values)[0] for name, values in self._batch.figures().items()}
 
     def _warn_of_limit(self) -> None:
         # Gymnasium tells the environment nothing of its own step limit, so that it shows here first.
