@@ -6,7 +6,7 @@ batch dimension and a device. It knows nothing of seeds, restarts or time limits
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -32,6 +32,12 @@ class State:
     index: Tensor
     elapsed: Tensor
     key: Tensor
+
+    def replace(self, **changes: Tensor) -> Self:
+        """Return the state with some fields changed: `dataclasses.replace` in a tenth of its time."""
+        changed = object.__new__(type(self))
+        changed.__dict__.update(self.__dict__, **changes)
+        return changed
 
 
 AnyState = TypeVar("AnyState", bound=State)

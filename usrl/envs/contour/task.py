@@ -1,6 +1,6 @@
 """Contour refinement: a closed polygon is moved until it fits the lesion."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -160,7 +160,7 @@ class ContourTask:
         vertices = move_simply(state.vertices, wanted, self._smoothings, self.cases.size - 1)
         dice = measure_dice(vertices, self._targets, state.index)
         score = self._score(vertices, state.index, dice)
-        moved = replace(state, vertices=vertices, dice=dice, score=score, elapsed=state.elapsed + 1)
+        moved = state.replace(vertices=vertices, dice=dice, score=score, elapsed=state.elapsed + 1)
         return moved, score - state.score
 
     def observe(self, state: ContourState) -> Tensor:

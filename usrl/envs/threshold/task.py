@@ -1,7 +1,7 @@
 """Threshold selection: each tile of a region gets a threshold and an opening until the mask fits."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -153,7 +153,7 @@ class ThresholdTask:
         level = (state.level + change[..., 0]).clamp_(0, self.settings.thresholds - 1)
         size = (state.size + change[..., 1]).clamp_(0, self.settings.sizes - 1)
         dice = self.regions.dice(state.case, level, size)
-        moved = replace(state, level=level, size=size, dice=dice, elapsed=state.elapsed + 1)
+        moved = state.replace(level=level, size=size, dice=dice, elapsed=state.elapsed + 1)
         return moved, self._reward(state.dice, dice)
 
     def observe(self, state: ThresholdState) -> Tensor:
@@ -212,9 +212,9 @@ class ThresholdTask:
 
     def render(self, state: ThresholdState, row: int) -> NDArray[np.uint8]:
         """Return a picture of one region of the batch; see `Task.render`."""
-        only = replace(state, **{name: getattr(state, name)[row : row + 1] for name in vars(state)})
+        only = state.replace(**{name: getattr(state, name)[row : row + 1] for name in vars(state)})
         start = self.regions.tables.start[only.case][:, None].expand_as(only.level)
-        first = replace(only, level=start, size=torch.zeros_like(only.size))
+        first = only.replace(level=start, size=torch.zeros_like(only.size))
         case, gray = int(only.case), self.regions.levels(only.case, only.level)
         gray = 255 - gray if self.settings.polarity == "bright" else gray
         return draw_mask_step(
