@@ -139,10 +139,10 @@ def test_a_damaged_trial_is_refused(tmp_path: Path, tree: Any) -> None:
     ],
 )
 def test_sizes_that_no_memory_holds_are_refused_at_once(override: str, message: str | None) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(UserError, match=message or "would have .* million weights"):
         build_network(load_recipe("unet", [override, "residual_units=16"][: 1 if message else 2]))  # type: ignore[arg-type]
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("count", [65_537, 10**12, 2**63])
@@ -165,11 +165,11 @@ def test_too_little_memory_is_told_with_what_to_lower(
 
 @pytest.mark.parametrize("override", ["algorithm=" + DEEP, DEEP, "x" * 10**6, "a." * 20_000 + "b=1"])
 def test_a_message_about_an_override_is_short_and_comes_soon(override: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     result = CliRunner().invoke(app, ["train", "contour-ppo", "--set", override])
     assert result.exit_code == 2
     assert len(result.stderr) < 600
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_a_recipe_of_many_mistakes_names_the_first(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def _is_free(folder: Path) -> bool:
 
 
 def _wait(until: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not until():
         assert time.monotonic() < end
         time.sleep(0.1)
