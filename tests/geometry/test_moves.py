@@ -21,12 +21,12 @@ def test_smoothing_keeps_what_is_constant_and_spreads_a_peak_evenly_to_both_side
 def test_a_move_that_crosses_nothing_is_made_as_asked_for() -> None:
     outward = torch.full((1, 32), 3.0)
     moved = move_simply(CIRCLE, outward, SMOOTHINGS, 100)
-    assert torch.equal(moved, displace(CIRCLE, outward, 100))
+    torch.testing.assert_close(moved, displace(CIRCLE, outward, 100))
     radius = torch.linalg.vector_norm(moved - 40, dim=-1)
     torch.testing.assert_close(radius, torch.full((1, 32), 23.0))
 
 
-def test_a_move_that_would_cross_is_smoothed_and_one_beside_it_is_not() -> None:
+def test_a_move_that_would_cross_is_smoothed_and_one_next_to_it_is_not() -> None:
     through = torch.zeros(32)
     through[::2] = -60.0  # every second vertex beyond the centre
     both = CIRCLE.expand(2, -1, -1)
@@ -34,7 +34,7 @@ def test_a_move_that_would_cross_is_smoothed_and_one_beside_it_is_not() -> None:
     assert is_valid(displace(both, asked, 100)).tolist() == [False, True]
     moved = move_simply(both, asked, SMOOTHINGS, 100)
     assert is_valid(moved).all()
-    assert torch.equal(moved[1:], displace(both[1:], asked[1:], 100))
+    torch.testing.assert_close(moved[1:], displace(both[1:], asked[1:], 100))
 
 
 def test_a_move_through_a_narrow_polygon_does_not_turn_it_inside_out() -> None:

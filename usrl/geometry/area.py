@@ -1,8 +1,8 @@
 """Areas, overlaps and masks of polygons.
 
-By Green's theorem the area of a polygon is the contour integral of x dy, and its overlap with a mask
-is that of P(x, y) dy, where P(x, y) is the mask summed along its row from the left border to x. With
-P prepared once per mask, a few samples per edge give the overlap: no raster is made.
+By Green's theorem the area of a polygon is the contour integral of x dy. Its overlap with a mask is the
+integral of P(x, y) dy: P(x, y) is the sum of the mask along its row from the left border to x. P is prepared
+once per mask, and then a few samples per edge give the overlap without a raster.
 """
 
 from dataclasses import dataclass
@@ -17,10 +17,9 @@ from torch import Tensor
 
 from usrl.compute.compiled import is_compiled_for
 from usrl.geometry import kernels
+from usrl.geometry.kernels import SAMPLES_PER_EDGE
 from usrl.geometry.polygon import neighbours, signed_area
 
-SAMPLES_PER_EDGE = 4
-"""Midpoint samples of P on each edge; edges of a few pixels need no more (see the tests)."""
 SMOOTHING_PX = 0.7
 """Blur that takes the stairs off a mask's outline before it is sampled, in pixels of the mask."""
 _FINE_SIDE = 512
@@ -30,19 +29,19 @@ _FINE_SIDE = 512
 class RowSums:
     """Masks prepared for `measure_dice`, on a finer grid and with their stairs smoothed.
 
-    A polygon that follows a lesion perfectly cuts the corners of the mask's pixels and so would score
-    a few hundredths of Dice too low against the pixels themselves.
+    A polygon that follows a lesion perfectly cuts the corners of the mask's pixels. Against the pixels
+    themselves it would score a few hundredths of Dice too low.
 
-    Sums change only inside the bounding box of a mask: left of it they are 0, right of it they are the sum
+    Sums change only inside the bounding box of a mask: to its left they are 0, to its right they are the sum
     of the row, above and below they are 0. So only the box is kept, with an empty row above and below.
 
     Attributes:
-        sums: For each mask, one after the other, its fine pixels to the left of each place of its box, int16,
-            (h + 2, w + 1) flattened.
-        box: The first column and row that are kept of each mask, and the last column and row counted from
-            these, in fine pixels, float32, (M, 4).
+        sums: Fine pixels to the left of each place of a mask's box, int16, (h + 2, w + 1) flattened, mask
+            after mask.
+        box: First column and row kept of each mask, and last column and row counted from these, in fine
+            pixels, float32, (M, 4).
         place: Where a mask's sums begin, and the length of their rows, int64, (M, 2).
-        area: Area of each mask in square pixels of the mask, float32, (M,).
+        area: Square pixels of each mask, float32, (M,).
         factor: Fine pixels per pixel of the mask along a side.
     """
 
@@ -92,30 +91,23 @@ def _sum_rows(target: NDArray[np.bool_], factor: int) -> tuple[NDArray[np.int16]
 
 
 def measure_dice(vertices: Tensor, masks: RowSums, index: Tensor) -> Tensor:
-    """Return the Dice overlap of polygons and masks without a raster, float32 in [0, 1], (B,).
-
-    Args:
-        vertices: (B, N, 2), simple, within the image.
-        masks: The prepared masks.
-        index: Mask of each polygon, int64, (B,).
-    """
+    """Return the Dice of simple polygons (B, N, 2) in the image and the masks of an index, float32, (B,)."""
     if is_compiled_for(vertices):
-        rows = index.numpy()
-        dice = kernels.measure_dice(vertices.numpy(), rows, *masks.arrays, masks.factor, SAMPLES_PER_EDGE)
+        dice = kernels.measure_dice(vertices.numpy(), index.numpy(), *masks.arrays, masks.factor)
         return torch.from_numpy(dice)
     total = signed_area(vertices) + masks.area[index]
     return (2 * overlap_area(vertices, masks, index) / total.clamp_min(1e-6)).clamp(0, 1)
 
 
 def overlap_area(vertices: Tensor, masks: RowSums, index: Tensor) -> Tensor:
-    """Return the area of each polygon inside its mask, float32, (B,), square pixels; see `measure_dice`."""
+    """Return the square pixels of each polygon inside its mask, float32, (B,); see `measure_dice`."""
     edge = (neighbours(vertices, 1)[1] - vertices) * masks.factor  # (B, N, 2)
     start = (vertices + 0.5) * masks.factor  # in fine pixels, from the image's corner
     part = (torch.arange(SAMPLES_PER_EDGE, device=vertices.device) + 0.5) / SAMPLES_PER_EDGE  # (Q,)
     left, top, right, bottom = masks.box[index, None, None].unbind(dim=-1)  # (B, 1, 1)
     first, width = masks.place[index, None, None].unbind(dim=-1)  # (B, 1, 1)
     zero = left.new_zeros(())
-    # x is half a place further, so that cutting off the fraction rounds it: sums lie between pixels.
+    # x is half a place further, so that cutting off the fraction rounds it: sums are between pixels.
     x = torch.addcmul(start[..., :1] + 0.5, edge[..., :1], part).sub_(left).clamp_(zero, right)  # (B, N, Q)
     y = torch.addcmul(start[..., 1:], edge[..., 1:], part).sub_(top).clamp_(zero, bottom)  # (B, N, Q)
     cell = y.to(torch.int64).mul_(width).add_(x.to(torch.int64)).add_(first)
@@ -124,10 +116,10 @@ def overlap_area(vertices: Tensor, masks: RowSums, index: Tensor) -> Tensor:
 
 
 def rasterise(vertices: Tensor, height: int, width: int) -> Tensor:
-    """Return the pixels whose centres lie inside each polygon (B, N, 2): bool, (B, height, width).
+    """Return the pixels whose centres lie inside each polygon, bool, (B, H, W).
 
-    Every edge marks, in each row that it passes, the first pixel centre to its right; the running sum
-    of these marks along the row is the winding number.
+    Every edge marks, in each row that it passes, the first pixel centre to its right. The running sum of
+    these marks along the row is the winding number.
     """
     batch = vertices.shape[0]
     x, y = vertices.unbind(dim=-1)  # (B, N)

@@ -5,13 +5,9 @@ from torch import Tensor
 
 
 def boxes_of_masks(masks: Tensor) -> Tensor:
-    """Return the boxes around the pixels of masks, borders included.
+    """Return the boxes around the pixels of masks (B, S, S), borders included, float32, (B, 4).
 
-    Args:
-        masks: bool, (B, S, S).
-
-    Returns:
-        float32, (B, 4); the whole image where a mask is empty.
+    An empty mask gives the whole image.
     """
     columns, rows = masks.any(dim=1).int(), masks.any(dim=2).int()  # (B, S)
     size = masks.shape[-1]
@@ -21,24 +17,13 @@ def boxes_of_masks(masks: Tensor) -> Tensor:
 
 
 def move_sides(boxes: Tensor, shares: Tensor) -> Tensor:
-    """Return boxes whose sides have moved by shares of the box's width (x) or height (y).
-
-    Args:
-        boxes: (B, 4).
-        shares: (B, 4), below one half in size.
-    """
+    """Return boxes whose sides have moved by shares (B, 4), below one half, of the box's width or height."""
     extent = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)  # (B, 4)
     return boxes + shares * extent
 
 
 def follow_boxes(points: Tensor, boxes: Tensor, moved: Tensor) -> Tensor:
-    """Return points that keep their places in boxes that have moved.
-
-    Args:
-        points: (B, N, 2).
-        boxes: Where the boxes were, (B, 4), with area.
-        moved: Where they are, (B, 4).
-    """
+    """Return points (B, N, 2) that keep their places in boxes, with area, that have moved."""
     low, moved_low = boxes[:, None, :2], moved[:, None, :2]  # (B, 1, 2)
     return moved_low + (points - low) * (moved[:, None, 2:] - moved_low) / (boxes[:, None, 2:] - low)
 
@@ -59,15 +44,9 @@ def paint_boxes(boxes: Tensor, size: int) -> Tensor:
 
 
 def sample_boxes(maps: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Return what lies in boxes, each box stretched to a square.
+    """Return what lies in the box of each map (B, C, H, W), stretched to a square.
 
-    Args:
-        maps: float, (B, C, H, W).
-        boxes: (B, 4), one per map; zero outside the map.
-        size: Side s of the squares.
-
-    Returns:
-        Bilinear samples (B, C, s, s) whose pixels cover the box.
+    The samples (B, C, s, s) are bilinear and cover the box. They are zero outside the map.
     """
     height, width = maps.shape[-2:]
     extent = boxes.new_tensor([width, height])
@@ -78,18 +57,8 @@ def sample_boxes(maps: Tensor, boxes: Tensor, size: int) -> Tensor:
 
 
 def return_samples(samples: Tensor, boxes: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return samples of `sample_boxes` to where they came from.
-
-    Args:
-        samples: float, (B, C, s, s).
-        boxes: (B, 4).
-        shape: (H, W) of the maps.
-
-    Returns:
-        (B, C, H, W), zero outside the boxes.
-    """
-    height, width = shape
-    extent = boxes.new_tensor([width, height])
+    """Return samples of `sample_boxes` to where they came from, (B, C, H, W), zero outside the boxes."""
+    extent = boxes.new_tensor([shape[1], shape[0]])
     scale = extent / (boxes[:, 2:] - boxes[:, :2])  # (B, 2)
     centre = (boxes[:, :2] + boxes[:, 2:] + 1) / extent - 1
     theta = torch.cat([torch.diag_embed(scale), (-centre * scale)[..., None]], dim=2)

@@ -8,21 +8,15 @@ from torch import Tensor
 
 
 def signed_distances(masks: Tensor) -> Tensor:
-    """Return how far every pixel centre is from the boundary of masks, bool, (M, S, S).
-
-    float32, (M, S, S), in pixels, negative inside, on the device of the masks.
-    """
+    """Return the pixels from every pixel centre to each mask's boundary, negative inside, (M, S, S)."""
     maps = np.stack([_signed_distance(mask) for mask in masks.cpu().numpy()])
     return torch.from_numpy(maps).to(masks.device)
 
 
 def read_distances(maps: Tensor, index: Tensor, vertices: Tensor) -> Tensor:
-    """Return what maps of distances hold where vertices lie, float32, (B, N), interpolated bilinearly.
+    """Return bilinear reads (B, N) at vertices (B, N, 2) of the maps (M, S, S) that an index (B,) chooses.
 
-    Args:
-        maps: float32, (M, S, S).
-        index: The map of each polygon, int64, (B,).
-        vertices: (B, N, 2); what lies outside is read at the border.
+    Vertices outside read the border.
     """
     size = maps.shape[-1]
     values = maps.view(-1)
@@ -42,5 +36,5 @@ def _signed_distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         ]
         for side, edge in ((mask, False), (~mask, True))
     )
-    # Both count to the nearest pixel centre of the other side; the boundary lies half a pixel before it.
+    # Both count to the nearest pixel centre of the other side. The boundary is half a pixel before it.
     return np.where(mask, 0.5 - inside, outside - 0.5).astype(np.float32)

@@ -8,16 +8,7 @@ from usrl.geometry import kernels
 
 
 def fourier_basis(count: int, vertices: int, device: torch.device | str = "cpu") -> Tensor:
-    """Return 1, cos t, sin t, cos 2t, ... at evenly spaced vertices, t running once around.
-
-    Args:
-        count: Number of functions C.
-        vertices: Number of vertices N.
-        device: Where the result lies.
-
-    Returns:
-        float32, (C, N).
-    """
+    """Return 1, cos t, sin t, cos 2t, ... at evenly spaced vertices, float32, (C, N); t runs once around."""
     angle = torch.arange(vertices, device=device) * (2 * torch.pi / vertices)
     place = torch.arange(count, device=device)
     order = (place + 1) // 2  # 0, 1, 1, 2, 2, ...
@@ -26,17 +17,10 @@ def fourier_basis(count: int, vertices: int, device: torch.device | str = "cpu")
 
 
 def combine(weights: Tensor, functions: Tensor) -> Tensor:
-    """Return sums of functions with the weights of each row.
+    """Return the sums (B, N) of functions (C, N) with weights (B, C).
 
-    On the CPU a row's sum is the same to the bit whatever the other rows; a matrix product would round by
+    On the CPU a row's sum is the same to the bit whatever the other rows. A matrix product would round by
     the size of the batch.
-
-    Args:
-        weights: float32, (B, C).
-        functions: float32, (C, N).
-
-    Returns:
-        float32, (B, N).
     """
     if is_compiled_for(weights):
         return torch.from_numpy(kernels.combine(weights.contiguous().numpy(), functions.numpy()))

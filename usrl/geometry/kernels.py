@@ -3,9 +3,9 @@
 They do the arithmetic of the tensor formulas in `usrl.geometry.polygon`, `moves`, `fourier` and `area`
 contour by contour, so that a contour's result does not depend on the batch around it.
 
-Vertices are float32 (B, N, 2), and so are their products; sums are kept in float64. Constants are float32, as
-Numba would widen the product of a Python number and a float32. Loops stand where NumPy has assignments of
-slices and reductions: Numba takes seconds to compile those, which a first episode would wait for.
+Vertices are float32 (B, N, 2), and so are their products; sums are float64. Constants are float32, because
+Numba would widen the product of a Python number and a float32. Loops replace NumPy's assignments of slices
+and reductions: Numba takes seconds to compile those, and a first episode would wait for them.
 """
 
 import math
@@ -16,14 +16,21 @@ from numpy.typing import NDArray
 from usrl.compute.compiled import compiled
 
 NORMAL_REACH = 2
-"""Distance of the neighbours whose chord a normal is perpendicular to, in vertices."""
+"""A normal is perpendicular to the chord between the neighbours at this distance, in vertices."""
+MAX_EDGE_RATIO, MIN_EDGE_RATIO = 2.0, 0.3
+"""A moved contour is spaced again if its longest or shortest edge passes these multiples of the mean."""
+SAMPLES_PER_EDGE = 4
+"""Midpoint samples of row sums on each edge. Edges of a few pixels need no more (see the tests)."""
 
+Floats = NDArray[np.float32]
+Places = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
 F32, I32, U32, U8 = np.float32, np.int32, np.uint32, np.uint8
 HALF, ZERO, TINY = F32(0.5), F32(0.0), F32(1e-6)
 
 
 @compiled
-def normal(contour: NDArray[np.float32], i: int) -> tuple[np.float32, np.float32]:
+def normal(contour: Floats, i: int) -> tuple[np.float32, np.float32]:
     """Return the outward unit normal (x, y) at vertex i of a contour (N, 2)."""
     count = contour.shape[0]
     after, before = (i + NORMAL_REACH) % count, (i - NORMAL_REACH) % count
@@ -34,35 +41,13 @@ def normal(contour: NDArray[np.float32], i: int) -> tuple[np.float32, np.float32
 
 
 @compiled
-def displace(
-    vertices: NDArray[np.float32],
-    displacement: NDArray[np.float32],
-    limit: np.float32,
-    shortest: float,
-    longest: float,
-) -> NDArray[np.float32]:
-    """Move vertices along their normals; see `usrl.geometry.polygon.displace`."""
-    moved = np.empty_like(vertices)
-    for b in range(vertices.shape[0]):
-        _displace(vertices[b], displacement[b], limit, shortest, longest, moved[b])
-    return moved
-
-
-@compiled
-def move(
-    vertices: NDArray[np.float32],
-    displacement: NDArray[np.float32],
-    smoothings: NDArray[np.float32],
-    limit: np.float32,
-    shortest: float,
-    longest: float,
-) -> NDArray[np.float32]:
+def move(vertices: Floats, displacement: Floats, smoothings: Floats, limit: np.float32) -> Floats:
     """Move polygons and keep them valid; see `usrl.geometry.moves.move_simply`."""
     moved = np.empty_like(vertices)
     count = vertices.shape[1]
     smooth, gentler = np.empty((count, 2), np.float32), np.empty(count, np.float32)
     for b in range(vertices.shape[0]):
-        _displace(vertices[b], displacement[b], limit, shortest, longest, moved[b])
+        _displace(vertices[b], displacement[b], limit, moved[b])
         settled = _is_valid(moved[b])
         for k in range(smoothings.shape[0]):
             if settled:
@@ -70,7 +55,7 @@ def move(
             for axis in range(2):
                 _combine(vertices[b, :, axis], smoothings[k], smooth[:, axis])
             _combine(displacement[b], smoothings[k], gentler)
-            _displace(smooth, gentler, limit, shortest, longest, moved[b])
+            _displace(smooth, gentler, limit, moved[b])
             settled = _is_valid(moved[b])
         if not settled:
             _copy(vertices[b], moved[b])
@@ -78,15 +63,8 @@ def move(
 
 
 @compiled
-def _displace(
-    contour: NDArray[np.float32],
-    displacement: NDArray[np.float32],
-    limit: np.float32,
-    shortest: float,
-    longest: float,
-    moved: NDArray[np.float32],
-) -> None:
-    """Write a contour (N, 2) after a move along its normals (N,), spaced again if need be."""
+def _displace(contour: Floats, displacement: Floats, limit: np.float32, moved: Floats) -> None:
+    """Write a contour (N, 2) after a move along its normals (N,), spaced again if it has bunched."""
     count = contour.shape[0]
     is_still = True
     for i in range(count):
@@ -105,17 +83,12 @@ def _displace(
         total += lengths[i]
         least, most = min(least, lengths[i]), max(most, lengths[i])
     mean = total / count
-    if most > longest * mean or least < shortest * mean:
+    if most > MAX_EDGE_RATIO * mean or least < MIN_EDGE_RATIO * mean:
         _space(moved.copy(), lengths, mean, moved)
 
 
 @compiled
-def _space(
-    contour: NDArray[np.float32],
-    lengths: NDArray[np.float64],
-    spacing: float,
-    placed: NDArray[np.float32],
-) -> None:
+def _space(contour: Floats, lengths: NDArray[np.float64], spacing: float, placed: Floats) -> None:
     """Write a contour (N, 2) with vertices at equal arc length, vertex 0 kept, given its edges' lengths."""
     count = contour.shape[0]
     edge, start = 0, 0.0  # the edge that is walked along, and the arc length where it starts
@@ -131,13 +104,13 @@ def _space(
 
 
 @compiled
-def _copy(contour: NDArray[np.float32], place: NDArray[np.float32]) -> None:
+def _copy(contour: Floats, place: Floats) -> None:
     for i in range(contour.shape[0]):
         place[i, 0], place[i, 1] = contour[i, 0], contour[i, 1]
 
 
 @compiled
-def is_valid(vertices: NDArray[np.float32]) -> NDArray[np.bool_]:
+def is_valid(vertices: Floats) -> NDArray[np.bool_]:
     """Return whether each polygon is simple and positively oriented, (B,)."""
     valid = np.empty(vertices.shape[0], np.bool_)
     for b in range(vertices.shape[0]):
@@ -146,13 +119,13 @@ def is_valid(vertices: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 @compiled
-def _is_valid(contour: NDArray[np.float32]) -> bool:
-    # Most contours are stars in positive orientation, which takes little time to see.
+def _is_valid(contour: Floats) -> bool:
+    # Most contours are stars in positive orientation, which is quick to see.
     return _is_star(contour) or (_area(contour) > 0 and not _has_crossing(contour))
 
 
 @compiled
-def _area(contour: NDArray[np.float32]) -> float:
+def _area(contour: Floats) -> float:
     """Return the signed area of a contour (N, 2) in square pixels."""
     count = contour.shape[0]
     area = 0.0
@@ -163,8 +136,8 @@ def _area(contour: NDArray[np.float32]) -> float:
 
 
 @compiled
-def _is_star(contour: NDArray[np.float32]) -> bool:
-    """Return whether a contour (N, 2) winds once around its mean vertex, ever forward."""
+def _is_star(contour: Floats) -> bool:
+    """Return whether a contour (N, 2) winds once around its mean vertex and always forward."""
     count = contour.shape[0]
     x0, y0 = 0.0, 0.0
     for i in range(count):
@@ -182,8 +155,8 @@ def _is_star(contour: NDArray[np.float32]) -> bool:
 
 
 @compiled
-def _has_crossing(contour: NDArray[np.float32]) -> bool:
-    """Return whether any two edges of a contour (N, 2) cross, neighbours aside."""
+def _has_crossing(contour: Floats) -> bool:
+    """Return whether any two edges of a contour (N, 2) that are not neighbours cross."""
     count = contour.shape[0]
     low, high = np.empty((2, count), np.float32), np.empty((2, count), np.float32)
     for i in range(count):
@@ -193,7 +166,7 @@ def _has_crossing(contour: NDArray[np.float32]) -> bool:
             high[axis, i] = max(contour[i, axis], contour[j, axis])
     for i in range(count - 2):
         for j in range(i + 2, count if i else count - 1):
-            # Few edges lie so near each other that their boxes meet: only they are looked at closely.
+            # Only edges whose boxes meet are tested closely. They are few.
             is_near = (low[0, i] <= high[0, j]) & (low[0, j] <= high[0, i])
             is_near &= (low[1, i] <= high[1, j]) & (low[1, j] <= high[1, i])
             if is_near and _crosses(contour, i, j) and _crosses(contour, j, i):
@@ -202,7 +175,7 @@ def _has_crossing(contour: NDArray[np.float32]) -> bool:
 
 
 @compiled
-def _crosses(contour: NDArray[np.float32], i: int, j: int) -> bool:
+def _crosses(contour: Floats, i: int, j: int) -> bool:
     """Return whether the line through edge i separates the ends of edge j."""
     count = contour.shape[0]
     end_i, end_j = (i + 1) % count, (j + 1) % count
@@ -214,7 +187,7 @@ def _crosses(contour: NDArray[np.float32], i: int, j: int) -> bool:
 
 
 @compiled
-def combine(weights: NDArray[np.float32], functions: NDArray[np.float32]) -> NDArray[np.float32]:
+def combine(weights: Floats, functions: Floats) -> Floats:
     """Return weighted sums of functions; see `usrl.geometry.fourier.combine`."""
     sums = np.empty((weights.shape[0], functions.shape[1]), np.float32)
     for b in range(weights.shape[0]):
@@ -223,9 +196,7 @@ def combine(weights: NDArray[np.float32], functions: NDArray[np.float32]) -> NDA
 
 
 @compiled
-def _combine(
-    weights: NDArray[np.float32], functions: NDArray[np.float32], total: NDArray[np.float32]
-) -> None:
+def _combine(weights: Floats, functions: Floats, total: Floats) -> None:
     """Write the sum (N,) of functions (C, N) with weights (C,)."""
     for i in range(total.shape[0]):
         total[i] = ZERO
@@ -236,15 +207,14 @@ def _combine(
 
 @compiled
 def measure_dice(
-    vertices: NDArray[np.float32],
-    index: NDArray[np.int64],
+    vertices: Floats,
+    index: Places,
     sums: NDArray[np.int16],
-    box: NDArray[np.float32],
-    place: NDArray[np.int64],
-    areas: NDArray[np.float32],
+    box: Floats,
+    place: Places,
+    areas: Floats,
     factor: int,
-    samples: int,
-) -> NDArray[np.float32]:
+) -> Floats:
     """Return the Dice of polygons and masks, (B,); see `usrl.geometry.area.measure_dice`."""
     batch, count, _ = vertices.shape
     dice = np.empty(batch, np.float32)
@@ -260,37 +230,33 @@ def measure_dice(
             edge_y = (vertices[b, j, 1] - vertices[b, i, 1]) * scale
             start_x, start_y = (vertices[b, i, 0] + HALF) * scale, (vertices[b, i, 1] + HALF) * scale
             along = 0
-            for q in range(samples):
-                part = F32((q + 0.5) / samples)
+            for q in range(SAMPLES_PER_EDGE):
+                part = F32((q + 0.5) / SAMPLES_PER_EDGE)
                 x = min(max(start_x + HALF + edge_x * part - left, ZERO), right)
                 y = min(max(start_y + edge_y * part - top, ZERO), bottom)
                 along += own[U32(y) * width + U32(x)]
             overlap += along * edge_y
         total = max(_area(vertices[b]) + areas[mask], 1e-6)
-        dice[b] = min(max(2 * overlap / (samples * factor * factor * total), 0.0), 1.0)
+        dice[b] = min(max(2 * overlap / (SAMPLES_PER_EDGE * factor * factor * total), 0.0), 1.0)
     return dice
 
 
 @compiled
 def sample_images(
     cells: NDArray[np.int32],
-    image_of_row: NDArray[np.int64],
-    index: NDArray[np.int64],
-    vertices: NDArray[np.float32],
-    offsets: NDArray[np.float32],
-    unit: NDArray[np.float32],
+    image_of_row: Places,
+    index: Places,
+    vertices: Floats,
+    offsets: Floats,
+    unit: Floats,
     scale: np.float32,
-    profiles: NDArray[np.uint8],
+    profiles: Bytes,
 ) -> None:
-    """Write image, blur and edge strength along the normals into the first channels of profiles.
-
-    See `usrl.geometry.sampling.sample_profiles`; profiles are (B, 3 or more, N, K).
-    """
+    """Write image, blur and edge strength into the first channels of profiles (B, 3 or more, N, K)."""
     batch, count, _ = vertices.shape
     places = len(offsets)
     side, last = U32(cells.shape[1]), F32(cells.shape[1] - 1)
-    # A profile is read in passes over short arrays: each becomes vector instructions. Unsigned indices
-    # spare the test for negative ones.
+    # Each pass over a short array becomes vector instructions. Unsigned indices need no test of the sign.
     chosen, packed = np.empty(places, np.uint32), np.empty(places, np.uint32)
     for b in range(batch):
         image = cells[image_of_row[index[b]]].reshape(-1)
@@ -311,17 +277,8 @@ def sample_images(
 
 
 @compiled
-def sample_starts(
-    vertices: NDArray[np.float32],
-    start: NDArray[np.float32],
-    offsets: NDArray[np.float32],
-    unit: NDArray[np.float32],
-    profiles: NDArray[np.uint8],
-) -> None:
-    """Write the distance from the start into the fourth channel of profiles (B, 4, N, K).
-
-    See `usrl.geometry.sampling.sample_profiles`.
-    """
+def sample_starts(vertices: Floats, start: Floats, offsets: Floats, unit: Floats, profiles: Bytes) -> None:
+    """Write the distance from the start into the fourth channel of profiles (B, 4, N, K)."""
     batch, count, _ = vertices.shape
     reach, middle = F32(len(offsets) / 2), F32(127.5)
     gaps = np.empty(count, np.float32)

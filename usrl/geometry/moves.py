@@ -8,29 +8,17 @@ from torch import Tensor
 
 from usrl.compute.compiled import is_compiled_for
 from usrl.geometry import kernels
-from usrl.geometry.polygon import (
-    MAX_EDGE_RATIO,
-    MIN_EDGE_RATIO,
-    displace,
-    ellipse_in_box,
-    is_valid,
-    respace,
-)
+from usrl.geometry.polygon import displace, ellipse_in_box, is_valid, respace
 
 SMOOTHING_VERTICES = (2.0, 4.0)
-"""Standard deviations, in vertices, of the smoothing that is tried when a move would spoil the polygon."""
+"""Standard deviations, in vertices, of the smoothings that are tried when a move would spoil the polygon."""
 
 
 @cache
 def smoothing_matrices(count: int, device: torch.device) -> Tensor:
     """Return the smoothings that `move_simply` tries, the gentlest first: Gaussians along a closed sequence.
 
-    Args:
-        count: Number of vertices N.
-        device: Where they are used.
-
-    Returns:
-        Symmetric matrices, float32, (K, N, N); the same tensor at every call, not to be changed.
+    They are symmetric, float32, (K, N, N). Every call returns the same tensor: do not change it.
     """
     place = torch.arange(count, device=device)
     gap = (place[:, None] - place[None, :]).abs()
@@ -42,33 +30,23 @@ def smoothing_matrices(count: int, device: torch.device) -> Tensor:
 def move_simply(vertices: Tensor, displacement: Tensor, smoothings: Tensor, limit: float) -> Tensor:
     """Return polygons after a move, valid (`is_valid`) and with no vertices bunched.
 
-    Of several moves, from the one asked for over smoothed ones to none at all, the first that keeps a polygon
-    valid is made.
+    The move as asked for is tried first, then smoothed ones, and last no move. The first that keeps a
+    polygon valid is made.
 
     Args:
         vertices: Valid polygons, (B, N, 2).
         displacement: Outward moves in pixels, (B, N).
-        smoothings: Of `smoothing_matrices`, (K, N, N).
+        smoothings: From `smoothing_matrices`, (K, N, N).
         limit: Largest coordinate; the smallest is 0.
-
-    Returns:
-        Valid polygons, (B, N, 2).
     """
     if is_compiled_for(vertices):
-        made = kernels.move(
-            vertices.contiguous().numpy(),
-            displacement.contiguous().numpy(),
-            smoothings.numpy(),
-            np.float32(limit),
-            MIN_EDGE_RATIO,
-            MAX_EDGE_RATIO,
-        )
-        return torch.from_numpy(made)
+        contours, moves = vertices.contiguous().numpy(), displacement.contiguous().numpy()
+        return torch.from_numpy(kernels.move(contours, moves, smoothings.numpy(), np.float32(limit)))
     moved = displace(vertices, displacement, limit)
     settled = is_valid(moved)  # (B,)
     # To ask a GPU whether anything is left to try would cost more than to try in vain.
     for smoothing in smoothings:
-        # The matrix stands on the right, so that the batch is one product and not B of them.
+        # The matrix is on the right, so that the batch is one product and not B of them.
         smooth = (vertices.mT @ smoothing).mT.contiguous()  # (B, N, 2)
         gentler = displace(smooth, displacement @ smoothing, limit)
         moved = torch.where(settled[:, None, None], moved, gentler)
@@ -77,18 +55,11 @@ def move_simply(vertices: Tensor, displacement: Tensor, smoothings: Tensor, limi
 
 
 def keep_inside(vertices: Tensor, limit: float) -> Tensor:
-    """Return polygons whose vertices are clamped to the image, and which are valid (`is_valid`) nevertheless.
+    """Return valid polygons (B, N, 2) with their vertices clamped to the image, and still valid.
 
     Clamping lays vertices on one another in the image's corners, and flattens what hardly reaches into the
-    image. A polygon that is spoiled by it is spaced evenly again or, where that does not help, becomes the
-    ellipse in its box, which is a pixel wide at least.
-
-    Args:
-        vertices: Valid polygons, (B, N, 2).
-        limit: Largest coordinate, at least 1; the smallest is 0.
-
-    Returns:
-        Valid polygons, (B, N, 2).
+    image. A polygon that this spoils is spaced evenly again. If that does not help, it becomes the ellipse in
+    its box, which is at least a pixel wide. `limit` is the largest coordinate, at least 1.
     """
     inside = vertices.clamp(0, limit)
     if is_compiled_for(inside) and is_valid(inside).all():  # to ask a GPU would cost more than to go on

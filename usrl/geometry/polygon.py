@@ -1,7 +1,7 @@
 """Closed polygons: normals, even spacing, validity, and polygons of masks and boxes.
 
-Vertices are float tensors of shape (B, N, 2), (x, y) in pixels with pixel centres at integers, in
-positive orientation: the shoelace area is positive.
+Vertices are float tensors (B, N, 2): (x, y) in pixels with pixel centres at integers, in positive
+orientation, which means that the shoelace area is positive.
 """
 
 import math
@@ -15,37 +15,18 @@ from torch import Tensor
 from usrl.compute.compiled import is_compiled_for
 from usrl.geometry import kernels
 
-MAX_EDGE_RATIO = 2.0
-"""A moved contour is respaced when its longest edge exceeds this many times the mean."""
-MIN_EDGE_RATIO = 0.3
-"""... or its shortest falls below this many times the mean."""
-
 
 def neighbours(vertices: Tensor, reach: int) -> tuple[Tensor, Tensor]:
-    """Return the vertices ``reach`` places before and after each one.
-
-    Args:
-        vertices: (B, N, 2).
-        reach: Number of places, 1 to N.
-
-    Returns:
-        Previous and next vertices, both (B, N, 2); views of one tensor.
-    """
+    """Return the vertices 1 to N places before and after each one, both (B, N, 2), views of one tensor."""
     wrapped = torch.cat([vertices[:, -reach:], vertices, vertices[:, :reach]], dim=1)  # (B, N + 2 reach, 2)
     return wrapped[:, : -2 * reach], wrapped[:, 2 * reach :]
 
 
 def outward_normals(vertices: Tensor) -> Tensor:
-    """Return unit normals that point out of the polygon.
+    """Return unit normals (B, N, 2) that point out of the polygons; zero where the chord has no length.
 
     The tangent is the chord between the second neighbours, so that one displaced vertex turns the normals
-    beside it only a little.
-
-    Args:
-        vertices: (B, N, 2).
-
-    Returns:
-        Unit vectors (B, N, 2); zero where the chord has no length.
+    next to it only a little.
     """
     before, after = neighbours(vertices, kernels.NORMAL_REACH)
     chord = after - before  # (B, N, 2)
@@ -66,14 +47,7 @@ def edge_lengths(vertices: Tensor) -> Tensor:
 
 
 def respace(vertices: Tensor) -> Tensor:
-    """Return polygons with vertices at equal arc length, vertex 0 kept.
-
-    Args:
-        vertices: (B, N, 2).
-
-    Returns:
-        Polygons (B, N, 2) whose vertices lie on the edges of the given ones.
-    """
+    """Return polygons with vertices at equal arc length on the edges of the given ones, vertex 0 kept."""
     batch, count, _ = vertices.shape
     lengths = edge_lengths(vertices).clamp_min(1e-6)  # (B, N)
     ends = lengths.cumsum(dim=1)  # (B, N), arc length at the end of each edge
@@ -88,43 +62,25 @@ def respace(vertices: Tensor) -> Tensor:
 
 
 def displace(vertices: Tensor, displacement: Tensor, limit: float) -> Tensor:
-    """Return polygons whose vertices have moved along their outward normals.
+    """Return polygons whose vertices have moved along their outward normals by pixels (B, N).
 
-    A polygon whose vertices have bunched is spaced evenly again; one that does not move stays exactly as
-    it is.
-
-    Args:
-        vertices: (B, N, 2).
-        displacement: Outward moves in pixels, (B, N).
-        limit: Largest coordinate; the smallest is 0.
-
-    Returns:
-        Polygons (B, N, 2).
+    Vertices are clamped to 0 and ``limit``. A polygon whose vertices have bunched is spaced evenly again. One
+    that does not move stays exactly as it is.
     """
-    if is_compiled_for(vertices):
-        moved = kernels.displace(
-            vertices.numpy(), displacement.numpy(), np.float32(limit), MIN_EDGE_RATIO, MAX_EDGE_RATIO
-        )
-        return torch.from_numpy(moved)
     normals = outward_normals(vertices)
     placed = torch.addcmul(vertices, normals, displacement[..., None]).clamp_(0, limit)
     lengths = edge_lengths(placed)  # (B, N)
     mean = lengths.mean(dim=1)
-    uneven = (lengths.amax(dim=1) > MAX_EDGE_RATIO * mean) | (lengths.amin(dim=1) < MIN_EDGE_RATIO * mean)
+    uneven = lengths.amax(dim=1) > kernels.MAX_EDGE_RATIO * mean
+    uneven |= lengths.amin(dim=1) < kernels.MIN_EDGE_RATIO * mean
     placed = torch.where(uneven[:, None, None], respace(placed), placed)
     return torch.where(displacement.any(dim=1)[:, None, None], placed, vertices)
 
 
 def is_valid(vertices: Tensor) -> Tensor:
-    """Return whether each polygon is simple, no two edges crossing, and positively oriented.
+    """Return which polygons have no crossing edges and positive orientation, bool, (B,).
 
     A move by more than half a contour's width can turn it inside out without a crossing.
-
-    Args:
-        vertices: (B, N, 2).
-
-    Returns:
-        bool, (B,).
     """
     if is_compiled_for(vertices):
         return torch.from_numpy(kernels.is_valid(vertices.numpy()))
@@ -132,11 +88,11 @@ def is_valid(vertices: Tensor) -> Tensor:
 
 
 def _has_crossing(vertices: Tensor) -> Tensor:
-    """Return whether some pair of edges crosses, bool, (B,).
+    """Return which polygons have a pair of crossing edges, bool, (B,).
 
-    Two edges cross when each one's line separates the other's ends; the side of every vertex from
-    every line is one batched product. For edges on one line the side is a matter of rounding, so their
-    boxes must meet too.
+    Two edges cross if each one's line separates the other's ends. One batched product gives the side of
+    every vertex from every line. For edges on one line rounding decides the side, so their boxes must meet
+    too.
     """
     following = neighbours(vertices, 1)[1]
     edge = following - vertices  # (B, N, 2)
@@ -149,27 +105,14 @@ def _has_crossing(vertices: Tensor) -> Tensor:
     side = torch.baddbmm(offset, across, vertices.transpose(1, 2), beta=-1) > 0  # (B, edge, vertex)
     separated = side ^ torch.cat([side[..., 1:], side[..., :1]], dim=-1)  # (B, edge, edge)
     cuts = separated & meets
-    crossing = cuts & cuts.transpose(1, 2) & _apart(vertices.shape[1], vertices.device)
-    return crossing.flatten(1).any(dim=1)
-
-
-def _apart(count: int, device: torch.device) -> Tensor:
-    """Return which edges share no vertex, (N, N): those that do touch and never cross."""
-    place = torch.arange(count, device=device)
-    gap = (place[:, None] - place[None, :]) % count
-    return (gap > 1) & (gap < count - 1)
+    place = torch.arange(vertices.shape[1], device=vertices.device)
+    gap = (place[:, None] - place[None, :]) % len(place)
+    is_apart = (gap > 1) & (gap < len(place) - 1)  # edges that share a vertex touch and never cross
+    return (cuts & cuts.transpose(1, 2) & is_apart).flatten(1).any(dim=1)
 
 
 def ellipse_in_box(boxes: Tensor, count: int) -> Tensor:
-    """Return the ellipses inscribed in boxes.
-
-    Args:
-        boxes: (B, 4), (x0, y0, x1, y1) in pixels.
-        count: Number of vertices N.
-
-    Returns:
-        Polygons (B, N, 2); vertex 0 is the rightmost point.
-    """
+    """Return the ellipses inscribed in boxes (B, 4), as polygons (B, N, 2) whose vertex 0 is rightmost."""
     angle = torch.arange(count, device=boxes.device) * (2 * math.pi / count)  # (N,)
     circle = torch.stack([angle.cos(), angle.sin()], dim=-1)  # (N, 2)
     low, high = boxes[:, None, :2], boxes[:, None, 2:]  # (B, 1, 2)
@@ -177,14 +120,9 @@ def ellipse_in_box(boxes: Tensor, count: int) -> Tensor:
 
 
 def mirror_polygons(vertices: Tensor, width: int) -> Tensor:
-    """Return the polygons as an image that is mirrored left to right shows them.
+    """Return polygons as they appear in the image of ``width`` pixels after a left-right flip.
 
-    Args:
-        vertices: (B, N, 2).
-        width: Of the image, px.
-
-    Returns:
-        Polygons (B, N, 2) in positive orientation; vertex 0 is the rightmost point.
+    They are in positive orientation again, and vertex 0 is the rightmost point.
     """
     mirrored = vertices.flip(1) * vertices.new_tensor([-1, 1]) + vertices.new_tensor([width - 1, 0])
     count = vertices.shape[1]
@@ -194,14 +132,9 @@ def mirror_polygons(vertices: Tensor, width: int) -> Tensor:
 
 
 def polygon_of_mask(mask: NDArray[np.bool_], count: int) -> NDArray[np.float32]:
-    """Return the longest outline of a mask as an evenly spaced polygon.
+    """Return the longest outline of a mask, bool (H, W) and not empty, as an evenly spaced polygon (N, 2).
 
-    Args:
-        mask: bool, (H, W), not empty.
-        count: Number of vertices N.
-
-    Returns:
-        Vertices float32 (N, 2) in positive orientation; vertex 0 is the rightmost point.
+    It is in positive orientation, and vertex 0 is the rightmost point.
     """
     padded = np.pad(mask, 1).astype(np.float32)
     outline = max(find_contours(padded, 0.5), key=len)[:-1, ::-1] - 1.0  # (P, 2), (x, y), open

@@ -1,4 +1,4 @@
-"""The square that a box cuts out of an image, and the way of a mask back."""
+"""The square that a box cuts out of an image, and how its mask returns to the image."""
 
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from usrl.data.sample import BoolMask, Box, GrayImage
 
 MIN_SIDE_PX = 2.0
 """A region keeps at least this extent, however narrow its box or the image's content."""
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,17 @@ class Region:
 
 
 def cut_region(image: GrayImage, box: Box | None, margin: float, side: int, *, is_ellipse: bool) -> Region:
-    """Return the region of a box grown by a margin, or of the whole image.
+    """Return the region of a box grown by a margin, or of the whole image if the box is None.
 
-    It ends where the image does; outer rows and columns of zeros, such as a letterbox adds, count as
-    outside, because black would be taken for a dark object.
+    It ends where the image ends. Outer rows and columns of zeros, such as a letterbox adds, are outside,
+    because black would be taken for a dark object.
 
     Args:
         image: uint8, shape (H, W).
-        box: (x0, y0, x1, y1) in px; the whole image if None.
+        box: (x0, y0, x1, y1) in px, or None.
         margin: Share of the box's size by which each side moves outwards.
         side: Side s of the square, px.
-        is_ellipse: Restrict the support to the ellipse inscribed in the grown box, where it holds a pixel.
+        is_ellipse: Limit the support to the ellipse in the grown box, unless no pixel lies in it.
     """
     content = _content_box(image)
     grown = content if box is None else grow_box(box, margin)
@@ -62,19 +63,19 @@ def cut_region(image: GrayImage, box: Box | None, margin: float, side: int, *, i
         x0, y0, x1, y1 = grown
         x, y = (2 * x - x0 - x1) / (x1 - x0), (2 * y - y0 - y1) / (y1 - y0)
         support = x[None, :] ** 2 + y[:, None] ** 2 <= 1
-        if not support.any():  # the content lies beside the ellipse, and thresholds need gray levels
+        if not support.any():  # the ellipse misses the content, and thresholds need gray levels
             support[:] = True
     step = max(kept[2] - kept[0], kept[3] - kept[1]) / side
-    # Bilinear reads skip pixels from two per step on.
+    # Bilinear reads skip pixels if a step is two or more.
     smooth = cv2.GaussianBlur(image, (0, 0), step / 4) if step > 2 else image
     x0, y0, x1, y1 = (int(end + 0.5) for end in content)
-    inner = smooth[y0:y1, x0:x1].astype(np.float32)  # or the border would mix with the black
+    inner = smooth[y0:y1, x0:x1].astype(np.float32)  # otherwise the border would mix with the black
     square = _sample(inner, (kept[0] - x0, kept[1] - y0, kept[2] - x0, kept[3] - y0), side)
     return Region(np.rint(square).astype(np.uint8), support, kept)
 
 
 def place_mask(mask: BoolMask, box: Box, shape: tuple[int, int]) -> BoolMask:
-    """Return a region's mask (s, s) as a mask of the image, bool, shape (H, W), empty outside the box."""
+    """Return a region's mask (s, s) as a mask (H, W) of the image, empty outside the box."""
     side = mask.shape[0]
     x0, y0, x1, y1 = box
     x = (np.arange(shape[1]) - x0) * (side / (x1 - x0)) - 0.5
@@ -90,13 +91,11 @@ def grow_box(box: Box, share: float) -> Box:
     return x0 - x, y0 - y, x1 + x, y1 + y
 
 
-def _sample(array: NDArray[np.float32], box: Box, side: int) -> NDArray[np.float32]:
+def _sample(array: Floats, box: Box, side: int) -> Floats:
     return _remap(array, _places(box[0], box[2], side), _places(box[1], box[3], side))
 
 
-def _remap(
-    array: NDArray[np.float32], x: NDArray[np.floating], y: NDArray[np.floating]
-) -> NDArray[np.float32]:
+def _remap(array: Floats, x: NDArray[np.floating], y: NDArray[np.floating]) -> Floats:
     """Return an array read bilinearly at columns x and rows y, shape (len(y), len(x))."""
     columns, rows = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
     read = cv2.remap(array, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -113,7 +112,7 @@ def _content_box(image: GrayImage) -> Box:
 
 
 def _intersect(box: Box, limits: Box) -> Box:
-    """Return the part of a box within limits, or a sliver at their nearest border where there is none."""
+    """Return the part of a box within limits, or a sliver at their nearest border if they do not meet."""
     sides = []
     for axis in (0, 1):
         low, high = limits[axis], limits[axis + 2]

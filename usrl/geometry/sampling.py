@@ -1,7 +1,7 @@
-"""Profiles along the normals of a contour: of the image, and of where the contour started.
+"""Profiles along the normals of a contour: of the image, and of the distance from the first contour.
 
-A profile reads the nearest pixel of a finer grid: on a grid twice as fine, a read is at most a quarter
-of a pixel off, and one read of four packed channels costs a quarter of a bilinear one.
+A profile reads the nearest pixel of a finer grid. On a grid twice as fine a read is at most a quarter of a
+pixel off, and one read of four packed channels costs a quarter of a bilinear one.
 """
 
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ class ProfileAtlas:
     """Images prepared for `sample_profiles`, each once however many contours are moved on it.
 
     Attributes:
-        cells: The bytes of a cell are the image, its blur, its edge strength and zero, int32, (P, F, F).
-        image_of_row: Image that the contours of a row are moved on, int64, (M,).
+        cells: The four bytes of a cell are image, blur, edge strength and zero, int32, (P, F, F).
+        image_of_row: The image of each row of the bank, int64, (M,).
     """
 
     cells: Tensor
@@ -73,7 +73,11 @@ def sample_profiles(
     size: int,
     start: Tensor | None = None,
 ) -> Tensor:
-    """Return profiles along the normals of contours.
+    """Return profiles along the normals of contours, uint8, (B, 3, N, K): image, blur, edge strength.
+
+    Places outside the image read its border. If the starts of the contours are given, a fourth channel says
+    how far each place lies outside its start: 0 at K / 2 units inside or more, 127 on it, 255 at K / 2
+    outside or more.
 
     Args:
         atlas: The prepared images.
@@ -82,19 +86,12 @@ def sample_profiles(
         offsets: Places along the outward normal, in units, float32, (K,).
         unit: Pixels of a unit, float32, (B, 1).
         size: Side S of the working image.
-        start: Polygons that the contours started as, (B, N, 2), if a fourth channel is to show them.
-
-    Returns:
-        uint8, (B, 3, N, K): image, blur, edge strength; places outside read the border. With a start
-        (B, 4, N, K): how far each place lies outside it, 0 at K / 2 units inside or more, 127 on it, 255 at
-        K / 2 outside or more.
+        start: Contours at the start of the episodes, (B, N, 2), or None.
     """
     scale = atlas.cells.shape[-1] / size
     if is_compiled_for(vertices):
-        shape = (len(vertices), 3 if start is None else 4, vertices.shape[1], len(offsets))
-        seen = np.empty(shape, np.uint8)
-        contours, places, units = vertices.numpy(), offsets.numpy(), unit.numpy()
-        rows = index.numpy()
+        seen = np.empty((len(vertices), 3 if start is None else 4, vertices.shape[1], len(offsets)), np.uint8)
+        rows, contours, places, units = index.numpy(), vertices.numpy(), offsets.numpy(), unit.numpy()
         kernels.sample_images(*atlas.arrays, rows, contours, places, units, np.float32(scale), seen)
         if start is not None:
             kernels.sample_starts(contours, start.numpy(), places, units, seen)
@@ -123,10 +120,10 @@ def _image_profiles(
 
 
 def _start_profiles(vertices: Tensor, start: Tensor, offsets: Tensor, unit: Tensor) -> Tensor:
-    """Return how far places lie outside the polygons that contours started as, uint8, (B, N, K).
+    """Return how far places lie outside the starts of their contours, uint8, (B, N, K).
 
-    The distance of a vertex is that from the start's tangent at its nearest vertex, and grows along the
-    profile by one per place: near the start that is the signed distance, and it costs one matrix of
+    The distance of a vertex is measured from the tangent of the start at its nearest vertex, and grows along
+    the profile by one per place. Near the start this is the signed distance, and it costs one matrix of
     distances instead of a map per episode.
     """
     nearest = torch.cdist(vertices, start).argmin(dim=2, keepdim=True).expand(-1, -1, 2)  # (B, N, 2)
