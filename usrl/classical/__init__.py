@@ -1,7 +1,7 @@
 """Segmenters without training, from OpenCV and scikit-image.
 
-All of them look for what is darker than its surroundings, or for edges around it, as most lesions, cysts and
-vessels have. Sizes of filters follow the box or the image, so that resolution does not matter.
+All of them look for what is darker than its surroundings, or for edges around it: most lesions, cysts and
+vessels have these. Sizes of filters follow the box or the image, so that resolution does not matter.
 """
 
 from collections.abc import Callable
@@ -13,27 +13,10 @@ from usrl.classical.seeds import GrabCutInBox, RandomWalkerInBox, WatershedInBox
 from usrl.classical.thresholds import AdaptiveInBox, MultiOtsuInBox, OtsuInBox, OtsuThreshold
 from usrl.data.sample import BoolMask, Box, GrayImage
 
-__all__ = [
-    "CLASSICAL",
-    "AdaptiveInBox",
-    "BoxMethod",
-    "ChanVeseInBox",
-    "Classical",
-    "GeodesicInBox",
-    "GrabCutInBox",
-    "MultiOtsuInBox",
-    "OtsuInBox",
-    "OtsuThreshold",
-    "ProposalEllipse",
-    "RandomWalkerInBox",
-    "WatershedInBox",
-    "draw_ellipse",
-]
-
 
 @dataclass(frozen=True)
 class ProposalEllipse(BoxMethod):
-    """The ellipse inscribed in each box: what a prompt alone is worth."""
+    """The ellipse inscribed in each box: it shows what a prompt alone is worth."""
 
     name: str = "proposal"
 

@@ -1,4 +1,4 @@
-"""What prompted classical methods share: their boxes, ellipses, crops and the component that a box means."""
+"""What prompted classical methods share: boxes, ellipses, crops and the component that a box means."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -15,19 +15,11 @@ from usrl.geometry.regions import grow_box
 from usrl.segmenter import Answer
 
 WORKING_SIDE = 96
-"""Slow methods run on crops of at most this many pixels a side: finer speckle does not help them."""
+"""Slow methods run on crops of at most this many pixels a side. Finer speckle does not help them."""
 
 
 def draw_ellipse(box: Box, shape: tuple[int, ...]) -> BoolMask:
-    """Return the pixels whose centre lies in the ellipse inscribed in a box.
-
-    Args:
-        box: (x0, y0, x1, y1) in px; parts outside the image are cut off.
-        shape: (H, W) of the image.
-
-    Returns:
-        Mask, bool, shape (H, W).
-    """
+    """Return the pixels, bool (H, W), whose centre lies in the ellipse inscribed in a box."""
     x0, y0, x1, y1 = box
     mask, inside = np.zeros(shape, np.bool_), box_slices(box, shape)
     rows, columns = np.ogrid[inside]
@@ -39,12 +31,7 @@ def draw_ellipse(box: Box, shape: tuple[int, ...]) -> BoolMask:
 
 @dataclass(frozen=True)
 class BoxMethod(ABC):
-    """A prompted method that looks at one box at a time.
-
-    Attributes:
-        name: Row label.
-        track: Needs boxes.
-    """
+    """A prompted method that looks at one box at a time; see `usrl.segmenter.Segmenter`."""
 
     name: str
     track: Literal["prompted"] = "prompted"
@@ -66,7 +53,7 @@ class Crop:
     """A box with a margin, reduced to at most `WORKING_SIDE` pixels a side.
 
     Attributes:
-        image: Crop, lightly smoothed, uint8, (h, w).
+        image: The crop, lightly smoothed, uint8, (h, w).
         box: The box without the margin, px of the whole image.
         slices: Rows and columns of the crop in the whole image.
         shape: (H, W) of the whole image.
@@ -89,16 +76,12 @@ class Crop:
         return cls(np.asarray(small, np.uint8), box, slices, image.shape)
 
     def ellipse(self, share: float = 0.0) -> BoolMask:
-        """Return the ellipse of the box, grown by a share of its size (shrunk below zero), bool, (h, w)."""
+        """Return the ellipse of the box grown by a share of its size, which may be negative, bool, (h, w)."""
         whole = draw_ellipse(grow_box(self.box, share), self.shape)[self.slices].astype(np.float32)
         return self._resize(whole, self.image.shape[::-1], cv2.INTER_AREA)
 
     def finish(self, mask: BoolMask, margin: float) -> BoolMask:
-        """Return a crop's mask as the mask of the box, bool, (H, W).
-
-        It is cut to the ellipse of the box grown by the margin, and of the rest the component that shares
-        most with the box's ellipse is kept and filled.
-        """
+        """Return a crop's mask, cut to the ellipse of the box grown by the margin, after `keep_inside`."""
         whole = np.zeros(self.shape, np.bool_)
         native = whole[self.slices].shape[::-1]
         whole[self.slices] = self._resize(mask.astype(np.float32), native, cv2.INTER_LINEAR)
@@ -120,19 +103,19 @@ def box_slices(box: Box, shape: tuple[int, ...]) -> tuple[slice, slice]:
 
 
 def keep_inside(mask: BoolMask, box: Box) -> BoolMask:
-    """Return the component that shares most with a box's ellipse, filled; the ellipse where none does."""
+    """Return the component that shares most with a box's ellipse, filled; the ellipse if none does."""
     ellipse = draw_ellipse(box, mask.shape)
     best = best_overlap(mask, ellipse)
     return ellipse if best is None else fill_holes(best)
 
 
 def open_mask(mask: BoolMask, diameter: int) -> BoolMask:
-    """Return the opening of a mask by a disc of some pixels across, bool, (H, W)."""
+    """Return the opening of a mask, bool (H, W), by a disc of a diameter in pixels."""
     opened = np.zeros_like(mask)
     if mask.any():
         disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
         x0, y0, x1, y1 = bounding_box(mask)
-        # A disc is slow on large images; further out than this it meets background only.
+        # A disc is slow on large images, and further out than this it meets background only.
         near = box_slices((x0 - diameter, y0 - diameter, x1 + diameter, y1 + diameter), mask.shape)
         opened[near] = cv2.morphologyEx(mask[near].astype(np.uint8), cv2.MORPH_OPEN, disk) > 0
     return opened

@@ -17,9 +17,7 @@ from usrl.data.sample import BoolMask, Box, GrayImage
 class ChanVeseInBox(BoxMethod):
     """A two-level partition of each box and its margin, grown from the inscribed ellipse.
 
-    Morphological Chan-Vese runs on the box with a margin, resampled to at most 96 px a side; of the
-    result, cut to the ellipse of the grown box, the component that shares most with the box's ellipse is
-    kept and its holes are filled.
+    Morphological Chan-Vese runs on a `Crop` of the box with a margin; `Crop.finish` cleans the result.
 
     Attributes:
         margin: Share of the box's size by which it is grown on every side.
@@ -48,15 +46,14 @@ class ChanVeseInBox(BoxMethod):
 class GeodesicInBox(BoxMethod):
     """A contour that starts as each box's ellipse and stops at edges.
 
-    Morphological geodesic active contours run on the box with a margin, resampled to at most 96 px a
-    side; of the result, cut to the ellipse of the grown box, the component that shares most with the box's
-    ellipse is kept and its holes are filled.
+    Morphological geodesic active contours run on a `Crop` of the box with a margin; `Crop.finish` cleans the
+    result.
 
     Attributes:
         margin: Share of the box's size by which it is grown on every side.
         iterations: Of the level set.
         smoothing: Curvature steps per iteration.
-        balloon: Force on parts without an edge: 1 outwards, -1 inwards, 0 none.
+        balloon: Force on parts without an edge: 1 outwards, -1 inwards, 0 for no force.
         threshold: Edge strength from which the balloon stops; smaller is stronger.
         alpha: Steepness of the edge map.
         sigma: Width of its Gaussian, px of the crop.

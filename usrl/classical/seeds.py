@@ -12,18 +12,18 @@ from usrl.data.sample import BoolMask, Box, GrayImage
 
 _INSIDE, _OUTSIDE = 1, 2
 _MARGIN = 0.3
-"""Share of the box's size that crops show around it: methods need background to learn from."""
+"""Crops show this share of the box's size around it: methods need background to learn from."""
 
 
 @dataclass(frozen=True)
 class GrabCutInBox(BoxMethod):
     """A graph cut between gray levels of each box's inside and of its surroundings.
 
-    Outside the ellipse of the box grown by `margin` all is background; inside the box's ellipse the object
-    is probable.
+    Everything outside the ellipse of the box grown by `margin` is background. Inside the box's ellipse the
+    object is probable.
 
     Attributes:
-        margin: Share of the box's size.
+        margin: Share of the box's size by which the ellipse is grown on every side.
         iterations: Rounds of learning gray levels and cutting.
 
     Source:
@@ -41,7 +41,7 @@ class GrabCutInBox(BoxMethod):
         labels[possible] = cv2.GC_PR_BGD
         labels[inside] = cv2.GC_PR_FGD
         if inside.any() and not inside.all():
-            # Its mixture models start from OpenCV's generator: the same image gets the same cut.
+            # The mixture models start from OpenCV's generator. The same image must get the same cut.
             cv2.setRNGSeed(0)
             pixels = cv2.cvtColor(crop.image, cv2.COLOR_GRAY2BGR)
             models = np.zeros((1, 65)), np.zeros((1, 65))
@@ -74,7 +74,7 @@ class RandomWalkerInBox(BoxMethod):
         if np.unique(seeds).size < 3 or crop.image.min() == crop.image.max():
             return crop.finish(crop.ellipse(), self.margin)
         gray = crop.image.astype(np.float64) / 255
-        # Labels are compared, not probabilities: it does not matter that these leave [0, 1] by a rounding.
+        # Labels are compared, not probabilities, so rounding of these beyond [0, 1] does not matter.
         labels = random_walker(gray, seeds, beta=self.beta, mode="cg_j", tol=1e-6, prob_tol=0.1)
         return crop.finish(labels == _INSIDE, self.margin)
 

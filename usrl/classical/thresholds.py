@@ -8,14 +8,7 @@ import cv2
 import numpy as np
 from skimage.filters import threshold_multiotsu, threshold_otsu
 
-from usrl.classical.boxes import (
-    BoxMethod,
-    box_slices,
-    draw_ellipse,
-    keep_inside,
-    odd_length,
-    open_mask,
-)
+from usrl.classical.boxes import BoxMethod, box_slices, draw_ellipse, keep_inside, odd_length, open_mask
 from usrl.data.components import fill_holes, label_components
 from usrl.data.sample import BoolMask, Box, GrayImage, Prompt
 from usrl.geometry.regions import grow_box
@@ -31,15 +24,13 @@ _BLACK = 8.0
 class OtsuThreshold:
     """The most conspicuous dark region of the whole image.
 
-    The median-filtered image is divided by its surroundings (a wide Gaussian), as depth and gain change
-    what is dark, and cut by Otsu's threshold. The dark side is opened, so that bridges to shadows break,
-    and regions that touch the border of the image are dropped: shadows and the unlit surroundings of the
-    beam. Of the rest the one with the largest area times contrast is kept and its holes are filled. Where
-    nothing is left the mask is empty. Images of more than 1024 px on the shorter side are shrunk to that.
+    The median-filtered image is divided by its surroundings (a wide Gaussian), because depth and gain change
+    what is dark. Otsu's threshold cuts the result. The dark side is opened, so that bridges to shadows break.
+    Regions that touch the border of the image are dropped: they are shadows and the dark around the beam. Of
+    the rest the region with the largest area times contrast is kept, with its holes filled. If nothing is
+    left, the mask is empty. Images of more than 1024 px on the shorter side are shrunk to that.
 
     Attributes:
-        name: Row label.
-        track: Needs no box.
         filter_share: Side of the median filter as a share of the image's shorter side.
         surroundings_share: Standard deviation of the Gaussian, the same way.
         opening_share: Diameter of the opening, the same way.
@@ -69,7 +60,7 @@ class OtsuThreshold:
     def _find(self, image: GrayImage) -> BoolMask:
         side = min(image.shape)
         median = cv2.medianBlur(image, odd_length(self.filter_share * side))
-        if median.min() == median.max():  # nothing to divide, and no histogram of it
+        if median.min() == median.max():  # Otsu's threshold needs two gray levels
             return np.zeros(image.shape, np.bool_)
         smooth = median.astype(np.float32)
         surroundings = cv2.GaussianBlur(smooth, (0, 0), max(self.surroundings_share * side, 1.0))
@@ -90,9 +81,9 @@ class OtsuThreshold:
 class DarkInBox(BoxMethod):
     """What a method calls dark in the median-filtered image, in each box.
 
-    It is cut to the ellipse inscribed in the box grown by a tenth and opened; of the rest the component
-    that shares most with the box's ellipse is kept and its holes are filled. Where there is none, the
-    mask is the box's ellipse.
+    It is cut to the ellipse inscribed in the box grown by a tenth, and opened. Of the rest the component that
+    shares most with the box's ellipse is kept, with its holes filled. If none is left, the mask is the box's
+    ellipse.
 
     Attributes:
         filter_share: Side of the median filter as a share of the box's shorter side.
@@ -110,7 +101,7 @@ class DarkInBox(BoxMethod):
 
     @abstractmethod
     def _find_dark(self, smooth: GrayImage, box: Box) -> BoolMask:
-        """Return what is dark in a filtered image and may lie in a box, bool, shape (H, W)."""
+        """Return what is dark in a filtered image, bool (H, W), for one box."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Functions compiled for the CPU by Numba.
 
-On a CPU an operation of torch costs microseconds however little it does, and a step of one environment
-would be sixty of them. Where that matters, the same arithmetic has a second form, a loop over single
-items; tensor formulas serve every other device, and tests/envs/test_compiled.py compares the two.
+On a CPU an operation of torch costs microseconds however little it does, and a step of one environment would
+be sixty of them. So the same arithmetic has a second form there, a loop over single items. Tensor formulas
+serve every other device, and tests/envs/test_compiled.py compares the two.
 """
 
 import logging
@@ -29,7 +29,7 @@ def compiled(function: Function) -> Function:
 
 
 class _Cache(FunctionCache):
-    """Numba's cache; a full disk or a damaged file costs time and ends nothing."""
+    """Numba's cache. A full disk or a damaged file costs time, but stops nothing."""
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled function."""
@@ -39,7 +39,7 @@ class _Cache(FunctionCache):
             _NOTICE.say_uncached(f"{self.cache_path}: {error.strerror}")
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return a function that was kept; None if there is none or its file is damaged."""
+        """Return a kept function, or None if it is missing or damaged."""
         try:
             return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         except Exception:  # whatever unpickling meets
@@ -49,18 +49,18 @@ class _Cache(FunctionCache):
 
 
 def is_compiled_for(tensor: Tensor) -> bool:
-    """Return whether compiled functions serve a tensor: whether it lies on the CPU."""
+    """Return whether a tensor is on the CPU, so that compiled functions serve it."""
     return tensor.device.type == "cpu"
 
 
 class _Notice(event.Listener):
-    """Says once in a process that a function of this package is compiled: that takes seconds, in silence."""
+    """Says once in a process that a function of this package is compiled, which takes seconds."""
 
     def __init__(self) -> None:
         self.has_said = self.has_said_uncached = False
 
     def on_start(self, event: Any) -> None:
-        """Log a line before the first compilation; what is read from disk is not compiled."""
+        """Log a line before the first compilation; a function from the disk is not compiled."""
         if not self.has_said and event.data["dispatcher"].py_func.__module__.startswith("usrl."):
             self.has_said = True
             logging.getLogger("usrl").warning(

@@ -13,12 +13,10 @@ from usrl.errors import UserError
 def select_device(name: str, argument: str = "--device") -> torch.device:
     """Return the device of a name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
-    Args:
-        name: What the user wrote.
-        argument: Where, for messages.
+    Messages call the place of the name by ``argument``.
 
     Raises:
-        UserError: If the name is not a device, or that device is not there.
+        UserError: If the name is not a device, or this machine lacks that device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -27,7 +25,8 @@ def select_device(name: str, argument: str = "--device") -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
-            f"{argument} {name}: {torch.cuda.device_count()} CUDA devices here; use {argument} auto or cpu"
+            f"{argument} {name}: this machine has {torch.cuda.device_count()} CUDA devices; "
+            f"use {argument} auto or cpu"
         )
     return device
 
@@ -40,11 +39,11 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def spare_threads_in_workers() -> None:
-    """Let torch compute with one thread in a process that another one started, as its data loaders do.
+    """Let torch compute with one thread in a process that another process started, as its data loaders do.
 
-    The threads that a parent has begun to use do not exist in its fork, which would wait for them forever,
-    and processes of several threads each would wait for one another. Every task and every face of one calls
-    this, so that more threads last only until the next one is made.
+    A fork lacks the threads that its parent has begun to use, and would wait for them forever. Processes with
+    several threads each would also wait for one another. Every task and every adapter calls this, so that a
+    larger number of threads lasts only until the next one is made.
     """
     if multiprocessing.parent_process() is not None:
         torch.set_num_threads(1)
@@ -54,9 +53,9 @@ def spare_threads_in_workers() -> None:
 def one_thread() -> Iterator[None]:
     """Let torch compute with one thread on the CPU while the context lasts.
 
-    For work as small as the steps of a few contours. A second thread gains nothing there, and each operation
-    waits for it wherever another process has its core: on two cores, with one other process, an agent took 18
-    times as long for an image.
+    A second thread gains nothing for work as small as the steps of a few contours, and each operation waits
+    for it while another process has its core. With one other process on two cores, an agent took 18 times as
+    long for an image.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

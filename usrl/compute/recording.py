@@ -1,7 +1,7 @@
 """Functions of tensors that a GPU replays as CUDA graphs.
 
-A step of environments, or of an update, is hundreds of small operations, and to launch one takes the host
-longer than a GPU takes to do it. Recorded as a graph they are one launch.
+A step of environments, or of an update, is hundreds of small operations. The host takes longer to launch one
+than the GPU takes to do it. Recorded as a graph they are one launch.
 """
 
 import warnings
@@ -20,9 +20,9 @@ Function = Callable[..., Sequence[Any]]
 class Recorded:
     """A function that a GPU records at its third call with tensors of some shapes, and replays from then on.
 
-    Everywhere else it is called as it is, and so is a function that reads a number on the host: it cannot be
-    recorded. What differs between calls must come as an argument, for a number that Python computes is
-    recorded as it was; other tensors that the function reads must stay where they are in memory.
+    On other devices the function is called as it is. So is a function that reads a number on the host, because
+    it cannot be recorded. What differs between calls must be an argument: a number that Python computes is
+    recorded as it was. Other tensors that the function reads must stay where they are in memory.
 
     Args:
         function: Takes tensors, and returns a sequence of tensors, or of tensors and None.
@@ -35,11 +35,11 @@ class Recorded:
         self._is_recordable = True
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the graphs out of copies, which record their own."""
+        """Leave the graphs out of copies, which record graphs of their own."""
         return self.__dict__ | {"_graphs": {}, "_calls": Counter()}
 
     def __call__(self, *arguments: Tensor) -> Sequence[Any]:
-        """Return what the function does. The next call overwrites it: copy what is to be kept."""
+        """Return what the function returns. The next call overwrites it: copy what you keep."""
         if not (self._is_recordable and all(argument.is_cuda for argument in arguments)):
             return self._function(*arguments)
         key = tuple((argument.shape, argument.dtype) for argument in arguments)
@@ -47,13 +47,13 @@ class Recorded:
             self._calls[key] += 1
             if self._calls[key] <= 2:
                 with _aside(arguments[0].device):
-                    # The first call prepares what is kept for later ones, often on the host.
+                    # The first call prepares what later calls use, often on the host.
                     return self._function(*arguments) if self._calls[key] == 1 else self._try(arguments)
             self._graphs[key] = _Graph(self._function, arguments)
         return self._graphs[key].replay(arguments)
 
     def _try(self, arguments: Sequence[Tensor]) -> Sequence[Any]:
-        """Call the function, and find out whether it waits for the GPU."""
+        """Call the function, and note if it waits for the GPU."""
         try:
             with _waiting_is_an_error():
                 return self._function(*arguments)
@@ -74,7 +74,7 @@ class _Graph:
         recorded = torch.cuda.graph(self._graph, stream=_stream(device), capture_error_mode="thread_local")
         with torch.cuda.device(device), recorded:
             results = function(*self._arguments)
-            # One that is an argument as it was would change while the next call's are copied.
+            # A result that shares memory with an argument would change with the arguments of the next call.
             own = {argument.untyped_storage().data_ptr() for argument in self._arguments}
             self._results = [
                 each.clone() if each is not None and each.untyped_storage().data_ptr() in own else each
@@ -98,8 +98,8 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
 def _aside(device: torch.device) -> Iterator[None]:
     """Work on the stream of the records.
 
-    Autograd ties a parameter to the stream of its first use for as long as anything remembers that use, as
-    SB3's distributions do; tied to another stream it could not be recorded.
+    Autograd ties a parameter to the stream of its first use while anything remembers that use, as SB3's
+    distributions do. A parameter that is tied to another stream cannot be recorded.
     """
     stream, current = _stream(device), torch.cuda.current_stream(device)
     stream.wait_stream(current)
@@ -112,7 +112,7 @@ def _aside(device: torch.device) -> Iterator[None]:
 def _waiting_is_an_error() -> Iterator[None]:
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
-        # Torch says at each first use that it may miss a wait; recording would then raise.
+        # Torch warns at each first use that it may miss a wait. In that case recording raises.
         warnings.filterwarnings("ignore", message="Synchronization debug mode")
         torch.cuda.set_sync_debug_mode("error")
     try:

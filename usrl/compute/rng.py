@@ -1,8 +1,8 @@
 """Random numbers as a pure function of a key: the same on every device and in every batch.
 
 A generator that advances would tie an environment's episodes to its neighbours in the batch and to the
-device. Here each environment has a seed, each of its episodes a key, and the draws of an episode are
-the SplitMix64 sequence of that key.
+device. Here each environment has a seed, and each of its episodes has a key. The draws of an episode are the
+SplitMix64 sequence of that key.
 
 Source:
     Steele, Lea, Flood (2014), Fast splittable pseudorandom number generators, OOPSLA,
@@ -23,27 +23,14 @@ _SECOND = 0x94D049BB133111EB - (1 << 64)
 
 
 def episode_keys(seeds: Tensor, episodes: Tensor) -> Tensor:
-    """Return the key of each environment's episode.
-
-    Args:
-        seeds: Seed of each environment, int64, (B,).
-        episodes: Number of episodes that each has begun before, int64, (B,).
-
-    Returns:
-        int64, (B,).
-    """
+    """Return the key of each environment's episode, int64 (B,), from its seed and its earlier episodes."""
     if is_compiled_for(seeds):
         return torch.from_numpy(_episode_keys(seeds.numpy(), episodes.numpy()))
     return _mix_tensor(_mix_tensor(seeds + _GAMMA) + episodes * _GAMMA)
 
 
 def step_keys(keys: Tensor, elapsed: Tensor) -> Tensor:
-    """Return the key of chance within one step of each episode, int64, (B,).
-
-    Args:
-        keys: Of the episodes, int64, (B,).
-        elapsed: Steps that each has taken, int64, (B,).
-    """
+    """Return the keys of chance within one step, int64 (B,), from episodes' keys and elapsed steps."""
     return mix(keys + elapsed)
 
 

@@ -1,7 +1,7 @@
 """Trees of tensors: one tensor, or a dictionary, tuple or dataclass of trees.
 
-Observations and actions of Dict and Tuple spaces are trees, and so are the states of tasks. Whatever handles
-them goes through the functions here, and need not know which tree it has.
+Observations and actions of Dict and Tuple spaces are trees, and so are the states of tasks. Code that uses
+these functions need not know which tree it has.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,13 +16,7 @@ T = TypeVar("T")
 
 
 def map_tree(function: Callable[..., Any], tree: T, *others: Any) -> T:
-    """Return a tree of what a function returns for each leaf.
-
-    Args:
-        function: Takes one leaf of every tree.
-        tree: Gives the structure of the result.
-        others: Trees of the same structure.
-    """
+    """Return a tree of what a function returns for the leaves of one or more trees of the same structure."""
     result: Any
     kind: Any = type(tree)
     if kind is Tensor:  # most trees are one tensor, and the other questions take longer than a small function

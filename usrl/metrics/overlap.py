@@ -1,7 +1,7 @@
 """Overlap of two binary masks.
 
-Every function here follows the same rules: two empty masks agree perfectly, 1.0; exactly one empty mask gives
-0.0 if the ratio has no denominator. All values are in [0, 1], unitless.
+All values are in [0, 1], unitless. Two empty masks agree perfectly and give 1.0. If exactly one mask is
+empty, a ratio without a denominator gives 0.0.
 """
 
 from typing import NamedTuple
@@ -64,7 +64,7 @@ OVERLAPS = ("dice", "iou", "sensitivity", "precision", "specificity", "accuracy"
 
 
 def check_masks(pred: BoolMask, target: BoolMask) -> None:
-    """Raise a `UserError` unless two masks are bool (H, W) arrays of one shape; the message gives both."""
+    """Raise a `UserError` unless two masks are bool (H, W) arrays of the same shape."""
     for name, mask in (("pred", pred), ("target", target)):
         if mask.dtype != np.bool_ or mask.ndim != 2:
             raise UserError(
@@ -77,10 +77,10 @@ def check_masks(pred: BoolMask, target: BoolMask) -> None:
 
 
 def count_pixels(pred: BoolMask, target: BoolMask) -> Counts:
-    """Return the counts of a predicted mask and the true one, bool, shape (H, W) each.
+    """Return the counts of a predicted and a target mask, bool (H, W) each.
 
     Raises:
-        UserError: See `check_masks`.
+        UserError: If a mask is not bool (H, W), or the shapes differ.
     """
     check_masks(pred, target)
     tp = int(np.count_nonzero(pred & target))
@@ -90,39 +90,19 @@ def count_pixels(pred: BoolMask, target: BoolMask) -> Counts:
 
 
 def measure_overlap(pred: BoolMask, target: BoolMask) -> dict[str, float]:
-    """Return all `OVERLAPS` by name, from one count of pixels; arguments as in `count_pixels`."""
+    """Return all `OVERLAPS` by name, from one count of pixels; see `count_pixels`."""
     counts = count_pixels(pred, target)
     return {name: getattr(counts, name) for name in OVERLAPS}
 
 
 def dice(pred: BoolMask, target: BoolMask) -> float:
-    """Return `Counts.dice`; both empty is 1, exactly one empty 0. Arguments as in `count_pixels`."""
+    """Return `Counts.dice`: 1 if both masks are empty, 0 if one is; see `count_pixels`."""
     return count_pixels(pred, target).dice
 
 
 def iou(pred: BoolMask, target: BoolMask) -> float:
-    """Return `Counts.iou`; both empty is 1, exactly one empty 0. Arguments as in `count_pixels`."""
+    """Return `Counts.iou`: 1 if both masks are empty, 0 if one is; see `count_pixels`."""
     return count_pixels(pred, target).iou
-
-
-def sensitivity(pred: BoolMask, target: BoolMask) -> float:
-    """Return `Counts.sensitivity`; both empty is 1, a prediction without a target 0."""
-    return count_pixels(pred, target).sensitivity
-
-
-def precision(pred: BoolMask, target: BoolMask) -> float:
-    """Return `Counts.precision`; both empty is 1, a target without a prediction 0."""
-    return count_pixels(pred, target).precision
-
-
-def specificity(pred: BoolMask, target: BoolMask) -> float:
-    """Return `Counts.specificity`. Arguments as in `count_pixels`."""
-    return count_pixels(pred, target).specificity
-
-
-def accuracy(pred: BoolMask, target: BoolMask) -> float:
-    """Return `Counts.accuracy`. Arguments as in `count_pixels`."""
-    return count_pixels(pred, target).accuracy
 
 
 def _ratio(numerator: int, denominator: int, otherwise: float = 1.0) -> float:

@@ -7,11 +7,7 @@ from usrl.metrics.surface import Spacing, check_spacing
 
 
 def measure_area(mask: BoolMask, spacing_mm: Spacing | None = None) -> float:
-    """Return the area of a mask, px or mm2.
-
-    Args:
-        mask: Mask, bool, shape (H, W).
-        spacing_mm: (row, column) pixel size in mm; None measures in px.
+    """Return the area of a mask, bool (H, W), in px, or in mm2 if a (row, column) spacing is given.
 
     Raises:
         UserError: If a spacing is not positive.
@@ -21,15 +17,11 @@ def measure_area(mask: BoolMask, spacing_mm: Spacing | None = None) -> float:
 
 
 def measure_perimeter(mask: BoolMask, spacing_mm: Spacing | None = None) -> float:
-    """Return the length of the outlines of a mask, px or mm; holes and the border of the image count.
+    """Return the length of the outlines of a mask, bool (H, W), in px, or in mm if a spacing is given.
 
-    Lines of four directions are counted where they cross the outline, each weighted by the angle that it
-    represents (Cauchy-Crofton formula). On square pixels this is what skimage.measure.perimeter_crofton
-    computes; here pixels may be oblong.
-
-    Args:
-        mask: Mask, bool, shape (H, W).
-        spacing_mm: (row, column) pixel size in mm; None measures in px.
+    Outlines of holes and the border of the image count. Lines in four directions are counted where they cross
+    an outline, each weighted by its share of the angles (Cauchy-Crofton formula). On square pixels this is
+    skimage.measure.perimeter_crofton; here pixels may be oblong.
 
     Raises:
         UserError: If a spacing is not positive.
@@ -40,7 +32,7 @@ def measure_perimeter(mask: BoolMask, spacing_mm: Spacing | None = None) -> floa
     """
     row, column = check_spacing(spacing_mm)
     padded = np.pad(mask, 1)
-    angle = np.arctan2(row, column)  # of the diagonal; a quarter turn is shared out among neighbours
+    angle = np.arctan2(row, column)  # of the diagonal; neighbouring directions share a quarter turn
     diagonal = row * column / np.hypot(row, column)  # distance between diagonal lines
     crossings = (
         (padded[:, 1:] != padded[:, :-1], row * angle),

@@ -1,10 +1,8 @@
 """Distances between the boundaries of two binary masks.
 
-The boundary of a mask is its pixels with at least one of four neighbours outside the mask; what lies
-beyond the image is outside. Distances are Euclidean, between pixel centres, in px, or in mm where a
-spacing is given.
-
-Rules: both masks empty is distance 0; exactly one empty is the diagonal of the image, in the unit.
+The boundary of a mask is its pixels with at least one of four neighbours outside the mask or the image.
+Distances are Euclidean, between pixel centres, in px, or in mm if a spacing (row, column) is given. If both
+masks are empty, the distance is 0. If exactly one is, the distance is the diagonal of the image.
 """
 
 from typing import NamedTuple
@@ -19,7 +17,7 @@ from usrl.metrics.overlap import check_masks
 
 Distances = NDArray[np.float64]
 NSD_TOLERANCE = {"px": 2.0, "mm": 1.0}
-"""Distance that the normalised surface Dice of reports forgives, by unit."""
+"""Distance up to which boundaries agree in the normalised surface Dice of reports, by unit."""
 Spacing = tuple[float, float]
 
 
@@ -27,11 +25,11 @@ class SurfaceScores(NamedTuple):
     """All distances of one case.
 
     Attributes:
-        hd: Hausdorff distance: the farthest that either boundary is from the other, px or mm.
+        hd: Hausdorff distance, the largest distance of either boundary from the other, px or mm.
         hd95: The larger of the two directed 95th percentiles of boundary distance, px or mm.
-        asd: Symmetric mean of boundary distances, over the pixels of both boundaries, px or mm.
-        nsd: Normalised surface Dice: share of both boundaries within a tolerance of the other one, in [0, 1];
-            both masks empty is 1, exactly one empty 0.
+        asd: Mean distance over the pixels of both boundaries, px or mm.
+        nsd: Normalised surface Dice, the share of both boundaries within a tolerance of the other, in [0, 1]:
+            1 if both masks are empty, 0 if exactly one is.
 
     Source:
         Huttenlocher et al. (1993), IEEE TPAMI 15(9):850-863, doi:10.1109/34.232073; Nikolov et al. (2021),
@@ -45,33 +43,24 @@ class SurfaceScores(NamedTuple):
 
 
 def find_boundary(mask: BoolMask) -> BoolMask:
-    """Return the boundary pixels of a mask, bool, shape (H, W); see the head of this module."""
+    """Return the boundary pixels of a mask, bool (H, W)."""
     return np.asarray(mask & ~ndimage.binary_erosion(mask), np.bool_)
 
 
 def surface_distances(
     pred: BoolMask, target: BoolMask, spacing_mm: Spacing | None = None
 ) -> tuple[Distances, Distances]:
-    """Return how far each boundary pixel of one mask is from the boundary of the other.
-
-    Args:
-        pred: Predicted mask, bool, shape (H, W).
-        target: True mask, bool, shape (H, W).
-        spacing_mm: (row, column) pixel size in mm; None measures in px.
-
-    Returns:
-        Distances from pred to target, shape (P,), and from target to pred, shape (T,), px or mm. Both
-        are ``[0]`` if both masks are empty and ``[diagonal]`` if exactly one is.
+    """Return the distances from each boundary pixel of pred to target, (P,), and back, (T,), px or mm.
 
     Raises:
-        UserError: If the shapes differ (the message gives both), or a spacing is not positive.
+        UserError: If the shapes differ, or a spacing is not positive.
     """
     check_masks(pred, target)
     sampling = check_spacing(spacing_mm)
     if not (pred.any() and target.any()):
         value = np.hypot(*np.multiply(pred.shape, sampling)) if pred.any() or target.any() else 0.0
         return np.array([value]), np.array([value])
-    # Both boundaries lie in the bounding box of the union, hence so does every nearest neighbour.
+    # Both boundaries are in the bounding box of the union, so every nearest neighbour is too.
     crop = ndimage.find_objects((pred | target).astype(np.int8))[0]
     pred_edge, target_edge = find_boundary(pred[crop]), find_boundary(target[crop])
     to_target = ndimage.distance_transform_edt(~target_edge, sampling=sampling)
@@ -82,11 +71,11 @@ def surface_distances(
 def measure_surface(
     pred: BoolMask, target: BoolMask, tolerance: float, spacing_mm: Spacing | None = None
 ) -> SurfaceScores:
-    """Return all surface scores of one case from one pair of distance transforms.
+    """Return all surface scores of two masks, bool (H, W) each.
 
     Args:
-        pred: Predicted mask, bool, shape (H, W).
-        target: True mask, bool, shape (H, W).
+        pred: Predicted mask.
+        target: Target mask.
         tolerance: Of the normalised surface Dice, px or mm.
         spacing_mm: (row, column) pixel size in mm; None measures in px.
 

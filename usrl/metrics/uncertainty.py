@@ -1,7 +1,6 @@
-"""How little a method agrees with itself on an image, which needs no target.
+"""How much a method disagrees with itself on an image. This needs no target.
 
-If nothing was found, both measures say 1, because there is nothing to agree on. All values are in [0, 1],
-unitless.
+All values are in [0, 1], unitless. If nothing was found, both measures are 1.
 """
 
 from collections.abc import Sequence
@@ -14,22 +13,15 @@ from usrl.metrics.overlap import check_masks, dice
 
 
 def vote(masks: Sequence[BoolMask]) -> BoolMask:
-    """Return the pixels that at least half of the masks hold, bool, (H, W).
+    """Return the pixels of at least half of one or more masks, bool (H, W) each.
 
-    A tie counts as in, because the threshold that is best for Dice is never above one half.
-
-    Args:
-        masks: At least one, bool, (H, W) each.
+    A tie counts as inside, because the threshold that is best for Dice is never above one half.
     """
     return np.asarray(2 * np.sum(masks, axis=0, dtype=np.int32) >= len(masks), np.bool_)
 
 
 def measure_spread(masks: Sequence[BoolMask], united: BoolMask) -> float:
-    """Return one minus the mean Dice between each mask and the one that they were united to.
-
-    Args:
-        masks: At least one, bool, (H, W) each.
-        united: bool, (H, W).
+    """Return one minus the mean Dice of the masks and their union by `vote`, bool (H, W) each.
 
     Raises:
         UserError: If the shapes differ.
@@ -41,11 +33,11 @@ def measure_spread(masks: Sequence[BoolMask], united: BoolMask) -> float:
 def measure_softness(probability: NDArray[np.float32], mask: BoolMask) -> float:
     """Return one minus the soft Dice of a probability and its mask, 2 sum(p m) / (sum p + sum m).
 
-    It is 0 if the network says 0 or 1 everywhere, and grows with what the network leaves open.
+    It is 0 if the probability is 0 or 1 everywhere, and grows as pixels become undecided.
 
     Args:
         probability: float in [0, 1], (H, W).
-        mask: Where the probability exceeds its threshold, bool, (H, W).
+        mask: Pixels whose probability is above the threshold, bool, (H, W).
 
     Raises:
         UserError: If the shapes differ.

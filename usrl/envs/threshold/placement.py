@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from usrl.classical import draw_ellipse
+from usrl.classical.boxes import draw_ellipse
 from usrl.data.bank import Bank
 from usrl.data.components import best_overlap, split_components
 from usrl.data.letterbox import Letterbox
