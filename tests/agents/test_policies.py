@@ -15,9 +15,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 from usrl.agents.algorithms import build_policy, check_hyperparameters, find_algorithm, find_policy
 from usrl.agents.cloning import Cloning
 from usrl.agents.device_ppo import DevicePPO
-from usrl.agents.hyperparameters import Ranges
 from usrl.agents.policies import ContourPolicy, ProfileExtractor
-from usrl.agents.recipe import AgentRecipe
+from usrl.agents.recipe import AgentRecipe, Ranges
 from usrl.agents.training import build_untrained
 from usrl.data.bank import Bank
 from usrl.data.phantom.dataset import load_phantom

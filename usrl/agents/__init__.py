@@ -1,1 +1,1 @@
-"""Policies, training and the SB3 face."""
+"""Policies, players, and the training of agents."""

@@ -15,36 +15,35 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from usrl.agents.cloning import Cloning
 from usrl.agents.device_ppo import DevicePPO
-from usrl.agents.hyperparameters import check_ranges
 from usrl.agents.policies import ContourPolicy
 from usrl.agents.qlearning import Q_LEARNING, TablePolicy
-from usrl.agents.recipe import AgentRecipe
+from usrl.agents.recipe import AgentRecipe, check_ranges
 from usrl.envs.task import Task
 from usrl.errors import UserError, suggest
 from usrl.runs.tensors import load_weights
 
 POLICIES: dict[str, type[BasePolicy]] = {"ContourPolicy": ContourPolicy}
-"""Our own policies; the others are those that an algorithm knows."""
+"""Our own policies. An algorithm of Stable-Baselines3 knows others."""
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"bc": Cloning, "ppo-device": DevicePPO}
-"""Our own algorithms, found beside those of Stable-Baselines3."""
+"""Our own algorithms, next to those of Stable-Baselines3."""
 
 BUILD_ERRORS = (TypeError, ValueError, AssertionError, MemoryError)
-"""What Stable-Baselines3 and torch raise where arguments of a policy or an algorithm are unusable."""
+"""What Stable-Baselines3 and torch raise if arguments of a policy or an algorithm are unusable."""
 
 _NO_HYPERPARAMETERS = frozenset(
     {"self", "policy", "env", "seed", "device", "policy_kwargs", "tensorboard_log", "verbose"}
     | {"_init_setup_model", "action_noise"}
     | {f"{kind}_buffer_{what}" for kind in ("replay", "rollout") for what in ("class", "kwargs")}
 )
-"""Arguments of algorithms that a recipe sets elsewhere, or that no text or number of a recipe can be."""
+"""Arguments of algorithms that a recipe sets elsewhere, or that are neither texts nor numbers."""
 
 
 def find_algorithm(name: str) -> type[BaseAlgorithm]:
     """Return the algorithm of a lower-case name: ours, of Stable-Baselines3, or of sb3-contrib if installed.
 
     Raises:
-        UserError: If there is none; suggests one.
+        UserError: If the name is unknown. The message suggests one.
     """
     known = ALGORITHMS | _algorithms(stable_baselines3)
     try:
@@ -60,11 +59,7 @@ def find_algorithm(name: str) -> type[BaseAlgorithm]:
 
 
 def find_policy(name: str, algorithm: type[BaseAlgorithm]) -> type[BasePolicy]:
-    """Return the policy class of a name.
-
-    Raises:
-        UserError: If neither we nor the algorithm know it; suggests one.
-    """
+    """Return the policy class of a name; raise a `UserError` that suggests one if the name is unknown."""
     known = POLICIES | algorithm.policy_aliases
     if name not in known:
         raise UserError(f"policy: {algorithm.__name__} has no {name!r}; {suggest(name, known)}")
@@ -77,8 +72,8 @@ def check_hyperparameters(recipe: AgentRecipe, algorithm: type[BaseAlgorithm]) -
     A text ``lin_X`` is a schedule that falls linearly from X to zero, as in RL Baselines3 Zoo.
 
     Raises:
-        UserError: If the algorithm has no such argument or takes no text there, the recipe sets it elsewhere,
-            a number is out of its range, or training would end before the first update.
+        UserError: If the algorithm has no such argument, a value has another type or is out of its range, or
+            training would end before the first update.
     """
     parameters = inspect.signature(algorithm).parameters
     known = set(parameters) - _NO_HYPERPARAMETERS
@@ -96,7 +91,7 @@ def check_hyperparameters(recipe: AgentRecipe, algorithm: type[BaseAlgorithm]) -
 
 
 def _check_first_update(recipe: AgentRecipe, values: Mapping[str, Any]) -> None:
-    """Refuse an off-policy training of which nothing would be learned."""
+    """Refuse an off-policy training that would end before its first update."""
     rollout, starts = values["train_freq"] * recipe.num_envs, values["learning_starts"]
     first = rollout * (starts // rollout + 1)
     if first > recipe.total_steps:
@@ -110,7 +105,7 @@ def _check_first_update(recipe: AgentRecipe, values: Mapping[str, Any]) -> None:
 def build_policy(
     recipe: AgentRecipe, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
 ) -> BasePolicy:
-    """Build the policy of a recipe without algorithm and optimizer, to load weights into and to act.
+    """Return the policy of a recipe without algorithm and optimizer, ready to load weights.
 
     Raises:
         UserError: If the algorithm, the policy or its arguments are unknown.
@@ -129,13 +124,7 @@ def build_policy(
 
 
 def load_policy(path: Path, recipe: AgentRecipe, task: Task[Any], device: torch.device) -> BasePolicy:
-    """Return the trained policy of a recipe, ready to act.
-
-    Args:
-        path: Weight file.
-        recipe: What was trained.
-        task: For its spaces.
-        device: Where the policy computes.
+    """Return the policy of a recipe with the weights of a file, ready to act on a task.
 
     Raises:
         UserError: As `build_policy`, or if the weights are unusable.
@@ -147,7 +136,7 @@ def load_policy(path: Path, recipe: AgentRecipe, task: Task[Any], device: torch.
 
 
 def _no_optimizer(parameters: Any, **options: Any) -> None:
-    """Stand in for an optimizer: the first of torch's in a process takes more than a second to make."""
+    """Replace an optimizer: torch takes more than a second to make the first in a process."""
 
 
 def _schedule(name: str, value: Any) -> Any:
@@ -160,9 +149,9 @@ def _schedule(name: str, value: Any) -> Any:
 
 
 def _algorithms(module: Any) -> dict[str, type[BaseAlgorithm]]:
-    found = vars(module).items()
-    return {name.lower(): value for name, value in found if _is_algorithm(value)}
-
-
-def _is_algorithm(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, BaseAlgorithm) and bool(value.policy_aliases)
+    classes = {name.lower(): value for name, value in vars(module).items() if isinstance(value, type)}
+    return {
+        name: kind
+        for name, kind in classes.items()
+        if issubclass(kind, BaseAlgorithm) and kind.policy_aliases
+    }

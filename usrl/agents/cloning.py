@@ -1,4 +1,4 @@
-"""Cloning the teacher: a policy learns by regression what the task's teacher would do."""
+"""Cloning the teacher: a policy learns by regression what the teacher of a task would do."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,45 +23,40 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn import functional as F
 
-from usrl.agents.hyperparameters import check_ranges
+from usrl.agents.recipe import check_ranges
 from usrl.compute.trees import map_tree
 from usrl.envs.batch import teacher_of
 from usrl.envs.sb3 import TaskVecEnv
 from usrl.errors import UserError, suggest
 
-LOSSES: dict[str, Callable[..., Tensor]] = {
-    "mse": F.mse_loss,
-    "huber": F.huber_loss,
-    "l1": F.l1_loss,
-}
-"""Between the policy's mean and the teacher's action, by name."""
+LOSSES: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "huber": F.huber_loss, "l1": F.l1_loss}
+"""Losses between the policy's mean and the teacher's action."""
 
 
 class Cloning(OnPolicyAlgorithm):
-    """Behaviour cloning and DAgger as an algorithm beside those of Stable-Baselines3.
+    """Behaviour cloning and DAgger as an algorithm of Stable-Baselines3.
 
-    Rollouts are those of PPO, but the buffer holds the teacher's action of every state instead of the
-    policy's, and the policy's mean is fitted to it. In each episode that starts, the teacher acts with
-    probability ``teacher_share`` and the policy, with its exploration noise, otherwise: 1 is behaviour
-    cloning on the teacher's states, a share that falls (``lin_1``) or is 0 is DAgger, which learns on the
-    states that the policy itself reaches. Unlike DAgger as published, old rollouts are not kept: new
-    ones cost less than the memory of profiles.
+    Rollouts are those of PPO, but the buffer holds the teacher's action of every state, and the policy's mean
+    is fitted to it. In a share of the episodes, ``teacher_share``, the teacher acts; in the others the policy
+    acts with its exploration noise. A share of 1 is behaviour cloning on the teacher's states. A share that
+    falls (``lin_1``) or is 0 is DAgger, which learns on the states that the policy itself reaches. Unlike
+    DAgger as published, old rollouts are not kept: new ones cost less than the memory of profiles.
 
-    The critic learns the discounted return of who acts beside it, so that PPO can start from the weights.
-    The standard deviation of the policy is not trained: set ``log_std_init`` in ``policy_kwargs``.
+    The critic learns the discounted return of whoever acts, so that PPO can start from the weights. The
+    standard deviation of the policy is not trained: set ``log_std_init`` in ``policy_kwargs``.
 
     Args:
         policy: An actor-critic policy.
-        env: A `TaskVecEnv`, whose task has the teacher.
+        env: A `TaskVecEnv` whose task has a teacher.
         learning_rate: Step size of the optimizer, or its schedule by remaining progress.
         n_steps: Steps of each environment between two updates.
         batch_size: States of a gradient step.
-        n_epochs: How often an update sees each state.
+        n_epochs: Number of times that an update sees each state.
         teacher_share: Probability that an episode is the teacher's, or its schedule.
         loss: One of `LOSSES`.
-        huber_delta: Where Huber's loss turns from square to linear, in actions.
+        huber_delta: Distance at which Huber's loss turns from square to linear, in units of an action.
         gamma: Discount of the critic's return.
-        gae_lambda: 1 fits the critic to whole returns, less to ever shorter ones.
+        gae_lambda: 1 fits the critic to whole returns, smaller values to shorter ones.
         vf_coef: Weight of the critic's loss; 0 leaves the critic untrained.
         max_grad_norm: Longest gradient.
         policy_kwargs: Arguments of the policy.
@@ -141,7 +136,7 @@ class Cloning(OnPolicyAlgorithm):
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
-        """Fill the buffer with states of teacher and policy, each with the teacher's action."""
+        """Fill the buffer with states that teacher and policy reach, each with the teacher's action."""
         teacher = _teacher(env)
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
@@ -192,13 +187,13 @@ class Cloning(OnPolicyAlgorithm):
         return self.teacher_share(1 - self.num_timesteps / self._total_timesteps)
 
     def _draw_taught(self, starts: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return whose episodes are the teacher's, (B,), drawn where an episode starts."""
+        """Return which episodes the teacher plays, (B,), drawn as an episode starts."""
         drawn = torch.rand(len(starts)).numpy() < self._share()
         self._is_taught = np.where(starts, drawn, self._is_taught)
         return self._is_taught
 
     def _values_beyond(self, infos: list[dict[str, Any]]) -> NDArray[np.float32]:
-        """Return what the critic expects after an episode that the step limit cut, else zero, (B,)."""
+        """Return the critic's value after episodes that the step limit cut, zero for others, (B,)."""
         values = np.zeros(len(infos), np.float32)
         rows = [row for row, info in enumerate(infos) if info.get("TimeLimit.truncated")]
         if rows:
@@ -211,12 +206,12 @@ class Cloning(OnPolicyAlgorithm):
 
 
 def _share_schedule(share: float | Schedule) -> FloatSchedule:
-    """Return a share as a schedule, which lies in [0, 1] where a training begins and where it ends."""
+    """Return a share as a schedule that is in [0, 1] at the start and the end of a training."""
     is_usable = callable(share) or isinstance(share, int | float)
     schedule = FloatSchedule(share) if is_usable else None
     if schedule is None or not all(0 <= schedule(left) <= 1 for left in (1.0, 0.0)):
         raise UserError(
-            f"hyperparameters: teacher_share must be from 0 to 1, or lin_X with such an X, got {share!r}"
+            f"hyperparameters: teacher_share must be from 0 to 1, or lin_X with X from 0 to 1, got {share!r}"
         )
     return schedule
 

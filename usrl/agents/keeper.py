@@ -1,4 +1,4 @@
-"""What happens beside an agent's learning: evaluation, best weights, checkpoints, log, a progress bar."""
+"""What happens while an agent learns: evaluation, best weights, checkpoints, log, a progress bar."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,21 +20,15 @@ from usrl.runs.checkpoints import Record
 class Keeper:
     """Evaluates, logs and writes checkpoints at a recipe's intervals, at the start and at the end.
 
-    Args:
-        record: What the training writes; begun.
-        recipe: How often, and for how long.
-        policy: In training.
-        validation: Task over the validation bank.
-
-    Attributes:
-        bar: To enter as a context around the training, so that an error or an interrupt ends it too.
+    The record must have begun. Enter `bar` as a context around the training, so that an error or an
+    interrupt ends it too.
     """
 
     def __init__(
         self, record: Record, recipe: AgentRecipe, policy: BasePolicy, validation: Task[Any]
     ) -> None:
         self._record, self._recipe, self._policy, self._validation = record, recipe, policy, validation
-        # Step and seconds of the last row of the log: a checkpoint between two rows moves neither.
+        # Step and seconds of the last row of the log. A checkpoint between two rows changes neither.
         self._logged = (record.step, record.seconds)
         self._next_evaluation = record.step + (recipe.evaluate_every if record.step else 0)
         self._next_checkpoint = record.step + (recipe.checkpoint_every if record.step else 0)
@@ -45,14 +39,9 @@ class Keeper:
         self.bar.show(step)
 
     def visit(self, step: int, more: Callable[[], dict[str, float]] = dict) -> dict[str, float]:
-        """Do what is due.
+        """Do what is due after some environment steps; return the figures of an evaluation, or nothing.
 
-        Args:
-            step: Environment steps so far.
-            more: Returns further figures to log; called only where an evaluation is due.
-
-        Returns:
-            The figures of the evaluation; empty where none was due.
+        ``more`` returns further figures to log. It is called only if an evaluation is due.
         """
         self.show(step)
         self._record.step = step
@@ -81,16 +70,12 @@ class Keeper:
 
 
 def diverged(step: int) -> UserError:
-    """Return the error of a training whose weights have left all bounds."""
+    """Return the error of a training whose weights or actions are no longer finite."""
     return UserError(f"training diverged before step {step}; choose a smaller learning_rate")
 
 
 class TrainingCallback(BaseCallback):
-    """Lets a keeper do what is due between rollouts, and writes TensorBoard scalars.
-
-    Args:
-        keeper: Of the training.
-    """
+    """Lets a keeper do what is due between rollouts, and writes TensorBoard scalars."""
 
     def __init__(self, keeper: Keeper) -> None:
         super().__init__()
@@ -109,10 +94,10 @@ class TrainingCallback(BaseCallback):
         self._visit()
 
     def _gather(self, infos: Sequence[dict[str, Any]]) -> None:
-        """Keep the figures of the episodes that ended; those on a device stay there until they are logged."""
+        """Keep the figures of the episodes that ended, on their device until they are logged."""
         if isinstance(infos, StepInfos):
             if infos.step.figures:
-                ended = infos.step.ended  # a mask of all, where only the device knows which
+                ended = infos.step.ended  # a mask of all rows, if only the device knows which
                 self._episodes.append((infos.step.figures, ended if isinstance(ended, Tensor) else None))
             return
         for info in infos:
@@ -130,7 +115,7 @@ class TrainingCallback(BaseCallback):
             self.logger.dump(self.num_timesteps)
 
     def _take_episodes(self) -> dict[str, float]:
-        """Return the mean figures of the episodes that ended since the last evaluation; none if none did."""
+        """Return the mean figures of the episodes that ended since the last evaluation."""
         episodes, self._episodes = self._episodes, []
         means = {}
         for name in episodes[0][0] if episodes else ():
@@ -143,14 +128,10 @@ class TrainingCallback(BaseCallback):
 
 
 class ValueWarmup(BaseCallback):
-    """Lets only the value function learn for a number of steps, then all of the policy.
+    """Lets only the value function learn for a number of environment steps, then all of the policy.
 
-    A policy that comes from elsewhere would be led astray by advantages from a value function that knows
-    nothing yet. Features that actor and critic share stand still with the actor.
-
-    Args:
-        policy: The policy in training.
-        steps: Environment steps, counted from the start of the training.
+    An untrained value function gives wrong advantages, which would spoil a policy that has been trained
+    elsewhere. Features that actor and critic share do not change during that time.
 
     Raises:
         UserError: If the policy has no value function apart from its actor.

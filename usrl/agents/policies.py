@@ -20,15 +20,11 @@ KERNEL = 5
 
 
 class ProfileExtractor(BaseFeaturesExtractor):
-    """Convolutions along a closed contour: what is seen at a vertex depends on it and its neighbours.
+    """Convolutions along a closed contour: the features of a vertex depend on it and its neighbours.
 
-    The channels and places of a vertex's profile are its input features. The convolutions are circular,
-    so that no vertex is the first, and ever more dilated, so that a few layers see far.
-
-    Args:
-        observation_space: uint8 Box (C, N, K).
-        width: Features of a vertex.
-        layers: Number of convolutions.
+    The channels and places of a vertex's profile (C, K) are its input, and each layer gives it ``width``
+    features. The convolutions are circular, so that no vertex is the first. Their dilation grows, so that a
+    few layers see far.
 
     Raises:
         UserError: If there is no layer or no feature, or the last layer would reach around the contour more
@@ -41,10 +37,10 @@ class ProfileExtractor(BaseFeaturesExtractor):
         channels, vertices, samples = observation_space.shape
         super().__init__(observation_space, features_dim=width * vertices)
         sizes = [channels * samples] + [width] * layers
-        # Holds the weights; `forward` does with them what this would, in the layout that is faster.
+        # It holds the weights. `forward` computes the same in a faster layout.
         self.convolutions = nn.Sequential()
         for depth, (ins, outs) in enumerate(pairwise(sizes)):
-            # The first layer reads single profiles: it has most of the inputs, and would most of the cost.
+            # The first layer reads single profiles: it has most of the inputs, so a wider kernel costs most.
             kernel, dilation = (KERNEL, 2 ** (depth - 1)) if depth else (1, 1)
             padding = dilation * (kernel // 2)
             if padding > vertices:
@@ -58,7 +54,7 @@ class ProfileExtractor(BaseFeaturesExtractor):
         """Return features (B, N * width), vertex by vertex, of profiles (B, C, N, K) in gray levels."""
         batch, _, vertices, _ = observations.shape
         first, *others = (layer for layer in self.convolutions if isinstance(layer, nn.Conv1d))
-        # Gray levels less 127.5 are exact in bfloat16; fractions of 255 would be rounded.
+        # Gray levels minus 127.5 are exact in bfloat16, but fractions of 255 would be rounded.
         is_mixed = torch.is_autocast_enabled(observations.device.type)
         dtype = torch.get_autocast_dtype(observations.device.type) if is_mixed else torch.float32
         profiles = observations.transpose(1, 2).reshape(batch, vertices, -1).to(dtype) - 127.5  # (B, N, C K)
@@ -70,7 +66,7 @@ class ProfileExtractor(BaseFeaturesExtractor):
 
 
 class _VertexLatents(nn.Module):
-    """SB3's place for layers between features and heads: the critic pools over the contour."""
+    """Layers between features and heads, as SB3 wants them: the critic pools over the contour."""
 
     def __init__(self, width: int, vertices: int) -> None:
         super().__init__()
@@ -90,10 +86,7 @@ class _VertexLatents(nn.Module):
 
 
 class _VertexHead(nn.Module):
-    """One move per vertex from that vertex's features, by weights that all share.
-
-    For actions that are Fourier coefficients the moves are projected on them.
-    """
+    """One move per vertex from its features, by shared weights; projected on Fourier coefficients if any."""
 
     projection: Tensor | None
 
@@ -101,7 +94,7 @@ class _VertexHead(nn.Module):
         super().__init__()
         self.width = width
         self.head = nn.Conv1d(width, 1, 1)
-        # Follows from the recipe: no part of the weights.
+        # It follows from the recipe, so the weights do not hold it.
         projection = None if actions == vertices else FourierMoves(actions, vertices).projection
         self.register_buffer("projection", projection, persistent=False)  # (N, C)
 
@@ -114,17 +107,17 @@ class _VertexHead(nn.Module):
 class ContourPolicy(ActorCriticPolicy):
     """Actor and critic for profile observations and one action per vertex or Fourier coefficient.
 
-    The actor is a circular convolutional network with one head for all vertices and one standard
-    deviation for all actions: what it learns at one place of the contour it knows at every other. It has a
-    critic beside it, as PPO and A2C want it; the algorithm gives the first three arguments, the others go
-    into ``policy_kwargs``::
+    The actor is a circular convolutional network with one head for all vertices and one standard deviation
+    for all actions. What it learns at one place of the contour, it knows at every other. PPO and A2C also
+    train its critic. The algorithm gives the first three arguments, and the others go into
+    ``policy_kwargs``::
 
         env = gym.make("usrl/ContourRefine-v0", observation="profile+start")
         agent = PPO(ContourPolicy, env, gamma=0.5, policy_kwargs={"layers": 5})
 
     Args:
         observation_space: uint8 Box (C, N, K), the profiles of a contour: ``observation="profile"`` or
-            ``"profile+start"``, with N other than K, by which they are told from images.
+            ``"profile+start"``. N must differ from K, which distinguishes profiles from images.
         action_space: Box (N,), one move per vertex, or Box (F,), Fourier coefficients of the moves.
         lr_schedule: Learning rate by remaining progress.
         width: Features of a vertex.
@@ -132,12 +125,12 @@ class ContourPolicy(ActorCriticPolicy):
         log_std_init: Logarithm of the initial standard deviation, in units of an action.
         share_features_extractor: Whether actor and critic share the convolutions.
         optimizer_class: Of all weights.
-        optimizer_kwargs: Its arguments beside the learning rate.
-        use_sde: Must be False: noise that depends on the state is not offered.
+        optimizer_kwargs: Its arguments except the learning rate.
+        use_sde: Must be False. Noise that depends on the state is not available.
 
     Raises:
-        UserError: If the spaces are not those of a contour, such as images or normalised profiles, or an
-            argument is out of range.
+        UserError: If the spaces are not those of a contour (images, normalised profiles), or an argument is
+            out of range.
     """
 
     def __init__(
@@ -163,9 +156,8 @@ class ContourPolicy(ActorCriticPolicy):
             )
         if shape[1] == shape[2]:
             raise UserError(
-                f"ContourPolicy sees profiles (C, N, K), got observations {shape}, square as images are, "
-                "whose rows it would take for vertices; use CnnPolicy for images, or for profiles another "
-                "number of samples than of vertices"
+                f"ContourPolicy sees profiles (C, N, K), got observations {shape}, square like images; use "
+                "CnnPolicy for images, or give profiles another number of samples than of vertices"
             )
         if observation_space.dtype != np.uint8:
             raise UserError(
@@ -190,7 +182,7 @@ class ContourPolicy(ActorCriticPolicy):
         self.mlp_extractor = _VertexLatents(self.width, self.vertices)  # type: ignore[assignment]
 
     def _build(self, lr_schedule: Schedule) -> None:
-        """Build the heads, which SB3 would make dense: 64 vertices would cost 64 times the weights."""
+        """Build the heads. SB3 would make them dense, with 64 times the weights for 64 vertices."""
         self._build_mlp_extractor()
         self.action_net = _VertexHead(self.width, self.vertices, self.actions)
         self.value_net = nn.Linear(2 * self.width, 1)
@@ -205,16 +197,10 @@ class ContourPolicy(ActorCriticPolicy):
 
 
 def circular_convolution(features: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:
-    """Return what a circular `torch.nn.Conv1d` of odd kernel gives, over channels that come last.
+    """Return what a circular `torch.nn.Conv1d` of odd kernel gives for features with channels last.
 
-    Args:
-        features: (B, N, I), contiguous; N at least ``dilation * (kernel // 2)``.
-        weight: (O, I, kernel), of the features' dtype.
-        bias: (O,), of the features' dtype.
-        dilation: Places between the taps.
-
-    Returns:
-        (B, N, O), contiguous.
+    Features (B, N, I) and result (B, N, O) are contiguous; weight (O, I, kernel) and bias (O,) have the dtype
+    of the features. N is at least ``dilation * (kernel // 2)``.
     """
     images = features.transpose(1, 2).unsqueeze(2)  # (B, I, 1, N) in channels-last memory
     output: Tensor = _CircularConvolution.apply(images, weight.unsqueeze(2), bias, dilation)  # type: ignore[no-untyped-call]
@@ -224,8 +210,8 @@ def circular_convolution(features: Tensor, weight: Tensor, bias: Tensor, dilatio
 class _CircularConvolution(torch.autograd.Function):
     """A convolution of images (B, I, 1, N) that continue at their other end.
 
-    Autograd would add up the gradients of the padded ends in copies of the whole; the gradient of a
-    circular convolution is itself one, with the kernel transposed and turned.
+    Autograd would add up the gradients of the padded ends in copies of the whole. The gradient of a circular
+    convolution is itself one, with the kernel transposed and turned.
     """
 
     @staticmethod

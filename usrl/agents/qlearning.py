@@ -1,6 +1,6 @@
-"""Q-learning with a table, for observations and actions of few values: the agent of 2008.
+"""Q-learning with a table, for observations and actions of few values, as in the paper of 2008.
 
-An offline stage fills the table from images with references; in use the table is read and needs none.
+An offline stage fills the table from images with targets. Later the table is read, without targets.
 """
 
 from typing import Annotated, Any
@@ -26,10 +26,7 @@ from usrl.strict import Strict, check
 
 Q_LEARNING = "q-learning"
 """Name of the algorithm in recipes."""
-POLICY = "TablePolicy"
 MAX_STATES = 1_000_000
-_PREFERENCE = 1e-6
-"""Head start of the middle action, so that a state that was never met changes nothing."""
 
 
 class QLearningSettings(Strict):
@@ -42,14 +39,11 @@ class QLearningSettings(Strict):
 
 
 class TablePolicy(BasePolicy):
-    """A value for every state and action; acts by the highest.
-
-    Args:
-        observation_space: uint8 Box (F,) from 0 to a small number each.
-        action_space: Discrete.
+    """A value for every state and action. It takes the action of the highest value.
 
     Raises:
-        UserError: If the spaces are others, or have more than a million states.
+        UserError: If the observation is not a Box (F,) of small whole numbers with at most a million states
+            in all, or the action is not Discrete.
     """
 
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
@@ -68,7 +62,7 @@ class TablePolicy(BasePolicy):
         self.values: Tensor
         self.register_buffer("place", torch.from_numpy(place), persistent=False)
         values = torch.zeros(int(radix.prod()), int(action_space.n))
-        values[:, action_space.n // 2] = _PREFERENCE
+        values[:, action_space.n // 2] = 1e-6  # an unknown state prefers the middle action: change nothing
         self.register_buffer("values", values)
 
     def rows(self, observation: Tensor) -> Tensor:
@@ -80,13 +74,10 @@ class TablePolicy(BasePolicy):
 
 
 def train_table(run: Run, train: Task[Any], val: Task[Any], *, resume: bool) -> None:
-    """Fill the table of a run's recipe; writes weights, checkpoint and log as any agent's training.
+    """Fill the table of a run's recipe, and write weights, checkpoint and log like any agent's training.
 
-    Args:
-        run: A run of an agent's recipe.
-        train: Task over the training bank.
-        val: Task over the validation bank.
-        resume: Go on from the run's checkpoint where there is one.
+    ``train`` and ``val`` play on the training and validation cases. ``resume`` goes on from the run's
+    checkpoint if it has one.
 
     Raises:
         UserError: If the recipe or the checkpoint is unusable.
@@ -112,10 +103,10 @@ def build_table(recipe: AgentRecipe, task: Task[Any]) -> tuple[TablePolicy, QLea
     """Return the empty table of a recipe and its checked settings.
 
     Raises:
-        UserError: If policy, settings or the spaces of the task are not those of a table.
+        UserError: If policy, settings or the spaces of the task do not fit a table.
     """
-    if recipe.policy != POLICY or recipe.policy_kwargs:
-        raise UserError(f"policy: {Q_LEARNING} needs {POLICY} without arguments, got {recipe.policy!r}")
+    if recipe.policy != TablePolicy.__name__ or recipe.policy_kwargs:
+        raise UserError(f"policy: {Q_LEARNING} needs TablePolicy without arguments, got {recipe.policy!r}")
     if recipe.value_warmup_steps:
         raise UserError(f"value_warmup_steps: {Q_LEARNING} has no value function of its own; leave it out")
     settings = check(QLearningSettings, recipe.hyperparameters, "hyperparameters")
@@ -137,7 +128,7 @@ class _Learner:
         explores = rng.random(len(actions)) < epsilon
         actions[explores] = rng.integers(values.shape[1], size=int(explores.sum()))
         seen, rewards, done, infos = self._venv.step(actions)
-        # The limit of steps is not an end of the task: what comes after such a last step counts too.
+        # The step limit does not end the task, so the value after such a last step counts too.
         after, goes_on = np.array(seen), np.ones(len(rewards))
         for env, info in enumerate(infos):
             if done[env]:

@@ -30,14 +30,8 @@ from usrl.runs.starting import load_start, open_start
 def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None:
     """Train the agent of a run's recipe and write weights, checkpoint, log and TensorBoard scalars.
 
-    The algorithm is ours, one of Stable-Baselines3 or of sb3-contrib; `q-learning` writes no scalars.
-
-    The weights are those of the evaluation with the best mean score over the validation cases.
-
-    Args:
-        run: A run of an agent's recipe.
-        device: Where environments and policy compute.
-        resume: Go on from the run's checkpoint where there is one.
+    The weights are those of the evaluation with the best mean score over the validation cases. ``resume``
+    goes on from the run's checkpoint if it has one. `q-learning` writes no scalars.
 
     Raises:
         UserError: If the recipe, its data set or the checkpoint is unusable.
@@ -53,8 +47,7 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
     record = Record(run, model.policy, _parts(model))
     if record.begin(resume=resume):
         model.num_timesteps = record.step
-        # All generators, on any device, go on from numbers that the training has not met before; NumPy's
-        # takes 32 bits.
+        # All generators go on from numbers that the training has not used. NumPy's takes 32 bits.
         model.set_random_seed((recipe.seed + record.step) % 2**32)
     elif recipe.init_from:
         start_policy(run, model.policy)
@@ -79,11 +72,11 @@ class _Board(TensorBoardOutputFormat):
 
 
 def _learn(model: BaseAlgorithm, steps: int, callbacks: list[BaseCallback]) -> None:
-    """Go on for some steps; raise a `UserError` where the policy has diverged."""
+    """Go on for some steps; raise a `UserError` if the policy has diverged."""
     try:
         model.learn(steps, callback=callbacks, reset_num_timesteps=False)
     except ValueError as error:
-        # Torch refuses means that are not numbers, by this text alone; weights may be finite still.
+        # Torch refuses means that are not finite with this text. The weights may still be finite.
         if "of distribution" in str(error):
             raise diverged(model.num_timesteps) from None
         raise
@@ -92,12 +85,9 @@ def _learn(model: BaseAlgorithm, steps: int, callbacks: list[BaseCallback]) -> N
 def start_policy(run: Run, policy: BasePolicy) -> None:
     """Load the weights of the run that a recipe's ``init_from`` names into its policy (`usrl.runs.starting`).
 
-    The standard deviation of the actions starts at ``policy_kwargs.log_std_init`` where the recipe has it:
-    cloning leaves it untrained, and what a clone was trained with may be too much noise for it.
-
-    Args:
-        run: A run of a recipe with ``init_from``, whose ``split.tsv`` is written.
-        policy: The policy built from the recipe.
+    The run must have its ``split.tsv``. The standard deviation of the actions starts at
+    ``policy_kwargs.log_std_init`` if the recipe has it: cloning does not train it, and its value may be too
+    much noise for a clone.
 
     Raises:
         UserError: As `usrl.runs.starting.load_start`.
@@ -113,8 +103,8 @@ def start_policy(run: Run, policy: BasePolicy) -> None:
 def build_untrained(recipe: AgentRecipe) -> BasePolicy:
     """Return the policy that a recipe trains, before its first step.
 
-    This finds what is wrong with a recipe before its training begins. Its data set is not read, but what it
-    starts from is.
+    This finds mistakes in a recipe before its training begins. It reads the run that the recipe starts from,
+    but not the data set.
 
     Raises:
         UserError: If environment, algorithm, policy or their settings are wrong, there are no proposals, or
@@ -138,12 +128,7 @@ def _task(recipe: AgentRecipe, cases: Any, device: torch.device) -> Task[Any]:
 
 
 def build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> BaseAlgorithm:
-    """Return the untrained algorithm of a recipe.
-
-    Args:
-        recipe: What is to be trained.
-        venv: Its environments.
-        device: Where the policy computes.
+    """Return the untrained algorithm of a recipe with its environments.
 
     Raises:
         UserError: If algorithm, policy or their arguments are unknown or do not fit the environment.
@@ -187,6 +172,6 @@ def _parts(model: BaseAlgorithm) -> Parts:
     for name in modules:
         part = attrgetter(name)(model)
         parts[f"{name}/" if isinstance(part, nn.Module) else f"{name}/optimizer."] = part
-    if variables:  # such as SAC's temperature; as parameters they share memory with the model's tensors
+    if variables:  # such as SAC's temperature. As parameters they share memory with the model's tensors
         parts["variables/"] = nn.ParameterDict({name: attrgetter(name)(model) for name in variables})
     return parts

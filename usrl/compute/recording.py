@@ -20,8 +20,8 @@ Function = Callable[..., Sequence[Any]]
 class Recorded:
     """A function that a GPU records at its third call with tensors of some shapes, and replays from then on.
 
-    On other devices the function is called as it is. So is a function that reads a number on the host, because
-    it cannot be recorded. What differs between calls must be an argument: a number that Python computes is
+    On other devices the function is called as it is. So is a function that reads a number on the host: it
+    cannot be recorded. What differs between calls must be an argument: a number that Python computes is
     recorded as it was. Other tensors that the function reads must stay where they are in memory.
 
     Args:
