@@ -424,7 +424,7 @@ def test_resuming_with_another_recipe_is_refused(run: Run, recipe: Path) -> None
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="wants a machine without CUDA")
 def test_cuda_without_a_gpu_is_explained(recipe: Path, run: Run, image: Path, tmp_path: Path) -> None:
-    message = "--device cuda: 0 CUDA devices here; use --device auto or cpu"
+    message = "--device cuda: found 0 CUDA devices; use --device auto or cpu"
     out = ("--out", tmp_path / "out", "--device", "cuda")
     assert message in _usrl("train", recipe, *out, status=2)
     assert message in _usrl("segment", run.path, image, *out, status=2)

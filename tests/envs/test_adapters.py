@@ -375,7 +375,7 @@ def test_unusable_seeds_are_refused(bank: Bank, seed: Any, message: str) -> None
     ("settings", "message"),
     [
         ({"device": "foo"}, "device must be auto, cpu, cuda or cuda:N, got 'foo'"),
-        ({"device": "cuda:99"}, "device cuda:99: .* CUDA devices here; use device auto or cpu"),
+        ({"device": "cuda:99"}, "device cuda:99: found .* CUDA devices; use device auto or cpu"),
         ({"render_mode": "ansi"}, "render_mode must be None or one of .*'rgb_array'.*, got 'ansi'"),
     ],
 )

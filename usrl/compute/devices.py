@@ -25,8 +25,7 @@ def select_device(name: str, argument: str = "--device") -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
-            f"{argument} {name}: this machine has {torch.cuda.device_count()} CUDA devices; "
-            f"use {argument} auto or cpu"
+            f"{argument} {name}: found {torch.cuda.device_count()} CUDA devices; use {argument} auto or cpu"
         )
     return device
 

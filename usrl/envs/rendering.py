@@ -12,26 +12,40 @@ SIDE_PX = 512
 TARGET_COLOR = (0, 158, 115)
 PROPOSAL_COLOR = (230, 159, 0)
 CONTOUR_COLOR = (86, 180, 233)
-TEXT_COLOR = (255, 255, 255)
-_BAR_PX = 28
 _SHIFT_BITS = 4
+Frame = NDArray[np.uint8]
+Color = tuple[int, int, int]
 
 
-def draw_outlines(
-    frame: NDArray[np.uint8], mask: NDArray[np.bool_], color: tuple[int, int, int], thickness: int
-) -> None:
-    """Draw the outlines of a mask, bool, (S, S), into a frame of `SIDE_PX`."""
+def begin_frame(image: NDArray[np.uint8]) -> Frame:
+    """Return an image (S, S) as an RGB frame (SIDE_PX, SIDE_PX, 3)."""
+    large = cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.cvtColor(large, cv2.COLOR_GRAY2RGB), np.uint8)
+
+
+def add_bars(frame: Frame, caption: str, names: tuple[str, str, str]) -> Frame:
+    """Return a frame with a caption above, and below it the names of target, start and current outline."""
+    above, below = np.full((2, 28, SIDE_PX, 3), 24, np.uint8)
+    write(above, caption, (10, 19))
+    for column, color in enumerate((TARGET_COLOR, PROPOSAL_COLOR, CONTOUR_COLOR)):
+        write(below, names[column], (10 + column * SIDE_PX // 3, 19), color)
+    return np.concatenate([above, frame, below])
+
+
+def write(frame: Frame, text: str, place: tuple[int, int], color: Color = (255, 255, 255)) -> None:
+    """Write a text into a frame, from the left end (x, y) of its base line."""
+    cv2.putText(frame, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
+
+
+def draw_outlines(frame: Frame, mask: NDArray[np.bool_], color: Color, thickness: int) -> None:
+    """Draw the outlines of a mask, bool (S, S), into a frame."""
     large = cv2.resize(mask.astype(np.uint8), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_LINEAR_EXACT)
     outlines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(frame, outlines, -1, color, thickness, cv2.LINE_AA)
 
 
 def draw_polygons(
-    frame: NDArray[np.uint8],
-    vertices: NDArray[np.float32],
-    scale: float,
-    color: tuple[int, int, int],
-    thickness: int,
+    frame: Frame, vertices: NDArray[np.float32], scale: float, color: Color, thickness: int
 ) -> None:
     """Draw polygons (B, N, 2), in pixels of an image that is ``scale`` times smaller, into a frame."""
     points = ((vertices + 0.5) * scale - 0.5) * 2**_SHIFT_BITS
@@ -40,26 +54,17 @@ def draw_polygons(
     )
 
 
-def draw_bar(texts: list[tuple[str, tuple[int, int, int]]]) -> NDArray[np.uint8]:
-    """Return a dark strip with coloured texts in columns, (_BAR_PX, SIDE_PX, 3)."""
-    bar = np.full((_BAR_PX, SIDE_PX, 3), 24, np.uint8)
-    for column, (text, color) in enumerate(texts):
-        place = (10 + column * SIDE_PX // 3, 19)
-        cv2.putText(bar, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, 1, cv2.LINE_AA)
-    return bar
-
-
 class Window:
-    """A window for `render_mode="human"`, through whatever screen matplotlib finds."""
+    """A window for `render_mode="human"`, on any screen that matplotlib finds."""
 
     def __init__(self, title: str, frames_per_second: int) -> None:
-        """Open the window; frames are held long enough to be seen."""
-        # Slow to import, and only a window needs it.
+        """Open a window that shows each frame for its part of a second."""
+        # This import is slow, and only a window needs it.
         import matplotlib.pyplot as plt
 
-        if plt.get_backend().lower() == "agg":  # what matplotlib falls back on where there is no display
+        if plt.get_backend().lower() == "agg":  # what matplotlib uses without a display
             warnings.warn(
-                'no display for render_mode="human", and nothing to be seen; '
+                'no display for render_mode="human", so you will see nothing; '
                 'render_mode="rgb_array" returns pictures',
                 stacklevel=2,
             )

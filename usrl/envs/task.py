@@ -1,7 +1,7 @@
 """The contract of an environment: a task, which the adapters offer to Gymnasium and to Stable-Baselines3.
 
 A task is a batched decision process over cases: pure functions on a state of tensors that share a leading
-batch dimension and a device. It knows nothing of seeds, restarts or time limits; the adapters do
+batch dimension and a device. It knows nothing of seeds, restarts or time limits. The adapters handle these
 (`usrl.envs.gymnasium`, `usrl.envs.sb3`).
 """
 
@@ -50,7 +50,7 @@ class Task(Protocol[AnyState]):
         observation_space: Of one environment: a Box, or a Dict of Boxes.
         action_space: Of one environment.
         cases: What episodes are about.
-        horizon: Steps of an episode, for tasks that observe the time left; adapters enforce it.
+        horizon: Step limit of an episode. Tasks may observe the time left; adapters enforce the limit.
     """
 
     observation_space: gym.Space[Any]
@@ -71,9 +71,9 @@ class Task(Protocol[AnyState]):
         """Return named figures of each episode, float32 (B,). Training selects weights by ``score``."""
 
     def terminated(self, state: AnyState) -> Tensor | None:
-        """Return which episodes have come to their end, bool (B,); None where only the step limit ends them.
+        """Return which episodes have ended, bool (B,), or None if only the step limit ends episodes.
 
-        None keeps a GPU fast, as the host then knows beforehand which episodes end.
+        None keeps a GPU fast, because the host then knows beforehand which episodes end.
         """
 
 
@@ -87,10 +87,10 @@ class Taught(Protocol):
 
 @runtime_checkable
 class Masked(Protocol):
-    """A task that knows which actions would do nothing, for algorithms that leave those out (MaskablePPO)."""
+    """A task that knows which actions would do nothing. MaskablePPO leaves those out."""
 
     def action_masks(self, state: Any) -> Tensor:
-        """Return which choices change something, bool (B, C), for all parts of an action in a row."""
+        """Return which choices change something, bool (B, C), for one part of an action after the other."""
 
 
 @runtime_checkable

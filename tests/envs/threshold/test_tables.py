@@ -11,7 +11,8 @@ import torch
 from usrl.data.components import clean_mask
 from usrl.envs.threshold.filters import filter_speckle
 from usrl.envs.threshold.oracle import ascend_tiles, best_tiles, dice_of_counts
-from usrl.envs.threshold.tables import Choices, Tables, join_tiles, split_tiles
+from usrl.envs.threshold.settings import ThresholdSettings
+from usrl.envs.threshold.tables import Tables, join_tiles, split_tiles
 from usrl.geometry.regions import Region
 from usrl.metrics.overlap import dice
 
@@ -38,12 +39,10 @@ def threshold_region(
     return (cv2.morphologyEx((dark <= level).astype(np.uint8), cv2.MORPH_OPEN, disk) > 0) & support
 
 
-def make_tables(count: int = 3, **choices: Any) -> tuple[Tables, list[Region], list[np.ndarray]]:
+def make_tables(count: int = 3, **settings: Any) -> tuple[Tables, list[Region], list[np.ndarray]]:
     pairs = [make_region(seed) for seed in range(count)]
     regions, targets = [p[0] for p in pairs], [p[1] for p in pairs]
-    chosen = Choices(
-        **({"grid": 2, "thresholds": 9, "sizes": 3, "polarity": "dark", "clean": "none"} | choices)
-    )
+    chosen = ThresholdSettings(**({"grid": 2, "thresholds": 9, "sizes": 3} | settings))
     areas = [float(t.sum()) for t in targets]
     return Tables.build(regions, [r.image for r in regions], targets, areas, chosen, CPU), regions, targets
 
@@ -151,8 +150,8 @@ def test_tiles_do_at_least_as_well_as_one_threshold_and_ascent_does_not_improve_
 def test_a_region_of_one_level_is_taken_whole_by_every_setting() -> None:
     support = make_region(0)[0].support
     flat = Region(np.full((48, 48), 80, np.uint8), support, (0.0, 0.0, 48.0, 48.0))
-    choices = Choices(2, 9, 3, "dark", "none")
-    tables = Tables.build([flat], [flat.image], [support], [float(support.sum())], choices, CPU)
+    settings = ThresholdSettings(grid=2, thresholds=9, sizes=3)
+    tables = Tables.build([flat], [flat.image], [support], [float(support.sum())], settings, CPU)
     counts = tables.counts.sum(dim=1)
     assert (counts == int(support.sum())).all()
     assert torch.equal(dice_of(tables, best_tiles(tables)), torch.ones(1))

@@ -12,11 +12,7 @@ from usrl.geometry.fourier import combine, fourier_basis
 
 
 class Moves(Protocol):
-    """Between actions and moves of vertices.
-
-    Attributes:
-        space: Of one action.
-    """
+    """Translates between actions and moves of vertices. `space` is the space of one action."""
 
     space: gym.Space[Any]
 
@@ -24,7 +20,7 @@ class Moves(Protocol):
         """Return the outward moves (B, N) that actions (B, A) ask for, as shares of the longest step."""
 
     def encode(self, moves: Tensor) -> Tensor:
-        """Return the actions (B, A) whose moves come nearest to given ones, (B, N)."""
+        """Return the actions (B, A) whose moves are nearest to given moves (B, N)."""
 
 
 class VertexMoves:
@@ -60,7 +56,7 @@ class FourierMoves:
 
 
 def build_moves(settings: ContourSettings, device: torch.device | str) -> Moves:
-    """Return what the actions of an environment with some settings mean."""
+    """Return the moves of an environment with some settings."""
     if settings.parametrization == "fourier":
         return FourierMoves(settings.coefficients, settings.vertices, device)
     return VertexMoves(settings.vertices)

@@ -1,6 +1,5 @@
 """Pictures of contour refinement."""
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,13 +8,11 @@ from usrl.envs.rendering import (
     PROPOSAL_COLOR,
     SIDE_PX,
     TARGET_COLOR,
-    TEXT_COLOR,
-    draw_bar,
+    add_bars,
+    begin_frame,
     draw_outlines,
     draw_polygons,
 )
-
-_LEGEND = (("target", TARGET_COLOR), ("proposal", PROPOSAL_COLOR), ("contour", CONTOUR_COLOR))
 
 
 def draw_contour_step(
@@ -25,24 +22,13 @@ def draw_contour_step(
     vertices: NDArray[np.float32],
     caption: str,
 ) -> NDArray[np.uint8]:
-    """Draw image, target, proposal and contour with a caption.
+    """Return an RGB picture of image and target, (S, S) each, with contours (B, N, 2) and a caption.
 
-    Args:
-        image: uint8, (S, S).
-        target: bool, (S, S); None where it is unknown.
-        proposal: Contours at the start, (B, N, 2), pixels of the image.
-        vertices: Contours now, (B, N, 2), pixels of the image.
-        caption: One line of text.
-
-    Returns:
-        RGB, uint8, (SIDE_PX + two bars, SIDE_PX, 3).
+    ``proposal`` are the contours at the start and ``vertices`` those of now, in pixels of the image.
     """
-    scale = SIDE_PX / image.shape[0]
-    frame = cv2.cvtColor(
-        cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB
-    )
+    frame, scale = begin_frame(image), SIDE_PX / image.shape[0]
     if target is not None:
         draw_outlines(frame, target, TARGET_COLOR, 2)
     draw_polygons(frame, proposal, scale, PROPOSAL_COLOR, 1)
     draw_polygons(frame, vertices, scale, CONTOUR_COLOR, 2)
-    return np.concatenate([draw_bar([(caption, TEXT_COLOR)]), frame, draw_bar(list(_LEGEND))])
+    return add_bars(frame, caption, ("target", "proposal", "contour"))

@@ -13,27 +13,20 @@ _FRACTION: JsonDict = {"unit": "fraction"}
 
 
 class ContourSettings(Strict):
-    """Arguments of `usrl.envs.contour.task.ContourTask`, which says what the choices mean."""
+    """Arguments of `usrl.envs.contour.task.ContourTask`, which explains the choices."""
 
     vertices: int = Field(
         default=64, ge=8, le=1024, description="N, vertices of a contour; `CnnPolicy` wants 36 or more"
     )
     samples: int = Field(default=40, ge=36, le=256, description="K, places of a profile")
     step_px: float = Field(
-        default=4.0,
-        gt=0,
-        description="longest move of a vertex in a step",
-        json_schema_extra=_WORKING_PX,
+        default=4.0, gt=0, description="longest move of a vertex in a step", json_schema_extra=_WORKING_PX
     )
-    scale: Literal["pixel", "proposal"] = Field(
-        default="pixel", description="what a pixel of moves and profiles is"
-    )
+    scale: Literal["pixel", "proposal"] = Field(default="pixel", description="the unit of moves and profiles")
     observation: Literal["profile", "profile+start", "image"] = Field(
         default="profile", description="what the agent sees"
     )
-    parametrization: Literal["vertices", "fourier"] = Field(
-        default="vertices", description="what an action is"
-    )
+    parametrization: Literal["vertices", "fourier"] = Field(default="vertices", description="kind of action")
     coefficients: int = Field(default=15, ge=1, le=64, description="size of a `fourier` action")
     reward: Literal["dice", "iou", "dice+boundary"] = Field(
         default="dice", description="the score whose change is paid"

@@ -17,14 +17,10 @@ from usrl.geometry.polygon import ellipse_in_box, polygon_of_mask
 
 
 class ContourStarts:
-    """Draws the proposals of a bank's rows; `usrl.envs.contour.task.ContourTask` says which there are.
-
-    Args:
-        bank: Images and targets.
-        settings: Those of the task.
+    """Draws the proposals of a bank's rows; see `usrl.envs.contour.task.ContourTask`.
 
     Raises:
-        UserError: If network proposals are asked for and the bank has none.
+        UserError: If the settings ask for network proposals and the bank has none.
     """
 
     def __init__(self, bank: Bank, settings: ContourSettings) -> None:
@@ -33,15 +29,7 @@ class ContourStarts:
         self._bank, self._settings = bank, settings
 
     def propose(self, index: Tensor, keys: Tensor) -> Tensor:
-        """Return the contours that episodes start from.
-
-        Args:
-            index: Rows of the bank, int64, (B,).
-            keys: Keys of the episodes (`usrl.compute.rng`), int64, (B,).
-
-        Returns:
-            Valid polygons (`usrl.geometry.polygon.is_valid`), float32, (B, N, 2), working pixels.
-        """
+        """Return valid polygons (B, N, 2) in working pixels for rows of the bank and episodes' keys, (B,)."""
         settings = self._settings
         if settings.proposal == "network":
             return self._outlines[index]
@@ -65,7 +53,7 @@ class ContourStarts:
 
 
 def row_sums(bank: Bank) -> RowSums:
-    """Return the bank's targets prepared for `usrl.geometry.area.measure_dice`; for `Bank.prepare`."""
+    """Return a bank's targets as `usrl.geometry.area.measure_dice` wants them, for `Bank.prepare`."""
     return RowSums.of(bank.targets)
 
 

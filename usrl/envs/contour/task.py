@@ -14,7 +14,6 @@ from usrl.envs.contour.actions import build_moves
 from usrl.envs.contour.drawing import draw_contour_step
 from usrl.envs.contour.settings import ContourSettings
 from usrl.envs.contour.starts import ContourStarts, row_sums
-from usrl.envs.rewards import dice_boundary_score, iou_score
 from usrl.envs.task import State
 from usrl.geometry.area import RowSums, measure_dice, rasterise
 from usrl.geometry.distance import read_distances, signed_distances
@@ -23,7 +22,7 @@ from usrl.geometry.polygon import signed_area
 from usrl.geometry.sampling import ProfileAtlas, sample_profiles
 
 RADIUS_UNITS = 20
-"""Pixels that the equivalent radius of a proposal counts under ``scale="proposal"``."""
+"""Pixels in the equivalent radius of a proposal under ``scale="proposal"``."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,8 @@ class ContourState(State):
         initial_dice: Dice at the reset, float32, (B,).
         vertices: Current contours, float32, (B, N, 2), pixels of the working image.
         proposal: Contours at the reset, float32, (B, N, 2).
-        score: What the reward is the change of, float32, (B,).
-        unit: What a pixel of moves and profiles is in working pixels, float32, (B, 1).
+        score: The reward is its change, float32, (B,).
+        unit: Size of a pixel of moves and profiles in working pixels, float32, (B, 1).
     """
 
     dice: Tensor
@@ -51,11 +50,11 @@ class ContourTask:
     """Move the vertices of a closed polygon along their normals until it fits the lesion.
 
     Description:
-        An ultrasound image is shown with a closed polygon of N vertices, the proposal, that lies
-        roughly on a lesion. In each step every vertex moves along its outward normal. The polygon
-        never crosses itself or turns inside out: a move that would do so is smoothed along the contour,
-        as little as helps, and otherwise not made. A contour whose vertices have bunched is spaced evenly
-        again.
+        The agent sees an ultrasound image along a closed polygon of N vertices, the proposal, that lies
+        roughly on a lesion. In each step every vertex moves along its outward normal. The polygon never
+        crosses itself or turns inside out. A move that would do so is smoothed along the contour, as
+        little as helps. If no smoothing helps, the polygon does not move. A contour whose vertices have
+        bunched is spaced evenly again.
 
     Action Space:
         | parametrization | space (float32) | meaning | unit |
@@ -63,9 +62,9 @@ class ContourTask:
         | `vertices` | `Box(-1, 1, (N,))` | outward move of each vertex | `step_px` pixels |
         | `fourier` | `Box(-1, 1, (coefficients,))` | of 1, cos t, sin t, cos 2t, ... | `step_px` pixels |
 
-        t runs once around the contour. Moves are clipped to one step. The zero action leaves the
-        contour and its Dice exactly as they are. Under `scale="proposal"` a pixel of `step_px` and of the
-        profiles is 1/20 of the equivalent radius of the proposal: contours of all sizes look and move alike.
+        t runs once around the contour. Moves are clipped to one step. The zero action changes neither the
+        contour nor its Dice. Under `scale="proposal"` a pixel of `step_px` and of the profiles is 1/20 of
+        the equivalent radius of the proposal, so contours of all sizes look and move alike.
 
     Observation Space:
         | observation | space (uint8) | channels | unit |
@@ -74,9 +73,9 @@ class ContourTask:
         | `profile+start` | `Box(0, 255, (4, N, K))` | these, and the distance from the proposal | see below |
         | `image` | `Box(0, 255, (3, S, S))` | image, current mask, time left from 255 to 0 | gray level |
 
-        Profiles have K = `samples` places, one pixel apart, inside to outside, centred on the contour.
-        The distance from the proposal rises from 0 at K / 2 pixels within it to 255 at K / 2 outside:
-        otherwise where a reader put the box would be forgotten with the first step.
+        Profiles have K = `samples` places, one pixel apart, from inside to outside, centred on the
+        contour. The distance from the proposal rises from 0 at K / 2 pixels inside it to 255 at K / 2
+        outside. Without this channel the agent would forget the reader's box with the first step.
 
     Rewards:
         The change of a score: `dice` (default), `iou`, or `dice+boundary` (Dice minus the mean
@@ -90,8 +89,8 @@ class ContourTask:
         times its equivalent radius; `network` is the outline of the bank's proposal mask.
 
     Episode End:
-        Truncation at the step limit, 10 by default. The episode never terminates: to stop on the
-        ground truth would leak it.
+        Truncation at the step limit, 10 by default. The episode never terminates, because a stop that
+        depends on the target would leak the target.
 
     Info:
         `dice` and `initial_dice`, unitless; `score` is `dice`.
@@ -108,11 +107,7 @@ class ContourTask:
     """
 
     def __init__(self, bank: Bank, settings: ContourSettings, horizon: int) -> None:
-        """Prepare a bank for refinement; see the class docstring for the settings.
-
-        Raises:
-            UserError: If the bank lacks the network proposals that the settings ask for.
-        """
+        """Prepare a bank; raise a `UserError` if it lacks the network proposals that the settings need."""
         self.cases = bank
         self.settings = settings
         self.horizon = horizon
@@ -132,27 +127,16 @@ class ContourTask:
         return self.begin(index, self._starts.propose(index, keys), keys)
 
     def begin(self, index: Tensor, vertices: Tensor, keys: Tensor | None = None) -> ContourState:
-        """Begin episodes from given contours.
+        """Begin episodes on rows (B,) of the bank from valid polygons (B, N, 2) in working pixels.
 
-        Args:
-            index: Rows of the bank, int64, (B,).
-            vertices: Valid polygons (`usrl.geometry.polygon.is_valid`), (B, N, 2), working pixels.
-            keys: Random keys, int64, (B,); nothing here is drawn after the start.
+        Keys are optional, because nothing is drawn after the start.
         """
         vertices = keep_inside(vertices, self.cases.size - 1)
         dice = measure_dice(vertices, self._targets, index)
+        score, unit = self._score(vertices, index, dice), self._unit(vertices)
         elapsed = torch.zeros_like(index)
-        return ContourState(
-            index,
-            elapsed,
-            elapsed if keys is None else keys,
-            dice,
-            dice,
-            vertices,
-            vertices,
-            self._score(vertices, index, dice),
-            self._unit(vertices),
-        )
+        keys = elapsed if keys is None else keys
+        return ContourState(index, elapsed, keys, dice, dice, vertices, vertices, score, unit)
 
     def step(self, state: ContourState, action: Tensor) -> tuple[ContourState, Tensor]:
         """Move the contours; see `Task.step`."""
@@ -166,11 +150,9 @@ class ContourTask:
     def observe(self, state: ContourState) -> Tensor:
         """Return profiles or images; see `Task.observe`."""
         if self.settings.observation != "image":
-            atlas = self.cases.prepare(_profile_atlas)
+            atlas, size = self.cases.prepare(_profile_atlas), self.cases.size
             start = state.proposal if self.settings.observation == "profile+start" else None
-            return sample_profiles(
-                atlas, state.index, state.vertices, self._offsets, state.unit, self.cases.size, start
-            )
+            return sample_profiles(atlas, state.index, state.vertices, self._offsets, state.unit, size, start)
         image = self.cases.image(state.index)  # (B, S, S)
         left = (255 * (1 - state.elapsed / self.horizon)).clamp(0, 255).to(torch.uint8)
         time = left[:, None, None].expand_as(image)
@@ -185,7 +167,7 @@ class ContourTask:
         return {"score": state.dice, "dice": state.dice, "initial_dice": state.initial_dice}
 
     def terminated(self, state: ContourState) -> None:
-        """Return None: only the step limit ends an episode. To stop on the target would leak it."""
+        """Return None: only the step limit ends an episode, because other stops would leak the target."""
 
     def oracle_action(self, state: ContourState) -> Tensor:
         """Return the teacher's move: each vertex towards the target's boundary, within the step."""
@@ -214,18 +196,19 @@ class ContourTask:
         return torch.sqrt(signed_area(proposal).clamp_min(1) / torch.pi)[:, None] / RADIUS_UNITS
 
     def _score(self, vertices: Tensor, index: Tensor, dice: Tensor) -> Tensor:
-        """Return what the reward is the change of, (B,)."""
+        """Return the score whose change is the reward, (B,)."""
         if self.settings.reward == "dice+boundary":
+            # A boundary that is off by d costs a disc of radius r about d / r of Dice, so both terms match.
             distance = self._distance(vertices, index).abs().mean(dim=1)
-            return dice_boundary_score(dice, distance, self._targets.area[index])
-        return dice if self.settings.reward == "dice" else iou_score(dice)
+            return dice - distance / torch.sqrt(self._targets.area[index] / torch.pi)
+        return dice if self.settings.reward == "dice" else dice / (2 - dice)
 
     def _distance(self, vertices: Tensor, index: Tensor) -> Tensor:
         """Return the vertices' signed distance from the target's boundary in pixels, (B, N)."""
         return read_distances(self.cases.prepare(_signed_distances), index, vertices)
 
 
-# What tasks of one bank share, prepared on first use: an episode needs some of it only.
+# What tasks of one bank share. It is prepared on first use, because an episode needs only some of it.
 
 
 def _profile_atlas(bank: Bank) -> ProfileAtlas:

@@ -1,6 +1,6 @@
 """What an action of threshold selection means: one object per kind of action.
 
-A move is the change of a tile's threshold and of its opening, each -1, 0 or 1, by their ranks.
+A move changes the ranks of a tile's threshold and of its opening, each by -1, 0 or 1.
 """
 
 from typing import Any, Protocol
@@ -14,30 +14,21 @@ CHOICES = 3
 
 
 class Moves(Protocol):
-    """Between actions and moves of tiles.
-
-    Attributes:
-        space: Of one action.
-    """
+    """Translates between actions and moves of tiles. `space` is the space of one action."""
 
     space: gym.Space[Any]
 
     def decode(self, action: Tensor, elapsed: Tensor) -> Tensor:
-        """Return the moves of all tiles, int64 (B, T, 2), that actions ask for after steps, int64 (B,)."""
+        """Return the moves of all tiles, int64 (B, T, 2), for actions after elapsed steps, int64 (B,)."""
 
     def encode(self, moves: Tensor, elapsed: Tensor) -> Tensor:
-        """Return the actions that make moves, int64 (B, T, 2), of those tiles that they can reach."""
+        """Return the actions that make moves, int64 (B, T, 2), in the tiles that they can reach."""
 
     def turn(self, elapsed: Tensor) -> Tensor | None:
-        """Return the tile that is visited in this step, int64 (B,); None where all are."""
+        """Return the tile of this step, int64 (B,), or None if a step moves all tiles."""
 
     def masks(self, possible: Tensor, elapsed: Tensor) -> Tensor:
-        """Return the masks of actions, bool (B, C).
-
-        Args:
-            possible: Which changes of threshold and opening each tile can make, bool (B, T, 2, 3).
-            elapsed: Steps so far, int64 (B,).
-        """
+        """Return the masks of actions, bool (B, C), from the possible changes of tiles, bool (B, T, 2, 3)."""
 
 
 class TileMoves:
@@ -64,14 +55,14 @@ class TileMoves:
 
 
 class RasterMoves:
-    """An action moves one tile; steps visit the tiles in raster order, the first again after the last."""
+    """An action moves one tile. Steps visit the tiles in raster order, again and again."""
 
     def __init__(self, tiles: int, device: torch.device) -> None:
         self.space: gym.Space[Any] = gym.spaces.Discrete(CHOICES**2)
         self._tile = torch.arange(tiles, device=device)  # (T,)
 
     def decode(self, action: Tensor, elapsed: Tensor) -> Tensor:
-        """Return the move of the tile in turn, and none of the others; see `Moves.decode`."""
+        """Return the move of the tile in turn, and zero for the others; see `Moves.decode`."""
         move = torch.stack([action // CHOICES, action % CHOICES], dim=1) - 1  # (B, 2)
         return (self._tile == self.turn(elapsed)[:, None])[..., None] * move[:, None]
 

@@ -16,13 +16,7 @@ from usrl.segmenter import Answer
 
 @dataclass(frozen=True)
 class ThresholdOracle:
-    """The best thresholds and openings of each box, chosen with the target; see `usrl.segmenter.Ceiling`.
-
-    Attributes:
-        name: Row label.
-        grid: Tiles along a side of a region.
-        track: Needs boxes.
-    """
+    """The best thresholds and openings of each box, chosen with the target; see `usrl.segmenter.Ceiling`."""
 
     name: str
     grid: int

@@ -9,9 +9,10 @@ from usrl.envs.rendering import (
     PROPOSAL_COLOR,
     SIDE_PX,
     TARGET_COLOR,
-    TEXT_COLOR,
-    draw_bar,
+    add_bars,
+    begin_frame,
     draw_outlines,
+    write,
 )
 
 _GRID_COLOR = (110, 110, 110)
@@ -25,34 +26,18 @@ def draw_mask_step(
     levels: NDArray[np.uint8],
     caption: str,
 ) -> NDArray[np.uint8]:
-    """Draw image, target, first and current mask, and the threshold of each tile as a number.
+    """Return an RGB picture of image, target, first and current mask, (S, S) each, with a caption.
 
-    Args:
-        image: uint8, (S, S).
-        target: bool, (S, S); None where it is unknown.
-        start: Mask at the start, bool, (S, S).
-        mask: Mask now, bool, (S, S).
-        levels: Threshold of each tile, gray level, (G, G).
-        caption: One line of text.
-
-    Returns:
-        RGB, uint8, (SIDE_PX + two bars, SIDE_PX, 3).
+    The gray level of each tile's threshold, (G, G), is written into the tile.
     """
-    frame = cv2.cvtColor(
-        cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2RGB
-    )
-    tile = SIDE_PX / len(levels)
+    frame, tile = begin_frame(image), SIDE_PX / len(levels)
     for row, column in np.ndindex(levels.shape):
         corner = (round(column * tile), round(row * tile))
         far = (round((column + 1) * tile) - 1, round((row + 1) * tile) - 1)
         cv2.rectangle(frame, corner, far, _GRID_COLOR, 1)
-        place = (corner[0] + 6, corner[1] + 18)
-        cv2.putText(
-            frame, str(levels[row, column]), place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, TEXT_COLOR, 1, cv2.LINE_AA
-        )
+        write(frame, str(levels[row, column]), (corner[0] + 6, corner[1] + 18))
     if target is not None:
         draw_outlines(frame, target, TARGET_COLOR, 2)
     draw_outlines(frame, start, PROPOSAL_COLOR, 1)
     draw_outlines(frame, mask, CONTOUR_COLOR, 2)
-    legend = [("target", TARGET_COLOR), ("start", PROPOSAL_COLOR), ("mask", CONTOUR_COLOR)]
-    return np.concatenate([draw_bar([(caption, TEXT_COLOR)]), frame, draw_bar(legend)])
+    return add_bars(frame, caption, ("target", "start", "mask"))

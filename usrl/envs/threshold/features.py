@@ -1,4 +1,4 @@
-"""What a tile's mask looks like, in a few numbers with few values: the state of a tabular agent."""
+"""What a tile's mask looks like, in four numbers with few values each: the state of a tabular agent."""
 
 import math
 
@@ -12,15 +12,15 @@ FEATURES = ("area", "compactness", "position", "objects")
 BINS = (8, 4, 4, 4)
 """Number of values of each feature."""
 _OBJECT_BOUNDS = (1, 2, 4)
-"""Numbers of objects from which a higher value begins: none, one, two or three, more."""
+"""Numbers of objects at which the next value begins. The values are: none, one, two or three, more."""
 
 
 def describe_tile(mask: BoolMask, available: int, origin: tuple[int, int], side: int) -> NDArray[np.uint8]:
-    """Return the features of one tile's mask.
+    """Return the features, uint8 (4,), of one tile's mask (h, h); all are zero for an empty mask.
 
-    ``area`` is the share taken of the tile's pixels that can be taken. Of the largest object,
-    ``compactness`` is 4 pi area / perimeter^2, up to 1, and ``position`` the distance of its centroid from
-    the region's centre over half the region's diagonal. All three are cut into equal parts.
+    ``area`` is the mask's share of the tile's available pixels. For the largest object, ``compactness`` is
+    4 pi area / perimeter^2, at most 1, and ``position`` is the distance of its centroid from the region's
+    centre over half the region's diagonal. All three are cut into equal parts.
 
     Args:
         mask: Of the tile, bool, (h, h).
@@ -28,12 +28,9 @@ def describe_tile(mask: BoolMask, available: int, origin: tuple[int, int], side:
         origin: (row, column) of the tile's first pixel in the region.
         side: Side of the region, px.
 
-    Returns:
-        One value per feature, uint8, (4,); all zero for an empty mask.
-
     Source:
-        The kinds of features are those of Sahba, Tizhoosh and Salama (2008), BMC Medical Imaging 8:8;
-        how they are cut into values is ours.
+        The kinds of features are those of Sahba, Tizhoosh and Salama (2008), BMC Medical Imaging 8:8. The
+        values are ours.
     """
     count, labels, stats, centroids = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
     if count == 1:
@@ -51,16 +48,9 @@ def describe_tile(mask: BoolMask, available: int, origin: tuple[int, int], side:
 def describe_settings(
     opened: NDArray[np.uint8], levels: NDArray[np.uint8], support: BoolMask, grid: int
 ) -> NDArray[np.uint8]:
-    """Return the features of every tile at every setting.
+    """Return the features of every tile at every setting, uint8, (T, Z, K, 4).
 
-    Args:
-        opened: Gray openings of a region, (Z, s, s).
-        levels: Thresholds, (K,).
-        support: bool, (s, s).
-        grid: Tiles along a side.
-
-    Returns:
-        uint8, (T, Z, K, 4).
+    They are computed from a region's gray openings (Z, s, s), thresholds (K,) and support (s, s).
     """
     side, tile = support.shape[0], support.shape[0] // grid
     found = np.zeros((grid**2, len(opened), len(levels), len(FEATURES)), np.uint8)
@@ -77,7 +67,7 @@ def describe_settings(
 
 def _compactness(component: BoolMask) -> float:
     outlines, _ = cv2.findContours(component.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    # Outlines run through pixel centres: half a pixel outwards adds pi to the length, and saves a
-    # single pixel from a length of zero.
+    # Outlines run through pixel centres. Half a pixel outwards adds pi to the length, so that a single
+    # pixel has a length.
     length = cv2.arcLength(outlines[0], True) + math.pi
     return min(1.0, 4 * math.pi * float(component.sum()) / length**2)

@@ -11,21 +11,16 @@ from usrl.data.sample import GrayImage
 FilterName = Literal["none", "median", "srad"]
 SRAD_ITERATIONS = 40
 SRAD_STEP = 0.2
-"""Time step of the explicit scheme; a quarter of it weighs each neighbour."""
+"""Time step of the explicit scheme. Each neighbour has a quarter of it as its weight."""
 SRAD_DECAY = 1 / 6
-"""Rate at which the speckle scale falls, per unit of time, as Yu and Acton suggest."""
+"""Decay rate of the speckle scale per unit of time, as Yu and Acton suggest."""
 
 
 def filter_speckle(image: GrayImage, name: FilterName, diameter_px: int) -> GrayImage:
-    """Return an image with less speckle.
+    """Return an image, uint8 (H, W), with less speckle.
 
-    Args:
-        image: uint8, shape (H, W).
-        name: ``median`` of a square, ``srad`` (speckle-reducing anisotropic diffusion), or ``none``.
-        diameter_px: Side of the median's square, odd.
-
-    Returns:
-        uint8, shape (H, W).
+    ``median`` takes the median of a square with an odd side ``diameter_px``. ``srad`` is speckle-reducing
+    anisotropic diffusion (`diffuse_speckle`).
     """
     if name == "none":
         return image
@@ -35,20 +30,15 @@ def filter_speckle(image: GrayImage, name: FilterName, diameter_px: int) -> Gray
 
 
 def diffuse_speckle(image: GrayImage) -> NDArray[np.float64]:
-    """Return an image smoothed where its local variation is that of speckle, and kept at edges.
+    """Return an image (H, W), smoothed where its local variation is that of speckle, and kept at edges.
 
-    The speckle scale starts at the image's own coefficient of variation and decays.
-
-    Args:
-        image: uint8, shape (H, W).
-
-    Returns:
-        float64, shape (H, W), gray levels.
+    The speckle scale starts at the image's own coefficient of variation and decays. The result is in gray
+    levels, float64.
 
     Source:
         Yu and Acton (2002), IEEE Trans Image Process 11(11):1260-1270, doi:10.1109/TIP.2002.804276.
     """
-    level = image.astype(np.float64) + 1  # the model is multiplicative: no zeros
+    level = image.astype(np.float64) + 1  # the model is multiplicative, so zeros are not allowed
     scale = max(float(level.std() / level.mean()), 1e-3)
     for iteration in range(SRAD_ITERATIONS):
         speckle = (scale * np.exp(-SRAD_DECAY * SRAD_STEP * iteration)) ** 2

@@ -40,23 +40,17 @@ def draw_settings(
     size: NDArray[np.int64],
     seen: NDArray[np.uint8],
 ) -> None:
-    """Write image, mask and threshold map of settings into the first three channels of observations.
+    """Write image, mask (0 or 255) and threshold map into the first channels of seen, (B, 3 or more, s, s).
 
-    Args:
-        images: Regions, uint8, (C, s, s).
-        opened: Tiles of the gray openings, uint8, (C, Z, T, h * h).
-        levels: Gray level of each threshold, uint8, (C, K).
-        case: Region of each environment, int64, (B,).
-        level: Threshold of each tile, int64, (B, T).
-        size: Opening of each tile, int64, (B, T).
-        seen: Where to write, uint8, (B, 3 or more, s, s): masks are 0 or 255.
+    Images (C, s, s), opened (C, Z, T, h * h) and levels (C, K) are those of `Tables`. Each environment has a
+    case (B,), and each tile a level and a size (B, T).
     """
     batch, tiles = level.shape
     side = seen.shape[2]
     grid = int(np.sqrt(tiles))
     width = side // grid
     for b in range(batch):
-        # Row by row: Numba takes seconds to compile an assignment whose shapes it has to compare.
+        # These are loops because Numba takes seconds to compile an assignment that compares shapes.
         for row in range(side):
             for column in range(side):
                 seen[b, 0, row, column] = images[case[b], row, column]
@@ -65,7 +59,7 @@ def draw_settings(
             limit = levels[case[b], level[b, tile]]
             gray = opened[case[b], size[b, tile], tile]
             for row in range(width):
-                # Slices and constants of one byte let the compiler take many pixels at once.
+                # Slices and constants of one byte let the compiler process many pixels at once.
                 pixels = gray[row * width : (row + 1) * width]
                 mask = seen[b, 1, top + row, left : left + width]
                 for column in range(width):

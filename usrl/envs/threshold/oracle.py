@@ -1,4 +1,4 @@
-"""The best that thresholds and openings can do for a region, from its tables."""
+"""The best thresholds and openings of a region, from its tables."""
 
 from collections.abc import Callable
 from itertools import product
@@ -10,15 +10,7 @@ from usrl.envs.threshold.tables import Tables
 
 
 def dice_of_counts(counts: Tensor, target_area: Tensor) -> Tensor:
-    """Return Dice from pixels taken and target pixels among them.
-
-    Args:
-        counts: (..., 2), any integer type.
-        target_area: (...), px.
-
-    Returns:
-        float32, (...); two empty masks agree perfectly.
-    """
+    """Return the Dice (...) of counts (..., 2): pixels taken and target pixels among them; 1 if empty."""
     total = counts[..., 0] + target_area
     return torch.where(total > 0, 2 * counts[..., 1] / total.clamp_min(1), 1.0)
 
@@ -26,9 +18,9 @@ def dice_of_counts(counts: Tensor, target_area: Tensor) -> Tensor:
 def best_tiles(tables: Tables) -> Tensor:
     """Return the setting of every tile that together gives the highest Dice, int64, (C, T, 2).
 
-    Dice is a ratio of sums over tiles. Dinkelbach's method finds its global maximum: for a guess d of the
-    best Dice each tile takes what maximises 2 overlap - d size on its own, their Dice is the next guess,
-    and the guesses rise to the maximum within a few rounds.
+    Dice is a ratio of sums over tiles, whose global maximum Dinkelbach's method finds. For a guess d of the
+    best Dice, each tile takes the setting that maximises 2 overlap - d size. The Dice of these settings is
+    the next guess. The guesses rise to the maximum within a few rounds.
 
     Source:
         Dinkelbach (1967), On nonlinear fractional programming, Management Science 13(7):492-498,
@@ -48,17 +40,10 @@ def best_tiles(tables: Tables) -> Tensor:
 
 
 def ascend_tiles(start: Tensor, counts: tuple[int, int], score: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return settings that no change of a single tile improves, by coordinate ascent.
+    """Return settings that no change of a single tile improves, by coordinate ascent from a start.
 
-    For scores that are not a sum over tiles, as when the whole mask is cleaned.
-
-    Args:
-        start: Settings to begin with, int64, (C, T, 2): opening and threshold.
-        counts: Numbers of openings and of thresholds.
-        score: Returns what is to be maximised, (C,), of settings (C, T, 2).
-
-    Returns:
-        int64, (C, T, 2); never worse than ``start``.
+    This serves scores that are not a sum over tiles, as when the whole mask is cleaned. Settings are openings
+    and thresholds, int64 (C, T, 2), of which there are ``counts``. The score of settings is (C,).
     """
     best, reached = start.clone(), score(start)
     improved = True

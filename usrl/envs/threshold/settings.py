@@ -8,7 +8,6 @@ from pydantic.config import JsonDict
 from usrl.data.components import CleanName
 from usrl.data.sample import DEFAULT_JITTER, MAX_JITTER
 from usrl.envs.threshold.filters import FilterName
-from usrl.envs.threshold.tables import Polarity
 from usrl.strict import Strict
 
 _REGION_PX: JsonDict = {"unit": "region pixels"}
@@ -16,14 +15,11 @@ _FRACTION: JsonDict = {"unit": "fraction"}
 
 
 class ThresholdSettings(Strict):
-    """Arguments of `usrl.envs.threshold.task.ThresholdTask`, which says what the choices mean."""
+    """Arguments of `usrl.envs.threshold.task.ThresholdTask`, which explains the choices."""
 
     grid: int = Field(default=2, ge=1, le=8, description="G, tiles along a side; divides `side`")
     thresholds: int = Field(
-        default=16,
-        ge=2,
-        le=256,
-        description="number of thresholds, even between a region's 1% and 99%",
+        default=16, ge=2, le=256, description="number of thresholds, even between a region's 1% and 99%"
     )
     sizes: int = Field(
         default=4,
@@ -39,18 +35,16 @@ class ThresholdSettings(Strict):
     filter_px: int = Field(
         default=5, ge=3, le=31, description="side of the median's square, odd", json_schema_extra=_REGION_PX
     )
-    polarity: Polarity = Field(default="dark", description="whether objects are `dark` or `bright`")
+    polarity: Literal["dark", "bright"] = Field(
+        default="dark", description="whether objects are `dark` or `bright`"
+    )
     roi: Literal["box", "network", "image"] = Field(default="box", description="what a region is cut around")
     support: Literal["ellipse", "rectangle"] = Field(
         default="ellipse",
         description="where a mask may lie: in the `ellipse` of a box, or in the `rectangle`",
     )
     margin: float = Field(
-        default=0.1,
-        ge=0,
-        le=1,
-        description="by how much a box grows on each side",
-        json_schema_extra=_FRACTION,
+        default=0.1, ge=0, le=1, description="growth of a box on each side", json_schema_extra=_FRACTION
     )
     jitter: float = Field(
         default=DEFAULT_JITTER,
@@ -68,6 +62,11 @@ class ThresholdSettings(Strict):
     reward: Literal["dice", "iou", "sign"] = Field(
         default="dice", description="the score whose change is paid"
     )
+
+    @property
+    def is_cleaned_per_step(self) -> bool:
+        """Whether masks of several tiles are cleaned, so that no table holds their overlap."""
+        return self.clean != "none" and self.grid > 1
 
     @model_validator(mode="after")
     def _check(self) -> "ThresholdSettings":

@@ -1,9 +1,9 @@
-"""Every mask that thresholds and openings can give, and how it overlaps the target, before any is asked for.
+"""Look-up tables of every mask that thresholds and openings can give, and of its overlap with the target.
 
 A flat opening commutes with thresholding: the opening of the pixels below t are the pixels of the gray
-closing below t. So one gray image per opening size gives the mask of every threshold, and cumulative
-histograms of it give the number of pixels, and of target pixels, of each of them exactly. A step of an
-environment is then a look-up.
+closing below t. So one gray image per opening size gives the mask of every threshold. Cumulative histograms
+of that image give the pixels, and the target pixels, of each mask exactly. A step of an environment is then
+a look-up.
 
 Source:
     Serra (1982), Image Analysis and Mathematical Morphology, Academic Press: flat operators commute with
@@ -12,7 +12,6 @@ Source:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -23,43 +22,14 @@ from torch import Tensor
 
 from usrl.data.components import CleanName, clean_mask
 from usrl.data.sample import BoolMask, GrayImage
+from usrl.envs.threshold.settings import ThresholdSettings
 from usrl.geometry.regions import Region
 
-Polarity = Literal["dark", "bright"]
 NEVER = 255
-"""Level of pixels that no threshold takes: those outside the support."""
+"""Level of the pixels outside the support. No threshold takes them."""
 _WORDS = ((torch.int64, 8), (torch.int32, 4), (torch.int16, 2), (torch.uint8, 1))
 _SHARES = (0.01, 0.99)
-"""Thresholds run between these shares of a region's gray levels: extremes would waste most of them."""
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What a tile can be set to.
-
-    Attributes:
-        grid: Tiles along a side, G; there are T = G * G.
-        thresholds: Number K of thresholds.
-        sizes: Number Z of openings; their diameters are 1, 3, 5, ... px.
-        polarity: Whether objects are dark or bright.
-        clean: What is done to the whole mask; see `usrl.data.components`.
-    """
-
-    grid: int
-    thresholds: int
-    sizes: int
-    polarity: Polarity
-    clean: CleanName
-
-    @property
-    def tiles(self) -> int:
-        """Number T of tiles."""
-        return self.grid**2
-
-    @property
-    def is_cleaned_per_step(self) -> bool:
-        """Whether masks of several tiles are cleaned: then no table holds their overlap."""
-        return self.clean != "none" and self.grid > 1
+"""Thresholds run between these quantiles of a region's gray levels: extremes would waste most of them."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +37,12 @@ class Tables:
     """Look-ups of C regions of side s, each with T tiles, Z openings and K thresholds.
 
     Attributes:
-        images: What is shown, uint8, (C, s, s).
-        opened: Gray closings of the filtered region (of its inverse where objects are bright), tile by
-            tile, uint8, (C, Z, T, s * s / T); 255 outside the support.
-        levels: Thresholds on ``opened``, uint8, (C, K), not falling; a pixel is taken up to its level.
-        counts: Pixels taken, and target pixels among them, int32, (C, T, Z, K, 2); of the cleaned mask
-            where there is one tile.
+        images: Regions without filter, uint8, (C, s, s).
+        opened: Gray closings of the filtered region (inverted if objects are bright), tile by tile, uint8,
+            (C, Z, T, s * s / T); 255 outside the support.
+        levels: Thresholds on ``opened``, uint8, (C, K), in rising order. A mask has the pixels up to a level.
+        counts: Pixels taken, and target pixels among them, int32, (C, T, Z, K, 2). A mask of one tile is
+            cleaned before.
         targets: bool, (C, s, s).
         target_area: Size of the whole target, also outside the region, in px of the region, float32, (C,).
         start: The threshold nearest to Otsu's, int64, (C,).
@@ -93,27 +63,23 @@ class Tables:
         filtered: Sequence[GrayImage],
         targets: Sequence[BoolMask],
         areas: Sequence[float],
-        choices: Choices,
+        settings: ThresholdSettings,
         device: torch.device,
     ) -> "Tables":
-        """Return the tables of regions.
+        """Return the tables of regions, given the filtered images and targets (s, s) of each.
 
-        Args:
-            regions: C regions of one side.
-            filtered: What is thresholded, uint8, each (s, s).
-            targets: Of the regions, bool, each (s, s).
-            areas: Of the whole targets, in px of the region.
-            choices: What a tile can be set to.
-            device: Where the tables go.
+        ``areas`` are those of the whole targets, in px of the region.
         """
         rows = [
-            _tabulate(_flip(smooth, choices.polarity), region.support, target, choices)
+            _tabulate(
+                255 - smooth if settings.polarity == "bright" else smooth, region.support, target, settings
+            )
             for region, smooth, target in zip(regions, filtered, targets, strict=True)
         ]
         opened, levels, counts, start = (np.stack(column) for column in zip(*rows, strict=True))
         arrays = (
             np.stack([region.image for region in regions]),
-            split_tiles(opened, choices.grid),
+            split_tiles(opened, settings.grid),
             levels,
             counts,
             np.stack(targets),
@@ -137,14 +103,14 @@ def split_tiles(array: NDArray[np.uint8], grid: int) -> NDArray[np.uint8]:
 def join_tiles(tiles: Tensor, grid: int) -> Tensor:
     """Return tiles (B, T, s * s / T), uint8 and contiguous, as squares (B, s, s)."""
     side = round(tiles.shape[2] ** 0.5)
-    # Rows of a tile are moved in the widest words that they divide into: several times as fast as bytes.
+    # Rows of a tile are moved in the widest words that divide them, several times as fast as bytes.
     word, width = next((kind, size) for kind, size in _WORDS if side % size == 0)
     cut = tiles.view(word).view(-1, grid, grid, side, side // width).transpose(2, 3)
     return cut.reshape(-1, grid * side, grid * side // width).view(torch.uint8)
 
 
 def spread_tiles(values: Tensor, grid: int, out: Tensor) -> Tensor:
-    """Write one value per tile (B, T) to every pixel of squares (B, s, s), and return these."""
+    """Write one value per tile (B, T) to all its pixels in squares (B, s, s), and return the squares."""
     side = out.shape[-1]
     rows = values.view(-1, grid, grid).repeat_interleave(side // grid, dim=2)  # (B, G, s)
     out.unflatten(1, (grid, side // grid)).copy_(rows[:, :, None])
@@ -152,24 +118,19 @@ def spread_tiles(values: Tensor, grid: int, out: Tensor) -> Tensor:
 
 
 def _tabulate(
-    smooth: GrayImage, support: BoolMask, target: BoolMask, choices: Choices
+    smooth: GrayImage, support: BoolMask, target: BoolMask, settings: ThresholdSettings
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32], np.int64]:
     """Return gray openings (Z, s, s), levels (K,), counts (T, Z, K, 2) and the start of one region."""
-    levels = _levels(smooth[support], choices.thresholds)
-    closed = [cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, _disk(2 * z + 1)) for z in range(choices.sizes)]
+    low, high = np.quantile(smooth[support], _SHARES)
+    levels = np.rint(np.linspace(low, high, settings.thresholds)).clip(0, NEVER - 1).astype(np.uint8)
+    closed = [cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, _disk(2 * z + 1)) for z in range(settings.sizes)]
     opened = np.stack([np.where(support, gray, NEVER).astype(np.uint8) for gray in closed])
-    if choices.clean != "none" and choices.grid == 1:
-        counts = _count_cleaned(opened, levels, target, choices.clean)
+    if settings.clean != "none" and settings.grid == 1:
+        counts = _count_cleaned(opened, levels, target, settings.clean)
     else:
-        counts = _count_tiles(opened, levels, target, choices.grid)
+        counts = _count_tiles(opened, levels, target, settings.grid)
     otsu = threshold_otsu(smooth[support])
     return opened, levels, counts, np.abs(levels.astype(np.int64) - int(otsu)).argmin()
-
-
-def _levels(values: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """Return thresholds spread evenly between the darkest and the brightest of a region, (K,)."""
-    low, high = np.quantile(values, _SHARES)
-    return np.rint(np.linspace(low, high, count)).clip(0, NEVER - 1).astype(np.uint8)
 
 
 def _count_tiles(
@@ -198,10 +159,6 @@ def _count_cleaned(
             mask = clean_mask(gray <= level, clean)
             counts[0, size, rank] = np.count_nonzero(mask), np.count_nonzero(mask & target)
     return counts
-
-
-def _flip(gray: GrayImage, polarity: Polarity) -> GrayImage:
-    return 255 - gray if polarity == "bright" else gray
 
 
 def _disk(diameter: int) -> NDArray[np.uint8]:

@@ -14,7 +14,6 @@ from usrl.compute.compiled import is_compiled_for
 from usrl.compute.rng import uniform
 from usrl.data.bank import Bank
 from usrl.data.sample import Box
-from usrl.envs.rewards import iou_score
 from usrl.envs.task import State
 from usrl.envs.threshold import kernels
 from usrl.envs.threshold.actions import Moves, RasterMoves, TileMoves
@@ -48,10 +47,10 @@ class ThresholdTask:
     """Set a threshold and an opening for every tile of a region until the mask fits the lesion.
 
     Description:
-        A square region is cut out of an ultrasound image, its speckle filtered, and divided into G x G
-        tiles. A pixel belongs to the mask if its filtered gray level reaches its tile's threshold, after
-        a morphological opening of its tile's size. Openings see across tile borders, so tiles leave no
-        seams. Masks and Dice of every setting are tabulated beforehand: a step looks them up.
+        A square region is cut out of an ultrasound image, its speckle is filtered, and it is divided into
+        G x G tiles. A pixel belongs to the mask if its filtered gray level reaches its tile's threshold,
+        after a morphological opening of its tile's size. Openings see across tile borders, so tiles leave
+        no seams. Masks and Dice of every setting are in tables, so that a step only looks them up.
 
     Action Space:
         | action | space | meaning |
@@ -59,7 +58,7 @@ class ThresholdTask:
         | `tiles` | `MultiDiscrete([3, 3] * T)` | per tile: lower, keep, raise; smaller, keep, larger |
         | `raster` | `Discrete(9)` | the same for one tile, 3 * threshold + opening |
 
-        T = G * G; tiles are in raster order. `raster` visits one tile a step, the first again after the
+        T = G * G; tiles are in raster order. `raster` visits one tile a step and begins again after the
         last. A move beyond the last threshold or opening does nothing.
 
     Observation Space:
@@ -68,24 +67,24 @@ class ThresholdTask:
         | `image` | `Box(0, 255, (C, s, s))` | region, mask, threshold map | gray level |
         | `features` | `Box(0, (7, 3, 3, 3), (4,))` | area, compactness, position, number of objects | bin |
 
-        C = 3, and 4 where `raster` visits several tiles: the fourth channel marks the tile in turn.
-        `features` are those of that tile, or of all tiles one after the other, (4 T,), with `tiles`.
+        C is 3, or 4 if `raster` visits several tiles: the fourth channel marks the tile in turn.
+        `features` are those of that tile, or with `tiles` of all tiles one after the other, (4 T,).
 
     Rewards:
-        The change of `dice` (default) or `iou`, or its sign (`sign`): reward or punishment as in the paper
-        of 2008, whose amounts are not taken over. Undiscounted, the first two sum to the final minus the
-        initial score of an episode.
+        The change of `dice` (default) or `iou`, or the sign of the change of Dice (`sign`): reward or
+        punishment as in the paper of 2008, but of size 1. Undiscounted, the first two sum to the final
+        minus the initial score of an episode.
 
     Starting State:
-        A row of the bank, uniformly at random. With `roi="box"` the region is the target's bounding box,
-        each side moved by up to `jitter` times its extent, grown by `margin`; `boxes` such boxes are
-        prepared for every row, and one is drawn. `roi="network"` boxes the bank's proposal instead, and
-        `roi="image"` takes the whole image. Every tile starts at the threshold nearest to Otsu's of the
-        region, without an opening.
+        A row of the bank, uniformly at random. With `roi="box"` the region is the target's bounding box
+        after each side has moved by up to `jitter` times the box's extent and the box has grown by
+        `margin`. Every row has `boxes` such boxes, and one is drawn. `roi="network"` boxes the bank's
+        proposal instead, and `roi="image"` takes the whole image. Every tile starts at the threshold
+        nearest to Otsu's of the region, without an opening.
 
     Episode End:
-        Truncation at the step limit, 10 by default. The episode never terminates: to stop on the
-        ground truth would leak it.
+        Truncation at the step limit, 10 by default. The episode never terminates, because a stop that
+        depends on the target would leak the target.
 
     Info:
         `dice` and `initial_dice`, unitless, of the mask in the region and the whole target. `score` is
@@ -94,8 +93,8 @@ class ThresholdTask:
     Arguments:
         See `ThresholdSettings`; ``usrl envs usrl/ThresholdSelect-v0`` prints them with their defaults.
 
-        A region of one gray level is taken whole by every setting: no threshold separates anything.
-        `clean` with several tiles depends on all of them at once, which no table holds: such masks are
+        Every setting takes all of a region of one gray level, because no threshold separates anything.
+        `clean` with several tiles depends on all of them at once, which no table holds. Such masks are
         cleaned in every step, on the host.
 
     Version History:
@@ -111,22 +110,15 @@ class ThresholdTask:
     def __init__(
         self, bank: Bank, settings: ThresholdSettings, horizon: int, boxes: Sequence[Box] | None = None
     ) -> None:
-        """Prepare a bank for thresholding; see the class docstring for the settings.
+        """Prepare a bank; raise a `UserError` if it lacks the network proposals that the settings need.
 
-        Args:
-            bank: Images and targets.
-            settings: Of the environment.
-            horizon: Step limit.
-            boxes: One per row of the bank, working px, instead of jittered ones; not for `roi="image"`.
-
-        Raises:
-            UserError: If network proposals are asked for and the bank has none.
+        ``boxes`` in working px, one per row of the bank, replace jittered ones. `roi="image"` takes none.
         """
         self.cases = bank
         self.settings = settings
         self.horizon = horizon
         self.regions = ThresholdRegions(bank, settings, boxes)
-        tiles = self.regions.choices.tiles
+        tiles = self.regions.tiles
         in_turn = settings.action == "raster"
         self._moves: Moves = RasterMoves(tiles, bank.device) if in_turn else TileMoves(tiles)
         self.action_space: gym.Space[Any] = self._moves.space
@@ -142,7 +134,7 @@ class ThresholdTask:
         """Begin episodes; see `Task.reset`."""
         variant = (uniform(keys, 1)[:, 0] * self.regions.per_row).to(torch.int64)
         case = index * self.regions.per_row + variant
-        level = self.regions.tables.start[case][:, None].repeat(1, self.regions.choices.tiles)
+        level = self.regions.tables.start[case][:, None].repeat(1, self.regions.tiles)
         size = torch.zeros_like(level)
         dice = self.regions.dice(case, level, size)
         return ThresholdState(index, torch.zeros_like(index), keys, dice, dice, case, level, size)
@@ -159,16 +151,15 @@ class ThresholdTask:
     def observe(self, state: ThresholdState) -> Tensor:
         """Return images or features; see `Task.observe`."""
         if self.settings.observation == "features":
-            seen = self.regions.features[
-                state.case[:, None], self.regions.tile, state.size, state.level
-            ]  # (B, T, 4)
+            place = (state.case[:, None], self.regions.tile, state.size, state.level)
+            seen = self.regions.features[place]  # (B, T, 4)
             if (turn := self._moves.turn(state.elapsed)) is not None:
                 seen = seen[torch.arange(len(seen), device=seen.device), turn]
             return seen.flatten(1)
         case, grid = state.case, self.settings.grid
         shape = (len(case), *(self.observation_space.shape or ()))
         seen = torch.empty(shape, dtype=torch.uint8, device=case.device)
-        # Every channel is computed where it is to lie: copies are most of what an observation costs.
+        # Every channel is computed in its place, because copies are most of the cost of an observation.
         if is_compiled_for(case) and self.settings.clean == "none":
             tables = (self.regions.tables.images, self.regions.tables.opened, self.regions.tables.levels)
             parts = (*tables, case, state.level, state.size, seen)
@@ -195,7 +186,7 @@ class ThresholdTask:
         return {"score": state.dice, "dice": state.dice, "initial_dice": state.initial_dice}
 
     def terminated(self, state: ThresholdState) -> None:
-        """Return None: only the step limit ends an episode. To stop on the target would leak it."""
+        """Return None: only the step limit ends an episode, because other stops would leak the target."""
 
     def oracle_action(self, state: ThresholdState) -> Tensor:
         """Return the move of every tile, or of the tile in turn, towards its best setting."""
@@ -229,5 +220,5 @@ class ThresholdTask:
 
     def _reward(self, before: Tensor, after: Tensor) -> Tensor:
         if self.settings.reward == "iou":
-            return iou_score(after) - iou_score(before)
+            return after / (2 - after) - before / (2 - before)
         return after - before if self.settings.reward == "dice" else (after - before).sign()
