@@ -81,7 +81,7 @@ def follow(model: Cloning, steps: int) -> np.ndarray:
         ("batch_size", 0, "batch_size: Input should be greater than 0, got 0"),
         ("gamma", 1.5, "gamma: Input should be less than or equal to 1, got 1.5"),
         ("huber_delta", 0.0, "huber_delta: Input should be greater than 0, got 0.0"),
-        ("teacher_share", 50, "teacher_share must be from 0 to 1, or lin_X with such an X, got 50"),
+        ("teacher_share", 50, "teacher_share must be from 0 to 1, or lin_X with X from 0 to 1, got 50"),
         ("teacher_share", "all", "teacher_share must be from 0 to 1, .* got 'all'"),
         ("teacher_share", LinearSchedule(2.0, 0.0, 1.0), "teacher_share must be from 0 to 1, .* got Linear"),
     ],

@@ -85,7 +85,7 @@ def test_images_are_refused_by_their_shape(parametrization: str, size: int) -> N
     bank = Bank.from_samples(load_phantom(1), size)
     kwargs = {"observation": "image", "parametrization": parametrization}
     env = gym.make("usrl/ContourRefine-v0", cases=bank, **kwargs)
-    with pytest.raises(UserError, match=r"square as images are, .* use CnnPolicy for images"):
+    with pytest.raises(UserError, match=r"square like images; use CnnPolicy for images"):
         PPO(ContourPolicy, env)
 
 
