@@ -19,24 +19,24 @@ from usrl.envs.task import AnyState, Drawn, Masked, Picture, Task, Taught, follo
 from usrl.errors import UserError
 
 MAX_ENVS = 2**20
-"""More environments than this want more memory than any GPU has: one observation is some kilobytes."""
+"""More environments need more memory than any GPU has: one observation takes some kilobytes."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a step of all B environments gave, after those whose episode ended have begun another.
+    """The result of a step of all B environments, after a restart of those whose episode ended.
 
-    The host knows which episodes end where only the step limit ends them, or where it computes itself. Then
-    ``ended`` holds their rows, int64 (R,). On a GPU, for a task that terminates, ``ended`` is a mask, bool
-    (B,), and R is B: the host would have to wait for the rows. `fetch` gives the first form.
+    The host knows which episodes end if only the step limit ends them, or if it computes itself. Then
+    ``ended`` holds their rows, int64 (R,). If a task terminates on a GPU, the host would have to wait for the
+    rows. Then ``ended`` is a mask, bool (B,), and R is B. `fetch` gives the first form.
 
     Attributes:
         observations: After restarts, (B, ...).
         rewards: float32, (B,).
         ended: Rows on the host, or a mask on the device.
-        terminated: Which of these the task ended, bool (R,); the step limit cut the others.
-        last_observations: Of the episodes that ended, (R, ...); None where the host knows that none did.
-        figures: Of the episodes that ended, float32 (R,) by name; likewise empty.
+        terminated: Which of these the task ended, bool (R,). The step limit ended the others.
+        last_observations: Of the episodes that ended, (R, ...), or None if the host knows of none.
+        figures: Of the episodes that ended, float32 (R,) by name; empty if the host knows of none.
     """
 
     observations: Tree
@@ -47,40 +47,25 @@ class Step:
     figures: dict[str, Tensor]
 
     def fetch(self) -> "Step":
-        """Return the step with the rows of the episodes that ended; this may wait for the device."""
+        """Return the step with the rows of the episodes that ended. This may wait for the device."""
         if not isinstance(self.ended, Tensor):
             return self
         rows = self.ended.nonzero().flatten()
         kept = self.last_observations, self.figures, self.terminated
         last, figures, terminated = map_tree(lambda tensor: tensor[rows], kept)
-        return Step(
-            self.observations,
-            self.rewards,
-            to_numpy(rows),
-            to_numpy(torch.as_tensor(terminated)),
-            last,
-            figures,
-        )
+        ended, done = to_numpy(rows), to_numpy(torch.as_tensor(terminated))
+        return Step(self.observations, self.rewards, ended, done, last, figures)
 
 
 @dataclass(frozen=True)
 class View:
-    """How image-like observations are offered.
-
-    Attributes:
-        layout: ``"chw"``, channels first as Stable-Baselines3 wants them, or ``"hwc"``.
-        dtype: ``"uint8"``, or ``"float32"`` for values from 0 to 1.
-    """
+    """How image-like observations are offered: channels first or last, as uint8 or as floats from 0 to 1."""
 
     layout: Literal["chw", "hwc"] = "chw"
     dtype: Literal["uint8", "float32"] = "uint8"
 
     def __post_init__(self) -> None:
-        """Refuse anything else.
-
-        Raises:
-            UserError: If layout or dtype is another.
-        """
+        """Raise a `UserError` for another layout or dtype."""
         for name, known in (("layout", ("chw", "hwc")), ("dtype", ("uint8", "float32"))):
             value = getattr(self, name)
             if not isinstance(value, str) or value not in known:
@@ -92,7 +77,7 @@ class View:
         return self.layout == "chw" and self.dtype == "uint8"
 
     def space(self, space: gym.Space[Any]) -> gym.Space[Any]:
-        """Return the space of what `show` returns; spaces that are not of uint8 stay as they are."""
+        """Return the space of what `show` returns. Spaces that are not uint8 do not change."""
         if isinstance(space, gym.spaces.Dict):
             return gym.spaces.Dict({name: self.space(part) for name, part in space.spaces.items()})
         if not isinstance(space, gym.spaces.Box) or space.dtype != np.uint8 or self.is_default:
@@ -122,18 +107,16 @@ class View:
 
 
 class Batch:
-    """Episodes of one task, each with its own seed and restarted on its own.
+    """Episodes of one task in B environments, each with its own seed and restarts.
 
-    The same seed gives the same sequence of episodes whatever the batch around it: to the bit on a CPU, up to
-    rounding on a GPU.
+    The same seed gives the same sequence of episodes in every batch: to the bit on a CPU, up to rounding on a
+    GPU.
 
     Attributes:
-        task: The task.
-        num_envs: Number B of environments.
         observation_space: Of one environment, as the view shows it.
-        state: State of all of them; None before the first episode.
-        elapsed: Steps of each episode, int64, (B,), on the host, which need not ask the device then. Not kept
-            for a task that terminates on a GPU.
+        state: State of all environments; None before the first episode.
+        elapsed: Steps of each episode, int64, (B,), on the host, so that it need not ask the device. It is
+            not kept for a task that terminates on a GPU.
     """
 
     def __init__(
@@ -141,15 +124,11 @@ class Batch:
     ) -> None:
         """Hold a task; call `seed` and `begin` before anything else.
 
-        Args:
-            task: The task.
-            num_envs: Number B of environments.
-            view: How observations are offered.
-            with_oracle: Add ``oracle_score`` to the figures, the score that the teacher reaches.
+        ``with_oracle`` adds ``oracle_score`` to the figures, the score that the teacher reaches.
 
         Raises:
-            UserError: If the number of environments is out of range, there is no teacher where one is wanted,
-                or an episode cannot be about one of the cases.
+            UserError: If the number of environments is out of range, a wanted teacher is missing, or a case
+                is unusable.
         """
         is_count = isinstance(num_envs, int | np.integer) and not isinstance(num_envs, bool)
         if not is_count or not 1 <= num_envs <= MAX_ENVS:
@@ -162,7 +141,7 @@ class Batch:
             teacher_of(task)
         self.task = task
         self.device: torch.device = task.cases.device
-        # What its steps are taken with. A CPU gains nothing from a record.
+        # A CPU gains nothing from recorded steps.
         self._played: Any = RecordedTask(task) if self.device.type == "cuda" else task
         self.num_envs = int(num_envs)
         self._view = view or View()
@@ -172,22 +151,19 @@ class Batch:
         self._oracle_score = np.zeros(self.num_envs, np.float32) if with_oracle else None
         self._seeds = np.zeros(self.num_envs, np.int64)
         self._episodes = np.zeros(self.num_envs, np.int64)
-        self._counts: tuple[Tensor, Tensor] | None = (
-            None  # seeds and episodes on the device, for `_advance_there`
-        )
+        # Seeds and episodes on the device, for `_advance_there`.
+        self._counts: tuple[Tensor, Tensor] | None = None
 
     def seed(self, seeds: Sequence[int | None]) -> None:
-        """Give environments a seed and let their episodes count from the first; None leaves one as it is."""
+        """Give environments seeds and count their episodes from the first; None keeps the old seed."""
         for row, seed in enumerate(seeds):
             if seed is not None:
                 self._seeds[row], self._episodes[row] = seed, 0
 
     def begin(self, rows: NDArray[np.int64], options: Mapping[str, Any] | None = None) -> None:
-        """Begin new episodes in some environments.
+        """Begin new episodes in environments (R,).
 
-        Args:
-            rows: Which environments, (R,).
-            options: ``index`` chooses the cases, one number or (R,); they are drawn otherwise.
+        The option ``index``, one number or (R,), chooses the cases. Without it they are drawn.
 
         Raises:
             UserError: If an option is unknown or an index is out of range.
@@ -212,7 +188,7 @@ class Batch:
     def step(self, action: Tree) -> Tensor:
         """Apply finite actions (B, ...) of any device; return the rewards, float32 (B,), on the task's.
 
-        Whether they are finite is not asked here: that would wait for the device in every step.
+        This does not check that they are finite, because the host would wait for the device in every step.
 
         Raises:
             UserError: If the actions have another shape, or no episode has begun.
@@ -226,11 +202,7 @@ class Batch:
         return reward
 
     def advance(self, action: Tree) -> Step:
-        """Apply actions, and begin another episode wherever one has ended.
-
-        Raises:
-            UserError: As `step`.
-        """
+        """Apply actions as `step` does, and restart the episodes that ended."""
         rewards = self.step(action)
         seen = self.observe()
         terminated = self.task.terminated(self.state)
@@ -248,7 +220,7 @@ class Batch:
         return Step(self.observe(), rewards, ended, done[ended], last, figures)
 
     def ends(self, terminated: Tensor | None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which episodes the task has ended, and which the step limit cuts, bool (B,) each."""
+        """Return which episodes the task has ended, and which the step limit ends, bool (B,) each."""
         done = np.zeros(self.num_envs, bool) if terminated is None else to_numpy(terminated).copy()
         return done, (self.elapsed >= self.task.horizon) & ~done
 
@@ -264,12 +236,12 @@ class Batch:
         return figures | {"oracle_score": send(torch.from_numpy(self._oracle_score.copy()), self.device)}
 
     def info(self) -> dict[str, NDArray[np.float32]]:
-        """Return the figures of all environments, each (B,), for the caller to change as it likes."""
-        # On a CPU the arrays would share memory with the state, from which the next rewards follow.
+        """Return the figures of all environments, (B,) each, which the caller may change."""
+        # On a CPU the arrays would share memory with the state, and the next rewards depend on it.
         return {name: to_numpy(values).copy() for name, values in self.figures().items()}
 
     def oracle_action(self) -> Tree:
-        """Return what the task's teacher would do in each environment, (B, ...), on the task's device.
+        """Return the action of the task's teacher in each environment, (B, ...), on the task's device.
 
         Raises:
             UserError: If the task has no teacher, or no episode has begun.
@@ -283,7 +255,7 @@ class Batch:
         """Return which choices of each environment change something, bool (B, C); see `Masked`.
 
         Raises:
-            AttributeError: If the task masks no actions: by that libraries find out.
+            AttributeError: If the task masks no actions. Libraries expect this error.
         """
         if not isinstance(self.task, Masked):
             raise AttributeError(f"{type(self.task).__name__} masks no actions")
@@ -302,11 +274,11 @@ class Batch:
         return self.task.render(self.state, row)
 
     def _is_host_told(self) -> bool:
-        """Return whether the host reads what has terminated without waiting for a device."""
+        """Return whether the host can read what has terminated without waiting for a device."""
         return self.device.type == "cpu"
 
     def _advance_there(self, rewards: Tensor, seen: Tree, terminated: Tensor) -> Step:
-        """Begin episodes in the environments that ended, of which only the device knows which they are."""
+        """Restart the episodes that ended, if only the device knows which these are."""
         ended = terminated | (self.state.elapsed >= self.task.horizon)
         figures = self.figures()
         if self._counts is None:
@@ -347,11 +319,8 @@ class Batch:
 class RecordedTask(Generic[AnyState]):
     """Plays a task as it is, and on a GPU with one launch for each step, observation and restart.
 
-    A state lasts until the next step, or restart, gives another one; rewards and observations stay.
-
-    Args:
-        task: Its functions must read nothing but tensors, as `Task` says; one that reads a number on the host
-            is called as it is.
+    The next step or restart overwrites a state, but not rewards and observations. The task's functions must
+    only read tensors, as `Task` says. A function that reads a number on the host is called as it is.
     """
 
     def __init__(self, task: Task[AnyState]) -> None:
@@ -374,7 +343,7 @@ class RecordedTask(Generic[AnyState]):
         return map_tree(Tensor.clone, self._call("observe", (state,)))
 
     def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:
-        """Call a function of the task as one of flat lists of tensors."""
+        """Call a function of the task as a function of flat lists of tensors."""
 
         def play(*leaves: Tensor) -> list[Tensor]:
             result = getattr(self._task, name)(*replace_leaves(self._forms[name], leaves))
@@ -389,11 +358,7 @@ class RecordedTask(Generic[AnyState]):
 
 
 def teacher_of(task: Task[Any]) -> Taught:
-    """Return a task that has a teacher.
-
-    Raises:
-        UserError: If it has none.
-    """
+    """Return a task that has a teacher, or raise a `UserError`."""
     if not isinstance(task, Taught):
         raise UserError(f"{type(task).__name__} has no teacher; give it an oracle_action(state)")
     return task
@@ -403,14 +368,12 @@ Seeds = int | Sequence[int | None] | NDArray[np.integer] | None
 
 
 def spread_seeds(seed: Seeds, count: int) -> list[int | None]:
-    """Return one seed per environment, as Gymnasium spreads them; None is for one that keeps its own.
+    """Return a seed for each of B environments, as Gymnasium spreads them; None keeps the old seed.
 
-    Args:
-        seed: One number, from which the environments get consecutive ones, or one for each, or None for all.
-        count: Number B of environments.
+    One number gives consecutive seeds.
 
     Raises:
-        UserError: If a seed is not a whole number from 0 to 2**62, or there are not B of them.
+        UserError: If a seed is not a whole number from 0 to 2**62, or their number is not B.
     """
     if seed is None:
         return [None] * count
@@ -436,11 +399,8 @@ def _check_seed(seed: Any) -> int:
 def take_actions(actions: Any, space: gym.Space[Any]) -> Tree:
     """Return actions of the host, (B, ...), as a tree of tensors that share no memory with them.
 
-    Their shape is not checked here but where the step is taken.
-
-    Args:
-        actions: Numbers in any form that NumPy reads; mappings or sequences for Dict and Tuple spaces.
-        space: Of one environment.
+    Actions are numbers in any form that NumPy reads, in mappings or sequences for Dict and Tuple spaces. The
+    step checks their shape.
 
     Raises:
         UserError: If they are not numbers, one is not finite, a discrete one is not in the space, or a part
@@ -474,7 +434,7 @@ def _take_numbers(actions: ArrayLike, space: gym.Space[Any]) -> Tensor:
 
 
 def check_shapes(actions: Tree, space: gym.Space[Any], count: int) -> None:
-    """Raise a `UserError` where tensors of actions do not have the shapes (count, ...) of a space."""
+    """Raise a `UserError` if tensors of actions do not have the shapes (count, ...) of a space."""
     if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
         keys = space.spaces if isinstance(space, gym.spaces.Dict) else range(len(space.spaces))
         for key in keys:
@@ -486,9 +446,9 @@ def check_shapes(actions: Tree, space: gym.Space[Any], count: int) -> None:
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a small tensor of the host on a device, without waiting for what the device has still to do.
+    """Return a small tensor of the host on a device, without waiting for the device.
 
-    Memory that is not pinned is copied aside before the call returns, so that it may change afterwards.
+    Memory that is not pinned is copied before the call returns, so the tensor may change afterwards.
     """
     return tensor.to(device, non_blocking=True)
 

@@ -29,9 +29,9 @@ Info = dict[str, Any]
 
 
 class UnknownArgumentError(UserError, TypeError):
-    """A keyword that neither the adapter nor the environment has.
+    """Neither the adapter nor the environment has a keyword.
 
-    Python's own functions raise a TypeError there, which libraries such as TorchRL expect when they try one.
+    It is a TypeError too, because libraries such as TorchRL try keywords and expect Python's own error.
     """
 
 
@@ -43,12 +43,12 @@ class TaskEnv(gym.Env[Any, Any]):
         cases: What episodes are about, such as a `usrl.Bank` of images; the environment's default if None.
         device: Where the task runs: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a torch device.
         render_mode: None, ``"rgb_array"`` or ``"human"``.
-        horizon: Steps that the time left is counted down from; the registered limit if None. Gymnasium
-            keeps ``max_episode_steps`` to itself: who changes it passes the same number here.
+        horizon: Steps from which the time left counts down; the registered limit if None. Gymnasium does
+            not pass on ``max_episode_steps``: if you change it, give the same number here.
         layout: ``"chw"`` (channels first) or ``"hwc"``.
         dtype: ``"uint8"``, or ``"float32"`` for observations from 0 to 1.
         oracle_info: Add ``oracle_score`` to the info, the score that the teacher reaches within the step
-            limit. It costs as much as the episode.
+            limit. This costs as much as the episode.
         settings: The environment's own arguments; see its page, or ``usrl envs ID``.
 
     Raises:
@@ -93,7 +93,7 @@ class TaskEnv(gym.Env[Any, Any]):
         return self._observe(), self._info()
 
     def step(self, action: Any) -> tuple[Tree, float, bool, bool, Info]:
-        """Apply an action. Gymnasium's wrapper truncates; the task alone terminates."""
+        """Apply an action. Gymnasium's wrapper truncates, and only the task terminates."""
         taken = take_actions(_as_batch(action, self.action_space), self.action_space)
         reward = self._batch.step(taken)
         if self._batch.elapsed[0] > self._batch.task.horizon and not self._has_warned:
@@ -109,7 +109,7 @@ class TaskEnv(gym.Env[Any, Any]):
         )
 
     def oracle_action(self) -> Any:
-        """Return what the task's teacher would do now, an action of the space."""
+        """Return the action of the task's teacher."""
         return map_tree(lambda part: to_numpy(part)[0], self._batch.oracle_action())
 
     def action_masks(self) -> NDArray[np.bool_]:
@@ -135,11 +135,11 @@ class TaskEnv(gym.Env[Any, Any]):
         return {name: to_numpy(values)[0] for name, values in self._batch.figures().items()}
 
     def _warn_of_limit(self) -> None:
-        # Gymnasium tells the environment nothing of its own step limit, so that it shows here first.
+        # Gymnasium does not tell the environment its step limit, so a different limit shows here first.
         self._has_warned = True
         warnings.warn(
-            f"the episode goes on after the {self._batch.task.horizon} steps that the environment counts "
-            "with (time left, oracle); give gym.make the same number as horizon and as max_episode_steps",
+            f"the episode goes on after {self._batch.task.horizon} steps, the horizon of the environment "
+            "(time left, teacher); give gym.make the same number as horizon and as max_episode_steps",
             stacklevel=3,
         )
 
@@ -161,10 +161,11 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         max_episode_steps: Step limit; the registered one if None.
         cases: What episodes are about, such as a `usrl.Bank` of images; the environment's default if None.
         device: Where the task runs: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a torch device.
-        render_mode: None or ``"rgb_array"``; a window shows single environments only.
+        render_mode: None or ``"rgb_array"``. A window shows only single environments.
         autoreset_mode: When an episode that ended restarts, a `gymnasium.vector.AutoresetMode`.
-            ``SAME_STEP``: at once, and ``final_obs`` and ``final_info`` hold its last. ``NEXT_STEP``: in the
-            next step, whose action is ignored. ``DISABLED``: with ``reset(options={"reset_mask": mask})``.
+            ``SAME_STEP``: at once; ``final_obs`` and ``final_info`` hold its last observation and info.
+            ``NEXT_STEP``: in the next step, which ignores its action. ``DISABLED``: with
+            ``reset(options={"reset_mask": mask})``.
         layout: ``"chw"`` (channels first) or ``"hwc"``.
         dtype: ``"uint8"``, or ``"float32"`` for observations from 0 to 1.
         oracle_info: See `TaskEnv`.
@@ -212,9 +213,9 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """Begin all episodes, or those of a mask.
 
         Args:
-            seed: Of the first environment, from which the others count on, or one for each; None where an
-                environment goes on from the seed that it has.
-            options: ``index`` chooses the cases; ``reset_mask``, bool (B,), the environments.
+            seed: Of the first environment, with consecutive numbers for the others, or one for each. None
+                keeps the old seed.
+            options: ``index`` chooses the cases, and ``reset_mask``, bool (B,), the environments.
         """
         seeds = spread_seeds(seed, self.num_envs)
         super().reset(seed=seeds[0])
@@ -228,12 +229,12 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         return self._observe(), _with_masks(self._batch.info())
 
     def step(self, actions: Any) -> tuple[Tree, NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], Info]:
-        """Apply actions (B, ...); restart episodes that ended, as the mode says."""
+        """Apply actions (B, ...), and restart episodes that ended according to the mode."""
         taken = take_actions(actions, self.single_action_space)
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             return self._step_and_restart(taken)
         reward = to_numpy(self._batch.step(taken)).copy()
-        if self._ended.any():  # their actions are ignored: this step is their restart
+        if self._ended.any():  # this step restarts them, and ignores their actions
             self._batch.begin(np.flatnonzero(self._ended))
             reward[self._ended] = 0
         done, truncated = self._batch.ends(self._batch.task.terminated(self._batch.state))
@@ -242,7 +243,7 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         return self._observe(), reward, done, truncated, _with_masks(self._batch.info())
 
     def oracle_action(self) -> Any:
-        """Return what the task's teacher would do now in each environment, (B, ...)."""
+        """Return the action of the task's teacher in each environment, (B, ...)."""
         return map_tree(to_numpy, self._batch.oracle_action())
 
     def action_masks(self) -> NDArray[np.bool_]:
@@ -322,13 +323,13 @@ def _check_render_mode(mode: str | None, known: Sequence[str], remedy: str) -> N
 
 
 def _with_masks(info: dict[str, NDArray[np.float32]]) -> Info:
-    """Return vector info in Gymnasium's form: with each array, which of its entries hold."""
+    """Return vector info in Gymnasium's form, with a mask of valid entries for each array."""
     holds = np.ones(len(next(iter(info.values()))), bool)
     return info | {f"_{name}": holds for name in info}
 
 
 def _check_names(adapter: Callable[..., Any], env_id: str, settings: Info) -> None:
-    """Raise where a keyword is neither a setting of the environment nor an argument of the adapter itself."""
+    """Raise if a keyword is neither a setting of the environment nor an argument of the adapter."""
     known = set(load_object(find_row(env_id).settings).model_fields)
     for name in settings:
         if name not in known:

@@ -19,11 +19,7 @@ from usrl.registry import make_task
 
 
 class StepInfos(Sequence[dict[str, Any]]):
-    """The infos of a step as SB3's callbacks read them, fetched from the device when first read.
-
-    Attributes:
-        step: The step that they are about.
-    """
+    """The infos of a `step` in the form of SB3's callbacks. The first read fetches them from the device."""
 
     def __init__(self, step: Step) -> None:
         self.step = step
@@ -53,7 +49,7 @@ class StepInfos(Sequence[dict[str, Any]]):
     def __getitem__(self, row: slice) -> list[dict[str, Any]]: ...
 
     def __getitem__(self, row: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        """Return the info of an environment: empty but in the step that ends an episode."""
+        """Return the info of an environment. It is empty unless the step ended an episode."""
         return self._rows[row]
 
 
@@ -110,7 +106,7 @@ class TaskVecEnv(VecEnv):
         return self._batch.task
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Give environments consecutive seeds, to take at the next reset; drawn at random if None.
+        """Give environments consecutive seeds for the next reset; they are drawn at random if None.
 
         Raises:
             UserError: If the seed is not a whole number from 0 to 2**62.
@@ -122,7 +118,7 @@ class TaskVecEnv(VecEnv):
         """Begin all episodes; return observations (B, ...).
 
         Raises:
-            UserError: If an option of `set_options` is not ``index``, or some environments have none.
+            UserError: If an option of `set_options` is not ``index``, or only some environments have it.
         """
         options, seeds = self._options, self._seeds
         self._reset_seeds()
@@ -135,7 +131,7 @@ class TaskVecEnv(VecEnv):
         """Return one picture of all environments; see SB3.
 
         Raises:
-            UserError: If a window is asked for: SB3 opens it with OpenCV, which has none here.
+            UserError: For ``human``: SB3 opens a window with OpenCV, whose build here has no windows.
         """
         if mode == "human":
             raise UserError("render(mode='human') has no window here; mode='rgb_array' returns the picture")
@@ -165,7 +161,7 @@ class TaskVecEnv(VecEnv):
         return self._batch.advance(actions)
 
     def oracle_actions(self) -> Any:
-        """Return what the task's teacher would do in each environment, (B, ...)."""
+        """Return the action of the task's teacher in each environment, (B, ...)."""
         return map_tree(to_numpy, self._batch.oracle_action())
 
     def action_masks(self) -> NDArray[np.bool_]:
@@ -192,7 +188,7 @@ class TaskVecEnv(VecEnv):
     def env_method(
         self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Mapping[str, Any]
     ) -> list[Any]:
-        """Return action masks, bool (C,) each; refuse other methods: a batch holds no environment objects."""
+        """Return action masks, bool (C,) each. Other methods are refused: a batch has no single objects."""
         if method_name == "action_masks":
             masks = self._batch.action_masks()
             return [masks[row] for row in self._get_indices(indices)]
