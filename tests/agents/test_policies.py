@@ -45,7 +45,7 @@ def test_turning_the_contour_turns_the_actions_and_keeps_the_value() -> None:
 
 
 def test_fourier_actions_reproduce_smooth_moves() -> None:
-    from usrl.geometry.fourier import fourier_basis
+    from usrl.geometry.moves import fourier_basis
 
     projection = build(15).action_net.projection
     moves = torch.tensor([[0.3, -0.2, 0.1] + [0.0] * 12]) @ fourier_basis(15, 64)

@@ -9,14 +9,14 @@ from usrl.compute import rng
 from usrl.data.bank import Bank
 from usrl.envs.threshold import regions as threshold_regions
 from usrl.envs.threshold import task as threshold
-from usrl.geometry import area, fourier, moves, polygon, sampling
+from usrl.geometry import area, moves, polygon, sampling
 from usrl.registry import build_task
 
 ENV_ID = "usrl/ContourRefine-v0"
 
 
 def force_formulas(patch: pytest.MonkeyPatch) -> None:
-    for module in (rng, threshold, threshold_regions, area, fourier, moves, polygon, sampling):
+    for module in (rng, threshold, threshold_regions, area, moves, polygon, sampling):
         patch.setattr(module, "is_compiled_for", lambda tensor: False)
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from usrl.geometry.distance import read_distances, signed_distances
+from usrl.geometry.area import read_distances, signed_distances
 
 
 def test_distances_are_negative_inside_and_count_from_between_the_two_sides() -> None:

@@ -9,6 +9,8 @@ Source:
     doi:10.1145/2660193.2660195.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,7 +28,7 @@ def episode_keys(seeds: Tensor, episodes: Tensor) -> Tensor:
     """Return the key of each environment's episode, int64 (B,), from its seed and its earlier episodes."""
     if is_compiled_for(seeds):
         return torch.from_numpy(_episode_keys(seeds.numpy(), episodes.numpy()))
-    return _mix_tensor(_mix_tensor(seeds + _GAMMA) + episodes * _GAMMA)
+    return _mix(_mix(seeds + _GAMMA) + episodes * _GAMMA)
 
 
 def step_keys(keys: Tensor, elapsed: Tensor) -> Tensor:
@@ -36,7 +38,7 @@ def step_keys(keys: Tensor, elapsed: Tensor) -> Tensor:
 
 def mix(bits: Tensor) -> Tensor:
     """Return the SplitMix64 finaliser of int64 numbers, (B,): a bijection that scatters every bit."""
-    return torch.from_numpy(_mix_each(bits.numpy())) if is_compiled_for(bits) else _mix_tensor(bits)
+    return torch.from_numpy(_mix_each(bits.numpy())) if is_compiled_for(bits) else _mix(bits)
 
 
 def uniform(keys: Tensor, count: int) -> Tensor:
@@ -44,28 +46,25 @@ def uniform(keys: Tensor, count: int) -> Tensor:
     if is_compiled_for(keys):
         return torch.from_numpy(_uniform(keys.numpy(), count))
     counter = torch.arange(1, count + 1, device=keys.device) * _GAMMA
-    bits = _mix_tensor(keys[:, None] + counter)  # (B, count)
-    return _shift_tensor(bits, 40).to(torch.float32) * 2.0**-24
+    bits = _mix(keys[:, None] + counter)  # (B, count)
+    return ((bits >> 40) & 0xFFFFFF).to(torch.float32) * 2.0**-24
 
 
-@compiled
-def _shift(bits: int, places: int) -> int:
-    """Shift right, filling with zeros: the shift of a signed number repeats the sign."""
-    return (bits >> places) & ((1 << (64 - places)) - 1)
+def _mix(bits: Tensor) -> Tensor:
+    # The masks fill with zeros: the shift of a signed number repeats the sign.
+    bits = (bits ^ ((bits >> 30) & 0x3FFFFFFFF)) * _FIRST
+    bits = (bits ^ ((bits >> 27) & 0x1FFFFFFFFF)) * _SECOND
+    return bits ^ ((bits >> 31) & 0x1FFFFFFFF)
 
 
-@compiled
-def _mix(bits: int) -> int:
-    bits = (bits ^ _shift(bits, 30)) * _FIRST
-    bits = (bits ^ _shift(bits, 27)) * _SECOND
-    return bits ^ _shift(bits, 31)
+_mix_one: Any = compiled(_mix)
 
 
 @compiled
 def _mix_each(bits: NDArray[np.int64]) -> NDArray[np.int64]:
     mixed = np.empty_like(bits)
     for i in range(len(bits)):
-        mixed[i] = _mix(bits[i])
+        mixed[i] = _mix_one(bits[i])
     return mixed
 
 
@@ -73,7 +72,7 @@ def _mix_each(bits: NDArray[np.int64]) -> NDArray[np.int64]:
 def _episode_keys(seeds: NDArray[np.int64], episodes: NDArray[np.int64]) -> NDArray[np.int64]:
     keys = np.empty_like(seeds)
     for i in range(len(seeds)):
-        keys[i] = _mix(_mix(seeds[i] + _GAMMA) + episodes[i] * _GAMMA)
+        keys[i] = _mix_one(_mix_one(seeds[i] + _GAMMA) + episodes[i] * _GAMMA)
     return keys
 
 
@@ -82,16 +81,6 @@ def _uniform(keys: NDArray[np.int64], count: int) -> NDArray[np.float32]:
     draws = np.empty((len(keys), count), np.float32)
     for i in range(len(keys)):
         for place in range(count):
-            bits = _mix(keys[i] + (place + 1) * _GAMMA)
-            draws[i, place] = np.float32(_shift(bits, 40)) * np.float32(2.0**-24)
+            bits = _mix_one(keys[i] + (place + 1) * _GAMMA)
+            draws[i, place] = np.float32((bits >> 40) & 0xFFFFFF) * np.float32(2.0**-24)
     return draws
-
-
-def _mix_tensor(bits: Tensor) -> Tensor:
-    bits = (bits ^ _shift_tensor(bits, 30)) * _FIRST
-    bits = (bits ^ _shift_tensor(bits, 27)) * _SECOND
-    return bits ^ _shift_tensor(bits, 31)
-
-
-def _shift_tensor(bits: Tensor, places: int) -> Tensor:
-    return (bits >> places) & ((1 << (64 - places)) - 1)

@@ -1,6 +1,6 @@
 """Contour geometry on the CPU: loops over contours, compiled.
 
-They do the arithmetic of the tensor formulas in `usrl.geometry.polygon`, `moves`, `fourier` and `area`
+They do the arithmetic of the tensor formulas in `usrl.geometry.polygon`, `moves` and `area`
 contour by contour, so that a contour's result does not depend on the batch around it.
 
 Vertices are float32 (B, N, 2), and so are their products; sums are float64. Constants are float32, because
@@ -188,7 +188,7 @@ def _crosses(contour: Floats, i: int, j: int) -> bool:
 
 @compiled
 def combine(weights: Floats, functions: Floats) -> Floats:
-    """Return weighted sums of functions; see `usrl.geometry.fourier.combine`."""
+    """Return weighted sums of functions; see `usrl.geometry.moves.combine`."""
     sums = np.empty((weights.shape[0], functions.shape[1]), np.float32)
     for b in range(weights.shape[0]):
         _combine(weights[b], functions, sums[b])

@@ -1,6 +1,7 @@
 """Contour refinement: a closed polygon is moved until it fits the lesion."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import gymnasium as gym
@@ -9,16 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from usrl.compute.rng import uniform
 from usrl.data.bank import Bank
 from usrl.envs.contour.actions import build_moves
 from usrl.envs.contour.drawing import draw_contour_step
 from usrl.envs.contour.settings import ContourSettings
-from usrl.envs.contour.starts import ContourStarts, row_sums
 from usrl.envs.task import State
-from usrl.geometry.area import RowSums, measure_dice, rasterise
-from usrl.geometry.distance import read_distances, signed_distances
-from usrl.geometry.moves import keep_inside, move_simply, smoothing_matrices
-from usrl.geometry.polygon import signed_area
+from usrl.geometry.area import RowSums, measure_dice, rasterise, read_distances, signed_distances
+from usrl.geometry.boxes import boxes_of_masks, move_sides
+from usrl.geometry.moves import combine, fourier_basis, keep_inside, move_simply, smoothing_matrices
+from usrl.geometry.polygon import ellipse_in_box, polygon_of_mask, signed_area
 from usrl.geometry.sampling import ProfileAtlas, sample_profiles
 
 RADIUS_UNITS = 20
@@ -108,6 +109,8 @@ class ContourTask:
 
     def __init__(self, bank: Bank, settings: ContourSettings, horizon: int) -> None:
         """Prepare a bank; raise a `UserError` if it lacks the network proposals that the settings need."""
+        if settings.proposal == "network":
+            bank.require_proposals("proposal='network'")
         self.cases = bank
         self.settings = settings
         self.horizon = horizon
@@ -118,13 +121,12 @@ class ContourTask:
             settings.observation
         ]
         self.observation_space: gym.Space[Any] = gym.spaces.Box(0, 255, shape, np.uint8)
-        self._starts = ContourStarts(bank, settings)
         self._offsets = torch.arange(k, device=bank.device) - (k - 1) / 2  # (K,)
         self._smoothings = smoothing_matrices(n, bank.device)
 
     def reset(self, index: Tensor, keys: Tensor) -> ContourState:
         """Begin episodes; see `Task.reset`."""
-        return self.begin(index, self._starts.propose(index, keys), keys)
+        return self.begin(index, self._propose(index, keys), keys)
 
     def begin(self, index: Tensor, vertices: Tensor, keys: Tensor | None = None) -> ContourState:
         """Begin episodes on rows (B,) of the bank from valid polygons (B, N, 2) in working pixels.
@@ -186,9 +188,31 @@ class ContourTask:
             f"   start {float(state.initial_dice[row]):.3f}",
         )
 
+    def _propose(self, index: Tensor, keys: Tensor) -> Tensor:
+        """Return the contours that episodes start from, valid polygons (B, N, 2) in working pixels."""
+        settings = self.settings
+        if settings.proposal == "network":
+            return self._outlines[index]
+        if settings.proposal == "box":
+            shares = (2 * uniform(keys, 4) - 1) * settings.jitter  # (B, 4)
+            return ellipse_in_box(move_sides(self.cases.prepare(_boxes)[index], shares), settings.vertices)
+        waves = 2 * uniform(keys, 7) - 1  # (B, 7), up to the third harmonic
+        basis = fourier_basis(7, settings.vertices, index.device)
+        radius = torch.sqrt(self._targets.area[index] / torch.pi)  # (B,)
+        wave = (combine(waves, basis) / 7) * (settings.jitter * radius)[:, None]  # (B, N)
+        return move_simply(self._outlines[index], wave, self._smoothings, self.cases.size - 1)
+
+    @cached_property
+    def _outlines(self) -> Tensor:
+        """Outlines of the masks that episodes start from, (M, N, 2)."""
+        bank, network = self.cases, self.settings.proposal == "network"
+        masks = bank.proposals if network and bank.proposals is not None else bank.targets
+        outlines = np.stack([polygon_of_mask(mask, self.settings.vertices) for mask in masks.cpu().numpy()])
+        return torch.from_numpy(outlines).to(bank.device)
+
     @property
     def _targets(self) -> RowSums:
-        return self.cases.prepare(row_sums)
+        return self.cases.prepare(_row_sums)
 
     def _unit(self, proposal: Tensor) -> Tensor:
         if self.settings.scale == "pixel":
@@ -209,6 +233,14 @@ class ContourTask:
 
 
 # What tasks of one bank share. It is prepared on first use, because an episode needs only some of it.
+
+
+def _boxes(bank: Bank) -> Tensor:
+    return boxes_of_masks(bank.targets)  # (M, 4)
+
+
+def _row_sums(bank: Bank) -> RowSums:
+    return RowSums.of(bank.targets)
 
 
 def _profile_atlas(bank: Bank) -> ProfileAtlas:
