@@ -40,11 +40,7 @@ _NO_HYPERPARAMETERS = frozenset(
 
 
 def find_algorithm(name: str) -> type[BaseAlgorithm]:
-    """Return the algorithm of a lower-case name: ours, of Stable-Baselines3, or of sb3-contrib if installed.
-
-    Raises:
-        UserError: If the name is unknown. The message suggests one.
-    """
+    """Return the algorithm of a lower-case name: ours, of Stable-Baselines3, or of an installed sb3-contrib."""
     known = ALGORITHMS | _algorithms(stable_baselines3)
     try:
         known |= _algorithms(importlib.import_module("sb3_contrib"))
@@ -59,7 +55,7 @@ def find_algorithm(name: str) -> type[BaseAlgorithm]:
 
 
 def find_policy(name: str, algorithm: type[BaseAlgorithm]) -> type[BasePolicy]:
-    """Return the policy class of a name; raise a `UserError` that suggests one if the name is unknown."""
+    """Return the policy class of a name: ours, or one that the algorithm knows."""
     known = POLICIES | algorithm.policy_aliases
     if name not in known:
         raise UserError(f"policy: {algorithm.__name__} has no {name!r}; {suggest(name, known)}")
@@ -69,11 +65,8 @@ def find_policy(name: str, algorithm: type[BaseAlgorithm]) -> type[BasePolicy]:
 def check_hyperparameters(recipe: AgentRecipe, algorithm: type[BaseAlgorithm]) -> dict[str, Any]:
     """Return the hyperparameters of a recipe as arguments of its algorithm.
 
-    A text ``lin_X`` is a schedule that falls linearly from X to zero, as in RL Baselines3 Zoo.
-
-    Raises:
-        UserError: If the algorithm has no such argument, a value has another type or is out of its range, or
-            training would end before the first update.
+    A text ``lin_X`` is a schedule that falls linearly from X to zero, as in RL Baselines3 Zoo. Unknown names,
+    values out of range, and a training that would end before its first update are refused.
     """
     parameters = inspect.signature(algorithm).parameters
     known = set(parameters) - _NO_HYPERPARAMETERS
@@ -105,11 +98,7 @@ def _check_first_update(recipe: AgentRecipe, values: Mapping[str, Any]) -> None:
 def build_policy(
     recipe: AgentRecipe, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
 ) -> BasePolicy:
-    """Return the policy of a recipe without algorithm and optimizer, ready to load weights.
-
-    Raises:
-        UserError: If the algorithm, the policy or its arguments are unknown.
-    """
+    """Return the policy of a recipe without algorithm and optimizer, ready to load weights."""
     if recipe.algorithm == Q_LEARNING:
         return TablePolicy(observation_space, action_space)
     algorithm = find_algorithm(recipe.algorithm)
@@ -124,11 +113,7 @@ def build_policy(
 
 
 def load_policy(path: Path, recipe: AgentRecipe, task: Task[Any], device: torch.device) -> BasePolicy:
-    """Return the policy of a recipe with the weights of a file, ready to act on a task.
-
-    Raises:
-        UserError: As `build_policy`, or if the weights are unusable.
-    """
+    """Return the policy of a recipe with the weights of a file, ready to act on a task."""
     policy = build_policy(recipe, task.observation_space, task.action_space)
     load_weights(path, policy)
     policy.set_training_mode(False)

@@ -132,9 +132,6 @@ class ValueWarmup(BaseCallback):
 
     An untrained value function gives wrong advantages, which would spoil a policy that has been trained
     elsewhere. Features that actor and critic share do not change during that time.
-
-    Raises:
-        UserError: If the policy has no value function apart from its actor.
     """
 
     def __init__(self, policy: BasePolicy, steps: int) -> None:

@@ -24,11 +24,7 @@ class ProfileExtractor(BaseFeaturesExtractor):
 
     The channels and places of a vertex's profile (C, K) are its input, and each layer gives it ``width``
     features. The convolutions are circular, so that no vertex is the first. Their dilation grows, so that a
-    few layers see far.
-
-    Raises:
-        UserError: If there is no layer or no feature, or the last layer would reach around the contour more
-            than once.
+    few layers see far. The last layer must not reach around the contour more than once.
     """
 
     def __init__(self, observation_space: spaces.Box, width: int, layers: int) -> None:

@@ -39,11 +39,10 @@ class QLearningSettings(Strict):
 
 
 class TablePolicy(BasePolicy):
-    """A value for every state and action. It takes the action of the highest value.
+    """A value for every state and action; it takes the action of the highest value.
 
-    Raises:
-        UserError: If the observation is not a Box (F,) of small whole numbers with at most a million states
-            in all, or the action is not Discrete.
+    It needs observations in a Box (F,) of small whole numbers, with at most a million states, and Discrete
+    actions.
     """
 
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
@@ -78,9 +77,6 @@ def train_table(run: Run, train: Task[Any], val: Task[Any], *, resume: bool) -> 
 
     ``train`` and ``val`` play on the training and validation cases. ``resume`` goes on from the run's
     checkpoint if it has one.
-
-    Raises:
-        UserError: If the recipe or the checkpoint is unusable.
     """
     recipe = run.recipe_as(AgentRecipe)
     policy, settings = build_table(recipe, train)
@@ -100,11 +96,7 @@ def train_table(run: Run, train: Task[Any], val: Task[Any], *, resume: bool) -> 
 
 
 def build_table(recipe: AgentRecipe, task: Task[Any]) -> tuple[TablePolicy, QLearningSettings]:
-    """Return the empty table of a recipe and its checked settings.
-
-    Raises:
-        UserError: If policy, settings or the spaces of the task do not fit a table.
-    """
+    """Return the empty table of a recipe and its checked settings."""
     if recipe.policy != TablePolicy.__name__ or recipe.policy_kwargs:
         raise UserError(f"policy: {Q_LEARNING} needs TablePolicy without arguments, got {recipe.policy!r}")
     if recipe.value_warmup_steps:

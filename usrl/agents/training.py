@@ -88,9 +88,6 @@ def start_policy(run: Run, policy: BasePolicy) -> None:
     The run must have its ``split.tsv``. The standard deviation of the actions starts at
     ``policy_kwargs.log_std_init`` if the recipe has it: cloning does not train it, and its value may be too
     much noise for a clone.
-
-    Raises:
-        UserError: As `usrl.runs.starting.load_start`.
     """
     recipe = run.recipe_as(AgentRecipe)
     load_start(run, recipe, policy)
@@ -128,11 +125,7 @@ def _task(recipe: AgentRecipe, cases: Any, device: torch.device) -> Task[Any]:
 
 
 def build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> BaseAlgorithm:
-    """Return the untrained algorithm of a recipe with its environments.
-
-    Raises:
-        UserError: If algorithm, policy or their arguments are unknown or do not fit the environment.
-    """
+    """Return the untrained algorithm of a recipe with its environments."""
     algorithm = find_algorithm(recipe.algorithm)
     hyperparameters = check_hyperparameters(recipe, algorithm)
     try:

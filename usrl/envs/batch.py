@@ -125,10 +125,6 @@ class Batch:
         """Hold a task; call `seed` and `begin` before anything else.
 
         ``with_oracle`` adds ``oracle_score`` to the figures, the score that the teacher reaches.
-
-        Raises:
-            UserError: If the number of environments is out of range, a wanted teacher is missing, or a case
-                is unusable.
         """
         is_count = isinstance(num_envs, int | np.integer) and not isinstance(num_envs, bool)
         if not is_count or not 1 <= num_envs <= MAX_ENVS:
@@ -164,9 +160,6 @@ class Batch:
         """Begin new episodes in environments (R,).
 
         The option ``index``, one number or (R,), chooses the cases. Without it they are drawn.
-
-        Raises:
-            UserError: If an option is unknown or an index is out of range.
         """
         seeds, episodes = (torch.from_numpy(kept[rows]) for kept in (self._seeds, self._episodes))
         keys = episode_keys(seeds, episodes)
@@ -189,9 +182,6 @@ class Batch:
         """Apply finite actions (B, ...) of any device; return the rewards, float32 (B,), on the task's.
 
         This does not check that they are finite, because the host would wait for the device in every step.
-
-        Raises:
-            UserError: If the actions have another shape, or no episode has begun.
         """
         if self.state is None:
             raise UserError("no episode has begun; call reset() before step()")
@@ -241,32 +231,20 @@ class Batch:
         return {name: to_numpy(values).copy() for name, values in self.figures().items()}
 
     def oracle_action(self) -> Tree:
-        """Return the action of the task's teacher in each environment, (B, ...), on the task's device.
-
-        Raises:
-            UserError: If the task has no teacher, or no episode has begun.
-        """
+        """Return the action of the task's teacher in each environment, (B, ...), on the task's device."""
         teacher = teacher_of(self.task)
         if self.state is None:
             raise UserError("no episode has begun; call reset() before oracle_action()")
         return teacher.oracle_action(self.state)
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Return which choices of each environment change something, bool (B, C); see `Masked`.
-
-        Raises:
-            AttributeError: If the task masks no actions. Libraries expect this error.
-        """
-        if not isinstance(self.task, Masked):
+        """Return which choices of each environment change something, bool (B, C); see `Masked`."""
+        if not isinstance(self.task, Masked):  # libraries expect this error
             raise AttributeError(f"{type(self.task).__name__} masks no actions")
         return to_numpy(self.task.action_masks(self.state))
 
     def render(self, row: int) -> Picture:
-        """Return a picture of one environment, uint8 (h, w, 3).
-
-        Raises:
-            UserError: If no episode has begun, or the task draws no pictures.
-        """
+        """Return a picture of one environment, uint8 (h, w, 3)."""
         if not isinstance(self.task, Drawn):
             raise UserError(f"{type(self.task).__name__} draws no pictures; give it a render(state, row)")
         if self.state is None:
@@ -368,13 +346,7 @@ Seeds = int | Sequence[int | None] | NDArray[np.integer] | None
 
 
 def spread_seeds(seed: Seeds, count: int) -> list[int | None]:
-    """Return a seed for each of B environments, as Gymnasium spreads them; None keeps the old seed.
-
-    One number gives consecutive seeds.
-
-    Raises:
-        UserError: If a seed is not a whole number from 0 to 2**62, or their number is not B.
-    """
+    """Return a seed for each of B environments: consecutive ones from a number; None keeps the old seed."""
     if seed is None:
         return [None] * count
     if np.ndim(seed) == 0:  # type: ignore[arg-type]
@@ -401,10 +373,6 @@ def take_actions(actions: Any, space: gym.Space[Any]) -> Tree:
 
     Actions are numbers in any form that NumPy reads, in mappings or sequences for Dict and Tuple spaces. The
     step checks their shape.
-
-    Raises:
-        UserError: If they are not numbers, one is not finite, a discrete one is not in the space, or a part
-            of a Dict or Tuple space is missing.
     """
     if isinstance(space, gym.spaces.Dict):
         if not isinstance(actions, Mapping) or set(actions) != set(space.spaces):

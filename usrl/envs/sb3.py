@@ -106,20 +106,12 @@ class TaskVecEnv(VecEnv):
         return self._batch.task
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Give environments consecutive seeds for the next reset; they are drawn at random if None.
-
-        Raises:
-            UserError: If the seed is not a whole number from 0 to 2**62.
-        """
+        """Give environments consecutive seeds for the next reset; they are drawn at random if None."""
         spread_seeds(seed, self.num_envs)
         return super().seed(seed)
 
     def reset(self) -> VecEnvObs:
-        """Begin all episodes; return observations (B, ...).
-
-        Raises:
-            UserError: If an option of `set_options` is not ``index``, or only some environments have it.
-        """
+        """Begin all episodes; return observations (B, ...)."""
         options, seeds = self._options, self._seeds
         self._reset_seeds()
         self._reset_options()
@@ -128,12 +120,8 @@ class TaskVecEnv(VecEnv):
         return map_tree(to_numpy, self._batch.observe())
 
     def render(self, mode: str | None = None) -> NDArray[np.uint8] | None:
-        """Return one picture of all environments; see SB3.
-
-        Raises:
-            UserError: For ``human``: SB3 opens a window with OpenCV, whose build here has no windows.
-        """
-        if mode == "human":
+        """Return one picture of all environments; see SB3."""
+        if mode == "human":  # SB3 opens a window with OpenCV, whose build here has no windows
             raise UserError("render(mode='human') has no window here; mode='rgb_array' returns the picture")
         return super().render(mode)
 
@@ -142,22 +130,14 @@ class TaskVecEnv(VecEnv):
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Apply the actions; restart the episodes that ended.
-
-        Raises:
-            UserError: If the actions are not numbers, have another shape or are not in the space.
-        """
+        """Apply the actions; restart the episodes that ended."""
         step = self.step_tensors(take_actions(self._actions, self.action_space)).fetch()
         done = np.zeros(self.num_envs, bool)
         done[step.ended] = True
         return map_tree(to_numpy, step.observations), to_numpy(step.rewards), done, list(StepInfos(step))
 
     def step_tensors(self, actions: Tree) -> Step:
-        """Apply finite actions (B, ...), and restart episodes, without waiting for the device.
-
-        Raises:
-            UserError: If the actions have another shape.
-        """
+        """Apply finite actions (B, ...), and restart episodes, without waiting for the device."""
         return self._batch.advance(actions)
 
     def oracle_actions(self) -> Any:

@@ -31,9 +31,6 @@ class ThresholdRegions:
     Settings are ranks, int64 (B, T): of a tile's threshold (``level``) and of its opening (``size``). Tables
     are prepared on first use, because the spaces of a task do not need them. ``boxes`` in working px, one per
     row of the bank, replace jittered ones.
-
-    Raises:
-        UserError: If the settings ask for boxes of network proposals and the bank has none.
     """
 
     def __init__(self, bank: Bank, settings: ThresholdSettings, boxes: Sequence[Box] | None) -> None:
