@@ -40,7 +40,7 @@ _NO_HYPERPARAMETERS = frozenset(
 
 
 def find_algorithm(name: str) -> type[BaseAlgorithm]:
-    """Return the algorithm of a lower-case name: ours, of Stable-Baselines3, or of an installed sb3-contrib."""
+    """Return the algorithm of a lower-case name: ours, of Stable-Baselines3, or of sb3-contrib if there."""
     known = ALGORITHMS | _algorithms(stable_baselines3)
     try:
         known |= _algorithms(importlib.import_module("sb3_contrib"))

@@ -1,1 +1,1 @@
-"""Environments: batched tasks and the faces that offer them."""
+"""Environments: batched tasks and the adapters that offer them."""

@@ -192,7 +192,11 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         _check_names(type(self), env_id, settings)
         _check_render_mode(render_mode, ["rgb_array"], "a window shows one environment, of gym.make")
         self.render_mode = render_mode
-        self.autoreset_mode = _check_autoreset(autoreset_mode)
+        try:
+            self.autoreset_mode = AutoresetMode(autoreset_mode)  # or its value, such as "NextStep"
+        except ValueError:
+            known = ", ".join(f"AutoresetMode.{each.name}" for each in AutoresetMode)
+            raise UserError(f"autoreset_mode must be one of {known}, got {autoreset_mode!r}") from None
         self.metadata = {
             "render_modes": ["rgb_array"],
             "render_fps": RENDER_FPS,
@@ -306,15 +310,6 @@ def _as_batch(action: Any, space: gym.Space[Any]) -> Any:
     if isinstance(space, gym.spaces.Tuple) and isinstance(action, Sequence):
         return tuple(_as_batch(part, space) for part in action)
     return [action]
-
-
-def _check_autoreset(mode: AutoresetMode | str) -> AutoresetMode:
-    """Return a restart mode that may be given by its value, such as ``"NextStep"``."""
-    try:
-        return AutoresetMode(mode)
-    except ValueError:
-        known = ", ".join(f"AutoresetMode.{each.name}" for each in AutoresetMode)
-        raise UserError(f"autoreset_mode must be one of {known}, got {mode!r}") from None
 
 
 def _check_render_mode(mode: str | None, known: Sequence[str], remedy: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,13 +42,7 @@ class StepInfos(Sequence[dict[str, Any]]):
         """Return the number of environments."""
         return len(self.step.rewards)
 
-    @overload
-    def __getitem__(self, row: int) -> dict[str, Any]: ...
-
-    @overload
-    def __getitem__(self, row: slice) -> list[dict[str, Any]]: ...
-
-    def __getitem__(self, row: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+    def __getitem__(self, row: Any) -> Any:
         """Return the info of an environment. It is empty unless the step ended an episode."""
         return self._rows[row]
 

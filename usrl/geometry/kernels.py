@@ -91,7 +91,7 @@ def _displace(contour: Floats, displacement: Floats, limit: np.float32, moved: F
 def _space(contour: Floats, lengths: NDArray[np.float64], spacing: float, placed: Floats) -> None:
     """Write a contour (N, 2) with vertices at equal arc length, vertex 0 kept, given its edges' lengths."""
     count = contour.shape[0]
-    edge, start = 0, 0.0  # the edge that is walked along, and the arc length where it starts
+    edge, start = 0, 0.0  # the current edge, and the arc length at its start
     for i in range(count):
         while edge < count - 1 and start + lengths[edge] <= i * spacing:
             start += lengths[edge]

@@ -23,7 +23,7 @@ def neighbours(vertices: Tensor, reach: int) -> tuple[Tensor, Tensor]:
 
 
 def outward_normals(vertices: Tensor) -> Tensor:
-    """Return unit normals (B, N, 2) that point out of the polygons; zero where the chord has no length.
+    """Return unit normals (B, N, 2) that point out of the polygons; zero if the chord has no length.
 
     The tangent is the chord between the second neighbours, so that one displaced vertex turns the normals
     next to it only a little.

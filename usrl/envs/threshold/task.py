@@ -195,7 +195,7 @@ class ThresholdTask:
         return self._moves.encode(towards, state.elapsed)
 
     def action_masks(self, state: ThresholdState) -> Tensor:
-        """Return which moves stay within the thresholds and openings that there are; see `Masked`."""
+        """Return which moves keep thresholds and openings in range; see `Masked`."""
         ranks = torch.stack([state.level, state.size], dim=2)  # (B, T, 2)
         last = torch.tensor([self.settings.thresholds - 1, self.settings.sizes - 1], device=ranks.device)
         possible = torch.stack([ranks > 0, torch.ones_like(ranks, dtype=torch.bool), ranks < last], dim=3)
