@@ -41,8 +41,8 @@ class Tables:
         opened: Gray closings of the filtered region (inverted if objects are bright), tile by tile, uint8,
             (C, Z, T, s * s / T); 255 outside the support.
         levels: Thresholds on ``opened``, uint8, (C, K), in rising order. A mask has the pixels up to a level.
-        counts: Pixels taken, and target pixels among them, int32, (C, T, Z, K, 2). A mask of one tile is
-            cleaned before.
+        counts: Pixels taken, and target pixels among them, int32, (C, T, Z, K, 2); of the cleaned
+            mask if there is one tile.
         targets: bool, (C, s, s).
         target_area: Size of the whole target, also outside the region, in px of the region, float32, (C,).
         start: The threshold nearest to Otsu's, int64, (C,).
@@ -71,9 +71,7 @@ class Tables:
         ``areas`` are those of the whole targets, in px of the region.
         """
         rows = [
-            _tabulate(
-                255 - smooth if settings.polarity == "bright" else smooth, region.support, target, settings
-            )
+            _tabulate(smooth, region.support, target, settings)
             for region, smooth, target in zip(regions, filtered, targets, strict=True)
         ]
         opened, levels, counts, start = (np.stack(column) for column in zip(*rows, strict=True))
@@ -121,6 +119,7 @@ def _tabulate(
     smooth: GrayImage, support: BoolMask, target: BoolMask, settings: ThresholdSettings
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32], np.int64]:
     """Return gray openings (Z, s, s), levels (K,), counts (T, Z, K, 2) and the start of one region."""
+    smooth = 255 - smooth if settings.polarity == "bright" else smooth
     low, high = np.quantile(smooth[support], _SHARES)
     levels = np.rint(np.linspace(low, high, settings.thresholds)).clip(0, NEVER - 1).astype(np.uint8)
     closed = [cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, _disk(2 * z + 1)) for z in range(settings.sizes)]
