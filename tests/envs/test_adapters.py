@@ -187,9 +187,7 @@ def test_a_limit_beyond_the_horizon_is_warned_of_once(bank: Bank) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         env.step(action), env.step(action)
-    with pytest.warns(
-        UserWarning, match="after 2 steps, .*same number as horizon and as max_episode_steps"
-    ):
+    with pytest.warns(UserWarning, match="after 2 steps, .*same number as horizon and as max_episode_steps"):
         env.step(action)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
