@@ -1,7 +1,7 @@
 """Scoring several methods on the same images, by one function and at native resolution.
 
-Images without a lesion are kept apart. There an automatic method has a share of false detections and no Dice,
-and a prompted method is left out, because there is no lesion to draw a box around.
+Images without a lesion count on their own. There an automatic method has a share of false detections and no
+Dice, and a prompted method takes no part, because there is no lesion to draw a box around.
 """
 
 import csv
@@ -55,9 +55,9 @@ def compare(
     that was killed can be repeated into the same folder.
 
     Args:
-        segmenters: Methods in the order of the tables; equal names are numbered. Several runs of one method,
-            such as trainings of several seeds, come as a sequence of their own. Below them the tables show
-            their mean, image by image, which takes their place in the tests.
+        segmenters: Methods in the order of the tables; equal names get numbers. A sequence among them holds
+            several runs of one method, such as trainings of several seeds. Below them the tables show
+            their mean, image by image, which replaces them in the tests.
         samples: Images with their targets; distances are in mm if every sample has a spacing.
         out: Folder to write: absent, empty, or that of a comparison that was killed.
         dataset: Name of the data set, for the report.
@@ -83,32 +83,26 @@ def compare(
     prompts = {sample.name: jittered_boxes(sample, jitter, seed) for sample in lesions}
     negatives = [sample for sample in samples if not sample.target.any()]
     automatic = {name: method for name, method in methods.items() if method.track == "automatic"}
+    unit = "mm" if all(sample.spacing_mm is not None for sample in lesions) else "px"
     with claimed(Path(out)) as folder:
         with show_progress(len(methods) * len(lesions) + len(automatic) * len(negatives)) as progress:
             cases = score_lesions(methods, lesions, prompts, progress)
             cases += [mean for name, members in runs.items() for mean in average_runs(cases, name, members)]
             negative_cases = _score_negatives(automatic, negatives, progress)
             progress.start("scored")
-        facts = {"dataset": dataset, "split": split, "seed": seed, "jitter": jitter}
-        ceilings = {name for name, method in methods.items() if not isinstance(method, Segmenter)}
-        single = {member for members in runs.values() for member in members}
-        rows = _summarise(cases, negative_cases, seed, ceilings=ceilings, untested=ceilings | single)
-        results = facts | _describe(lesions) | rows
+        results = describe_comparison(dataset, split, seed, [sample.group for sample in lesions])
+        results |= {"jitter": jitter, "images": len(lesions), "unit": unit}
+        results |= {"nsd_tolerance": NSD_TOLERANCE[unit], **_summarise(cases, seed, methods, runs)}
+        results["negatives"] = summarise_negatives(negative_cases)
         named = {sample.name: sample for sample in lesions}
         page = format_report(Comparison(results, cases, methods, named, prompts, curves or {}))
-        with writing_to(folder):
-            write_atomically(folder / "cases.csv", format_csv(cases))
-            if negative_cases:
-                write_atomically(folder / "negatives.csv", format_csv(negative_cases))
-            text = json.dumps(results, indent=2, allow_nan=False)
-            write_atomically(folder / "results.json", text.encode())
-            write_atomically(folder / "report.html", page.encode())
+        write_report(folder, results, page, {"cases.csv": cases, "negatives.csv": negative_cases})
     return results
 
 
 @contextmanager
 def claimed(out: Path) -> Iterator[Path]:
-    """Lock and yield the folder of a new comparison, or that of a killed one, which a mark tells apart.
+    """Lock and yield the folder of a new comparison, or of a killed one, which a mark tells from others.
 
     After an error the folder is empty.
     """
@@ -133,12 +127,28 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def describe_comparison(dataset: str, split: str, seed: int, groups: Sequence[str]) -> dict[str, Any]:
+    """Return what ``results.json`` says of every comparison: of which cases, when, and by which code."""
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    facts = {"dataset": dataset, "split": split, "seed": seed, "groups": len(set(groups)), "date": date}
+    return facts | {"versions": find_versions()}
+
+
+def write_report(
+    folder: Path, results: Mapping[str, Any], page: str, tables: Mapping[str, Sequence[Case]]
+) -> None:
+    """Write ``report.html``, ``results.json`` and the tables that have rows, by name."""
+    contents = {name: format_csv(rows) for name, rows in tables.items() if rows}
+    contents["results.json"] = json.dumps(results, indent=2, allow_nan=False).encode()
+    with writing_to(folder):
+        for name, content in (contents | {"report.html": page.encode()}).items():
+            write_atomically(folder / name, content)
+
+
 def name_methods(
     segmenters: Sequence[Method | Sequence[Method]],
 ) -> tuple[dict[str, Method], dict[str, list[str]]]:
     """Return all methods by name, in order, and the names of the runs of each mean, by its name.
-
-    The second method of a name is called ``name (2)`` and so on.
 
     Raises:
         UserError: If runs of one mean are prompted and automatic.
@@ -173,13 +183,10 @@ def score_lesions(
     prompts: Mapping[str, Prompt],
     progress: ImageProgress,
 ) -> list[Case]:
-    """Return the rows of ``cases.csv``: every method on every sample.
+    """Return the rows of ``cases.csv``: every method on every image with a lesion.
 
-    Args:
-        methods: By the names that the rows bear.
-        samples: Images with a lesion; distances are in mm if every sample has a spacing.
-        prompts: Boxes by name of the sample; only prompted methods see them.
-        progress: Counts methods times samples.
+    Only prompted methods see the boxes, because the target gives them. Distances are in mm if every sample
+    has a spacing.
 
     Raises:
         UserError: If a method refuses an image.
@@ -189,12 +196,9 @@ def score_lesions(
     for name, method in methods.items():
         progress.start(name)
         for sample in samples:
-            # Only a prompted method sees the boxes, because they are drawn from the target.
             prompt = prompts[sample.name] if method.track == "prompted" else None
-            answer, seconds = _time_answer(name, method, sample, prompt)
-            labels = {"case": sample.name, "group": sample.group, "source": sample.source}
-            labels |= {"method": name, "track": method.track}
-            row: Case = labels | {"missed": int(not answer.mask.any())}
+            labels, answer, seconds = _ask(name, method, sample, prompt)
+            row: Case = labels | {"track": method.track, "missed": int(not answer.mask.any())}
             row |= score_case(answer.mask, sample.target, sample.spacing_mm if has_spacing else None)
             if answer.uncertainty is not None:
                 row["uncertainty"] = answer.uncertainty
@@ -210,16 +214,9 @@ def score_lesions(
 
 
 def score_case(pred: BoolMask, target: BoolMask, spacing_mm: Spacing | None = None) -> dict[str, float]:
-    """Return every metric of one prediction, by column name.
+    """Return every metric of one prediction at native resolution, by column name.
 
-    Args:
-        pred: Predicted mask at native resolution, bool, shape (H, W).
-        target: True mask, bool, shape (H, W).
-        spacing_mm: (row, column) pixel size in mm, with which distances are in mm and their columns say so;
-            None measures in px.
-
-    Raises:
-        UserError: If the shapes differ.
+    With a spacing, (row, column) in mm, distances are in mm, else in px; their columns name the unit.
     """
     unit = "px" if spacing_mm is None else "mm"
     surface = measure_surface(pred, target, NSD_TOLERANCE[unit], spacing_mm)
@@ -234,17 +231,15 @@ def _score_negatives(
     for name, method in methods.items():
         progress.start(f"{name}, no lesion")
         for sample in samples:
-            answer, seconds = _time_answer(name, method, sample, None)
-            pred = answer.mask
-            row: Case = {"case": sample.name, "group": sample.group, "source": sample.source, "method": name}
-            row |= {"false_detection": int(pred.any()), "area_px": int(pred.sum()), "seconds": seconds}
-            cases.append(row)
+            labels, answer, seconds = _ask(name, method, sample, None)
+            found = {"false_detection": int(answer.mask.any()), "area_px": int(answer.mask.sum())}
+            cases.append(labels | found | {"seconds": seconds})
             progress.advance()
     return cases
 
 
-def _time_answer(name: str, method: Method, sample: Sample, prompt: Prompt | None) -> tuple[Answer, float]:
-    """Return a method's answer and its seconds."""
+def _ask(name: str, method: Method, sample: Sample, prompt: Prompt | None) -> tuple[Case, Answer, float]:
+    """Return the labels of a case, a method's answer and its seconds."""
     start = time.perf_counter()
     answer = answer_sample(method, sample, prompt)
     seconds = time.perf_counter() - start
@@ -254,40 +249,26 @@ def _time_answer(name: str, method: Method, sample: Sample, prompt: Prompt | Non
             f"{name} gave a mask of {pred.dtype} {pred.shape} for {sample.name}; "
             f"a segmenter returns bool of the image's shape {sample.image.shape}"
         )
-    return answer, seconds
-
-
-def _describe(samples: Sequence[Sample]) -> dict[str, Any]:
-    unit = "mm" if all(sample.spacing_mm is not None for sample in samples) else "px"
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": find_versions(),
-        "images": len(samples),
-        "groups": len({sample.group for sample in samples}),
-        "unit": unit,
-        "nsd_tolerance": NSD_TOLERANCE[unit],
-    }
+    labels = {"case": sample.name, "group": sample.group, "source": sample.source, "method": name}
+    return labels, answer, seconds
 
 
 def _summarise(
-    cases: Sequence[Case],
-    negatives: Sequence[Case],
-    seed: int,
-    *,
-    ceilings: Container[str],
-    untested: Container[str],
+    cases: Sequence[Case], seed: int, methods: Mapping[str, Method], runs: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
-    """Return what ``results.json`` says about methods; single runs and ceilings are left out of the tests.
+    """Return a row per method, and paired tests of all but the runs of a mean and the ceilings.
 
     A ceiling has seen the target. A test against it says nothing and costs the other tests power.
     """
+    ceilings = {name for name, method in methods.items() if not isinstance(method, Segmenter)}
+    untested = ceilings.union(*runs.values())
     rows = [
         summarise_method(own, seed) | ({"ceiling": True} if name in ceilings else {})
         for name, own in group_cases(cases, "method").items()
     ]
     blocks = group_cases([case for case in cases if case["method"] not in untested], "track")
     tests = [{"track": track} | test for track in TRACKS for test in compare_pairs(blocks.get(track, []))]
-    return {"rows": rows, "tests": tests, "negatives": summarise_negatives(negatives)}
+    return {"rows": rows, "tests": tests}
 
 
 def format_csv(rows: Sequence[Case]) -> bytes:
@@ -295,13 +276,13 @@ def format_csv(rows: Sequence[Case]) -> bytes:
 
     A text that a spreadsheet would run as a formula gets an apostrophe before it.
     """
+
+    def disarm(value: Any) -> Any:
+        return f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\t\r")) else value
+
     columns = dict.fromkeys(key for row in rows for key in row)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: _disarm(value) for key, value in row.items()} for row in rows)
+    writer.writerows({key: disarm(value) for key, value in row.items()} for row in rows)
     return text.getvalue().encode()
-
-
-def _disarm(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\t\r")) else value

@@ -4,15 +4,16 @@ Every player plays one episode for each case, by the same keys: it starts from t
 same chance. The figures are those of the task.
 """
 
-import datetime
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rich import box
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from usrl.agents.algorithms import load_policy
 from usrl.agents.players import PLAYERS, Played, Player, PolicyPlayer, begin_evaluation, play
@@ -20,17 +21,16 @@ from usrl.agents.recipe import AgentRecipe, EnvRecipe
 from usrl.envs.batch import to_numpy
 from usrl.envs.task import Drawn, Task
 from usrl.errors import UserError, suggest
-from usrl.evaluation.compare import claimed, format_csv, free_name
+from usrl.evaluation.compare import claimed, describe_comparison, free_name, write_report
 from usrl.evaluation.figures import encode_film, plot_curves, plot_scores
-from usrl.evaluation.gallery import Shown
+from usrl.evaluation.gallery import Shown, pick
 from usrl.evaluation.report import list_curves, render
 from usrl.evaluation.statistics import bootstrap_mean
 from usrl.evaluation.summary import Case, compare_pairs, group_cases
-from usrl.files import write_atomically, writing_to
 from usrl.learners import load_object
 from usrl.progress import show_progress
 from usrl.registry import find_row
-from usrl.runs.run import Run, find_versions
+from usrl.runs.run import Run
 
 TEACHER = "teacher"
 
@@ -41,13 +41,8 @@ def find_environment(specs: Sequence[str], runs: Sequence[Run], env_id: str | No
     Agents play where an environment is asked for by id, a scripted player is named, or a run's environment
     makes no masks.
 
-    Args:
-        specs: What the command line names.
-        runs: The runs among them.
-        env_id: The environment that is asked for.
-
     Raises:
-        UserError: If runs of different environments are to play, or nothing names the environment.
+        UserError: If the runs play in different environments, or nothing names the environment.
     """
     envs = [run.recipe.env for run in runs if isinstance(run.recipe, AgentRecipe)]
     is_scripted = any(spec in PLAYERS for spec in specs)
@@ -68,13 +63,7 @@ def open_players(
 ) -> list[Player]:
     """Return the players that a command line names.
 
-    Args:
-        specs: Names of runs and of scripted players: those of `usrl.agents.players.PLAYERS`, and of the
-            environment's own row.
-        runs: Runs by what names them.
-        task: What is played.
-        env: Its environment.
-        device: Where policies compute.
+    A name is a run's, or a scripted player's: of `usrl.agents.players.PLAYERS` or of the environment's row.
 
     Raises:
         UserError: If a name is unknown, or a run has no agent.
@@ -135,35 +124,25 @@ def compare_players(
                 played[name] = play(task, player, begin_evaluation(task))
                 progress.advance()
         cases = [row for name in named for row in _list_cases(task, name, played[name])]
-        facts = {"dataset": dataset, "split": split, "seed": seed, "cases": len(task.cases)}
-        facts |= {"date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
-        facts |= {"groups": len(set(task.cases.groups)), "versions": find_versions()}
-        results = facts | {
+        results = describe_comparison(dataset, split, seed, task.cases.groups) | {
+            "cases": len(task.cases),
             "rows": [_summarise(own, seed) for own in group_cases(cases, "method").values()],
             "tests": compare_pairs([case for case in cases if case["method"] != TEACHER], "score"),
         }
         page = _format_report(task, results, cases, played, curves or {})
-        with writing_to(folder):
-            write_atomically(folder / "cases.csv", format_csv(cases))
-            text = json.dumps(results, indent=2, allow_nan=False)
-            write_atomically(folder / "results.json", text.encode())
-            write_atomically(folder / "report.html", page.encode())
+        write_report(folder, results, page, {"cases.csv": cases})
     return results
 
 
 def print_players(results: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the rows of ``results.json`` of players: score with its interval, and the other figures."""
-    from rich import box
-    from rich.markup import escape as escape_markup
-    from rich.table import Table
-
     title = f"{results['dataset']}, {results['split']}"
-    table = Table(title=escape_markup(title), title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD)
     head, body = _tabulate(results["rows"])
     for place, name in enumerate(head):
         table.add_column(name, justify="right" if place else "left")
     for cells in body:
-        table.add_row(*map(escape_markup, cells))
+        table.add_row(*map(escape, cells))
     (console or Console()).print(table)
 
 
@@ -233,11 +212,9 @@ def _show_films(
     """Return each player's best, median and worst episode."""
     films: dict[str, list[Shown]] = {}
     for name, episodes in played.items():
-        order = np.argsort(scores[name], kind="stable")[::-1]
-        picks = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
-        for label, row in picks.items():
+        for label, row in pick(scores[name], ("best", "median", "worst")).items():
             states = episodes.states[: int(episodes.lengths[row]) + 1]
-            film = encode_film([task.render(state, int(row)) for state in states])
+            film = encode_film([task.render(state, row) for state in states])
             text = f"score {scores[name][row]:.3f}, {len(states) - 1} steps"
             shown = Shown(film, f"{label} episode of {name}", label, task.cases.names[row], text)
             films.setdefault(name, []).append(shown)

@@ -19,15 +19,14 @@ _FRAME_MS, _LAST_FRAME_MS = 350, 1500
 
 
 def encode_picture(picture: Picture) -> str:
-    """Return a picture, uint8, shape (H, W, 3), as a WebP data URI."""
+    """Return a picture, uint8, (H, W, 3), as a WebP data URI."""
     return _encode([picture], 0)
 
 
 def encode_film(frames: Sequence[Picture]) -> str:
-    """Return frames of one shape as an animated WebP data URI that holds its last frame, then repeats.
+    """Return frames, uint8, (H, W, 3), as an animated WebP data URI that holds its last frame, then repeats.
 
-    Args:
-        frames: Pictures, uint8, shape (H, W, 3), at least one; small ones are enlarged.
+    Small frames are enlarged.
     """
     scale = max(1, round(384 / max(frames[0].shape[:2])))
     large = [frame.repeat(scale, axis=0).repeat(scale, axis=1) for frame in frames]
@@ -35,11 +34,9 @@ def encode_film(frames: Sequence[Picture]) -> str:
 
 
 def plot_scores(scores: Mapping[str, Sequence[float]], label: str) -> str:
-    """Return a plot of every case's score, one line of points and a box per method, as a data URI.
+    """Return a plot of every case's score as a data URI: a line of points and a box per method.
 
-    Args:
-        scores: By method.
-        label: What the score is; Dice is drawn from 0 to 1.
+    The axis of Dice reaches from 0 to 1.
     """
     figure, axes = _make_figure(1.1 + 0.5 * len(scores))
     rng = np.random.default_rng(0)
@@ -67,20 +64,16 @@ def plot_scores(scores: Mapping[str, Sequence[float]], label: str) -> str:
 
 
 def plot_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], score: str) -> str:
-    """Return learning curves, the validation score over minutes of training, as a data URI.
+    """Return learning curves as a data URI: the validation score over minutes of training.
 
-    Args:
-        curves: By method, rows with ``seconds`` and ``val_score``.
-        score: What the score is.
+    The rows have ``seconds`` and ``val_score``.
     """
     figure, axes = _make_figure(3.4)
     for row, (name, points) in enumerate(curves.items()):
         minutes = [point["seconds"] / 60 for point in points]
-        dice = [point["val_score"] for point in points]
+        scores = [point["val_score"] for point in points]
         marker, color = _MARKERS[row % len(_MARKERS)], _COLORS[row % len(_COLORS)]
-        axes.plot(
-            minutes, dice, label=_shorten(name), color=color, marker=marker, markersize=4, linewidth=1.6
-        )
+        axes.plot(minutes, scores, label=_shorten(name), color=color, marker=marker, ms=4, linewidth=1.6)
     axes.set(xlabel="training time [min]", ylabel=f"validation {score}")
     if score == "Dice":
         axes.set_ylim(top=1.0)
@@ -90,11 +83,7 @@ def plot_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], score: str)
 
 
 def plot_risk(risks: Mapping[str, tuple[RiskCoverage, RiskCoverage]]) -> str:
-    """Return risk over coverage, in each method's own order (solid) and in the perfect one, as a data URI.
-
-    Args:
-        risks: Both curves by method.
-    """
+    """Return risk over coverage, in each method's own order (solid) and in the perfect one, as a data URI."""
     figure, axes = _make_figure(3.4)
     for row, (name, (own, perfect)) in enumerate(risks.items()):
         color = _COLORS[row % len(_COLORS)]
@@ -130,17 +119,15 @@ def _shorten(name: str) -> str:
 def _save(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
-    return _as_uri("png", buffer.getvalue())
+    return _as_uri("png", buffer)
 
 
 def _encode(pictures: Sequence[Picture], duration: int | list[int]) -> str:
     first, *others = [Image.fromarray(picture) for picture in pictures]
-    buffer = io.BytesIO()
-    first.save(
-        buffer, "WEBP", save_all=bool(others), append_images=others, duration=duration, loop=0, quality=82
-    )
-    return _as_uri("webp", buffer.getvalue())
+    buffer, loop = io.BytesIO(), {"append_images": others, "duration": duration, "loop": 0}
+    first.save(buffer, "WEBP", save_all=bool(others), quality=82, **loop)
+    return _as_uri("webp", buffer)
 
 
-def _as_uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+def _as_uri(kind: str, content: io.BytesIO) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"

@@ -1,9 +1,10 @@
 """The pictures of the report: methods on images, and episodes of agents."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from usrl.data.prompts import bounding_box
 from usrl.data.sample import BoolMask, GrayImage, Prompt
@@ -19,21 +20,13 @@ _PICTURE_PX = 480
 
 
 class Shown(NamedTuple):
-    """A picture with its caption.
+    """A picture with its caption."""
 
-    Attributes:
-        uri: The picture, as a data URI.
-        alt: What it shows.
-        label: Why it was chosen.
-        case: Name of the image.
-        text: More about it.
-    """
-
-    uri: str
-    alt: str
-    label: str
-    case: str
-    text: str
+    uri: str  # a data URI
+    alt: str  # what it shows
+    label: str  # why it was chosen
+    case: str  # name of the image
+    text: str  # more about it
 
 
 def show_shared_cases(comparison: Comparison) -> dict[str, list[Shown]]:
@@ -41,9 +34,8 @@ def show_shared_cases(comparison: Comparison) -> dict[str, list[Shown]]:
     names = list(comparison.samples)
     scores = [comparison.scores(method) for method in comparison.methods]
     table = np.array([[own[name] for name in names] for own in scores])  # (methods, images)
-    order = np.argsort(table.mean(axis=0), kind="stable")[::-1]
-    picks = {"easiest": order[0], "median": order[len(order) // 2], "hardest": order[-1]}
-    disputed = (index for index in table.std(axis=0).argsort()[::-1] if index not in picks.values())
+    picks = pick(table.mean(axis=0), ("easiest", "median", "hardest"))
+    disputed = (int(index) for index in table.std(axis=0).argsort()[::-1] if index not in picks.values())
     if len(scores) > 1 and (first := next(disputed, None)) is not None:
         picks["most disputed"] = first
     return {
@@ -54,12 +46,12 @@ def show_shared_cases(comparison: Comparison) -> dict[str, list[Shown]]:
 
 def show_own_cases(comparison: Comparison) -> dict[str, list[Shown]]:
     """Return pictures of each method's best, median and worst image."""
-    shown = {}
-    for method in comparison.methods:
-        order = _rank(comparison, method)
-        picks = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
-        shown[method] = [_show(comparison, method, name, label) for label, name in picks.items()]
-    return shown
+    return {
+        method: [
+            _show(comparison, method, name, label) for label, name in _pick_own(comparison, method).items()
+        ]
+        for method in comparison.methods
+    }
 
 
 def show_films(comparison: Comparison) -> list[Shown]:
@@ -67,8 +59,7 @@ def show_films(comparison: Comparison) -> list[Shown]:
     films = []
     for method, segmenter in comparison.methods.items():
         if isinstance(segmenter, Filmed):
-            order = _rank(comparison, method)
-            name = order[len(order) // 2]
+            name = _pick_own(comparison, method)["median"]
             sample, prompt = comparison.samples[name], comparison.prompt(method, name)
             frames = segmenter.film(sample.image, prompt, sample.target, comparison.answer(method, name))
             if frames:  # the proposal may be empty
@@ -77,10 +68,17 @@ def show_films(comparison: Comparison) -> list[Shown]:
     return films
 
 
-def _rank(comparison: Comparison, method: str) -> list[str]:
-    """Return the names of images, the method's best first."""
+def pick(scores: ArrayLike, labels: Sequence[str]) -> dict[str, int]:
+    """Return the places of the highest, the median and the lowest score, by three labels."""
+    order = np.argsort(scores, kind="stable")[::-1]
+    return {label: int(order[at]) for label, at in zip(labels, (0, len(order) // 2, -1), strict=True)}
+
+
+def _pick_own(comparison: Comparison, method: str) -> dict[str, str]:
+    """Return the names of a method's best, median and worst image."""
     scores = comparison.scores(method)
-    return sorted(scores, key=scores.__getitem__, reverse=True)
+    picks = pick(list(scores.values()), ("best", "median", "worst"))
+    return {label: list(scores)[place] for label, place in picks.items()}
 
 
 def _show(comparison: Comparison, method: str, name: str, label: str) -> Shown:

@@ -14,50 +14,44 @@ from usrl.segmenter import Method, Segmenter
 
 
 def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts: int = 1) -> Method:
-    """Return the segmenter, or the ceiling, that a command line names.
+    """Return the segmenter, or the ceiling, of a name.
 
     Args:
         spec: The name of a classical method (`usrl.classical.CLASSICAL`) or of a ceiling
             (`usrl.envs.threshold.ceilings.ORACLES`), the path of a run, the name of a shipped agent, or
-            ``FIRST+RUN``: an agent's run that starts from the masks of an automatic method or a network's run
-            instead of boxes, or a judge's run that chooses among the candidates of a network.
+            ``FIRST+RUN``. There RUN is an agent's run that starts from the masks of FIRST instead of boxes,
+            or a judge's run that chooses among the candidates of FIRST.
         device: Where networks and policies compute; see `usrl.compute.devices.select_device` for a text.
         starts: How often agents and prompted networks start on an image, from boxes near the given ones.
-            Methods that start from no box, and classical ones, keep their one start; so does FIRST.
+            Other methods start once, and so does FIRST.
 
     Raises:
-        UserError: If there is neither such a method nor such a run, or a chain does not fit together.
+        UserError: If no method and no run has the name, or the parts of a chain do not fit together.
     """
     spec, device = str(spec), select_device(device) if isinstance(device, str) else device
     if spec in CLASSICAL:
         return CLASSICAL[spec]()
-    from usrl.envs.threshold.ceilings import ORACLES  # a classical method should not wait for it
+    from usrl.envs.threshold.ceilings import ORACLES  # a classical method need not wait for it
 
     if spec in ORACLES:
         return ORACLES[spec]
     if chain := split_chain(spec):
-        first, second = chain
-        return _open_run(second, device, starts, proposer=open_segmenter(first, device))
+        proposer = open_segmenter(chain[0], device)
+        if not isinstance(proposer, Segmenter) or proposer.track != "automatic":
+            raise UserError(
+                f"{proposer.name} needs boxes itself; agents and judges take proposals from automatic methods"
+            )
+        return open_run_segmenter(open_run(chain[1]), device, proposer, starts)
     if not spec or (not locate(spec).exists() and "/" not in spec):  # an empty path is the current folder
         known = [*CLASSICAL, *ORACLES, *list_shipped()]
         raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, known)}")
-    return _open_run(spec, device, starts)
+    return open_run_segmenter(open_run(spec), device, None, starts)
 
 
 def split_chain(spec: str) -> tuple[str, str] | None:
-    """Return both parts of ``FIRST+RUN``, or None of anything else; a folder may have a plus in its name."""
+    """Return both parts of ``FIRST+RUN``, else None. The name of a folder may have a plus too."""
     if Path(spec).exists() or "+" not in spec:
         return None
     pluses = [place for place, letter in enumerate(spec) if letter == "+"]
     pairs = [(spec[:place], spec[place + 1 :]) for place in reversed(pluses)]
     return next((pair for pair in pairs if locate(pair[1]).is_dir()), pairs[0])
-
-
-def _open_run(path: str, device: torch.device, starts: int, proposer: Method | None = None) -> Segmenter:
-    if proposer is None:
-        return open_run_segmenter(open_run(path), device, None, starts)
-    if not isinstance(proposer, Segmenter) or proposer.track != "automatic":
-        raise UserError(
-            f"{proposer.name} needs boxes itself; agents and judges take proposals from automatic methods"
-        )
-    return open_run_segmenter(open_run(path), device, proposer, starts)

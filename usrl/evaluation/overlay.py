@@ -12,21 +12,15 @@ from usrl.data.sample import BoolMask, GrayImage, Prompt
 from usrl.envs.rendering import CONTOUR_COLOR, PROPOSAL_COLOR, TARGET_COLOR
 from usrl.errors import UserError
 
-Color = tuple[int, int, int]
 Picture = NDArray[np.uint8]
-"""RGB picture, uint8, shape (H, W, 3)."""
+"""RGB picture, uint8, (H, W, 3)."""
 
 
 class Outline(NamedTuple):
-    """How a mask is drawn, in colours of Okabe and Ito that colour-blind readers can tell apart.
+    """How a mask is drawn, in colours of Okabe and Ito that colour-blind readers can tell apart."""
 
-    Attributes:
-        color: RGB.
-        is_dashed: Whether it is dashed: the line style tells outlines apart as well.
-    """
-
-    color: Color
-    is_dashed: bool = False
+    color: tuple[int, int, int]  # RGB
+    is_dashed: bool = False  # the line style tells outlines apart as well
 
 
 STYLES: dict[str, Outline] = {
@@ -43,19 +37,9 @@ _DASH_PX = 7.0
 def overlay(
     image: GrayImage, masks: Mapping[str, BoolMask], prompt: Prompt | None = None, scale: int = 1
 ) -> Picture:
-    """Return an image with outlines of masks and boxes.
+    """Return an image, (H, W), with outlines of masks and boxes, as a picture of (scale H, scale W, 3).
 
-    Args:
-        image: uint8, shape (H, W).
-        masks: By a name of `STYLES`; drawn in order, bool, shape (H, W) each.
-        prompt: Boxes in native px; None draws none.
-        scale: Whole number of picture pixels per image pixel.
-
-    Returns:
-        RGB picture, uint8, shape (scale H, scale W, 3).
-
-    Raises:
-        UserError: If a mask has another shape than the image.
+    The masks, by a name of `STYLES`, are drawn in order. Boxes are in native px.
     """
     size = (image.shape[1] * scale, image.shape[0] * scale)
     gray = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
@@ -86,7 +70,7 @@ def _enlarge(points: NDArray[np.float64], scale: int) -> NDArray[np.float64]:
 
 
 def _draw(picture: Picture, curves: Iterable[NDArray[np.float64]], style: Outline, width: int) -> None:
-    last = np.array(picture.shape[1::-1]) - 1  # the outer side of a border pixel lies outside the picture
+    last = np.array(picture.shape[1::-1]) - 1  # the outer side of a border pixel is outside the picture
     lines = [
         np.round(np.clip(part, 0, last) * 2**_SHIFT).astype(np.int32)
         for curve in curves

@@ -22,7 +22,16 @@ def format_report(comparison: Comparison) -> str:
         "report.html",
         title=f"Segmentation of {results['dataset']}, {results['split']}",
         results=results,
-        facts=_list_facts(comparison),
+        facts={
+            "data set": results["dataset"],
+            "split": results["split"],
+            "images with lesion": results["images"],
+            "groups": results["groups"],
+            "methods": len(comparison.methods),
+            "date": results["date"].replace("T", " ").replace("+00:00", " UTC"),
+            "seed": results["seed"],
+            "box jitter": f"{results['jitter']:.0%}",
+        },
         blocks=_list_blocks(comparison),
         least_p=2.0 ** (1 - results["groups"]),  # of a test with so few groups
         risks=risks,
@@ -41,25 +50,8 @@ def format_report(comparison: Comparison) -> str:
 def render(template: str, **values: Any) -> str:
     """Return a page from a template in this folder."""
     loader = PackageLoader("usrl.evaluation", "")
-    return (
-        Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        .get_template(template)
-        .render(values)
-    )
-
-
-def _list_facts(comparison: Comparison) -> dict[str, Any]:
-    results = comparison.results
-    return {
-        "data set": results["dataset"],
-        "split": results["split"],
-        "images with lesion": results["images"],
-        "groups": results["groups"],
-        "methods": len(comparison.methods),
-        "date": results["date"].replace("T", " ").replace("+00:00", " UTC"),
-        "seed": results["seed"],
-        "box jitter": f"{results['jitter']:.0%}",
-    }
+    templates = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return templates.get_template(template).render(values)
 
 
 def _list_blocks(comparison: Comparison) -> list[dict[str, Any]]:
@@ -77,7 +69,7 @@ def _list_blocks(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def list_curves(logs: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, list[Mapping[str, float]]]:
-    """Return the rows of each log that a curve can be drawn from; logs without such rows are left out."""
+    """Return the rows of each log that have a point of a curve, without logs that have no such rows."""
     curves = {
         name: [row for row in rows if "seconds" in row and "val_score" in row] for name, rows in logs.items()
     }

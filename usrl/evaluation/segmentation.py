@@ -31,19 +31,12 @@ def segment_files(
     out: Path | str,
     spacing_mm: Spacing | None = None,
 ) -> list[dict[str, Any]]:
-    """Segment several files; see `segment_file`.
-
-    Args:
-        segmenter: Any method.
-        paths: Image files.
-        prompts: Boxes by the name of the file, for every image if the method is prompted.
-        out: Folder to write, made if absent.
-        spacing_mm: See `segment_file`.
+    """Segment several files with boxes by the name of the file; see `segment_file`.
 
     Raises:
         UserError: If the method is a ceiling; before any file is written, if an image or its boxes cannot be
-            used, boxes are missing or belong to no image, or two files would be written to the same names;
-            or as `segment_file`.
+            used, boxes are missing or belong to no image, or two results would have the same names; or as
+            `segment_file`.
     """
     if not isinstance(segmenter, Segmenter):
         raise UserError(f"{segmenter.name} chooses with the target, which only `usrl compare` has")
@@ -73,19 +66,10 @@ def segment_file(
 ) -> dict[str, Any]:
     """Segment one image file.
 
-    Writes ``<stem>_mask.png`` (native size, 0 and 255), ``<stem>_overlay.png`` and ``<stem>.json``.
-
-    Args:
-        segmenter: Any method.
-        path: Image file, as `usrl.data.files.read_gray` takes it.
-        prompt: Boxes in native px; None if there are no boxes.
-        out: Folder to write, made if absent.
-        spacing_mm: (row, column) pixel size in mm; None if unknown.
-
-    Returns:
-        What the JSON holds: image, size, method, boxes, pixel size, measurements (see `measure_mask`) and
-        uncertainty of the whole mask and of each of its ``lesions`` (see `measure_lesions`), and the names
-        of the files.
+    Writes ``<stem>_mask.png`` (native size, 0 and 255), ``<stem>_overlay.png`` and ``<stem>.json``. Returns
+    what the JSON holds: image, size, method, boxes, pixel size (row, column), measurements (see
+    `measure_mask`) and uncertainty of the whole mask and of each of its ``lesions`` (see `measure_lesions`),
+    and the names of the files.
 
     Raises:
         UserError: If the image cannot be read, the prompt does not fit it, a file of that name is there
@@ -130,26 +114,19 @@ def measure_lesions(
 ) -> list[dict[str, Any]]:
     """Return the size of each lesion: of the mask of each box alone, or of each component without boxes.
 
+    Each has its ``box``, what `measure_mask` gives, and the uncertainty if the method gives one.
+
     Pixels that two boxes share count for both lesions, and once in the whole mask. The lesions together may
-    differ from the whole mask by some pixels, because several starts vote on the union of their boxes, and a
-    network rounds differently with another number of boxes.
-
-    Args:
-        segmenter: Any method.
-        image: uint8, shape (H, W).
-        boxes: That it was given, native px; None for an automatic method.
-        whole: Its answer for all boxes.
-        spacing_mm: See `segment_file`.
-
-    Returns:
-        For each: ``box``, what `measure_mask` gives, and the uncertainty if the method gives one.
+    differ from the whole mask, the answer for all boxes, by some pixels: several starts vote on the union of
+    their boxes, and a network rounds differently with another number of boxes.
     """
     if boxes is None:
         labels, areas = label_components(whole.mask)
         places = ndimage.find_objects(labels, len(areas) - 1)
-        return [
-            {"box": _outer_box(place), **measure_mask(labels[place] == number, spacing_mm)}
-            for number, place in enumerate(places, 1)
+        return [  # boxes as in `usrl.data.prompts`
+            {"box": [columns.start - 0.5, rows.start - 0.5, columns.stop - 0.5, rows.stop - 0.5]}
+            | measure_mask(labels[rows, columns] == number, spacing_mm)
+            for number, (rows, columns) in enumerate(places, 1)
         ]
     parts = [whole] if len(boxes) == 1 else [segmenter.segment(image, (box,)) for box in boxes]
     return [{"box": list(box), **_describe(part, spacing_mm)} for box, part in zip(boxes, parts, strict=True)]
@@ -158,11 +135,8 @@ def measure_lesions(
 def measure_mask(mask: BoolMask, spacing_mm: Spacing | None = None) -> dict[str, Any]:
     """Return the size of a mask, bool, (H, W); see `usrl.metrics.size`.
 
-    The keys are ``components`` (8-connected), ``area_px``, ``perimeter_px`` (of all outlines, with
-    holes), and with a spacing ``area_mm2`` and ``perimeter_mm``.
-
-    Raises:
-        UserError: If a spacing is not positive.
+    The keys are ``components`` (8-connected), ``area_px``, ``perimeter_px`` (of all outlines, with holes),
+    and with a spacing ``area_mm2`` and ``perimeter_mm``.
     """
     size: dict[str, Any] = {"components": len(label_components(mask)[1]) - 1}
     size |= {"area_px": int(measure_area(mask)), "perimeter_px": measure_perimeter(mask)}
@@ -175,12 +149,6 @@ def measure_mask(mask: BoolMask, spacing_mm: Spacing | None = None) -> dict[str,
 def _describe(answer: Answer, spacing_mm: Spacing | None) -> dict[str, Any]:
     known = {} if answer.uncertainty is None else {"uncertainty": answer.uncertainty}
     return measure_mask(answer.mask, spacing_mm) | known
-
-
-def _outer_box(place: tuple[slice, slice]) -> list[float]:
-    """Return the box around rows and columns; see `usrl.data.prompts`."""
-    rows, columns = place
-    return [columns.start - 0.5, rows.start - 0.5, columns.stop - 0.5, rows.stop - 0.5]
 
 
 def _check_prompts(segmenter: Segmenter, files: Sequence[Path], prompts: Mapping[str, Prompt]) -> None:
@@ -207,7 +175,7 @@ def _check_prompts(segmenter: Segmenter, files: Sequence[Path], prompts: Mapping
 
 
 def _check_free(path: Path, out: Path) -> tuple[Path, Path, Path]:
-    """Return the paths of mask, overlay and JSON; nothing that exists is overwritten."""
+    """Return the paths of mask, overlay and JSON. Raise if one exists: nothing is overwritten."""
     names = (f"{path.stem}_mask.png", f"{path.stem}_overlay.png", f"{path.stem}.json")
     for name in names:
         if (out / name).exists():

@@ -15,15 +15,10 @@ from usrl.errors import UserError
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """The curve of one method.
+    """The curve of one method."""
 
-    Attributes:
-        coverage: Share of cases kept, from 1 / n to 1, float64, (n,).
-        risk: Mean 1 - Dice of these, float64, (n,).
-    """
-
-    coverage: NDArray[np.float64]
-    risk: NDArray[np.float64]
+    coverage: NDArray[np.float64]  # (n,), share of cases kept, from 1 / n to 1
+    risk: NDArray[np.float64]  # (n,), mean 1 - Dice of these
 
     @property
     def area(self) -> float:
@@ -41,13 +36,6 @@ def risk_coverage(uncertainty: Sequence[float], dice: Sequence[float]) -> RiskCo
 
     Cases of equal uncertainty have no order. Each counts with their mean risk, which random orders give on
     average, so that equal uncertainties everywhere give a flat curve.
-
-    Args:
-        uncertainty: Of each case, (n,).
-        dice: Of each case, in [0, 1], (n,).
-
-    Raises:
-        UserError: If there is no case, or the lengths differ.
 
     Source:
         Geifman, El-Yaniv (2017), Selective classification for deep neural networks, NeurIPS,

@@ -34,7 +34,7 @@ def bootstrap_mean(values: ArrayLike, groups: Sequence[str], *, seed: int = 0) -
         seed: Seed of the resampling.
 
     Returns:
-        Mean over cases and the interval; a single group gives an interval of no width.
+        Mean over cases and the interval; a single group gives an interval without width.
 
     Raises:
         UserError: If there are no values, or a value has no group.
@@ -58,12 +58,9 @@ def mean_by_group(values: ArrayLike, groups: Sequence[str]) -> NDArray[np.float6
 
 
 def paired_wilcoxon(first: ArrayLike, second: ArrayLike) -> float:
-    """Return the two-sided p-value of the Wilcoxon signed-rank test of paired values, shape (n,) each.
+    """Return the two-sided p-value of the Wilcoxon signed-rank test of paired values, (n,) each.
 
-    Equal pairs are kept as Pratt (1959) proposed. If every pair is equal, the p-value is 1.
-
-    Raises:
-        UserError: If the lengths differ or there is no pair.
+    Equal pairs count as Pratt (1959) proposed. If every pair is equal, the p-value is 1.
 
     Source:
         Wilcoxon (1945), Biometrics Bulletin 1(6):80-83, doi:10.2307/3001968, by scipy.stats.wilcoxon.
@@ -95,9 +92,6 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
 def interquartile_mean(values: ArrayLike) -> float:
     """Return the mean of scores, (n,), without the lowest and the highest quarter, rounded down.
 
-    Raises:
-        UserError: If there are no values.
-
     Source:
         Agarwal et al. (2021), NeurIPS, arXiv:2108.13264, as the summary over seeds.
     """
@@ -108,11 +102,7 @@ def interquartile_mean(values: ArrayLike) -> float:
 
 
 def bootstrap_iqm(
-    scores: ArrayLike,
-    groups: Sequence[str],
-    *,
-    minus: ArrayLike | None = None,
-    seed: int = 0,
+    scores: ArrayLike, groups: Sequence[str], *, minus: ArrayLike | None = None, seed: int = 0
 ) -> Interval:
     """Return the interquartile mean over runs and cases with its 95% percentile interval.
 
@@ -126,12 +116,6 @@ def bootstrap_iqm(
         minus: Scores of another method in the same runs and cases, (R, N): the result is the difference
             of the two interquartile means, which share what each sample draws.
         seed: Seed of the resampling.
-
-    Returns:
-        Interquartile mean, or difference, and its interval.
-
-    Raises:
-        UserError: If the shapes do not match or there are no scores.
 
     Source:
         Agarwal et al. (2021), Deep reinforcement learning at the edge of the statistical precipice, NeurIPS,

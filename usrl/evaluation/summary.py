@@ -22,23 +22,14 @@ NOT_AVERAGED = LABELS | {"missed", "seconds", "uncertainty"}
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that a comparison knows, from which the report is made.
+    """All that a comparison knows and its report shows; methods, samples and boxes are by name."""
 
-    Attributes:
-        results: What ``results.json`` holds.
-        cases: A row per method and image with a lesion.
-        methods: By name; the report asks them again about the few images that it shows.
-        samples: By name.
-        prompts: Boxes by name of the sample.
-        curves: Log rows with ``seconds`` and ``val_score`` by method; may be empty.
-    """
-
-    results: Mapping[str, Any]
-    cases: Sequence[Case]
-    methods: Mapping[str, Method]
+    results: Mapping[str, Any]  # what ``results.json`` holds
+    cases: Sequence[Case]  # a row per method and image with a lesion
+    methods: Mapping[str, Method]  # the report asks them again about the few images that it shows
     samples: Mapping[str, Sample]
     prompts: Mapping[str, Prompt]
-    curves: Mapping[str, Sequence[Mapping[str, float]]]
+    curves: Mapping[str, Sequence[Mapping[str, float]]]  # log rows with ``seconds`` and ``val_score``
     _answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
 
     def prompt(self, method: str, name: str) -> Prompt | None:
@@ -96,18 +87,13 @@ def _average(runs: Sequence[Case]) -> Case:
 
 
 def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
-    """Return the row of one method.
+    """Return the row of one method from all its cases.
 
-    Args:
-        cases: All cases of the method, at least one.
-        seed: Seed of the bootstrap.
-
-    Returns:
-        Number of cases, misses (empty predictions), mean Dice with the ends of its 95% interval, the mean
-        of every other metric and median seconds per image. An agent adds the mean Dice of proposals and
-        ceilings and the share of cases whose Dice fell below the proposal's. A method with uncertainties
-        adds ``aurc`` and ``aurc_best``, the areas under risk over coverage in its own order and in the
-        perfect one; a random order has 1 - Dice.
+    It has the number of cases, misses (empty predictions), mean Dice with the ends of its 95% interval, the
+    mean of every other metric and median seconds per image. An agent adds the mean Dice of proposals and
+    ceilings and the share of cases whose Dice fell below the proposal's. A method with uncertainties adds
+    ``aurc`` and ``aurc_best``, the areas under risk over coverage in its own order and in the perfect one; a
+    random order has 1 - Dice.
     """
     dice = bootstrap_mean([case["dice"] for case in cases], [case["group"] for case in cases], seed=seed)
     averaged = [key for key in cases[0] if key not in NOT_AVERAGED and key != "dice"]
@@ -129,13 +115,10 @@ def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
 
 
 def compare_pairs(cases: Sequence[Case], key: str = "dice") -> list[dict[str, Any]]:
-    """Return paired tests of a score between all methods, which share their cases.
+    """Return a paired test of a score for each pair of methods, which share their cases.
 
-    Each is a Wilcoxon signed-rank test on the means of groups, because cases of one patient depend on each
-    other. Holm's method adjusts the p-values.
-
-    Returns:
-        One row per pair: methods, mean difference over groups, their number, p-value before and after.
+    It is a Wilcoxon signed-rank test on the means of groups, because cases of one patient depend on each
+    other. Holm's method adjusts the p-values. The difference is the mean over groups.
     """
     means = {
         method: mean_by_group([case[key] for case in own], [case["group"] for case in own])

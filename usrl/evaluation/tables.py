@@ -15,39 +15,21 @@ Row = Mapping[str, Any]
 
 
 class Column(NamedTuple):
-    """A column of the table.
+    """A column of the table."""
 
-    Attributes:
-        key: Of the row in ``results.json``.
-        title: Heading, with the unit.
-        meaning: What the figure says.
-        digits: After the point; percents have their own sign.
-        best: +1 if higher is better, -1 if lower is better, 0 if neither.
-    """
-
-    key: str
-    title: str
+    key: str  # of the row in ``results.json``
+    title: str  # with the unit
     meaning: str
-    digits: int = 3
-    best: int = 1
+    digits: int = 3  # after the point; a share is shown in percent
+    best: int = 1  # +1 if higher is better, -1 if lower is better, 0 if neither
+    brief: str = ""  # heading in a terminal, which has no room for the columns without one
 
     def explain(self) -> str:
         """Return the meaning, and which direction is better, if any."""
         return self.meaning + {1: "; higher is better", 0: "", -1: "; lower is better"}[self.best]
 
 
-_BRIEF = {
-    "n": "n",
-    "missed": "missed",
-    "dice": "Dice [95%]",
-    "hd95_px": "HD95\n[px]",
-    "hd95_mm": "HD95\n[mm]",
-}
-_BRIEF |= {"initial_dice": "initial\nDice", "oracle_dice": "oracle\nDice", "worsened": "worse"}
-"""Columns that fit a terminal, and their headings there."""
 _FILE_WIDTH = 120
-
-
 _MISSED = "images where nothing was predicted: their Dice is 0, their distances the diagonal of the image"
 _DICE = (
     "overlap of pixels, also known as F1; in brackets the 95% interval over groups, or a dash if there is "
@@ -57,25 +39,27 @@ _NSD = (
     f"normalised surface Dice: share of both boundaries within {NSD_TOLERANCE['px']:g} px of each other, "
     f"{NSD_TOLERANCE['mm']:g} mm if distances are in mm"
 )
+_INITIAL = "Dice of the proposal that an agent starts from"
+_WORSENED = "share of images where an agent ends below its proposal"
 _CEILING = "ceiling: Dice that a teacher, who sees the target, reaches from the same proposal"
 _COLUMNS = (
-    Column("n", "n", "images with a lesion", 0, 0),
-    Column("missed", "missed", _MISSED, 0, -1),
-    Column("dice", "Dice", _DICE),
-    Column("initial_dice", "initial Dice", "Dice of the proposal that an agent starts from", 3, 0),
-    Column("oracle_dice", "oracle Dice", _CEILING, 3, 0),
-    Column("worsened", "worsened", "share of images where an agent ends below its proposal", 3, -1),
+    Column("n", "n", "images with a lesion", 0, 0, "n"),
+    Column("missed", "missed", _MISSED, 0, -1, "missed"),
+    Column("dice", "Dice", _DICE, 3, 1, "Dice [95%]"),
+    Column("initial_dice", "initial Dice", _INITIAL, 3, 0, "initial\nDice"),
+    Column("oracle_dice", "oracle Dice", _CEILING, 3, 0, "oracle\nDice"),
+    Column("worsened", "worsened", _WORSENED, 3, -1, "worse"),
     Column("iou", "IoU", "intersection over union of pixels (Jaccard)"),
     Column("sensitivity", "sens.", "sensitivity, or recall: share of the target that is found"),
     Column("precision", "prec.", "precision: share of the prediction that is right"),
     Column("accuracy", "acc.", "accuracy: share of all pixels that are right, most of them background"),
     *(
-        Column(f"{key}_{unit}", f"{title} [{unit}]", f"{meaning} between the boundaries", digits, -1)
+        Column(f"{key}_{unit}", f"{title} [{unit}]", f"{meaning} between the boundaries", digits, -1, brief)
         for unit in ("px", "mm")
-        for key, title, meaning, digits in (
-            ("hd", "HD", "Hausdorff: largest distance", 1),
-            ("hd95", "HD95", "95th percentile of the distances", 1),
-            ("asd", "ASD", "mean distance", 2),
+        for key, title, meaning, digits, brief in (
+            ("hd", "HD", "Hausdorff: largest distance", 1, ""),
+            ("hd95", "HD95", "95th percentile of the distances", 1, f"HD95\n[{unit}]"),
+            ("asd", "ASD", "mean distance", 2, ""),
         )
     ),
     Column("nsd", "NSD", _NSD),
@@ -118,10 +102,6 @@ def print_results(results: Mapping[str, Any], console: Console | None = None) ->
     """Print the rows of ``results.json`` as two blocks, prompted and automatic, with the best in bold.
 
     The columns are those that fit a terminal. ``results.json`` and the report have the others.
-
-    Args:
-        results: What `usrl.evaluation.compare.compare` returned.
-        console: Where to print; standard output if None.
     """
     if console is None:
         console = Console()
@@ -134,18 +114,15 @@ def print_results(results: Mapping[str, Any], console: Console | None = None) ->
         title = f"{track}: {results['dataset']}, {results['split']}"
         table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.add_column("method", overflow="fold")
-        columns = [column for column in list_columns(rows) if column.key in _BRIEF]
+        columns = [column for column in list_columns(rows) if column.brief]
         for column in columns:
-            table.add_column(escape(_BRIEF[column.key]), justify="right", no_wrap=True)
+            table.add_column(escape(column.brief), justify="right", no_wrap=True)
         best = {column.key: find_best(rows, column) for column in columns}
         for row in rows:
-            cells = (_mark(escape(format_cell(row, c)), row["method"] in best[c.key]) for c in columns)
-            table.add_row(escape(row["method"]), *cells)
+            texts = {column.key: escape(format_cell(row, column)) for column in columns}
+            marked = (f"[bold]{t}[/bold]" if row["method"] in best[key] else t for key, t in texts.items())
+            table.add_row(escape(row["method"]), *marked)
         console.print(table)
     for row in results["negatives"]:
         found = f"{row['false_detections']} of {row['n']}"
         console.print(f"{row['method']}: false detections in {found} images without lesion", markup=False)
-
-
-def _mark(text: str, is_best: bool) -> str:
-    return f"[bold]{text}[/bold]" if is_best else text
