@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from usrl.ablation.plan import Plan, Training, Variant, choose_variants, load_plan, plan_path, resolve_plan
+from usrl.ablation.plan import Training, choose_variants, load_plan, plan_path, resolve_plan
 from usrl.ablation.running import score_all, train_all
-from usrl.ablation.table import SEED, Cases, write_table
+from usrl.ablation.table import write_table
 from usrl.compute.devices import select_device
 from usrl.data.catalogue import load_split
-from usrl.data.prompts import jittered_boxes
-from usrl.data.sample import Sample
 from usrl.errors import UserError
-from usrl.evaluation.summary import Case
 from usrl.files import locked, make_empty_folder, write_atomically, writing_to
 from usrl.learners import check_recipe
 from usrl.runs.run import create_run
@@ -24,25 +21,17 @@ _Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class AblationCall:
-    """How an ablation was asked for.
+    """What the command line asks for."""
 
-    Attributes:
-        plan: The plan's file, its folder, or the name of a shipped agent.
-        out: Folder to write; ``runs/FOLDER-NAME`` of the plan's file if None.
-        device: auto, cpu, cuda or cuda:N.
-        jobs: Trainings at once.
-        only: Groups and variants to take; all if empty.
-    """
-
-    plan: Path
+    plan: Path  # its file, its folder, or the name of a shipped agent
     out: Path | None = None
     device: str = "auto"
-    jobs: int = 1
-    only: tuple[str, ...] = ()
+    jobs: int = 1  # trainings at once
+    only: tuple[str, ...] = ()  # groups and variants; all if empty
 
     @property
     def folder(self) -> Path:
-        """The folder to write."""
+        """The folder to write; ``runs/FOLDER-NAME`` of the plan's file if none is given."""
         file = plan_path(self.plan)
         return self.out or Path("runs") / f"{file.resolve().parent.name}-{file.stem}"
 
@@ -58,10 +47,8 @@ def run_ablation(call: AblationCall) -> Path:
     """Train the variants of a plan, score them and write the table; goes on where an earlier call stopped.
 
     Writes a run per variant and seed, ``ablation.md``, ``ablation.csv`` (a row per variant),
-    ``cases.csv`` (a row per variant, seed and case) and ``ablation.json``.
-
-    Returns:
-        The path of ``ablation.md``.
+    ``cases.csv`` (a row per variant, seed and case) and ``ablation.json``. Returns the path of
+    ``ablation.md``.
 
     Raises:
         UserError: If plan or recipes are wrong, before anything is written; if the folder holds something
@@ -73,13 +60,16 @@ def run_ablation(call: AblationCall) -> Path:
     trainings = list({link.path: link for link in links}.values())  # a start before what starts from it
     select_device(call.device)
     _check_trainings(trainings)
-    samples = _load_samples(plan, variants[0])
+    samples = load_split(variants[0].trainings[0].recipe.data, plan.split)
+    lesions = [sample for sample in samples if sample.target.any()]
+    if not lesions:
+        raise UserError(f"split: no image of {plan.split!r} has a lesion; choose another, or set data.count")
     if not (folder / _COPY).is_file():
         make_empty_folder(folder)
     with locked(folder), writing_to(folder):
         write_atomically(folder / _COPY, plan_path(call.plan).read_bytes())
         train_all(trainings, call.device, call.jobs)
-        cases = _score(variants, samples, call)
+        cases = score_all(variants, lesions, call.device, call.jobs)
         return write_table(folder, call.command, plan, variants, cases)
 
 
@@ -96,23 +86,20 @@ def _check_trainings(trainings: Sequence[Training]) -> None:
             if (training.path / "recipe.yaml").exists():
                 create_run(training.path, training.recipe, resume=True)
             if training.variant not in shapes:
-                shapes[training.variant] = _find_shapes(training)
+                recipe = training.recipe
+                if training.start:  # its weights do not exist yet
+                    recipe = recipe.model_copy(update={"init_from": None})
+                state = unique_state(check_recipe(recipe))
+                shapes[training.variant] = {name: tuple(tensor.shape) for name, tensor in state.items()}
                 _check_start(training, shapes)
         except UserError as error:
             raise UserError(f"{training.variant}: {error}") from None
 
 
-def _find_shapes(training: Training) -> _Shapes:
-    recipe = training.recipe
-    if training.start:  # which is not trained yet
-        recipe = recipe.model_copy(update={"init_from": None})
-    return {name: tuple(tensor.shape) for name, tensor in unique_state(check_recipe(recipe)).items()}
-
-
 def _check_start(training: Training, shapes: dict[str, _Shapes]) -> None:
     if not (start := training.start):
         return
-    # Variants share their split: of what `usrl.runs.leaks.check_source` refuses only this is left.
+    # Variants share their split: of what `usrl.runs.leaks.check_source` refuses, only this can happen.
     own, before = training.recipe.data.labels, start.recipe.data.labels
     if before > own:
         told = f"learns from data.labels={before:g}, more than the {own:g} here; give it as few"
@@ -120,23 +107,3 @@ def _check_start(training: Training, shapes: dict[str, _Shapes]) -> None:
     if shapes[training.variant] != shapes[start.variant]:
         told = "has other weights; give both the same overrides of policy and env, or of the network"
         raise UserError(f"init_from: {start.variant} {told}")
-
-
-def _score(variants: Sequence[Variant], samples: Sequence[Sample], call: AblationCall) -> Cases:
-    """Return the cases of every run, once for each number of starts that it is scored with."""
-    prompts = {sample.name: jittered_boxes(sample, seed=SEED) for sample in samples}
-    cases: dict[tuple[Path, int], list[Case]] = {}
-    for starts in dict.fromkeys(variant.starts for variant in variants):
-        own = [variant for variant in variants if variant.starts == starts]
-        runs = {training.path: training for variant in own for training in variant.trainings}
-        found = score_all(list(runs.values()), samples, prompts, call.device, call.jobs, starts=starts)
-        cases |= {(path, starts): rows for path, rows in found.items()}
-    return cases
-
-
-def _load_samples(plan: Plan, base: Variant) -> list[Sample]:
-    samples = load_split(base.trainings[0].recipe.data, plan.split)
-    lesions = [sample for sample in samples if sample.target.any()]
-    if not lesions:
-        raise UserError(f"split: no image of {plan.split!r} has a lesion; choose another, or set data.count")
-    return lesions

@@ -15,24 +15,27 @@ from usrl.learners import load_object
 from usrl.registry import find_row
 from usrl.runs.recipe import Recipe
 from usrl.runs.recipes import dump_recipe, load_recipe, parse_recipe, read_mapping, set_key
+from usrl.runs.run import Run
 from usrl.runs.shipped import locate
 from usrl.strict import PositiveInt, Seed, Strict, check
 
 BASE = "base"
 """The variant that changes nothing, first in every table."""
+SEED = 0
+"""Of the boxes and the bootstrap."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9+._-]*$")]
 Overrides = dict[str, Any]
 
 
 class Plan(Strict):
-    """What is varied, and how often.
+    """What varies, and how often.
 
     ``recipe`` is the base: a file or a folder relative to the plan, or the name of a shipped agent. Overrides
     are dotted keys of a recipe with their values: ``set`` holds those of all variants and ``groups`` those of
     each, by group and name. A mapping as a value replaces the whole mapping.
     ``init_from: {variant: GROUP/NAME}`` starts from that variant's run of the same seed, and ``starts`` is
     how often a method starts from each box when it is scored, as in ``usrl compare --starts``. ``split``
-    names the images that are scored.
+    names the images to score.
     """
 
     recipe: str = "."
@@ -52,21 +55,18 @@ class _Scoring(Strict):
 
 @dataclass(frozen=True)
 class Training:
-    """One run of an ablation.
+    """One run of an ablation, with its resolved recipe."""
 
-    Attributes:
-        variant: The variant that it is trained for; others with the same recipe share it.
-        seed: Its seed.
-        path: Its folder.
-        recipe: Its resolved recipe.
-        start: The training whose weights it starts from, if any.
-    """
-
-    variant: str
+    variant: str  # for which it is trained; others with the same recipe share it
     seed: int
     path: Path
     recipe: Recipe
-    start: "Training | None" = None
+    start: "Training | None" = None  # whose weights it starts from
+
+    @property
+    def run(self) -> Run:
+        """The run, which the training writes."""
+        return Run(self.path, self.recipe)
 
     def chain(self) -> Iterator["Training"]:
         """Yield what must be trained for it, in order: its starts, then itself."""
@@ -77,23 +77,16 @@ class Training:
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the table.
+    """A row of the table."""
 
-    Attributes:
-        name: ``base`` or ``group/name``.
-        changes: Overrides that tell it from the base.
-        trainings: One per seed, in the order of seeds.
-        starts: How often its runs start from each box when they are scored.
-    """
-
-    name: str
-    changes: Mapping[str, Any]
-    trainings: tuple[Training, ...]
-    starts: int = 1
+    name: str  # ``base`` or ``group/name``
+    changes: Mapping[str, Any]  # overrides that tell it from the base
+    trainings: tuple[Training, ...]  # one per seed, in the order of seeds
+    starts: int = 1  # per box, when its runs are scored
 
     @property
     def scored(self) -> list[tuple[Path, int]]:
-        """The folder of each run and its number of starts, by which its scored cases are kept."""
+        """The keys of its scored cases: the folder of each run and the number of starts."""
         return [(training.path, self.starts) for training in self.trainings]
 
 
@@ -121,12 +114,8 @@ def load_plan(path: Path | str) -> Plan:
 def resolve_plan(plan: Plan, source: Path | str, out: Path) -> list[Variant]:
     """Return all variants of a plan, the base first, with checked recipes.
 
-    Identical recipes share their trainings, in the folder of the variant that comes first.
-
-    Args:
-        plan: What `load_plan` returned.
-        source: The plan's file or folder.
-        out: Folder of the runs; variants that start from others name them by its absolute path.
+    Identical recipes share their trainings, in the folder of the variant that comes first. A variant that
+    starts from another one names it by the absolute path of ``out``, the folder of the runs.
 
     Raises:
         UserError: If a recipe is wrong, variants start from each other in a circle, a start does not exist,

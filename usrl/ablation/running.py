@@ -4,7 +4,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr
@@ -19,33 +19,30 @@ import cv2
 import torch
 import typer
 
-from usrl.ablation.plan import Training
+from usrl.ablation.plan import SEED, Training, Variant
 from usrl.compute.devices import select_device
-from usrl.data.sample import Prompt, Sample
+from usrl.data.prompts import jittered_boxes
+from usrl.data.sample import Sample
 from usrl.errors import UserError
 from usrl.evaluation.compare import score_lesions
 from usrl.evaluation.methods import open_segmenter
 from usrl.evaluation.summary import Case
 from usrl.learners import train_folder
 from usrl.progress import show_progress
-from usrl.runs.run import Run
 
 T = TypeVar("T")
 
 
 def train_all(trainings: Sequence[Training], device: str, jobs: int) -> None:
-    """Train what is not finished yet; each training begins when its start has ended.
+    """Train what is not finished yet; each training begins when its start, which comes before it, has ended.
 
-    Args:
-        trainings: In order, so that a start comes before what starts from it.
-        device: Where to train.
-        jobs: Trainings at once: 1 trains in this process, more in processes of one thread each, whose
-            progress bars and warnings go to ``<seed>.txt`` next to the run's folder.
+    One job trains in this process. Several jobs train in processes of one thread each, whose progress bars
+    and warnings go to ``<seed>.txt`` next to the run's folder.
 
     Raises:
         UserError: If a training fails; names variant and seed. Those that run at the same time end first.
     """
-    waiting = [training for training in trainings if not Run(training.path, training.recipe).is_finished()]
+    waiting = [training for training in trainings if not training.run.is_finished()]
     if finished := len(trainings) - len(waiting):
         typer.echo(f"{finished} of {len(trainings)} runs are trained already", err=True)
     began = time.monotonic()
@@ -56,35 +53,24 @@ def train_all(trainings: Sequence[Training], device: str, jobs: int) -> None:
 
 
 def score_all(
-    trainings: Sequence[Training],
-    samples: Sequence[Sample],
-    prompts: Mapping[str, Prompt],
-    device: str,
-    jobs: int,
-    *,
-    starts: int,
-) -> dict[Path, list[Case]]:
-    """Return the cases of finished runs, scored as by `usrl.evaluation.compare.compare`, by folder.
+    variants: Sequence[Variant], lesions: Sequence[Sample], device: str, jobs: int
+) -> dict[tuple[Path, int], list[Case]]:
+    """Return the cases of finished runs by folder and number of starts, on images with a lesion.
 
-    Args:
-        trainings: What was trained.
-        samples: Images with a lesion.
-        prompts: Boxes by name of the sample.
-        device: Where policies and networks compute.
-        jobs: Runs at once; see `train_all`.
-        starts: Per box; see `usrl.evaluation.methods.open_segmenter`.
+    They are scored as in `usrl.evaluation.compare.compare`, once for each number of starts.
     """
-    work = partial(_score, device, samples, prompts, starts)
-    return {training.path: cases for training, cases in _each(work, trainings, jobs)}
-
-
-def training_seconds(training: Training) -> float:
-    """Return the wall time of a finished training, and of those that it started from."""
-    return sum(Run(link.path, link.recipe).read_log()[-1]["seconds"] for link in training.chain())
+    cases: dict[tuple[Path, int], list[Case]] = {}
+    for starts in dict.fromkeys(variant.starts for variant in variants):
+        own = [variant for variant in variants if variant.starts == starts]
+        trainings = {training.path: training for variant in own for training in variant.trainings}
+        work = partial(_score, device, lesions, starts)
+        scored = _each(work, list(trainings.values()), jobs)
+        cases |= {(training.path, starts): found for training, found in scored}
+    return cases
 
 
 def _train(device: str, training: Training) -> float:
-    run = Run(training.path, training.recipe)
+    run = training.run
     if not run.weights_path.is_file():
         # The checkpoint of a training that had ended would write no weights again.
         run.checkpoint_path.unlink(missing_ok=True)
@@ -93,18 +79,17 @@ def _train(device: str, training: Training) -> float:
     return run.read_log()[-1]["seconds"]
 
 
-def _score(
-    device: str, samples: Sequence[Sample], prompts: Mapping[str, Prompt], starts: int, training: Training
-) -> list[Case]:
+def _score(device: str, lesions: Sequence[Sample], starts: int, training: Training) -> list[Case]:
     methods = {training.variant: open_segmenter(training.path, device, starts)}
-    with show_progress(len(samples)) as progress:
-        return score_lesions(methods, samples, prompts, progress)
+    prompts = {sample.name: jittered_boxes(sample, seed=SEED) for sample in lesions}
+    with show_progress(len(lesions)) as progress:
+        return score_lesions(methods, lesions, prompts, progress)
 
 
 def _each(
     work: Callable[[Training], T], trainings: Sequence[Training], jobs: int
 ) -> Iterator[tuple[Training, T]]:
-    """Yield every training with what the work on it returned, as it ends."""
+    """Yield every training with the result of the work on it, as it ends."""
     if jobs == 1:
         yield from ((training, _name_failure(training, partial(work, training))) for training in trainings)
         return
@@ -112,7 +97,7 @@ def _each(
     waiting, running = list(trainings), dict[Future[T], Training]()
     try:
         while waiting or running:
-            # No more than run at once are handed over: what is in the pool's queue cannot be called back.
+            # The pool gets no more than run at once: what is in its queue cannot be called back.
             unfinished = {training.path for training in [*waiting, *running.values()]}
             ready = [t for t in waiting if t.start is None or t.start.path not in unfinished]
             for training in ready[: jobs - len(running)]:
@@ -136,7 +121,7 @@ def _name_failure(training: Training, result: Callable[[], T]) -> T:
 
 
 def _work_quietly(work: Callable[[Training], T], training: Training) -> T:
-    """Work in a process of the pool: what it would show goes to a file, and every error is told in words."""
+    """Work in a process of the pool: what it would show goes to a file, and errors become messages."""
     path = training.path.with_name(f"{training.path.name}.txt")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file, redirect_stderr(file):

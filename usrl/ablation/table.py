@@ -1,4 +1,4 @@
-"""The table of an ablation: what is said about each variant, and how it is written."""
+"""The table of an ablation: what it says about each variant, and its files."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,36 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from usrl.ablation.plan import BASE, Plan, Variant
-from usrl.ablation.running import training_seconds
+from usrl.ablation.plan import BASE, SEED, Plan, Variant
 from usrl.data.sample import DEFAULT_JITTER
 from usrl.evaluation.compare import format_csv
 from usrl.evaluation.statistics import Interval, bootstrap_iqm
 from usrl.evaluation.summary import Case
 from usrl.files import write_atomically
-from usrl.runs.run import Run
 
-SEED = 0
-"""Of boxes and bootstrap."""
 Cases = Mapping[tuple[Path, int], Sequence[Case]]
 """The scored cases of each run, in the same order of images, by its folder and number of starts."""
 Row = dict[str, Any]
 
 
 def write_table(folder: Path, command: str, plan: Plan, variants: Sequence[Variant], cases: Cases) -> Path:
-    """Write ``ablation.md``, ``ablation.csv``, ``cases.csv`` and ``ablation.json``.
+    """Write ``ablation.md``, ``ablation.csv``, ``cases.csv`` and ``ablation.json``; return the first.
 
-    Args:
-        folder: Where to write.
-        command: The command line that makes the table.
-        plan: Its plan.
-        variants: Its rows; the first is the base.
-        cases: Of every training.
-
-    Returns:
-        The path of ``ablation.md``.
+    A row is a variant, the base first.
     """
-    rows, versions = summarise(variants, cases), _read_versions(variants)
+    base, versions = _dice(variants[0], cases), _read_versions(variants)
+    rows = [_summarise(variant, cases, base) for variant in variants]
     data = variants[0].trainings[0].recipe.data
     results: Row = {"command": command, "plan": plan.model_dump(), "dataset": data.name}
     results |= {"jitter": DEFAULT_JITTER, "seed": SEED, "versions": versions, "rows": rows}
@@ -60,20 +49,14 @@ def write_table(folder: Path, command: str, plan: Plan, variants: Sequence[Varia
     return folder / "ablation.md"
 
 
-def summarise(variants: Sequence[Variant], cases: Cases) -> list[Row]:
-    """Return a row per variant, of which the first is the base.
-
-    Returns:
-        Name, changes, the variant of which it is a copy, number of seeds and cases; over seeds and cases
-        the interquartile mean of Dice and its difference from the base, each with its interval (see
-        `usrl.evaluation.statistics.bootstrap_iqm`), the means of Dice, HD95 and, for agents, the Dice of
-        starts, and the share of cases made worse; mean seconds of a training and of what it started from.
-    """
-    base = _dice(variants[0], cases)
-    return [_summarise(variant, cases, base) for variant in variants]
-
-
 def _summarise(variant: Variant, cases: Cases, base: NDArray[np.float64]) -> Row:
+    """Return the row of a variant; ``base`` is the Dice of the base by run and case, (R, N).
+
+    It has name, changes, the variant that it copies, number of seeds and cases; over seeds and cases the
+    interquartile mean of Dice and its difference from the base, each with its interval (see
+    `usrl.evaluation.statistics.bootstrap_iqm`), the means of Dice, HD95 and, for agents, the Dice of
+    proposals, and the share of cases made worse; mean seconds of a training and of what it started from.
+    """
     runs = [cases[key] for key in variant.scored]
     own = [case for run in runs for case in run]
     dice, groups = _dice(variant, cases), [case["group"] for case in runs[0]]
@@ -89,7 +72,10 @@ def _summarise(variant: Variant, cases: Cases, base: NDArray[np.float64]) -> Row
             row[key] = float(np.mean([case[key] for case in own]))
     if "initial_dice" in own[0]:
         row["worsened"] = float(np.mean([case["dice"] < case["initial_dice"] for case in own]))
-    return row | {"seconds": float(np.mean([training_seconds(training) for training in variant.trainings]))}
+    seconds = [
+        sum(link.run.read_log()[-1]["seconds"] for link in training.chain()) for training in variant.trainings
+    ]
+    return row | {"seconds": float(np.mean(seconds))}
 
 
 def _format(rows: Sequence[Row]) -> str:
@@ -133,7 +119,7 @@ def _spread(key: str, interval: Interval) -> dict[str, float]:
 
 
 def _describe(changes: Mapping[str, Any]) -> str:
-    """Return overrides on one line, as YAML's flow style has them."""
+    """Return overrides on one line, in YAML's flow style."""
     texts = {key: json.dumps(value) if isinstance(value, dict) else value for key, value in changes.items()}
     return ", ".join(f"{key}: {text}" for key, text in texts.items())
 
@@ -152,6 +138,6 @@ def _read_versions(variants: Sequence[Variant]) -> dict[str, str]:
     found: dict[str, dict[str, None]] = {}
     for training in (training for variant in variants for training in variant.trainings):
         for link in training.chain():
-            for name, version in Run(link.path, link.recipe).read_versions().items():
+            for name, version in link.run.read_versions().items():
                 found.setdefault(name, {})[version] = None
     return {name: " and ".join(each) for name, each in found.items()}
