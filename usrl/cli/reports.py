@@ -86,16 +86,12 @@ def compare(
     samples = load_split(recipe, split)
     paths = [path for runs in groups for run in runs for path in _run_folders(run)]
     _check_runs(paths, recipe, split, [sample.name for sample in samples])
-    results = compare_segmenters(
-        segmenters,
-        samples,
-        folder,
-        dataset=describe_data(recipe),
-        split=split,
-        jitter=jitter,
-        curves=_read_curves(paths),
+    told, curves = describe_data(recipe), _read_curves(paths)
+    print_results(
+        compare_segmenters(
+            segmenters, samples, folder, dataset=told, split=split, jitter=jitter, curves=curves
+        )
     )
-    print_results(results)
     typer.echo(f"wrote {folder / 'report.html'}, with cases.csv and results.json next to it")
 
 
@@ -144,7 +140,7 @@ def _report_folder(methods: Sequence[str], name: str) -> Path:
 
 
 def _split_runs(method: str) -> list[str]:
-    """Return the runs whose mean a method's text asks for, which commas separate; most name one."""
+    """Return the runs whose mean a method's text asks for, between commas; most texts name one."""
     runs = [method] if Path(method).exists() else method.split(",")  # a folder may have a comma in its name
     if len(set(runs)) < len(runs):
         raise UserError(f"{method}: a run is named twice; name each run of a mean once")
@@ -179,7 +175,7 @@ def _run_folders(method: str) -> list[Path]:
 
 
 def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
-    """Return the logs of runs; equal names are numbered as those of methods are."""
+    """Return the logs of runs; equal names get the numbers of `usrl.evaluation.compare.free_name`."""
     from usrl.evaluation.compare import free_name
     from usrl.runs.run import open_run
 

@@ -20,12 +20,7 @@ from usrl.runs.run import Run
 def run_demo(out: Path, device: torch.device) -> None:
     """Train a U-Net and an agent on the phantom, compare them with classical methods and write a report.
 
-    Args:
-        out: New folder to write: the runs ``unet`` and ``agent``, and ``report``.
-        device: Where to train.
-
-    Raises:
-        UserError: If the folder holds something or cannot be written.
+    Writes the runs ``unet`` and ``agent``, and ``report``, into a new folder.
     """
     make_empty_folder(out)
     typer.echo("1/3  A U-Net learns to find the lesion in simulated images.")

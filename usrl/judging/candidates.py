@@ -21,13 +21,10 @@ SAME_IOU = 0.9
 
 @dataclass(frozen=True)
 class Candidates:
-    """What may be lesions of an image.
+    """C masks, bool, (H, W), that may be lesions of an image.
 
-    Attributes:
-        masks: C masks, bool, shape (H, W) each.
-        own: How many of them, from the first on, are the components at the level nearest to one half:
-            what the network says by itself.
-        refined: How many of them, at the end, are what a refiner made of the first ones, in their order.
+    The first ``own`` masks are the components at the level nearest to one half: what the network says by
+    itself. The last ``refined`` masks are what a refiner made of the first ones, in their order.
     """
 
     masks: list[BoolMask]
@@ -35,13 +32,13 @@ class Candidates:
     refined: int = 0
 
     def counterpart(self, number: int) -> int | None:
-        """Return what a candidate was refined from or to, None without a refiner."""
+        """Return the candidate before or after refinement, None without a refiner."""
         if not self.refined:
             return None
         return number + self.refined if number < self.refined else number - self.refined
 
     def unite(self, numbers: Sequence[int], image: GrayImage) -> BoolMask:
-        """Return the union of some of them, bool, of the image's shape (H, W)."""
+        """Return the union of some of them, bool, (H, W)."""
         return np.logical_or.reduce(
             [np.zeros(image.shape, bool), *(self.masks[number] for number in numbers)]
         )
@@ -53,17 +50,11 @@ def find_candidates(
     levels: Sequence[float],
     refiner: AgentSegmenter | None,
 ) -> Candidates:
-    """Return the candidates of an image.
+    """Return the candidates of a native image.
 
-    Each connected component of the probability map above each level is a candidate. A refiner adds what it
-    makes of an ellipse in the component's box.
-
-    Args:
-        image: Native image, uint8, shape (H, W).
-        probability: Probability of lesion, shape (H, W).
-        levels: Thresholds in (0, 1). If levels share a component, that of the level nearest to one half is
-            kept.
-        refiner: A prompted agent, or None.
+    Each connected component of the probability map, (H, W), above each level is a candidate. If levels share
+    a component, that of the level nearest to one half counts. A refiner, a prompted agent, adds what it makes
+    of an ellipse in the component's box.
     """
     found: list[BoolMask] = []
     own: int | None = None
@@ -81,13 +72,7 @@ def find_candidates(
 
 
 def choose(candidates: Candidates, expected: NDArray[np.float32], rule: JudgeRecipe) -> list[int]:
-    """Return which candidates are taken for lesions, best first; none if the network finds nothing.
-
-    Args:
-        candidates: Of an image.
-        expected: Dice expected of each, shape (C,).
-        rule: A recipe with ``reject``, ``accept`` and ``margin``.
-    """
+    """Return which candidates are lesions by their expected Dice, (C,), best first; see `JudgeRecipe`."""
     masks = candidates.masks if candidates.own else []
     expected = expected[: len(masks)]
     bonus = np.where(np.arange(len(masks)) < candidates.own, rule.margin, 0.0)

@@ -27,15 +27,10 @@ _CENTRE_X = 2
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is shown of C candidates.
+    """What a judge sees of C candidates."""
 
-    Attributes:
-        views: Near and far; image, probability and candidate, 0 to 255, uint8, (C, 2, 3, VIEW_PX, VIEW_PX).
-        facts: float32, (C, FACTS).
-    """
-
-    views: Tensor
-    facts: Tensor
+    views: Tensor  # (C, 2, 3, VIEW_PX, VIEW_PX), uint8: near and far; image, probability, candidate
+    facts: Tensor  # (C, FACTS), float32
 
     def __len__(self) -> int:
         """Return C."""
@@ -61,14 +56,7 @@ class Evidence:
 def gather_evidence(
     image: GrayImage, probability: NDArray[np.float32], candidates: Candidates, size: int
 ) -> Evidence:
-    """Return what a judge is shown of an image's candidates.
-
-    Args:
-        image: Native image, uint8, shape (H, W).
-        probability: Probability of lesion, shape (H, W).
-        candidates: Of the image.
-        size: Side S of the working image, px.
-    """
+    """Return what a judge sees of a native image's candidates, on a working image of ``size`` px."""
     masks = candidates.masks
     if not masks:
         return Evidence(
@@ -98,10 +86,10 @@ def _measure(
 ) -> list[float]:
     """Return the facts of one candidate, all zero if it is empty.
 
-    They are the square root of its share of the image, its centre (y, x) and its gray level as shares, the
-    mean and the largest probability in it, the shares of it above one half and of all probability within
-    it, whether it is the network's own or refined, and its intersection over union with its counterpart:
-    what refinement made of it, or it was made of.
+    They are the square root of its share of the image; its centre (y, x) and its gray level as shares; the
+    mean and the largest probability in it; the share of it above one half, and its share of all probability;
+    whether it is the network's own, and whether it is refined; and its intersection over union with its
+    counterpart before or after refinement.
     """
     mask = candidates.masks[number]
     if not mask.any():

@@ -14,9 +14,7 @@ _FACT_FEATURES = 32
 class JudgeNetwork(nn.Module):
     """Expected Dice of a candidate, from a near view of it, a far view of the whole image, and facts.
 
-    Args:
-        channels: Of the convolutions, each of which halves the side.
-        dropout: Share of features that training leaves out.
+    Each of the convolutions halves the side.
     """
 
     def __init__(self, channels: list[int], dropout: float) -> None:

@@ -12,11 +12,11 @@ class JudgeRecipe(Recipe):
     """How a judge is trained, and how it chooses among the candidates of an image (`usrl.judging`).
 
     ``proposals`` is a folder that `usrl proposals` wrote for the same data. ``refiner`` is the run of an
-    agent that is prompted by boxes, of images as ``init_from`` wants them, or null to refine nothing.
-    ``levels`` are the thresholds whose components are candidates. The candidate of the highest expected Dice
-    is taken if that reaches ``reject``, and others that do not overlap it if theirs reaches ``accept``.
-    ``margin`` is how much more Dice another candidate must promise than a component of the network's own mask
-    to replace it. If the network's mask is empty, nothing is taken.
+    agent that takes boxes, of images as ``init_from`` wants them; null refines nothing. ``levels`` are the
+    thresholds whose components are candidates. A judge takes the candidate of the highest expected Dice if it
+    reaches ``reject``, and others that do not overlap it if they reach ``accept``. Another candidate replaces
+    a component of the network's own mask only if it promises more Dice by ``margin``. If the network's mask
+    is empty, the judge takes nothing.
     """
 
     kind: Literal["judge"]

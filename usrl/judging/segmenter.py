@@ -20,22 +20,13 @@ from usrl.segmenter import Answer, Segmenter, name_method
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class JudgeAnswer(Answer):
-    """An answer that keeps the candidates.
-
-    Attributes:
-        candidates: What the judge chose among.
-    """
+    """An answer that keeps the candidates which the judge chose among."""
 
     candidates: Candidates
 
 
 class JudgedSegmenter:
-    """Takes the best of what a network's probabilities may mean, refined by an agent or as they are.
-
-    Args:
-        run: A run of a judge's recipe with weights.
-        device: Where judge and refiner compute.
-        proposer: A network's run.
+    """Takes the best candidates that the probabilities of a network, the proposer, give.
 
     Raises:
         UserError: If there is no proposer, or the weights cannot be used.
@@ -92,11 +83,7 @@ class JudgedSegmenter:
 
 
 def open_refiner(run: Run, device: torch.device) -> AgentSegmenter:
-    """Return the agent that refines a judge's candidates.
-
-    Raises:
-        UserError: If the run is of something else than an agent that is prompted by boxes.
-    """
+    """Return the agent that refines a judge's candidates. Raise if it takes no boxes."""
     refiner = AgentSegmenter(run, device)
     if refiner.track != "prompted":
         raise UserError(f"{run.path} takes no boxes; a refiner is an agent that is prompted by boxes")

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from usrl.agents.segmenter import AgentSegmenter
 from usrl.data.catalogue import load_train_and_val
 from usrl.data.components import best_overlap
-from usrl.data.sample import BoolMask, Sample
+from usrl.data.sample import Sample
 from usrl.errors import UserError
 from usrl.judging.candidates import Candidates, choose, find_candidates
 from usrl.judging.evidence import Evidence, gather_evidence
@@ -40,13 +40,8 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
     """Train the judge of a run's recipe and write weights, checkpoint, log and a copy of the refiner.
 
     The judge learns the Dice of each candidate with the lesion that it overlaps most, or zero if it overlaps
-    none. The weights kept are those of the epoch whose choices have the best mean Dice on validation images
-    with a lesion. An epoch's randomness depends on seed and epoch alone.
-
-    Args:
-        run: A run of a judge's recipe.
-        device: Where to train.
-        resume: Go on from the run's checkpoint if there is one.
+    no lesion. The run keeps the weights of the epoch whose choices have the best mean Dice on validation
+    images with a lesion. An epoch's randomness depends on seed and epoch alone.
 
     Raises:
         UserError: If the recipe, its data set, its proposals, its refiner or the checkpoint is unusable, or
@@ -71,7 +66,7 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
         while record.step < recipe.epochs:
             record.step += 1
             loss = _train_epoch(state, record.step, examples, schedule, bar.show)
-            score = float(np.mean([_choice_dice(state, recipe, case) for case in checked]))
+            score = float(np.mean([_choice_dice(state, case) for case in checked]))
             record.log({"train_loss": loss, "val_score": score})
             record.checkpoint()
             bar.evaluated(score, record.best)
@@ -94,19 +89,12 @@ def build_untrained_judge(recipe: JudgeRecipe) -> JudgeNetwork:
 
 @dataclass(frozen=True)
 class _Case:
-    """An image with its candidates.
-
-    Attributes:
-        sample: The image.
-        candidates: Its C candidates, native.
-        evidence: What the judge is shown of them.
-        scores: Their Dice with the lesion that they overlap most, float32, (C,).
-    """
+    """An image with its C candidates."""
 
     sample: Sample
     candidates: Candidates
     evidence: Evidence
-    scores: Tensor
+    scores: Tensor  # (C,), float32: Dice with the lesion that each overlaps most
 
 
 @dataclass(frozen=True)
@@ -175,13 +163,10 @@ def _find(
 ) -> _Case:
     candidates = find_candidates(sample.image, probability, recipe.levels, refiner)
     evidence = gather_evidence(sample.image, probability, candidates, recipe.data.size)
-    scores = torch.tensor([_score(mask, sample.target) for mask in candidates.masks])
+    lesions = [best_overlap(sample.target, mask) for mask in candidates.masks]
+    pairs = zip(candidates.masks, lesions, strict=True)
+    scores = torch.tensor([0.0 if lesion is None else dice(mask, lesion) for mask, lesion in pairs])
     return _Case(sample, candidates, evidence, scores)
-
-
-def _score(mask: BoolMask, target: BoolMask) -> float:
-    lesion = best_overlap(target, mask)
-    return 0.0 if lesion is None else dice(mask, lesion)
 
 
 def _start(recipe: JudgeRecipe, device: torch.device) -> _State:
@@ -212,6 +197,6 @@ def _train_epoch(
     return mean_loss(total, len(shown), epoch)
 
 
-def _choice_dice(state: _State, recipe: JudgeRecipe, case: _Case) -> float:
-    taken = choose(case.candidates, expect(state.network, case.evidence, state.device), recipe)
+def _choice_dice(state: _State, case: _Case) -> float:
+    taken = choose(case.candidates, expect(state.network, case.evidence, state.device), state.recipe)
     return dice(case.candidates.unite(taken, case.sample.image), case.sample.target)
