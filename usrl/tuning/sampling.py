@@ -1,7 +1,7 @@
 """What to try next: Optuna's tree-structured Parzen estimator over what has been tried.
 
-The study is built anew for every trial, from the trials so far and a seed of the trial's own. A proposal so
-depends on seed, number and results alone, and a search that goes on later proposes what it would have.
+Every trial builds the study anew, from the trials so far and a seed of its own. So a proposal depends on
+seed, number and results alone, and a resumed search proposes the same as an uninterrupted one.
 """
 
 import importlib
@@ -19,21 +19,13 @@ _ATTEMPTS = 1000
 
 
 class Trial(Strict):
-    """A training of the search and what came of it.
-
-    Attributes:
-        number: Counted from 0.
-        drawn: Number by key; `usrl.runs.search.SearchRange.value` gives what it stands for.
-        val_score: Best validation score, None if the training failed.
-        seconds: Wall time of the training.
-        failure: Why it failed, None if it did not.
-    """
+    """A training of the search and its result."""
 
     number: Annotated[int, Field(ge=0)]
-    drawn: dict[str, int | float]
-    val_score: float | None = None
+    drawn: dict[str, int | float]  # by key, as `usrl.runs.search.SearchRange.value` reads it
+    val_score: float | None = None  # the best; None if the training failed
     seconds: float = 0.0
-    failure: str | None = None
+    failure: str | None = None  # the reason
 
     @property
     def has_ended(self) -> bool:
@@ -44,26 +36,26 @@ class Trial(Strict):
 def propose(
     search: Mapping[str, SearchRange], tried: Sequence[Trial], seed: int
 ) -> dict[str, int | float] | None:
-    """Return numbers to try next, by key, other than all that were tried: trainings of one seed repeat.
+    """Return new numbers to try, as `Trial.drawn`, because trainings of one seed repeat themselves.
 
-    Args:
-        search: The ranges of a recipe.
-        tried: All trials so far.
-        seed: Of the search.
-
-    Returns:
-        As `Trial.drawn`; None if 1000 draws bring nothing new.
-
-    Raises:
-        UserError: If Optuna is not installed.
+    None if 1000 draws bring nothing new.
     """
     optuna = require_optuna()
     distributions = {key: _distribution(optuna, value) for key, value in search.items()}
-    past = [_as_optuna(optuna, trial, distributions) for trial in tried]
+    states = optuna.trial.TrialState
+    past = [
+        optuna.trial.create_trial(
+            state=states.COMPLETE if trial.failure is None else states.FAIL,
+            params=dict(trial.drawn),
+            distributions=distributions,
+            value=trial.val_score,
+        )
+        for trial in tried
+    ]
     taken = [trial.drawn for trial in tried]
     for attempt in range(_ATTEMPTS):
         own = int(np.random.SeedSequence([seed, len(tried), attempt]).generate_state(1)[0])
-        # A second guess of the estimator is likely to be its first again: it is drawn evenly.
+        # A second guess of the estimator is likely to be its first again, so further ones are uniform.
         sampler = optuna.samplers.RandomSampler(own) if attempt else optuna.samplers.TPESampler(seed=own)
         study = optuna.create_study(direction="maximize", sampler=sampler)
         study.add_trials(past)
@@ -75,11 +67,7 @@ def propose(
 
 
 def require_optuna() -> Any:
-    """Return the module `optuna`, quiet.
-
-    Raises:
-        UserError: If it is not installed.
-    """
+    """Return the module `optuna`, quiet. Raise if it is not installed."""
     try:
         optuna = importlib.import_module("optuna")
     except ModuleNotFoundError:
@@ -96,13 +84,3 @@ def _distribution(optuna: Any, searched: SearchRange) -> Any:
         step = 1 if searched.step is None else searched.step
         return optuna.distributions.IntDistribution(low, high, log=searched.log, step=step)
     return optuna.distributions.FloatDistribution(low, high, log=searched.log, step=searched.step)
-
-
-def _as_optuna(optuna: Any, trial: Trial, distributions: Mapping[str, Any]) -> Any:
-    states = optuna.trial.TrialState
-    return optuna.trial.create_trial(
-        state=states.COMPLETE if trial.failure is None else states.FAIL,
-        params=dict(trial.drawn),
-        distributions=dict(distributions),
-        value=trial.val_score,
-    )

@@ -23,20 +23,11 @@ from usrl.tuning.sampling import Trial, propose, require_optuna
 def tune(
     recipe: Recipe, out: Path, count: int, device: torch.device, *, resume: bool = False
 ) -> tuple[Trial, dict[str, Any]]:
-    """Search the ranges of a recipe for the best validation score.
+    """Search the ranges of a recipe for the best validation score; return the best trial and its values.
 
     Writes ``trials/<number>/``, a run each, ``trials.csv`` and ``best.yaml``, the recipe of the best trial.
-    The images of the test split are not scored.
-
-    Args:
-        recipe: With a ``search``.
-        out: New folder to write.
-        count: Trials in all, those before a resumption included.
-        device: Where to train.
-        resume: Go on with the search that the folder holds, in the middle of a training too.
-
-    Returns:
-        The best trial and its values by key.
+    It does not score the test images. ``count`` includes the trials before a resumption, which goes on in the
+    middle of a training too.
 
     Raises:
         UserError: If there is nothing to search, Optuna is absent, the recipe is unusable as it is
@@ -58,7 +49,7 @@ def tune(
 
 @dataclass(frozen=True)
 class _Search:
-    """A folder of trials; attributes as the arguments of `tune`."""
+    """A folder of trials; the attributes are the arguments of `tune`."""
 
     recipe: Recipe
     out: Path
@@ -70,7 +61,7 @@ class _Search:
         return {key: searched.value(drawn[key]) for key, searched in self.recipe.search.items()}
 
     def run(self) -> list[Trial]:
-        """Return all trials, those that had ended before and those that are tried now."""
+        """Return all trials, old and new."""
         trials: list[Trial] = []
         while (trial := self._load(len(trials))) and trial.has_ended:
             trials.append(trial)
