@@ -97,7 +97,7 @@ def _each(
     waiting, running = list(trainings), dict[Future[T], Training]()
     try:
         while waiting or running:
-            # The pool gets no more than run at once: what is in its queue cannot be called back.
+            # The pool gets only what can run at once: nobody can call its queue back.
             unfinished = {training.path for training in [*waiting, *running.values()]}
             ready = [t for t in waiting if t.start is None or t.start.path not in unfinished]
             for training in ready[: jobs - len(running)]:

@@ -42,7 +42,7 @@ class _Group(TyperGroup):
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Show what users are warned of without the place in the code; what developers are stays as it is."""
+    """Show warnings for users without their place in the code; those for developers keep it."""
     usual = warnings.formatwarning
 
     def show(message: Any, category: type[Warning], *place: Any) -> str:
@@ -87,7 +87,7 @@ def _options(
     ] = False,
 ) -> None:
     for name in modules or ():
-        sys.path.insert(0, "")  # Python looks in the working folder, an installed command does not
+        sys.path.insert(0, "")  # an installed command does not look in the working folder by itself
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:

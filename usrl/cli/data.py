@@ -12,7 +12,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Check a data set, or write a 
 
 @data_app.command("check")
 def check_data(name: Annotated[str, typer.Argument(help="Name of the data set.")], root: Root = None) -> None:
-    """Count images, groups and duplicates, and name faults; status 1 where there are faults."""
+    """Count images, groups and duplicates, and name faults; status 1 if there are any."""
     from usrl.data.catalogue import check_dataset
     from usrl.data.recipe import DataRecipe
     from usrl.strict import check

@@ -102,7 +102,7 @@ def compare(
 
 @contextmanager
 def claimed(out: Path) -> Iterator[Path]:
-    """Lock and yield the folder of a new comparison, or of a killed one, which a mark tells from others.
+    """Lock and yield the folder of a comparison: new, or one that a kill left with its mark.
 
     After an error the folder is empty.
     """

@@ -36,10 +36,9 @@ TEACHER = "teacher"
 
 
 def find_environment(specs: Sequence[str], runs: Sequence[Run], env_id: str | None) -> EnvRecipe | None:
-    """Return the environment that is to be played; None where methods are to segment images.
+    """Return the environment that players play in; None if methods segment images.
 
-    Agents play where an environment is asked for by id, a scripted player is named, or a run's environment
-    makes no masks.
+    Agents play if the call names an environment or a scripted player, or a run's environment makes no masks.
 
     Raises:
         UserError: If the runs play in different environments, or nothing names the environment.
@@ -98,7 +97,7 @@ def compare_players(
 
     Args:
         task: Over the cases to play.
-        players: In the order of the tables; equal names are numbered.
+        players: In the order of the tables; equal names get numbers.
         out: Folder to write: absent or empty.
         dataset: Name of the data set, for the report.
         split: Name of the split, for the report.
@@ -159,7 +158,7 @@ def _list_cases(task: Task[Any], name: str, played: Played[Any]) -> list[Case]:
 
 
 def _summarise(cases: Sequence[Case], seed: int) -> dict[str, Any]:
-    """Return the row of one player: the mean score with its interval over groups, other means."""
+    """Return the row of one player: the mean score with its interval over groups, and other means."""
     groups = [case["group"] for case in cases]
     score = bootstrap_mean([case["score"] for case in cases], groups, seed=seed)
     row = {"method": cases[0]["method"], "n": len(cases)}

@@ -1,4 +1,4 @@
-"""The table of results: its columns, and how it is printed."""
+"""The table of results: its columns, and how they look in a terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ class Column(NamedTuple):
     key: str  # of the row in ``results.json``
     title: str  # with the unit
     meaning: str
-    digits: int = 3  # after the point; a share is shown in percent
+    digits: int = 3  # after the point
     best: int = 1  # +1 if higher is better, -1 if lower is better, 0 if neither
     brief: str = ""  # heading in a terminal, which has no room for the columns without one
 
@@ -30,7 +30,7 @@ class Column(NamedTuple):
 
 
 _FILE_WIDTH = 120
-_MISSED = "images where nothing was predicted: their Dice is 0, their distances the diagonal of the image"
+_MISSED = "images without a prediction: their Dice is 0, their distances the diagonal of the image"
 _DICE = (
     "overlap of pixels, also known as F1; in brackets the 95% interval over groups, or a dash if there is "
     "only one group"
@@ -75,7 +75,7 @@ def list_columns(rows: Sequence[Row]) -> list[Column]:
 def format_cell(row: Row, column: Column) -> str:
     """Return the text of a cell: empty if it does not apply, and Dice with its 95% interval.
 
-    A dash replaces an interval of no width, which all images of one group give.
+    A dash replaces an interval without width, which images of a single group give.
     """
     if column.key not in row:
         return ""
@@ -87,7 +87,7 @@ def format_cell(row: Row, column: Column) -> str:
 
 
 def find_best(rows: list[Row], column: Column) -> set[str]:
-    """Return the methods of a block with the best value of a column, as it is shown.
+    """Return the methods of a block with the best value of a column, rounded as in the table.
 
     The set is empty if all tie, or no direction is better. Ceilings see the target and do not compete.
     """

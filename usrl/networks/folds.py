@@ -26,21 +26,13 @@ def write_proposals(
 ) -> list[Run]:
     """Train a network per fold and write the probability of lesion of training and validation images.
 
-    A training image gets that of the one network that was not trained on its fold: networks are far
-    better on images they were trained on, and an agent that starts there learns nothing that helps on
-    new ones. A validation image gets the mean of all networks; each network's best epoch is chosen by it,
-    as in any training. Test images are not touched.
+    The folds of the training images keep groups together. A training image gets the probability of the one
+    network that has not seen its fold: networks are far better on images that they have seen, and an agent
+    that starts there learns nothing that helps on new ones. A validation image gets the mean of all networks;
+    it chooses each network's best epoch, as in any training. Test images take no part.
 
-    Args:
-        recipe: The network and its data set.
-        out: Folder to write: ``<name>.png`` per image, 255 for certain, ``split.tsv``, and a run per
-            fold in ``folds/``.
-        folds: Number of folds of the training images, by group.
-        device: Where to train.
-        resume: Go on where an earlier call with the same arguments stopped.
-
-    Returns:
-        The runs of the networks.
+    Writes ``<name>.png`` per image, 255 for certain, ``split.tsv``, and a run per fold in ``folds/``.
+    Returns these runs.
 
     Raises:
         UserError: If the network needs boxes, cannot be built or starts from what has learned from this
@@ -53,7 +45,7 @@ def write_proposals(
         )
     if not resume and not _is_unused(out):
         raise UserError(f"{out} already holds something; choose another --out, or --resume to continue")
-    # Before there is a folder that a second call would find taken:
+    # Before there is a folder, which a second call would refuse:
     check_recipe(recipe)
     _check_start(recipe)
     runs = []
@@ -81,12 +73,10 @@ def _check_start(recipe: NetworkRecipe) -> None:
     if not recipe.init_from:
         return
     try:
-        has_seen = any(
-            has_same_images(link.recipe.data, recipe.data) for link in trace(open_run(recipe.init_from))
-        )
+        links = list(trace(open_run(recipe.init_from)))
     except UserError as error:
         raise UserError(f"init_from: {error}") from None
-    if has_seen:
+    if any(has_same_images(link.recipe.data, recipe.data) for link in links):
         raise UserError(
             f"init_from: proposals are out of fold, and {recipe.init_from} has learned from images of this "
             "data set; start from a run that has learned from others, or leave init_from out"

@@ -22,8 +22,8 @@ _MOST_WEIGHTS = 200_000_000  # 4 GB with gradient, average and Adam's two means
 def build_network(recipe: NetworkRecipe) -> nn.Module:
     """Return the network of a recipe, untrained.
 
-    It maps images, float32 in [0, 1], shape (B, 1, S, S), or (B, 2, S, S) where the second channel is a box,
-    to logits (B, 1, S, S).
+    It maps images, float32 in [0, 1], (B, 1, S, S), or (B, 2, S, S) with a box as the second channel, to
+    logits (B, 1, S, S).
 
     ==============  ==================================  ==============================
     Name            ``channels``                        ``residual_units``

@@ -1,8 +1,8 @@
-"""Networks that are shown a box: their inputs, and what they predict.
+"""Networks that see a box: their inputs, and what they predict.
 
 ``prompt: box`` paints the box as a second channel. ``prompt: crop`` shows the box with a margin instead,
 stretched to a square, so that small lesions get as many pixels as large ones and lie in the same place.
-Boxes are jittered anew whenever an image is shown.
+Training jitters the boxes anew each time.
 """
 
 from collections.abc import Iterator, Sequence

@@ -16,12 +16,9 @@ from usrl.segmenter import Answer, Segmenter, name_method
 
 
 class NetworkSegmenter:
-    """A trained network, named like the folder of its run.
+    """A trained network, with the name of its run's folder.
 
-    Args:
-        run: A run of a network's recipe with weights.
-        device: Where the network computes.
-        starts: How many boxes a prompted network sees for each given one; their probabilities are averaged.
+    A prompted network sees ``starts`` boxes for each given one, and averages their probabilities.
 
     Raises:
         UserError: If the weights cannot be used, or belong to another architecture than the recipe's.

@@ -122,7 +122,7 @@ def _train_epoch(
     recipe, device = state.recipe, bank.device
     rng = torch.Generator(device).manual_seed(epoch_seed(recipe.seed, epoch))
     batches = torch.randperm(len(bank), generator=rng, device=device).split(recipe.batch_size)
-    # An image without lesion has no Dice of its own; in that of the batch its false positives count.
+    # An image without lesion has no Dice; in the Dice of the batch its false positives count.
     loss_of = DiceCELoss(sigmoid=True, batch=recipe.negatives)
     total = torch.zeros((), device=device)
     state.network.train()

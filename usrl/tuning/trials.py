@@ -30,8 +30,8 @@ def tune(
     middle of a training too.
 
     Raises:
-        UserError: If there is nothing to search, Optuna is absent, the recipe is unusable as it is
-            (`usrl.learners.check_recipe`), the folder is unusable, or every trial failed.
+        UserError: If there is nothing to search, Optuna is absent, the recipe (`usrl.learners.check_recipe`)
+            or the folder is unusable, or every trial failed.
     """
     if not recipe.search:
         raise UserError("the recipe has no `search`: name the keys to search and their ranges in it")
