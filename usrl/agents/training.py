@@ -64,7 +64,7 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
 
 
 class _Board(TensorBoardOutputFormat):
-    """TensorBoard's scalars from a step on: those that a killed training wrote beyond it are hidden."""
+    """TensorBoard's scalars from a step on. It hides those that a killed training wrote after that step."""
 
     def __init__(self, folder: str, first_step: int) -> None:
         self.writer = SummaryWriter(log_dir=folder, purge_step=first_step)
@@ -102,10 +102,6 @@ def build_untrained(recipe: AgentRecipe) -> BasePolicy:
 
     This finds mistakes in a recipe before its training begins. It reads the run that the recipe starts from,
     but not the data set.
-
-    Raises:
-        UserError: If environment, algorithm, policy or their settings are wrong, there are no proposals, or
-            `usrl.runs.starting.open_start` refuses ``init_from``.
     """
     task = _task(recipe, make_example(recipe), torch.device("cpu"))
     if recipe.algorithm == Q_LEARNING:
