@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, folders to write into, and locks on them."""
+"""Writes files whole or not at all, makes folders for them, and locks these folders."""
 
 import os
 import re
@@ -12,15 +12,11 @@ from pathlib import Path
 from usrl.errors import UserError
 
 _LEFTOVER = re.compile(r"\.[^.].*\.(csv|html|json|jsonl|md|png|safetensors|tsv|yaml)\.[a-z0-9_]{4,8}")
-"""Names of the temporary files of `write_atomically`, which a kill leaves behind."""
+"""Names of the temporary files of `write_atomically`, which a killed process leaves behind."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file by new content in one step: a reader or a kill sees the old or the new, whole.
-
-    Raises:
-        OSError: If the file cannot be written, such as on a full disk; it names the file.
-    """
+    """Replace a file in one step: a reader sees the old content or the new. An `OSError` names the file."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:
@@ -37,7 +33,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Raise a `UserError` that names a folder, or a file in it, that cannot be written in this context."""
+    """Turn a failure to write into a folder into a `UserError` that names the folder or its file."""
     try:
         yield
     except OSError as error:
@@ -50,12 +46,9 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing into a folder, which is made if absent, during this context.
+    """Make a folder if it is absent, and keep other processes from writing into it during this context.
 
-    The lock ends with the process, however that ends. Temporary files of a killed process are removed.
-
-    Raises:
-        UserError: If another process holds the lock, or the folder cannot be made.
+    The lock ends with the process, however that ends. Temporary files of killed processes are removed.
     """
     make_folder(folder)
     if sys.platform == "win32":  # which has no such locks
@@ -75,17 +68,12 @@ def locked(folder: Path) -> Iterator[None]:
             warnings.warn(
                 f"{folder}: cannot be locked ({error.strerror}); write here once at a time", stacklevel=3
             )
-        remove_leftovers(folder)
+        for path in list(folder.iterdir()):
+            if _LEFTOVER.fullmatch(path.name):
+                path.unlink(missing_ok=True)
         yield
     finally:
         os.close(handle)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes have left of files that they were writing."""
-    for path in list(folder.iterdir()):
-        if _LEFTOVER.fullmatch(path.name):
-            path.unlink(missing_ok=True)
 
 
 def list_names(folder: Path) -> set[str]:
@@ -94,21 +82,13 @@ def list_names(folder: Path) -> set[str]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder if there is none.
-
-    Raises:
-        UserError: If it cannot be made.
-    """
+    """Make a folder if it is absent."""
     with writing_to(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 def make_empty_folder(path: Path | str) -> Path:
-    """Return a new or empty folder.
-
-    Raises:
-        UserError: If there is something at the path, or it cannot be made.
-    """
+    """Return a new or empty folder; refuse a path that already holds something."""
     path = Path(path)
     if path.exists() and (not path.is_dir() or list_names(path)):
         raise UserError(f"{path} already holds something; choose another --out")
@@ -117,7 +97,7 @@ def make_empty_folder(path: Path | str) -> Path:
 
 
 def write_together(contents: Mapping[Path, bytes]) -> None:
-    """Write new files, all or none: a failure, such as a full disk, removes those already written."""
+    """Write new files, all or none: after a failure, such as a full disk, those written are removed."""
     written: list[Path] = []
     try:
         for path, content in contents.items():

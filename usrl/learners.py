@@ -63,11 +63,7 @@ LEARNERS = {
 
 
 def find_learner(kind: object, source: str) -> Learner:
-    """Return the learner of a recipe's ``kind``.
-
-    Raises:
-        UserError: If there is no such kind; names the recipe's source and suggests a kind.
-    """
+    """Return the learner of a recipe's ``kind``. An error names the recipe's source and suggests a kind."""
     if not isinstance(kind, str) or kind not in LEARNERS:
         hint = suggest(str(kind), LEARNERS)
         raise UserError(f"{source}: kind must be one of {', '.join(LEARNERS)}, got {brief(kind)}; {hint}")
@@ -75,16 +71,10 @@ def find_learner(kind: object, source: str) -> Learner:
 
 
 def check_recipe(recipe: "Recipe") -> "torch.nn.Module":
-    """Find what is wrong with a recipe before its images are read and the folder of its run is made.
+    """Refuse a wrong recipe before its images are read and its run is made; return the untrained model.
 
     The data set is looked for, the model is built, and what it starts from is opened. The training checks
     which images that start has learned from, because only the training knows the split.
-
-    Returns:
-        The untrained model.
-
-    Raises:
-        UserError: If the recipe, or something that it names, cannot be used.
     """
     from usrl.data.catalogue import require_dataset
 
@@ -96,12 +86,7 @@ def check_recipe(recipe: "Recipe") -> "torch.nn.Module":
 
 
 def train_run(run: "Run", device: "torch.device", *, resume: bool = False) -> None:
-    """Train a run of any kind from its recipe, or go on from its checkpoint if there is one.
-
-    Raises:
-        UserError: If the recipe, its data set or the checkpoint cannot be used, the memory is too small, or
-            the training diverges.
-    """
+    """Train a run of any kind from its recipe; to resume is to go on from its checkpoint if there is one."""
     with _enough_memory():
         load_object(LEARNERS[run.recipe.kind].train)(run, device, resume=resume)
 
@@ -124,15 +109,8 @@ def _enough_memory() -> Iterator[None]:
 def train_folder(recipe: "Recipe", folder: Path, device: "torch.device", *, resume: bool = False) -> "Run":
     """Train a recipe in a folder that no other process writes into meanwhile.
 
-    Args:
-        recipe: Of any kind.
-        folder: The run's.
-        device: Where to train.
-        resume: Go on with the training of this recipe that the folder holds, or start if there is none.
-
-    Raises:
-        UserError: If the folder holds something else, another process writes into it or it cannot be written;
-            or as `train_run`.
+    If the training is to resume, the folder may hold a run of this recipe; it is refused if it holds anything
+    else.
     """
     with locked(folder), writing_to(folder):
         run: Run = load_object("usrl.runs.run:create_run")(folder, recipe, resume=resume)
@@ -143,24 +121,14 @@ def train_folder(recipe: "Recipe", folder: Path, device: "torch.device", *, resu
 def open_run_segmenter(
     run: "Run", device: "torch.device", proposer: "Segmenter | None" = None, starts: int = 1
 ) -> "Segmenter":
-    """Return a trained run as a segmenter.
-
-    Args:
-        run: A run with weights.
-        device: Where it computes.
-        proposer: An automatic segmenter whose masks the run starts from.
-        starts: How often to start on an image.
-
-    Raises:
-        UserError: If the weights cannot be used, or the run takes no proposer or needs one.
-    """
-    opener = load_object(LEARNERS[run.recipe.kind].segmenter)
-    opened: Segmenter = opener(run, device, proposer=proposer, starts=starts)
-    return opened
+    """Return a trained run as a segmenter that starts from a proposer's masks, ``starts`` times an image."""
+    open_segmenter = load_object(LEARNERS[run.recipe.kind].segmenter)
+    segmenter: Segmenter = open_segmenter(run, device, proposer=proposer, starts=starts)
+    return segmenter
 
 
 def load_object(path: Any) -> Any:
-    """Return what an import path ``module:name`` names; what is no text is returned as it is."""
+    """Return the object of an import path ``module:name``. An object itself is returned unchanged."""
     if not isinstance(path, str):
         return path
     module, _, name = path.partition(":")

@@ -47,13 +47,7 @@ def show_progress(total: int) -> Iterator[ImageProgress]:
 
 
 def track(images: Iterable[T], what: str, total: int) -> Iterator[T]:
-    """Yield images, or what stands for them, and count them on a bar.
-
-    Args:
-        images: What is yielded.
-        what: What is done with them.
-        total: Their number.
-    """
+    """Yield images, or something for each image, and count them on a bar that says what is done."""
     with show_progress(total) as bar:
         bar.start(what)
         for image in images:
@@ -62,14 +56,10 @@ def track(images: Iterable[T], what: str, total: int) -> Iterator[T]:
 
 
 class TrainingBar(Progress):
-    """How far a training has come, with its last and its best validation score; entered around it.
+    """A context that shows how far a training has come, and its last and its best validation score.
 
-    Args:
-        name: Of the run.
-        unit: What the training's length is counted in, such as ``epochs``.
-        total: Its length.
-        done: What of it was done before, as a resumed training has.
-        rate: What the rate counts, such as ``images``, and how many of them a unit has.
+    The length ``total`` is in units such as ``epochs``; ``done`` of them were done before a resume. The rate
+    counts things such as ``images``, of which each unit has this many.
     """
 
     def __init__(self, name: str, unit: str, total: int, done: int, rate: tuple[str, int]) -> None:
@@ -80,7 +70,7 @@ class TrainingBar(Progress):
         self._bar = self.add_task(name, total=total, completed=done, score="")
 
     def stop(self) -> None:
-        """Leave the bar as it is, after an error or an interrupt too."""
+        """Leave the bar as it is, also after an error or an interrupt."""
         if not self.disable:  # or rich leaves an empty line
             super().stop()
 

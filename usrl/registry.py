@@ -26,7 +26,7 @@ IMAGES = "images"
 
 @dataclass(frozen=True)
 class Row:
-    """A registered environment. What is a path may be the object itself too.
+    """A registered environment. Each import path may be replaced by the object itself.
 
     Attributes:
         task: Import path ``module:name`` of the task's class; made as ``task(cases, settings, horizon)``.
@@ -108,11 +108,7 @@ def register_environments() -> None:
 
 
 def find_row(env_id: str) -> Row:
-    """Return the row of an environment.
-
-    Raises:
-        UserError: If no environment has this id; suggests one.
-    """
+    """Return the row of an environment. An unknown id is refused, and the nearest one is suggested."""
     if env_id not in REGISTRY:
         raise UserError(f"unknown environment {env_id!r}; {suggest(env_id, REGISTRY)}")
     return REGISTRY[env_id]
@@ -121,20 +117,10 @@ def find_row(env_id: str) -> Row:
 def build_task(
     env_id: str, cases: "Cases", settings: Mapping[str, Any], horizon: int | None = None
 ) -> "Task[Any]":
-    """Build the task of an environment.
+    """Build the task of an environment on the device of its cases.
 
-    In a process that `multiprocessing` started it lets torch compute with one thread; see
-    `usrl.compute.devices.spare_threads_in_workers`.
-
-    Args:
-        env_id: Registered id.
-        cases: What episodes are about, on the device that the task is to run on.
-        settings: Arguments that differ from the defaults.
-        horizon: Step limit; the registered one if None.
-
-    Raises:
-        UserError: If the id or a setting is unknown or wrong, the cases are of another kind, or the step
-            limit is not positive.
+    ``settings`` holds the arguments that differ from the defaults. The horizon is the registered step limit
+    if it is None. In a process of `multiprocessing`, torch then uses one thread.
     """
     from usrl.compute.devices import spare_threads_in_workers
     from usrl.strict import check
@@ -162,18 +148,7 @@ def make_task(
     settings: Mapping[str, Any],
     horizon: int | None,
 ) -> "Task[Any]":
-    """Build the task of an adapter; see `build_task`.
-
-    Args:
-        env_id: Registered id.
-        cases: What episodes are about, on any device; the environment's default if None.
-        device: Where the task runs: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a torch device.
-        settings: Arguments that differ from the defaults.
-        horizon: Step limit; the registered one if None.
-
-    Raises:
-        UserError: As `build_task`, or if the device is not there, or there are no default cases.
-    """
+    """Build the task of an adapter on a device such as ``auto``, with default cases if none are given."""
     from usrl.compute.devices import select_device
 
     row, where = find_row(env_id), select_device(str(device), "device")
@@ -203,7 +178,7 @@ def describe_arguments(env_id: str) -> str:
 
 
 def _check_cases(env_id: str, row: Row, cases: Any) -> None:
-    """Raise where something is not the cases of an environment."""
+    """Refuse what are not the cases of an environment."""
     from usrl.data.cases import Cases
 
     remedy = "Bank.from_arrays(images, targets) or Bank.from_samples(samples) makes images into cases"

@@ -1,4 +1,4 @@
-"""Mappings checked strictly: what is unknown or of a wrong type is an error that names the key."""
+"""Checks mappings strictly: an unknown key or a value of a wrong type is an error that names the key."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Channels = Annotated[int, Field(gt=0, le=1024)]
 """Channels of a layer: a layer of more has tens of millions of weights."""
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Scalar = bool | int | Annotated[float, Field(allow_inf_nan=True)] | str | None
-"""An argument of something else, which checks its range."""
+"""An argument that another library checks."""
 
 _FIRST_EDITION = {"epoch": "step", "val_dice": "val_score"}
 _MOST_ERRORS = 8
@@ -30,11 +30,7 @@ StrictModel = TypeVar("StrictModel", bound=Strict)
 
 
 def read_json(text: bytes | str, source: str, remedy: str) -> Any:
-    """Return the value of a JSON text in UTF-8; messages name the source and what to do.
-
-    Raises:
-        UserError: If the text is not JSON, or is nested too deeply.
-    """
+    """Return the value of a JSON text in UTF-8. An error names the source and the remedy."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:  # also: not UTF-8, a number of thousands of digits
@@ -42,7 +38,7 @@ def read_json(text: bytes | str, source: str, remedy: str) -> Any:
 
 
 def rename_first_edition(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return figures by their names today; the first edition called some otherwise."""
+    """Return figures with today's names. The first edition had other names for some."""
     return {
         new if (new := _FIRST_EDITION.get(key, key)) not in figures else key: value
         for key, value in figures.items()
@@ -50,11 +46,7 @@ def rename_first_edition(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(model: type[StrictModel], tree: Any, source: str) -> StrictModel:
-    """Return a mapping as a checked model; ``source`` names the file or call in messages.
-
-    Raises:
-        UserError: If a key is unknown or a value is wrong; one line each.
-    """
+    """Return a mapping as a checked model. An error has a line for each wrong key and names the source."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Checkpoints of a training, and what else it writes as it goes: best weights and log."""
+"""What a training writes as it goes: checkpoints, its best weights and its log."""
 
 import inspect
 import math
@@ -18,13 +18,13 @@ from usrl.runs.tensors import load_state, load_tensors, save_tensors, unique_sta
 from usrl.strict import Strict, check
 
 Parts = Mapping[str, nn.Module | Optimizer]
-"""What a checkpoint holds, each part by the prefix of its tensors' names in the file."""
+"""The parts of a checkpoint, by the prefix of their tensors' names in the file."""
 
 
 def save_checkpoint(path: Path, parts: Parts, facts: Mapping[str, Any]) -> None:
     """Write the state of modules and optimizers, and JSON facts, atomically.
 
-    Learning rate and other settings of an optimizer are not state: they come from the recipe and the step.
+    Learning rate and other settings of an optimizer are left out: they come from the recipe and the step.
     """
     tensors: dict[str, Tensor] = {}
     for prefix, part in parts.items():
@@ -34,10 +34,9 @@ def save_checkpoint(path: Path, parts: Parts, facts: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, parts: Parts) -> dict[str, Any]:
-    """Restore parts from what `save_checkpoint` wrote, on any device; return its facts.
+    """Restore parts, on any device, from a file of `save_checkpoint`; return its facts.
 
-    Raises:
-        UserError: If the file is unusable, or its names or shapes are not those of the parts.
+    The file is refused if its names or shapes are not those of the parts.
     """
     tensors, facts = load_tensors(path)
     for prefix, part in parts.items():
@@ -70,7 +69,12 @@ def _load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], path: P
                 f"{path}: the optimizer's {name!r} fits no parameter of this recipe's network; train it again"
             )
         state.setdefault(int(number), {})[key] = tensor
-    keys = _state_keys(optimizer)
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    known = inspect.signature(type(optimizer)).parameters
+    fresh = type(optimizer)([parameter], **{k: v for k, v in optimizer.defaults.items() if k in known})
+    fresh.step()  # shows what such an optimizer keeps for each parameter
+    keys = {key for key, value in fresh.state[parameter].items() if value is not None}
     for place, entries in state.items():
         if entries.keys() != keys:
             raise UserError(
@@ -80,16 +84,6 @@ def _load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], path: P
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _state_keys(optimizer: Optimizer) -> set[str]:
-    """Return what an optimizer of a kind keeps for each parameter after its first step."""
-    parameter = nn.Parameter(torch.zeros(1))
-    parameter.grad = torch.zeros(1)
-    known = inspect.signature(type(optimizer)).parameters
-    fresh = type(optimizer)([parameter], **{k: v for k, v in optimizer.defaults.items() if k in known})
-    fresh.step()
-    return {key for key, value in fresh.state[parameter].items() if value is not None}
-
-
 class _Facts(Strict):
     step: NonNegativeInt
     seconds: NonNegativeFloat
@@ -97,31 +91,24 @@ class _Facts(Strict):
 
 
 class Best(Strict):
-    """The facts of a weight file: where it was the best so far. Early ones tell less."""
+    """The facts of a weight file: when and how it was the best. Early files have fewer facts."""
 
     step: NonNegativeInt | None = None
     val_score: float | None = None
 
 
 def read_best(run: Run) -> Best:
-    """Return the facts of a run's weights; raise a `UserError` if the file is unusable."""
+    """Return the facts of a run's weights."""
     return check(Best, load_tensors(run.weights_path)[1], str(run.weights_path))
 
 
 class Record:
-    """What a training writes into its run, and how far it has come.
+    """Writes what a training gives its run, and knows how far it has come.
 
-    An evaluation is logged before the checkpoint of its step is written: what a kill cuts off between the two
-    is done again, and the row dropped.
-
-    Args:
-        run: Folder to write.
-        model: Its weights are kept while they are the best so far.
-        parts: All that a resumed training needs.
-
-    Attributes:
-        step: Environment steps or epochs so far; moved by the training.
-        best: Best validation score so far; minus infinity before the first.
+    The weights of ``model`` are kept when they are the best so far. Resuming needs ``parts``. The training
+    moves ``step``: environment steps or epochs. ``best`` is minus infinity before the first evaluation.
+    An evaluation is logged before its checkpoint is written. If a kill comes between the two, the resumed
+    training drops the row and makes it again.
     """
 
     def __init__(self, run: Run, model: nn.Module, parts: Parts) -> None:
@@ -137,32 +124,26 @@ class Record:
 
     @property
     def seconds(self) -> float:
-        """Wall time so far, that of the trainings before it was resumed included."""
+        """Wall time so far, including that before a resume."""
         return time.monotonic() - self._began
 
     def begin(self, *, resume: bool) -> bool:
-        """Start over, or resume from the run's checkpoint and return True if there is one.
+        """Start, or resume from the run's checkpoint and return True if there is one.
 
         Rows of the log that will be made again are dropped.
-
-        Raises:
-            UserError: If the checkpoint is unusable.
         """
         path = self._run.checkpoint_path
         is_resumed = resume and path.exists()
         if is_resumed:
             facts = check(_Facts, load_checkpoint(path, self._parts), str(path))
-            best = -math.inf if facts.best is None else facts.best
-            self.step, self.best = facts.step, max(best, self._kept())
+            self.step = facts.step
             self._began -= facts.seconds
+            # After a kill, the weights may be newer than log and checkpoint.
+            kept = read_best(self._run).val_score if self._run.weights_path.is_file() else None
+            self.best = max(-math.inf if score is None else score for score in (facts.best, kept))
         # The first evaluation, at step 0, is made again.
         self._run.truncate_log(self.step or -1)
         return is_resumed
-
-    def _kept(self) -> float:
-        """Return the score of the weights, which a kill may have let get ahead of log and checkpoint."""
-        score = read_best(self._run).val_score if self._run.weights_path.is_file() else None
-        return -math.inf if score is None else score
 
     def log(self, figures: Mapping[str, float]) -> None:
         """Append an evaluation to the log, and keep the weights if its ``val_score`` is the best so far."""
@@ -173,7 +154,7 @@ class Record:
         self._run.append_log({"step": self.step, "seconds": round(self.seconds, 1)} | dict(figures))
 
     def checkpoint(self) -> None:
-        """Write the state that a resumed training goes on from."""
+        """Write the state from which a training resumes."""
         best = self.best if math.isfinite(self.best) else None
         facts = {"step": self.step, "seconds": self.seconds, "best": best}
         save_checkpoint(self._run.checkpoint_path, self._parts, facts)

@@ -1,8 +1,8 @@
-"""Labels that weights have learned from and a run must not: parts of one split held against another's.
+"""Refuses weights that have learned from labels that a run must not see: two runs may have two splits.
 
-Weights that a training starts from, or a judge refines with, bring along what they have learned, and so do
-those that they started from themselves. Where that was images of the same data set, these must be images that
-the training may learn from too.
+A training may start from weights, and a judge refines with some. They have learned from images, and so have
+the weights that they started from themselves. If these images are in the run's data set, they must be in its
+training part.
 """
 
 import shutil
@@ -20,23 +20,15 @@ from usrl.runs.shipped import locate
 FORBIDDEN: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"val": ("train",), "test": ("train", "val"), UNUSED: ("train", "val")}
 )
-"""Where weights come from, an image must not be in one of these parts if it is of the part before the colon
-here. A validation image has chosen weights, and so its label has been used too."""
+"""For an image's part in this run: the parts that it must not have in a run whose weights this one uses.
+
+Validation images have chosen weights, so that their labels have been used too."""
 
 
 def find_parts(run: Run, data: DataRecipe, names: Iterable[str]) -> dict[str, str]:
-    """Return the part of each image, by name, that a run has or had.
+    """Return the part of each image, by name, in a run's split; empty if it was trained on other images.
 
-    Args:
-        run: Whose ``split.tsv`` is read.
-        data: Whose images are meant.
-        names: The images that are asked for.
-
-    Returns:
-        Empty if the run was trained on other images.
-
-    Raises:
-        UserError: If the images are the same, and the file is malformed, missing, or without some of them.
+    If its images are those of ``data``, its ``split.tsv`` must be there and have all the names.
     """
     if not has_same_images(run.recipe.data, data):
         return {}
@@ -46,8 +38,7 @@ def find_parts(run: Run, data: DataRecipe, names: Iterable[str]) -> dict[str, st
             "that tells on which images; put back the file that its training wrote there, or train it again"
         )
     parts = read_parts(run.split_path)
-    unknown = [name for name in names if name not in parts and not _is_beyond(name, run.recipe.data)]
-    if unknown:
+    if unknown := [name for name in names if name not in parts and not _is_beyond(name, run.recipe.data)]:
         raise UserError(
             f"{run.split_path} does not name {len(unknown)} of the images, such as {unknown[0]!r}: what the "
             "run has learned from is not known; put back the file that its training wrote, or train it again"
@@ -56,16 +47,15 @@ def find_parts(run: Run, data: DataRecipe, names: Iterable[str]) -> dict[str, st
 
 
 def _is_beyond(name: str, data: DataRecipe) -> bool:
-    """Return whether a phantom image comes after those of a run: it has not seen it for certain."""
+    """Return whether a phantom image has a number beyond those of a run, which has not seen it then."""
     number = name.removeprefix("phantom-")
     return data.name == "phantom" and number.isdecimal() and int(number) >= data.count
 
 
 def trace(run: Run) -> Iterator[Run]:
-    """Yield a run and, nearest first, those whose weights it goes back to: recipes and splits only.
+    """Yield a run and then, nearest first, those from whose weights it descends, with recipe and split only.
 
-    Raises:
-        UserError: If neither the run (`keep_source`) nor what its ``init_from`` names tells what they are.
+    They are read from the run (`keep_source`), or else from the run that its ``init_from`` names.
     """
     met = set()
     yield run
@@ -84,31 +74,22 @@ def trace(run: Run) -> Iterator[Run]:
 
 
 def keep_source(source: Run, run: Run) -> None:
-    """Keep in a run which images its source, and all that this one goes back to, have learned from."""
+    """Keep in a run which images its source, and every run that the source descends from, learned from."""
     links, folder = list(trace(source)), run.source_path
     shutil.rmtree(folder, ignore_errors=True)  # of a start that was refused
     for link in links:
         folder.mkdir()
         for path in (link.path / "recipe.yaml", link.split_path):
-            if path.is_file():  # what learned from other images may lack its split
+            if path.is_file():  # a run that learned from other images may lack its split
                 shutil.copyfile(path, folder / path.name)
         folder = Run(folder, link.recipe).source_path
 
 
 def check_source(key: str, source: Run, run: Run) -> None:
-    """Check that what a run makes use of has learned from no label that the run must not see.
+    """Refuse a source, which ``key`` of a run's recipe names, that learned from labels hidden from the run.
 
-    Allowed are weights that learned from other images, from the run's own training images, or from fewer of
-    them. What the source itself started from is checked as well, whatever came between.
-
-    Args:
-        key: Names the source in the run's recipe.
-        source: Gives weights, or the probabilities of a network.
-        run: A run with its ``split.tsv``.
-
-    Raises:
-        UserError: If the source learned from images that are for validation, for test or without label in the
-            run's split, or from the same data set without a ``split.tsv`` that tells from which of it.
+    It may have learned from other images, or from all or some of the run's own training images. So must every
+    run that it descends from. A source that learned from the same data set must have its ``split.tsv``.
     """
     data = run.recipe.data
     try:

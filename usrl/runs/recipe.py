@@ -1,8 +1,4 @@
-"""What every recipe has: the base of the kinds in `usrl.learners`.
-
-A recipe holds the differences from its defaults, each with its reason. `usrl.runs.recipes` reads and writes
-it.
-"""
+"""The base of the recipes of every kind in `usrl.learners`; `usrl.runs.recipes` reads and writes them."""
 
 from pydantic import Field
 
@@ -12,9 +8,9 @@ from usrl.strict import Seed, Strict
 
 
 class Recipe(Strict):
-    """What a training is: which images, how to learn from them, and the seed.
+    """Defines a training: its images, how it learns from them, and its seed.
 
-    ``search`` (`usrl.runs.search`) is for tuning alone: a run is trained without.
+    Only tuning reads ``search`` (`usrl.runs.search`). The recipe of a run has none.
     """
 
     kind: str
@@ -24,7 +20,7 @@ class Recipe(Strict):
 
     @property
     def subject(self) -> str:
-        """What listings tell of a recipe next to its kind: the environment or the network."""
+        """The environment or the network, which listings show next to the kind."""
         return ""
 
     @property

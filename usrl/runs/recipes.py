@@ -1,4 +1,4 @@
-"""Recipes as YAML: read by path, changed by ``--set key=value``, checked, and written into a run."""
+"""Reads recipes from YAML, changes them by ``--set key=value``, checks them, and writes them into runs."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,10 @@ _DEEPEST, _LONGEST = 20, 500_000
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Return the value of a YAML 1.2 text, safely; ``source`` names the text in messages.
+    """Return the value of a YAML 1.2 text, safely. An error names the source.
 
-    Raises:
-        UserError: If the text is not YAML, holds a key twice, an alias (with which a short file can make a
-            value without end) or a tag, or is too long or too deep.
+    Keys that occur twice, tags and aliases are refused, and so are long and deep texts. With aliases, a short
+    file can make an endless value.
     """
     try:
         _check_yaml(text)
@@ -53,14 +52,11 @@ def _check_yaml(text: str) -> None:
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read and check a recipe.
+    """Read and check a recipe, and fill in every default.
 
     Args:
         path: A YAML file, a folder that holds ``recipe.yaml``, or the name of a shipped agent.
         overrides: ``key=value`` with dotted keys, such as ``data.name=busi``; values are YAML.
-
-    Returns:
-        The checked recipe with every default filled in.
 
     Raises:
         UserError: If the file is missing or not YAML, or a key or value is wrong; names key and file.
@@ -74,11 +70,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def read_mapping(path: Path, what: str) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds; messages call it ``what``, such as a recipe.
-
-    Raises:
-        UserError: If the file is missing, not YAML or not a mapping.
-    """
+    """Return the mapping in a YAML file, which errors call ``what``, such as a recipe."""
     try:
         tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
@@ -105,16 +97,7 @@ def parse_recipe(tree: dict[str, Any], source: str) -> Recipe:
 
 
 def apply_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recipe:
-    """Return a recipe without its search and with some keys changed.
-
-    Args:
-        recipe: Has the other keys.
-        values: By dotted key.
-        source: Names the values in messages.
-
-    Raises:
-        UserError: If a key is unknown or a value is wrong.
-    """
+    """Return a recipe without its search and with new values of dotted keys. An error names their source."""
     tree = recipe.model_dump(exclude={"search"})
     for key, value in values.items():
         set_key(tree, key, value, source)
@@ -122,12 +105,12 @@ def apply_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Reci
 
 
 def without_search(recipe: Recipe) -> Recipe:
-    """Return a recipe as a run holds it."""
+    """Return a recipe without its search, as a run has it."""
     return recipe.model_copy(update={"search": {}})
 
 
 def describe_differences(before: Recipe, after: Recipe) -> str:
-    """Return in words which keys differ between two recipes, with both values: the first few and a count."""
+    """Return in words which keys of two recipes differ, and both values: the first few, and how many more."""
     old, new = _flatten(before.model_dump()), _flatten(after.model_dump())
     keys = [key for key in old | new if (key in old, old.get(key)) != (key in new, new.get(key))]
     told = [f"{key} was {_show(old, key)} and is {_show(new, key)} now" for key in keys[:_MOST_DIFFERENCES]]
@@ -167,11 +150,7 @@ def dump_yaml(tree: Mapping[str, Any]) -> str:
 
 
 def set_key(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
-    """Set a dotted key of nested mappings, such as ``data.name``, in place; missing groups are made.
-
-    Raises:
-        UserError: If a name on the way is a value.
-    """
+    """Set a dotted key of nested mappings, such as ``data.name``, in place; missing groups are made."""
     *parents, leaf = key.split(".")
     if len(parents) > _DEEPEST:
         raise UserError(f"{source}: a key of {len(parents) + 1} names; no recipe is so deep")

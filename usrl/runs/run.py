@@ -1,12 +1,11 @@
-"""The run folder: what training writes and everything else opens.
+"""The run folder, which training writes and everything else opens.
 
 A run holds ``recipe.yaml`` (resolved), ``weights.safetensors`` (best by validation),
 ``checkpoint.safetensors`` (the latest state of training), ``log.jsonl`` (one row per evaluation),
-``split.tsv`` (the part of each image; ``unused`` are training images beyond ``data.labels``),
-``versions.json``, of a run that started from another ``source/`` with that one's recipe and split, and of a
-judge ``refiner/`` with what opens its refiner.
-Every file is replaced atomically and none is ever unpickled, so a killed training leaves a folder that
-opens, and a hostile one cannot run code.
+``split.tsv`` (the part of each image; ``unused`` are training images beyond ``data.labels``) and
+``versions.json``. A run that started from another has that one's recipe and split in ``source/``. A judge has
+a copy of its refiner in ``refiner/``. Every file is replaced atomically, so that the run of a killed training
+opens. No file is ever unpickled, so that the run of a stranger cannot run code.
 """
 
 import importlib.metadata
@@ -48,7 +47,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What tables call the run: its folder, with the parent if that is only a number."""
+        """The name in tables: that of the folder, and of its parent too if the folder has only a number."""
         path = self.path.resolve()
         return f"{path.parent.name}/{path.name}" if path.name.isdecimal() else path.name
 
@@ -74,23 +73,23 @@ class Run:
 
     @property
     def source_path(self) -> Path:
-        """What tells which images the run had learned from that this one started from (`usrl.runs.leaks`)."""
+        """Recipe and split of the run that this one started from (`usrl.runs.leaks`)."""
         return self.path / "source"
 
     @property
     def refiner_path(self) -> Path:
-        """The copy of its refiner that a judge's run holds: it works without the original."""
+        """A judge's copy of its refiner, so that it works without the original."""
         return self.path / "refiner"
 
     def recipe_as(self, model: type[OneRecipe]) -> OneRecipe:
-        """Return the recipe if it is of one kind; raise a `UserError` if it is of another."""
+        """Return the recipe if it is of this kind; refuse another."""
         if not isinstance(self.recipe, model):
             (kind,) = get_args(model.model_fields["kind"].annotation)
             raise UserError(f"{self.path}: wanted a recipe of kind {kind!r}, got {self.recipe.kind!r}")
         return self.recipe
 
     def is_finished(self) -> bool:
-        """Return whether training has come to the recipe's end and left weights."""
+        """Return whether training has reached the recipe's length and left weights."""
         rows = self.read_log()
         return self.weights_path.is_file() and bool(rows) and rows[-1]["step"] >= self.recipe.length
 
@@ -100,10 +99,10 @@ class Run:
             file.write(json.dumps(dict(row)) + "\n")
 
     def read_log(self) -> list[dict[str, float]]:
-        """Return the rows of the log; empty if nothing was logged. A kill may have cut the last line.
+        """Return the rows of the log, without a last line that a kill has cut.
 
         Raises:
-            UserError: If a line holds anything but figures with ``step`` and ``val_score``; names the line.
+            UserError: If a line is not figures with ``step`` and ``val_score``; names the line.
         """
         if not self.log_path.exists():
             return []
@@ -111,7 +110,7 @@ class Run:
         return [_read_row(line, f"{self.log_path}: line {place}") for place, line in enumerate(lines, 1)]
 
     def read_versions(self) -> dict[str, str]:
-        """Return the versions that the run was trained with; raise a `UserError` if the file is damaged."""
+        """Return the versions of the packages that the run was trained with."""
         path, remedy = self.path / VERSIONS, "remove it and train the run with --resume"
         if not path.is_file():
             raise UserError(f"{path} is missing; train the run with --resume")
@@ -139,16 +138,15 @@ def _read_row(line: bytes, source: str) -> dict[str, float]:
 
 
 def create_run(path: Path | str, recipe: Recipe, *, resume: bool = False) -> Run:
-    """Make the folder of a new run, or open the folder of one that is to go on.
+    """Make the folder of a new run, or open that of a run of an equal recipe to resume it.
 
     Args:
         path: Folder to write; made if absent.
         recipe: The resolved recipe.
-        resume: Continue the run that is there; its recipe must equal ``recipe``.
+        resume: Whether to continue the run in the folder, if there is one.
 
     Raises:
-        UserError: If the folder cannot be written, holds anything while not resuming, or holds another
-            recipe while resuming.
+        UserError: If the folder cannot be written, or holds anything else.
     """
     path = Path(path)
     is_begun = resume and (path / RECIPE).exists()
@@ -172,9 +170,9 @@ def create_run(path: Path | str, recipe: Recipe, *, resume: bool = False) -> Run
 
 
 def _is_unused(path: Path) -> bool:
-    """Return whether a folder is empty, or holds only what a refused training leaves before it begins."""
+    """Return whether a folder is empty, or holds only what a training leaves that is refused at its start."""
     names = list_names(path) if path.is_dir() else {"a file"}
-    # versions.json tells it from a folder where somebody keeps a recipe of their own.
+    # Without versions.json, the recipe there is somebody's own.
     return not names or (VERSIONS in names and names <= {RECIPE, VERSIONS, "split.tsv", "source"})
 
 
@@ -206,11 +204,10 @@ def open_run(path: Path | str) -> Run:
 
 
 def find_versions() -> dict[str, str]:
-    """Return versions of interpreter, platform and packages, and the commit of the sources if known."""
+    """Return versions of interpreter, platform and packages, and the commit if the sources are a checkout."""
     versions = {"python": platform.python_version(), "platform": platform.platform()}
     versions |= {name: _version(name) for name in _RECORDED_PACKAGES}
-    # The commit of the sources that ran, if they are a checkout; a wheel has its version only, even if its
-    # environment lies inside somebody's repository.
+    # Not of an installed wheel, even if its environment is inside somebody's repository.
     root = Path(__file__).resolve().parents[2]
     command = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
     try:

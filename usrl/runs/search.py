@@ -1,4 +1,4 @@
-"""What a recipe's ``search`` says: the values among which a key is sought.
+"""A recipe's ``search``: the values that tuning may choose from for each key.
 
 ::
 
@@ -26,8 +26,8 @@ _FIXED |= {"env.proposals", "env.kwargs.proposal", "env.kwargs.roi", "env.kwargs
 class SearchRange(Strict):
     """The values of one key: numbers between two bounds, or some choices.
 
-    If bounds and step are integers, so are the values; other numbers have four significant digits. ``log``
-    draws by the order of magnitude, and ``prefix`` is written before the number, such as ``lin_``.
+    If bounds and step are integers, so are the values. Other numbers have four significant digits. ``log``
+    draws by order of magnitude. ``prefix``, such as ``lin_``, is written before the number.
     """
 
     low: Number | None = None
@@ -85,7 +85,7 @@ class SearchRange(Strict):
         return self.low, self.high
 
     def tidy(self, drawn: float) -> int | float:
-        """Return a number as it is kept: an integer, or a float of few digits within the bounds."""
+        """Return a number as an integer, or as a float of few digits within the bounds."""
         if self.choices is not None or self.is_integer:
             return int(drawn)
         digits = _DIGITS if self.step is None else 12
@@ -93,7 +93,7 @@ class SearchRange(Strict):
         return float(min(max(float(f"{drawn:.{digits}g}"), low), high))
 
     def value(self, drawn: int | float) -> Any:
-        """Return what a number stands for in the recipe: itself, with its prefix, or the choice at it."""
+        """Return the recipe's value of a number: itself with its prefix, or the choice at this place."""
         if self.choices is not None:
             return self.choices[int(drawn)]
         return f"{self.prefix}{drawn}" if self.prefix else drawn
@@ -104,10 +104,7 @@ class SearchRange(Strict):
 
 
 def refuse_fixed(key: str, source: str) -> None:
-    """Raise a `UserError` for a key whose values change what validation asks: such trials cannot be compared.
-
-    A mapping that holds such a key is refused as a whole: its other keys can be searched one by one.
-    """
+    """Refuse a key, or a mapping with a key, that changes what validation asks: trials must be comparable."""
     is_above = any(name.startswith(f"{key}.") for name in (*_FIXED, "data.name"))
     if key in _FIXED or is_above or (key.startswith("data.") and key != "data.size"):
         raise UserError(

@@ -1,7 +1,4 @@
-"""Recipes and weights that come with the package, by name.
-
-They are the folders of ``agents/`` in a checkout, and of ``usrl/shipped/`` in an installed package.
-"""
+"""The agents that come with usrl: folders of ``agents/`` in a checkout, of ``usrl/shipped/`` in a package."""
 
 from pathlib import Path
 
@@ -22,7 +19,7 @@ def list_shipped() -> list[str]:
 
 
 def locate(path: Path | str) -> Path:
-    """Return the folder of a shipped agent if a name is given; an existing path wins over a name."""
+    """Return the folder of a shipped agent if its name is given; an existing path comes before a name."""
     path = Path(path)
     is_name = not path.exists() and str(path) in list_shipped()
     return shipped_root() / path if is_name else path
@@ -40,10 +37,7 @@ def suggest_shipped(path: Path | str) -> str:
 
 
 def describe_shipped() -> list[str]:
-    """Return a line for each shipped agent: name, kind, what it acts in or builds, weights, summary.
-
-    The summary is the comment in the first line of the recipe.
-    """
+    """Return a line for each shipped agent. It ends with the comment in the first line of the recipe."""
     from usrl.runs.recipes import load_recipe
 
     lines = []

@@ -1,4 +1,4 @@
-"""Starting a training from the weights of another run: of fewer labels, of simulated images, or a clone."""
+"""Starts a training from the weights of another run, such as one with simulated images."""
 
 from torch import nn
 
@@ -11,13 +11,10 @@ from usrl.runs.tensors import load_weights
 
 
 def load_start(run: Run, recipe: AgentRecipe | NetworkRecipe, model: nn.Module) -> None:
-    """Load the weights of the run that a recipe's ``init_from`` names into the model built from the recipe.
+    """Load the weights of the run that a recipe's ``init_from`` names into the recipe's model.
 
-    That run may have learned from other images, such as simulated ones, but not from labels of the same
-    data set that this run must not see (`usrl.runs.leaks.check_source`). What it has seen is kept in the run.
-
-    Raises:
-        UserError: As `open_start`, or if the run has learned from labels that it must not.
+    A run that has seen labels hidden from this one is refused (`usrl.runs.leaks.check_source`). What it has
+    seen is kept in this run.
     """
     source = open_start(recipe, model)
     check_source("init_from", source, run)
@@ -27,9 +24,7 @@ def load_start(run: Run, recipe: AgentRecipe | NetworkRecipe, model: nn.Module) 
 def open_start(recipe: AgentRecipe | NetworkRecipe, model: nn.Module) -> Run:
     """Load the weights of the run that a recipe's ``init_from`` names into a model, and return the run.
 
-    Raises:
-        UserError: If there is no such run of an agent or of a network, as the recipe is, its weights are
-            those of another model, or it was shown boxes in another way.
+    Its kind, its model and its way of showing boxes must be those of the recipe.
     """
     wanted = "policy and env" if isinstance(recipe, AgentRecipe) else "network, channels and prompt"
     try:
@@ -38,15 +33,10 @@ def open_start(recipe: AgentRecipe | NetworkRecipe, model: nn.Module) -> Run:
         raise UserError(f"init_from: {error}") from None
     try:
         before = source.recipe_as(type(recipe))
-        if isinstance(before, NetworkRecipe) and isinstance(recipe, NetworkRecipe):
-            _check_prompts(before, recipe, source)
+        prompts = getattr(before, "prompt", None), getattr(recipe, "prompt", None)  # of networks
+        if prompts[0] != prompts[1]:  # though the shapes of the weights may be the same
+            raise UserError(f"{source.path} has prompt {prompts[0]!r}, this recipe {prompts[1]!r}")
         load_weights(source.weights_path, model)
     except UserError as error:
         raise UserError(f"init_from: {error}; both recipes want the same {wanted}") from None
     return source
-
-
-def _check_prompts(before: NetworkRecipe, recipe: NetworkRecipe, source: Run) -> None:
-    """Refuse weights that learned from what this network will not see: their shapes may be the same."""
-    if before.prompt != recipe.prompt:
-        raise UserError(f"{source.path} has prompt {before.prompt!r}, this recipe {recipe.prompt!r}")

@@ -23,13 +23,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote.
+    """Return the tensors, by name, and the facts that `save_tensors` wrote.
 
-    Returns:
-        The tensors by name, and the facts.
-
-    Raises:
-        UserError: If the file is missing, truncated or not safetensors, or holds numbers that are not finite.
+    A missing or damaged file, and one with numbers that are not finite, are refused.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -50,16 +46,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
-    """Load a weight file into a module of the architecture it was written from.
-
-    Raises:
-        UserError: If the file is unusable, or its names or shapes are not the module's.
-    """
+    """Load a weight file into a module of the same architecture; refuse other names and shapes."""
     load_state(module, load_tensors(path)[0], path)
 
 
 def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Load tensors that were read from a file into a module; see `load_weights`."""
+    """Load tensors of a file into a module; see `load_weights`."""
     own = unique_state(module)
     wanted = {name: tuple(value.shape) for name, value in own.items()}
     aliases = module.state_dict().keys() - wanted.keys()
