@@ -18,6 +18,9 @@ from usrl.compute.trees import Tree, list_leaves, map_tree, replace_leaves
 from usrl.envs.task import AnyState, Drawn, Masked, Picture, Task, Taught, follow_teacher, merge_states
 from usrl.errors import UserError
 
+_DISCRETE = (gym.spaces.Discrete, gym.spaces.MultiDiscrete)
+PLAIN_SPACES = (gym.spaces.Box, *_DISCRETE, gym.spaces.MultiBinary)
+"""Spaces of one array. Whether a space is a Dict or a Tuple takes ten times as long to ask."""
 MAX_ENVS = 2**20
 """More environments need more memory than any GPU has: one observation takes some kilobytes."""
 
@@ -186,7 +189,10 @@ class Batch:
         if self.state is None:
             raise UserError("no episode has begun; call reset() before step()")
         check_shapes(action, self.task.action_space, self.num_envs)
-        action = map_tree(lambda part: part.to(self.device), action)
+        if isinstance(action, Tensor):  # most actions, without a detour
+            action = action.to(self.device)
+        else:
+            action = map_tree(lambda part: part.to(self.device), action)
         self.state, reward = self._played.step(self.state, action)
         self.elapsed += 1
         return reward
@@ -199,7 +205,7 @@ class Batch:
         if terminated is not None and not self._is_host_told():
             return self._advance_there(rewards, seen, terminated)
         done, truncated = self.ends(terminated)
-        ended = np.flatnonzero(done | truncated)
+        (ended,) = (truncated if terminated is None else done | truncated).nonzero()
         if not len(ended):
             return Step(seen, rewards, ended, done[:0], None, {})
         last, figures = seen, self.figures()
@@ -211,8 +217,11 @@ class Batch:
 
     def ends(self, terminated: Tensor | None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which episodes the task has ended, and which the step limit ends, bool (B,) each."""
-        done = np.zeros(self.num_envs, bool) if terminated is None else to_numpy(terminated).copy()
-        return done, (self.elapsed >= self.task.horizon) & ~done
+        truncated = self.elapsed >= self.task.horizon
+        if terminated is None:
+            return np.zeros(self.num_envs, bool), truncated
+        done = to_numpy(terminated).copy()
+        return done, truncated & ~done
 
     def observe(self) -> Tree:
         """Return the observations of all environments, (B, ...), on the task's device."""
@@ -374,6 +383,8 @@ def take_actions(actions: Any, space: gym.Space[Any]) -> Tree:
     Actions are numbers in any form that NumPy reads, in mappings or sequences for Dict and Tuple spaces. The
     step checks their shape.
     """
+    if isinstance(space, PLAIN_SPACES):
+        return _take_numbers(actions, space)
     if isinstance(space, gym.spaces.Dict):
         if not isinstance(actions, Mapping) or set(actions) != set(space.spaces):
             wanted = ", ".join(map(repr, space.spaces))
@@ -393,9 +404,8 @@ def _take_numbers(actions: ArrayLike, space: gym.Space[Any]) -> Tensor:
         raise UserError(f"actions must be an array of numbers on the host, got {actions!r}") from error
     if not np.isfinite(given).all():
         raise UserError("actions must be finite, got nan or inf; the policy has diverged")
-    is_discrete = isinstance(space, gym.spaces.Discrete | gym.spaces.MultiDiscrete)
-    if is_discrete and given.shape[1:] == space.shape:
-        limit = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec  # type: ignore[attr-defined]
+    if isinstance(space, _DISCRETE) and given.shape[1:] == space.shape:
+        limit = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec
         if (given < 0).any() or (given >= limit).any() or (given % 1).any():
             raise UserError(f"actions must be of {space}, got values from {given.min():g} to {given.max():g}")
     return torch.from_numpy(given.astype(space.dtype))
@@ -403,14 +413,13 @@ def _take_numbers(actions: ArrayLike, space: gym.Space[Any]) -> Tensor:
 
 def check_shapes(actions: Tree, space: gym.Space[Any], count: int) -> None:
     """Raise a `UserError` if tensors of actions do not have the shapes (count, ...) of a space."""
-    if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
-        keys = space.spaces if isinstance(space, gym.spaces.Dict) else range(len(space.spaces))
-        for key in keys:
+    if isinstance(space, PLAIN_SPACES):
+        wanted = (count, *(space.shape or ()))
+        if tuple(actions.shape) != wanted:
+            raise UserError(f"actions must have the shape {wanted}, got {tuple(actions.shape)}")
+    elif isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
+        for key in space.spaces if isinstance(space, gym.spaces.Dict) else range(len(space.spaces)):
             check_shapes(actions[key], space.spaces[key], count)  # type: ignore[index]
-        return
-    wanted = (count, *(space.shape or ()))
-    if tuple(actions.shape) != wanted:
-        raise UserError(f"actions must have the shape {wanted}, got {tuple(actions.shape)}")
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
@@ -423,5 +432,5 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
 
 def to_numpy(tensor: Tensor) -> NDArray[Any]:
     """Return a tensor of any device as an array."""
-    array: NDArray[Any] = tensor.cpu().numpy()
+    array: NDArray[Any] = (tensor if tensor.is_cpu else tensor.cpu()).numpy()
     return array

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from usrl.compute.trees import Tree, map_tree
 from usrl.data.cases import Cases
-from usrl.envs.batch import Batch, Seeds, View, spread_seeds, take_actions, to_numpy
+from usrl.envs.batch import PLAIN_SPACES, Batch, Seeds, View, spread_seeds, take_actions, to_numpy
 from usrl.envs.rendering import Window
 from usrl.envs.task import Drawn, Picture
 from usrl.errors import UserError, suggest
@@ -305,6 +305,8 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
 def _as_batch(action: Any, space: gym.Space[Any]) -> Any:
     """Return the action of one environment as those of a batch of one."""
+    if isinstance(space, PLAIN_SPACES):
+        return [action]
     if isinstance(space, gym.spaces.Dict) and isinstance(action, Mapping):
         return {name: _as_batch(part, space.spaces.get(name, space)) for name, part in action.items()}
     if isinstance(space, gym.spaces.Tuple) and isinstance(action, Sequence):
