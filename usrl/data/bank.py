@@ -17,14 +17,12 @@ from usrl.errors import UserError
 
 MIN_AREA_PX = 4
 """Target components of fewer working px than this hold no contour and give no row."""
-
-
-REMEDY = "Bank.from_arrays(images, targets) or Bank.from_samples(samples) makes a bank that fits"
+_REMEDY = "Bank.from_arrays(images, targets) or Bank.from_samples(samples) makes a bank that fits"
 
 
 @dataclass(frozen=True)
 class Bank(Cases):
-    """A pool of letterboxed images and rows that point into it: what a task's episodes are about.
+    """Letterboxed images, and rows that point at them: the cases of a task's episodes.
 
     Each row has one target. An image with several lesions has several rows and is held once.
 
@@ -56,15 +54,13 @@ class Bank(Cases):
     too_small: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check types and shapes; nothing waits for the device."""
+        """Fill in defaults, and check types and shapes without waiting for the device."""
         given: Any = self.image_of_row
         if given is None and isinstance(self.images, torch.Tensor):
             rows = torch.arange(len(self.names), device=self.images.device)
             object.__setattr__(self, "image_of_row", rows)
-        if not self.groups:
-            object.__setattr__(self, "groups", self.names)
-        if not self.structures:
-            object.__setattr__(self, "structures", ("lesion",) * len(self.names))
+        object.__setattr__(self, "groups", self.groups or self.names)
+        object.__setattr__(self, "structures", self.structures or ("lesion",) * len(self.names))
         _check_fields(self)
 
     def __repr__(self) -> str:
@@ -145,11 +141,11 @@ class Bank(Cases):
         return int(self.images.shape[-1])
 
     def check(self) -> None:
-        """Raise a `UserError` if a target has no pixel: an episode needs one. It is asked once."""
+        """Refuse a bank with an empty target: an episode needs a pixel. This is computed once."""
         self.prepare(_require_targets)
 
     def require_proposals(self, setting: str) -> None:
-        """Raise a `UserError` if there are no proposals, which a setting like ``roi='network'`` needs."""
+        """Refuse a bank without proposals, which a setting such as ``roi='network'`` needs."""
         if self.proposals is None:
             raise UserError(
                 f"{setting} needs a bank with proposals, got one without; name their folder in the recipe's "
@@ -173,22 +169,17 @@ class _Builder:
     """Collects the rows of a bank."""
 
     def __init__(self, size: int, by_component: bool) -> None:
-        self.size = size
-        self.by_component = by_component
+        self.size, self.by_component = size, by_component
         self.images: list[GrayImage] = []
-        self.image_of_row: list[int] = []
-        self.targets: list[BoolMask] = []
+        self.rows: list[tuple[int, BoolMask, str, str, str]] = []  # image, target, name, group, structure
         self.proposals: list[BoolMask] = []
-        self.names: list[str] = []
-        self.groups: list[str] = []
-        self.structures: list[str] = []
         self.dropped: list[str] = []
         self.too_small: list[str] = []
 
     def add(self, sample: Sample, proposal: BoolMask | None) -> None:
         """Append the rows of one sample."""
         letterbox = Letterbox.fit(sample.image.shape, self.size)
-        known = len(self.names)
+        known = len(self.rows)
         for structure, native in self._targets(sample):
             target = letterbox.target(native)
             if self.by_component and target.sum() < MIN_AREA_PX:
@@ -200,24 +191,19 @@ class _Builder:
                     self.dropped.append(sample.name)
                     continue
                 self.proposals.append(start)
-            self.image_of_row.append(len(self.images))
-            self.targets.append(target)
-            self.names.append(sample.name)
-            self.groups.append(sample.group)
-            self.structures.append(structure)
-        if len(self.names) > known:
+            self.rows.append((len(self.images), target, sample.name, sample.group, structure))
+        if len(self.rows) > known:
             self.images.append(letterbox.image(sample.image))
 
     def _targets(self, sample: Sample) -> Iterator[tuple[str, BoolMask]]:
-        """Yield the native targets of a sample's rows, and the structures that they are."""
+        """Yield the structure and the native target of each row of a sample."""
         for structure in sample.structures:
             mask = sample.select(structure).target
-            yield from (
-                (structure, each) for each in (split_components(mask) if self.by_component else [mask])
-            )
+            for target in split_components(mask) if self.by_component else [mask]:
+                yield structure, target
 
     def _proposal(self, letterbox: Letterbox, proposal: BoolMask, native: BoolMask) -> BoolMask | None:
-        """Return the working proposal of one row, or None where there is none."""
+        """Return the working proposal of a row, if there is one."""
         chosen = best_overlap(proposal, native) if self.by_component else proposal
         if chosen is None:
             return None
@@ -227,24 +213,25 @@ class _Builder:
     def finish(self, has_proposals: bool) -> Bank:
         """Return the bank, after saying what was left out."""
         self._warn()
-        if not (self.names or self.dropped or self.too_small):
+        if not (self.rows or self.dropped or self.too_small):
             raise UserError(
                 "the bank has no rows: no target has a pixel; pass samples with a non-empty target"
             )
-        if not self.names:
+        if not self.rows:
             raise UserError(
                 f"the bank has no rows: {len(self.dropped)} lesions have no overlapping proposal and "
                 f"{len(self.too_small)} are smaller than {MIN_AREA_PX} px at size {self.size}; "
                 "pass better proposals or a larger size"
             )
+        places, targets, names, groups, structures = zip(*self.rows, strict=True)
         return Bank(
             images=torch.from_numpy(np.stack(self.images)),  # (P, S, S)
-            targets=torch.from_numpy(np.stack(self.targets)),  # (M, S, S)
-            image_of_row=torch.tensor(self.image_of_row),  # (M,)
+            targets=torch.from_numpy(np.stack(targets)),  # (M, S, S)
+            image_of_row=torch.tensor(places),  # (M,)
             proposals=torch.from_numpy(np.stack(self.proposals)) if has_proposals else None,
-            names=tuple(self.names),
-            groups=tuple(self.groups),
-            structures=tuple(self.structures),
+            names=names,
+            groups=groups,
+            structures=structures,
             dropped=tuple(self.dropped),
             too_small=tuple(self.too_small),
         )
@@ -261,7 +248,7 @@ class _Builder:
 
 
 def _check_fields(bank: Bank) -> None:
-    """Raise a `UserError` if a bank's fields are not what `Bank` says; nothing waits for the device."""
+    """Refuse fields that are not as `Bank` says, without waiting for the device."""
     sizes: dict[str, int] = {}
     _check_tensor("images", bank.images, torch.uint8, "PSS", sizes)
     _check_tensor("targets", bank.targets, torch.bool, "MSS", sizes)
@@ -272,17 +259,17 @@ def _check_fields(bank: Bank) -> None:
     if not rows or len(bank.names) != rows:
         raise UserError(
             f"a bank needs at least one row, and a name for each, got {rows} rows and {len(bank.names)} "
-            f"names; {REMEDY}"
+            f"names; {_REMEDY}"
         )
     if places.device.type == "cpu" and not 0 <= int(places.min()) <= int(places.max()) <= last:
         raise UserError(
             f"a bank's image_of_row must be from 0 to {last}, the last of its images, got "
-            f"{int(places.min())} to {int(places.max())}; {REMEDY}"
+            f"{int(places.min())} to {int(places.max())}; {_REMEDY}"
         )
 
 
 def _check_tensor(name: str, tensor: Any, dtype: torch.dtype, letters: str, sizes: dict[str, int]) -> None:
-    """Raise if a field of a bank is not a tensor of a type and shape; add the sizes of new letters."""
+    """Refuse a field that is not a tensor of this type and shape; add the sizes of new letters."""
     is_tensor = isinstance(tensor, torch.Tensor) and tensor.dtype == dtype and tensor.ndim == len(letters)
     known = dict(sizes)
     pairs = zip(letters, tensor.shape, strict=True) if is_tensor else ()
@@ -291,12 +278,12 @@ def _check_tensor(name: str, tensor: Any, dtype: torch.dtype, letters: str, size
         got = f"a {type(tensor).__name__}"
         if isinstance(tensor, torch.Tensor):
             got = f"{tensor.dtype} {tuple(tensor.shape)}"
-        raise UserError(f"a bank's {name} must be a tensor of {dtype} ({wanted}), got {got}; {REMEDY}")
+        raise UserError(f"a bank's {name} must be a tensor of {dtype} ({wanted}), got {got}; {_REMEDY}")
     sizes |= known
 
 
 def _check_proposals(samples: Sequence[Sample], proposals: Sequence[BoolMask] | None) -> None:
-    """Raise a `UserError` if proposals and samples do not match one to one."""
+    """Refuse proposals that do not match the samples one to one."""
     if proposals is None:
         return
     if len(proposals) != len(samples):

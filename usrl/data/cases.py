@@ -1,4 +1,4 @@
-"""What episodes are about: images, and whatever else an environment brings."""
+"""The cases of episodes: images, or what else an environment needs."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -34,21 +34,17 @@ class Cases:
         return next(iter(self._tensors().values())).device
 
     def to(self, device: torch.device | str) -> Self:
-        """Return the cases with their tensors on a device: the object itself where they are there already."""
+        """Return the cases with their tensors on a device; this object if they are there already."""
         moved = {name: tensor.to(device) for name, tensor in self._tensors().items()}
         if all(moved[name] is tensor for name, tensor in self._tensors().items()):
             return self
         return replace(self, **moved)  # type: ignore[type-var]
 
     def check(self) -> None:
-        """Raise a `UserError` if no episode can be about one of the cases. By default all can be played."""
+        """Raise a `UserError` if a case allows no episode. By default, every case allows one."""
 
     def prepare(self, build: Callable[[Self], Table]) -> Table:
-        """Return what a function makes of these cases. It is made once, however many tasks ask for it.
-
-        Args:
-            build: A function of a module; the same function gets the same result again.
-        """
+        """Return what a function of a module builds from these cases; it is called once for all tasks."""
         try:  # every step asks for something
             table: Table = self.__dict__["_prepared"][build]
         except KeyError:
@@ -56,7 +52,7 @@ class Cases:
         return table
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave what was prepared out of a pickle: it is large, and is made again where it is needed."""
+        """Leave what was prepared out of a pickle: it is large, and can be built again."""
         return {name: value for name, value in self.__dict__.items() if name != "_prepared"}
 
     def _tensors(self) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""The data sets by name, and how a foreign one joins them."""
+"""The data sets by name; `register_dataset` adds a foreign one."""
 
 import os
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from usrl.data.hc18 import HC18
 from usrl.data.phantom.dataset import load_phantom
 from usrl.data.recipe import DataRecipe
 from usrl.data.reports import DataReport, report_samples
-from usrl.data.sample import LESION, Sample, choose_structure, select_structure
+from usrl.data.sample import LESION, Sample, choose_structure
 from usrl.data.splits import DEFAULT_FRACTIONS, draw_labelled, split_samples, write_split
 from usrl.data.usgra import USGRA
 from usrl.errors import UserError, suggest
@@ -37,7 +37,6 @@ DATASETS: dict[str, Dataset] = {
     "usgra": USGRA,
     "folder": FOLDER,
 }
-"""All data sets by name; `register_dataset` adds to it."""
 
 
 def register_dataset(
@@ -63,7 +62,7 @@ def register_dataset(
 
 
 def kind_of(name: str) -> str:
-    """Return what the cases of a data set are: ``"images"`` for all of ours."""
+    """Return the kind of a data set's cases: ``"images"`` for all of ours."""
     return _find(name).kind
 
 
@@ -91,10 +90,7 @@ def load_split(data: DataRecipe | str, split: str = "train", **fields: Any) -> l
 
 
 def load_train_and_val(data: DataRecipe, split_path: Path) -> tuple[list[Sample], list[Sample]]:
-    """Load a recipe's images, write their split and return the parts that training may see.
-
-    Training images beyond the recipe's share of labels are ``unused`` in the file.
-    """
+    """Load a recipe's images, write their split and return the parts that training may see."""
     samples = _load_images(data)
     split = _split(samples, data)
     write_split(split_path, samples, split)
@@ -115,7 +111,7 @@ def check_dataset(data: DataRecipe) -> DataReport:
 
 
 def require_dataset(data: DataRecipe) -> None:
-    """Raise a `UserError` if a recipe's data set, folder or structure is unknown, before it is read."""
+    """Refuse a recipe whose data set, folder or structure is unknown, before images are read."""
     _require_folder(data)
     if (structures := _find(data.name).structures) is not None:
         choose_structure(structures, data.structure)
@@ -134,18 +130,18 @@ def _require_folder(data: DataRecipe) -> None:
 
 
 def resolve_root(data: DataRecipe) -> Path:
-    """Return the absolute folder of a recipe's data set, whether or not it is there."""
+    """Return the absolute folder of a recipe's data set, which need not exist."""
     return Path(data.root or Path(os.environ.get("USRL_DATA", "")) / data.name).resolve()
 
 
 def describe_data(data: DataRecipe) -> str:
-    """Return what a report calls a recipe's data: the data set, the name of a folder, and the structure."""
+    """Return the name of a recipe's data in reports: data set, name of the folder, and structure."""
     name = f"folder {resolve_root(data).name}" if data.name == "folder" else data.name
     return name if data.structure is None else f"{name}, {data.structure}"
 
 
 def has_same_images(first: DataRecipe, second: DataRecipe) -> bool:
-    """Return whether equal names of images mean equal images in two recipes' data sets."""
+    """Return whether images of equal names are equal images in two recipes' data sets."""
     if first.name != second.name:
         return False
     if first.name == "phantom":
@@ -155,14 +151,14 @@ def has_same_images(first: DataRecipe, second: DataRecipe) -> bool:
 
 
 def _load_images(data: DataRecipe) -> list[Sample]:
-    """Return all samples of a recipe, with the structure that it chooses."""
+    """Return all samples of a recipe, with the chosen structure."""
     require_dataset(data)
     if kind_of(data.name) != IMAGES:
         raise UserError(
             f"data set {data.name!r} consists of {kind_of(data.name)}, and {IMAGES} are wanted here; name "
             "another"
         )
-    return select_structure(_find(data.name).load(data, "all"), data.structure)
+    return [sample.select(data.structure) for sample in _find(data.name).load(data, "all")]
 
 
 def _split(samples: list[Sample], data: DataRecipe) -> dict[str, list[int]]:

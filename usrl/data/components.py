@@ -1,4 +1,4 @@
-"""Connected components of masks: every lesion is a contour of its own."""
+"""Connected components of masks. Each lesion is one."""
 
 from typing import Literal
 
@@ -10,11 +10,9 @@ from usrl.data.sample import BoolMask
 
 
 def label_components(mask: BoolMask) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Label the 8-connected components of a mask, bool, (H, W).
+    """Label the 8-connected components of a mask: labels, (H, W), 0 on the background, and areas, px.
 
-    Returns:
-        Labels, int32, (H, W), 0 on the background, and areas in px, int64, (count + 1,), the background
-        first.
+    The areas, (count + 1,), begin with the background's.
     """
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8, ltype=cv2.CV_32S)
     return np.asarray(labels, np.int32), np.bincount(labels.ravel(), minlength=count)
@@ -27,7 +25,7 @@ def split_components(mask: BoolMask) -> list[BoolMask]:
 
 
 def remove_specks(mask: BoolMask, min_area: int) -> tuple[BoolMask, int]:
-    """Return a mask, bool, (H, W), without components below an area in px, and how many these were."""
+    """Return a mask, bool, (H, W), without components below an area in px, and their number."""
     labels, areas = label_components(mask)
     keep = areas >= min_area
     removed = int((~keep[1:]).sum())
@@ -48,12 +46,7 @@ CleanName = Literal["none", "largest", "holes", "largest+holes"]
 
 
 def clean_mask(mask: BoolMask, name: CleanName) -> BoolMask:
-    """Return a mask's largest component, or the mask with its holes filled, or both in this order.
-
-    Args:
-        mask: bool, (H, W).
-        name: What to do; of components of equal size the first in raster order is kept.
-    """
+    """Return a mask's largest component (of equals, the first), or without holes, or both in this order."""
     pixels = mask.view(np.uint8)
     if "largest" in name:
         count, labels, stats, _ = cv2.connectedComponentsWithStats(pixels, connectivity=8)

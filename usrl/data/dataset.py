@@ -1,4 +1,4 @@
-"""What a data set is, and how one of image files is loaded and checked."""
+"""Defines a data set, and loads and checks one of image files."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -41,23 +41,14 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder of images holds, and what is wrong with it.
-
-    Attributes:
-        samples: The samples without a fault.
-        faults: What is wrong with the others, each with its remedy.
-        facts: Further counts and measures for the report.
-        duplicates: Positions of near-duplicates, int64, (P, 2); None if they have not been looked for.
-        sources: Sources that are counted even if no sample has them.
-        notes: What the user should know although the data set loads.
-    """
+    """The sound samples of a folder, and the faults of the others, each with its remedy."""
 
     samples: list[Sample]
     faults: list[str]
-    facts: dict[str, int | str] = field(default_factory=dict)
-    duplicates: NDArray[np.int64] | None = None
-    sources: tuple[str, ...] = ()
-    notes: list[str] = field(default_factory=list)
+    facts: dict[str, int | str] = field(default_factory=dict)  # further counts and measures for the report
+    duplicates: NDArray[np.int64] | None = None  # positions of near-duplicates, (P, 2), if looked for
+    sources: tuple[str, ...] = ()  # those that are counted even if no sample has them
+    notes: list[str] = field(default_factory=list)  # advice for the user; the data set loads all the same
 
 
 def image_files(
@@ -67,11 +58,7 @@ def image_files(
 ) -> Dataset:
     """Return a data set of image files. Loading raises on faults; a check reports them.
 
-    Args:
-        find: Returns the folder to read inside the folder that the user names; raises a `UserError` if the
-            data set is not there.
-        read: Reads every image that can be read, and says what is wrong with the others.
-        structures: As `Dataset`.
+    ``find`` returns the folder to read inside the folder that the user names, or raises a `UserError`.
     """
 
     def load(data: DataRecipe, split: str) -> list[Sample]:
@@ -94,11 +81,7 @@ def image_files(
 
 
 def find_root(data: DataRecipe) -> Path:
-    """Return the folder of a recipe's data set: ``data.root``, or ``$USRL_DATA/<name>``.
-
-    Raises:
-        UserError: If none is given and ``USRL_DATA`` is not set, or the folder does not exist.
-    """
+    """Return the folder of a recipe's data set, which must exist: ``data.root``, or ``$USRL_DATA/<name>``."""
     how = f"with --root DIR, or set USRL_DATA to the folder that holds {data.name}/"
     if data.root is None and not os.environ.get("USRL_DATA"):
         raise UserError(
@@ -111,7 +94,7 @@ def find_root(data: DataRecipe) -> Path:
 
 
 def _links_out(root: Path) -> Iterator[str]:
-    """Yield a note if links lead out of a folder, and so to files that a copy of it would lack."""
+    """Yield a note if links lead out of a folder: a copy of it would lack their files."""
     inside = root.resolve()
     links = [
         os.path.relpath(path, root)

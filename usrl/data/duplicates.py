@@ -26,9 +26,7 @@ def average_hash(image: GrayImage) -> NDArray[np.uint8]:
 def duplicate_pairs(images: Iterable[GrayImage], max_distance: int = MAX_DISTANCE) -> NDArray[np.int64]:
     """Return the positions (i, j), i < j, of every pair of near-duplicates, int64, (P, 2), sorted.
 
-    Args:
-        images: Gray images, uint8, each of any shape (H, W).
-        max_distance: Largest Hamming distance of two near-duplicates' hashes, bits.
+    Their hashes differ in ``max_distance`` bits at most. The images may have any shapes.
     """
     hashes = [average_hash(image) for image in images]
     signs = np.array(hashes, np.float32).reshape(-1, HASH_SIDE**2) * 2 - 1  # (M, 256)
@@ -42,7 +40,7 @@ def duplicate_pairs(images: Iterable[GrayImage], max_distance: int = MAX_DISTANC
 
 
 def cluster_names(names: Sequence[str], pairs: NDArray[np.int64]) -> list[str]:
-    """Return a group for each of M names: images linked by pairs, int64, (P, 2), share that of the first."""
+    """Return the group of each name: the first of the names that pairs, int64, (P, 2), link with it."""
     count = len(names)
     links = coo_array((np.ones(len(pairs), np.bool_), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     _, labels = connected_components(links, directed=False)

@@ -10,9 +10,6 @@ from scipy.special import ellipe
 from usrl.data.sample import BoolMask
 from usrl.errors import UserError
 
-MIN_POINTS = 5
-"""An ellipse has five parameters."""
-
 
 @dataclass(frozen=True)
 class Ellipse:
@@ -35,7 +32,7 @@ class Ellipse:
         return float(4 * major * ellipe(1 - (minor / major) ** 2))
 
     def fill(self, shape: tuple[int, int]) -> BoolMask:
-        """Return the pixels whose centres lie inside, bool, shape (H, W), as far as the image reaches."""
+        """Return the pixels of an image whose centres lie inside, bool, shape (H, W)."""
         y, x = np.mgrid[: shape[0], : shape[1]]
         x, y = x - self.centre[0], y - self.centre[1]
         cos, sin = math.cos(self.angle), math.sin(self.angle)
@@ -54,13 +51,11 @@ def fit_ellipse(outline: BoolMask) -> Ellipse:
         513-522, doi:10.5244/C.9.51; OpenCV's ``fitEllipse``.
     """
     points = np.argwhere(outline)[:, ::-1].astype(np.float32)  # (P, 2), x and y
-    if len(points) < MIN_POINTS:
-        raise UserError(
-            f"an ellipse needs an outline of {MIN_POINTS} px or more, got {len(points)}; draw it again"
-        )
+    if len(points) < 5:  # an ellipse has five parameters
+        raise UserError(f"an ellipse needs an outline of 5 px or more, got {len(points)}; draw it again")
     (x, y), (first, second), degrees = cv2.fitEllipse(points)
     values = (x, y, first, second, degrees)
-    # Thinner than two px there is no inside: the points lie on a line.
+    # The points of an ellipse that is thinner than two px lie on a line.
     if not all(map(math.isfinite, values)) or min(first, second) < 2 or max(first, second) > 1e6:
         raise UserError(
             f"an outline must enclose an area, and the ellipse that fits this one is {first:.3g} x "

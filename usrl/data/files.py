@@ -1,6 +1,6 @@
-"""Reading images and masks from files that users bring.
+"""Reads images and masks from users' files, turned as their EXIF orientation says.
 
-All of them are turned as their EXIF orientation says: viewers show them so, and boxes are read off there.
+Viewers show them so, and users read the sides of boxes from viewers.
 """
 
 import re
@@ -21,19 +21,19 @@ from usrl.errors import UserError
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".gif"}
 )
-"""Files with these suffixes, in any case, are taken for images; others in a folder are ignored."""
+"""Files with these suffixes, in upper or lower case, are images; others in a folder are ignored."""
 MAX_CLASS = 32
-"""Whole numbers up to this one in a mask of more than two values are class numbers."""
+"""In a mask of more than two values, whole numbers up to this one are class numbers."""
 
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF")
 _LOSSY = ("JPEG", "MPO", "WEBP")
 _NO_TEXT = re.compile(r"[\t\ud800-\udfff]")
-"""What no table can hold: its separator, and what Python makes of bytes that are not UTF-8."""
+"""Characters that no table can hold: tabs, and those that Python uses for bytes that are not UTF-8."""
 _BLOCK_ROWS = 256
 _GRAY_SPREAD = 8
-"""Channels that differ by no more than this are gray: what a JPEG makes of gray is not exact."""
+"""Channels that differ by no more than this are gray: JPEG does not keep gray exactly."""
 _FEW_LEVELS = 16
-"""A smooth outline gives more levels than this, or none that fill an area."""
+"""A mask with a smooth outline has more levels than this, or only levels that fill no area."""
 _MOST_BETWEEN = 0.4
 """Largest share of pixels of a mask that may be between background and foreground."""
 _BITS, _PHOTOMETRIC = ExifTags.Base.BitsPerSample, ExifTags.Base.PhotometricInterpretation
@@ -48,15 +48,12 @@ Values = NDArray[Any]
 def read_gray(path: Path | str) -> GrayImage:
     """Read an image file as 8-bit gray.
 
-    Gray, RGB, palette and 1-bit images are converted to luminance (ITU-R 601); alpha is dropped, so that
+    Gray, RGB, palette and 1-bit images are converted to luminance (ITU-R 601). Alpha is dropped, so that
     the pixels below it count. Images of more than 8 bits (16-bit, 32-bit integer, float) are scaled
-    linearly so that 0 stays 0 and their largest value becomes 255. A TIFF whose zero is white is inverted.
-
-    Args:
-        path: PNG, JPEG, BMP, TIFF, WebP, PGM, PPM or GIF.
+    linearly: 0 stays 0 and their largest value becomes 255. A TIFF whose zero is white is inverted.
 
     Raises:
-        UserError: If the file is absent, not an image, damaged or too large to be decoded safely, holds
+        UserError: If the file is absent, not an image, damaged or too large to be decoded safely, has
             several frames, or has negative or non-finite values.
     """
     path = Path(path)
@@ -73,7 +70,7 @@ def read_gray(path: Path | str) -> GrayImage:
 
 
 def read_shape(path: Path | str) -> tuple[int, int]:
-    """Return the height and width in px that `read_gray` gives an image file; it may raise as that does."""
+    """Return the (H, W) of an image file as `read_gray` would read it, px."""
     with _opened(Path(path)) as image:
         return image.height, image.width
 
@@ -95,15 +92,12 @@ def read_labels(path: Path | str) -> tuple[Labels, int | None]:
     Files of one or two values are masks at any depth: the larger value is foreground, and a single one is
     foreground if it is not 0. Whole numbers up to `MAX_CLASS`, and the indices of a palette, are class
     numbers. A mask with a smooth outline (JPEG, anti-aliased) is foreground above half: above 127, or in
-    files of more than 8 bits above half of the largest value.
+    files of more than 8 bits above half of the largest value. Files with several colours, with gray levels
+    that are not class numbers, or with a shape only in alpha are refused.
 
     Returns:
-        Labels, uint8, shape (H, W), and None if they are class numbers. The labels of a mask are 0 and 1, and
-        come with the value that the file has on the foreground (255 if there is not one such value).
-
-    Raises:
-        UserError: As `read_gray`, and if the file has several colours, gray levels that are not class
-            numbers, or a shape in its alpha channel alone: the message says what was found.
+        Labels, uint8, (H, W). For class numbers, also None. For a mask, whose labels are 0 and 1, also the
+        file's value on the foreground; 255 if it has several.
     """
     path = Path(path)
     with _opened(path) as image:
@@ -151,7 +145,7 @@ def read_classes(path: Path | str, known: tuple[int, ...]) -> Labels:
 
 
 def check_name(path: Path) -> None:
-    """Refuse the name of an image that a line of text cannot hold: not UTF-8, or with a tab or a line end."""
+    """Refuse an image's name that does not fit in a line of text: not UTF-8, or with a tab or a line end."""
     if _NO_TEXT.search(path.stem) or path.stem.splitlines() != [path.stem]:
         raise UserError(
             f"{str(path)!r}: this name cannot be written as a line of UTF-8 text; rename the file"
@@ -165,7 +159,7 @@ def has_more_than_8_bits(path: Path) -> bool:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the image files of a folder by name, without hidden ones; links to nothing are among them."""
+    """Return the image files of a folder, sorted, without hidden ones and with broken links."""
     return sorted(
         path
         for path in folder.iterdir()
@@ -177,7 +171,7 @@ def list_images(folder: Path) -> list[Path]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image the right way up, and turn all that can go wrong with it into a `UserError`."""
+    """Open an image the right way up, and turn every error into a `UserError`."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"{path}: {what}; give the path of an image file")
@@ -185,7 +179,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         # Given a path, Pillow 13 maps an uncompressed TIFF to memory and scrambles it if it is turned.
         with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
             _check_header(path, image)
-            _is_deep_colour(image)  # remembered, as only the header says it
+            _is_deep_colour(image)  # remembers it, as only the header says it
             image.load()  # before its EXIF: a damaged file is an error, damaged EXIF is ignored
             if image.format == "PNG":
                 _check_rows(path, image)
@@ -204,7 +198,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _check_header(path: Path, image: Image.Image) -> None:
-    """Refuse what should not be decoded: several frames, or more pixels than Pillow deems safe."""
+    """Refuse an image of several frames, or of more pixels than Pillow deems safe."""
     frames = getattr(image, "n_frames", 1)
     if frames != 1:
         raise UserError(f"{path}: holds {frames} frames; save the one to use as a PNG of its own")
@@ -231,7 +225,7 @@ def _check_rows(path: Path, image: Image.Image) -> None:
 
 
 def _inflated_size(data: bytes, wanted: int) -> int:
-    """Return how many bytes the pixels of a PNG are, counted up to what is wanted."""
+    """Return the number of bytes of a PNG's pixels, counted up to the wanted number."""
     inflate, size, place = zlib.decompressobj(), 0, 8
     while place + 8 <= len(data) and size < wanted:
         length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
@@ -244,19 +238,19 @@ def _inflated_size(data: bytes, wanted: int) -> int:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Return whether a file has more than 8 bits; before or after it is loaded."""
+    """Return whether a file has more than 8 bits."""
     return image.mode.startswith(("I", "F")) or _is_deep_colour(image)
 
 
 def _is_deep_colour(image: Image.Image) -> bool:
-    """Return whether a file has several channels of 16 bits, of which Pillow keeps the high byte."""
+    """Return whether a file has several channels of 16 bits. Pillow keeps only their high bytes."""
     if tiles := getattr(image, "tile", None):  # gone once it is loaded
         image.info["is_deep_colour"] = ";16" in str(tiles[0].args) and not image.mode.startswith(("I", "F"))
     return bool(image.info.get("is_deep_colour"))
 
 
 def _deep_values(path: Path, image: Image.Image) -> Values:
-    """Return the levels of an image of more than 8 bits; refuse values that have no gray level."""
+    """Return the levels of an image of more than 8 bits; refuse negative and non-finite values."""
     if _is_deep_colour(image):
         return _mix(_deep_channels(path, image))
     values: Values = np.asarray(image)
@@ -315,7 +309,7 @@ def _levels(path: Path, image: Image.Image) -> tuple[Values, bool]:
 
 
 def _indices(image: Image.Image) -> tuple[Values, bool]:
-    """Return the indices of a palette; two grays of which the first is brighter are given as levels."""
+    """Return the indices of a palette, or the gray levels of two grays if the first is brighter."""
     indices = np.asarray(image.getchannel(0))
     palette = np.zeros((256, 3), np.uint8)
     colours = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
@@ -347,9 +341,9 @@ def _gray_of(path: Path, channels: Values) -> Values:
 
 
 def _is_smooth(values: Values, found: Values) -> bool:
-    """Return whether all levels between background and foreground are on an outline that is smooth.
+    """Return whether all levels between background and foreground are on a smooth outline.
 
-    On an outline no level fills three by three pixels, and few pixels are between.
+    There no level fills three by three pixels, and few pixels are between.
     """
     top, ends, between, kernel = float(found[-1]), np.float32(found[[0, -1]]), 0, np.ones((3, 3), np.uint8)
     for row in range(0, len(values), _BLOCK_ROWS):
@@ -367,7 +361,7 @@ def _is_smooth(values: Values, found: Values) -> bool:
 
 def _luminance(image: Image.Image) -> GrayImage:
     """Return the luminance of an 8-bit image, alpha dropped."""
-    if image.mode in ("P", "PA"):  # by way of RGBA, as a palette's own transparency is dropped with a warning
+    if image.mode in ("P", "PA"):  # through RGBA: Pillow would drop a palette's transparency with a warning
         image = image.convert("RGBA")
     if image.mode in ("RGBA", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"):
         image = image.convert("RGB")

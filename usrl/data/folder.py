@@ -61,7 +61,7 @@ def _read(root: Path) -> Found:
 
 
 def _pair_files(root: Path) -> tuple[list[Pair], list[str]]:
-    """Match images with masks by stem; return what does not match as faults."""
+    """Match images with masks by stem; return the others as faults."""
     images, masks = _by_stem(root / "images"), _by_stem(root / "masks")
     faults = [
         f"{files[1]}: the name {stem!r} occurs twice in its folder; rename or remove one"
@@ -77,7 +77,6 @@ def _pair_files(root: Path) -> tuple[list[Pair], list[str]]:
 
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    """Return the image files of a folder by stem."""
     files: dict[str, list[Path]] = defaultdict(list)
     for path in list_images(folder):
         files[clean(path.stem)].append(path)
@@ -85,7 +84,7 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
 
 
 def _read_labels(pairs: list[Pair]) -> tuple[list[Sample], list[str]]:
-    """Read masks; or class numbers, named by number, if a file has several or files have different ones."""
+    """Read masks. They are class numbers if a file has several of them or files have different ones."""
     foregrounds: dict[Path, int | None] = {}
 
     def read(path: Path) -> Labels:
@@ -127,7 +126,7 @@ def _read_structures(path: Path) -> dict[str, int] | None:
 
 
 def _read_groups(path: Path, names: list[str]) -> dict[str, str]:
-    """Return the group of every name, or nothing if the file is absent."""
+    """Return the group of every name; empty if the file is absent."""
     if not path.exists():
         return {}
     groups: dict[str, str] = {}

@@ -52,7 +52,7 @@ _NAME = re.compile(r"(?P<exam>\d+)_\d*HC")
 
 @dataclass(frozen=True)
 class _Row:
-    """What the table says of an image, mm."""
+    """The table's sizes of an image, mm."""
 
     pixel: float
     circumference: float
@@ -94,14 +94,18 @@ def _read(root: Path) -> Found:
             continue
         differences.append(difference)
         if difference > TOLERANCE:
-            faults.append(_describe(pair, difference, row))
+            faults.append(
+                f"{pair.image}: the ellipse fitted to its annotation differs by {difference:.1%} from the "
+                f"circumference of {row.circumference:g} mm in the table, more than {TOLERANCE:.1%}; restore "
+                "annotation and row"
+            )
         else:
             samples.append(sample)
     return Found(samples, faults, {"largest difference of circumference": f"{max(differences):.3%}"})
 
 
 def _list_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
-    """Match images with annotations; return what does not match as faults."""
+    """Match images with annotations; return the others as faults."""
     files = list_images(folder)
     outlines = {clean(path.name): path for path in files if clean(path.stem).endswith(_OUTLINE)}
     pairs: list[Pair] = []
@@ -120,7 +124,7 @@ def _list_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
 
 
 def _read_table(path: Path) -> tuple[dict[str, _Row], list[str]]:
-    """Return the sound rows by file name, and what is wrong with the others."""
+    """Return the sound rows by file name, and the faults of the others."""
     rows: dict[str, _Row] = {}
     faults: list[str] = []
     try:
@@ -159,14 +163,6 @@ def _fill(pair: Pair, outline: Sample, row: _Row) -> tuple[Sample, float]:
         group=match["exam"] if match else outline.name,
     )
     return sample, abs(ellipse.circumference * row.pixel / row.circumference - 1)
-
-
-def _describe(pair: Pair, difference: float, row: _Row) -> str:
-    return (
-        f"{pair.image}: the ellipse fitted to its annotation differs by {difference:.1%} from the "
-        f"circumference of {row.circumference:g} mm in the table, more than {TOLERANCE:.1%}; restore "
-        "annotation and row"
-    )
 
 
 HC18 = image_files(_find, _read)

@@ -1,4 +1,4 @@
-"""Between an image of any size and the square working image, with the aspect ratio kept."""
+"""Maps an image of any size to the square working image and back, with the aspect ratio kept."""
 
 from dataclasses import dataclass
 
@@ -57,9 +57,9 @@ class Letterbox:
         return columns / self.native_shape[1], rows / self.native_shape[0]
 
     def image(self, image: GrayImage) -> GrayImage:
-        """Return the working image of a native one, uint8, (H, W): uint8, (size, size), zero around it.
+        """Return the working image, uint8, (size, size), of a native one, uint8, (H, W). The padding is zero.
 
-        Area averaging shrinks, bilinear interpolation enlarges. Another shape is refused.
+        Area averaging shrinks, bilinear interpolation enlarges.
         """
         self._check_native(image.shape)
         return self._resize_and_pad(image)

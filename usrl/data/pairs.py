@@ -1,4 +1,4 @@
-"""Images paired with their masks on disk."""
+"""Reads images and their masks from disk, in pairs."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,19 +18,12 @@ from usrl.errors import UserError
 from usrl.progress import track
 
 MAX_LISTED = 10
-"""At most this many names or faults are spelt out in one message."""
+"""A message lists this many names or faults at most."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The files of one sample.
-
-    Attributes:
-        image: Image file.
-        masks: Mask files, to be united.
-        source: Data set and class, as in `Sample`.
-        structures: As in `Sample`.
-    """
+    """The files of one sample, with its source and structures. Several masks are united."""
 
     image: Path
     masks: tuple[Path, ...]
@@ -39,18 +32,14 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """Name of the sample: that of the image file without its ending, in Unicode's composed form."""
+        """Name of the sample: that of the image without its suffix, cleaned."""
         return clean(self.image.stem)
 
 
 def read_pairs(
     pairs: list[Pair], description: str, read: Callable[[Path], Labels | BoolMask]
 ) -> tuple[list[Sample], list[str]]:
-    """Read samples from their files, several at once.
-
-    Returns:
-        The samples that could be read, each a group of its own, and what is wrong with the others.
-    """
+    """Read samples, several at once; return the sound ones, each its own group, and the others' faults."""
     with ThreadPoolExecutor() as pool:  # decoding a file releases the interpreter
         outcomes = list(track(pool.map(partial(_try_read, read), pairs), description, len(pairs)))
     samples = [outcome for outcome in outcomes if isinstance(outcome, Sample)]
@@ -58,7 +47,7 @@ def read_pairs(
 
 
 def remove_slips(samples: Sequence[Sample], min_px: int) -> tuple[list[Sample], int]:
-    """Return samples without components of fewer native px than the minimum, and how many these were."""
+    """Return samples without components of fewer native px than the minimum, and the number of these."""
     cleaned, specks = [], 0
     for sample in samples:
         labels = sample.labels
@@ -76,7 +65,7 @@ def group_duplicates(
     view: Callable[[GrayImage], GrayImage] = lambda image: image,
     max_distance: int = MAX_DISTANCE,
 ) -> tuple[list[Sample], NDArray[np.int64]]:
-    """Return samples grouped by near-duplicates, of what a view shows of them, and the pairs, (P, 2)."""
+    """Return samples grouped by near-duplicate views of their images, and the pairs, (P, 2)."""
     duplicates = duplicate_pairs((view(sample.image) for sample in samples), max_distance)
     groups = cluster_names([sample.name for sample in samples], duplicates)
     return [replace(s, group=group) for s, group in zip(samples, groups, strict=True)], duplicates
@@ -89,7 +78,7 @@ def listed(names: Sequence[str], most: int = MAX_LISTED) -> str:
 
 
 def _try_read(read: Callable[[Path], Labels | BoolMask], pair: Pair) -> Sample | UserError:
-    """Return the sample, or the error that reading it met."""
+    """Return the sample, or the error that prevents reading it."""
     try:
         check_name(pair.image)
         image = read_gray(pair.image)
@@ -97,20 +86,17 @@ def _try_read(read: Callable[[Path], Labels | BoolMask], pair: Pair) -> Sample |
         for path in pair.masks:
             mask = read(path)
             if mask.shape != image.shape:
-                raise UserError(_explain_sizes(path, mask, image))
+                remedy = "restore the original pair"
+                if mask.shape == image.shape[::-1]:
+                    remedy = (
+                        "one is turned (EXIF orientation is followed); save both turned alike, without EXIF"
+                    )
+                raise UserError(
+                    f"{path}: the mask is {mask.shape[1]} x {mask.shape[0]} px and its image "
+                    f"{image.shape[1]} x {image.shape[0]} px; {remedy}"
+                )
             labels |= mask.view(np.uint8)
         structures = LESION if pair.structures is None else pair.structures
         return Sample(image, labels, None, pair.name, pair.name, pair.source, structures)
     except UserError as error:
         return error
-
-
-def _explain_sizes(path: Path, mask: Labels | BoolMask, image: GrayImage) -> str:
-    """Return what is wrong with a mask of another size than its image, and what to do."""
-    remedy = "restore the original pair"
-    if mask.shape == image.shape[::-1]:
-        remedy = "one is turned (EXIF orientation is followed); save both turned alike, without EXIF"
-    return (
-        f"{path}: the mask is {mask.shape[1]} x {mask.shape[0]} px and its image "
-        f"{image.shape[1]} x {image.shape[0]} px; {remedy}"
-    )

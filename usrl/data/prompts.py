@@ -20,7 +20,7 @@ from usrl.errors import UserError
 BOX_COLUMNS = ("image", "x0", "y0", "x1", "y1")
 """Columns of a file of boxes."""
 MIN_COMPONENT_PX = 16
-"""Smaller components of a target are stray marks, not lesions that a reader would box."""
+"""No reader would draw a box around a smaller component of a target: it is a stray mark."""
 MIN_SIDE_PX = 4.0
 """No box gets narrower than this."""
 START_JITTER = 0.1
@@ -30,16 +30,11 @@ START_JITTER = 0.1
 def jittered_boxes(sample: Sample, jitter: float = DEFAULT_JITTER, seed: int = 0) -> Prompt:
     """Return the boxes that a hurried reader might draw around each lesion of a sample.
 
-    The bounding box of every 8-connected component of the native target with at least 16 px is taken
-    (the largest component where all are smaller), in raster order. Each side moves on its own by a
-    uniform share of the box's width (x) or height (y), then the box is clipped to the image and kept at
-    least 4 px wide and high. The draw depends on ``seed`` and ``sample.name`` only, so that every
-    prompted method gets the same boxes on every machine.
-
-    Args:
-        sample: The case; its target must not be empty.
-        jitter: Largest move of a side as a share of width or height, from 0 to `MAX_JITTER`.
-        seed: Seed of the draw.
+    Every 8-connected component of the native target with at least 16 px gets its bounding box, in raster
+    order. If all are smaller, the largest gets one. Each side moves on its own by a uniform share of the
+    box's width (x) or height (y), by ``jitter`` at most. Then the box is clipped to the image and kept at
+    least 4 px wide and high. The draw depends on ``seed`` and ``sample.name`` only, so that every prompted
+    method gets the same boxes on every machine.
     """
     if not 0 <= jitter <= MAX_JITTER:
         raise UserError(
@@ -59,16 +54,11 @@ def jittered_boxes(sample: Sample, jitter: float = DEFAULT_JITTER, seed: int = 0
 
 
 def start_boxes(prompt: Prompt, starts: int, shape: tuple[int, ...]) -> tuple[Prompt, ...]:
-    """Return the boxes that a method starts from when it starts several times on an image.
+    """Return the boxes, in native px, for each of a method's starts on an image (H, W).
 
-    The first start has the boxes as they are. In each further one their sides move as in
-    `jittered_boxes`, by up to `START_JITTER`. The draw depends on the box and the number of the start only,
-    so that every method gets the same boxes.
-
-    Args:
-        prompt: Boxes in native px.
-        starts: How often, at least 1.
-        shape: (H, W) of the image.
+    The first start has the boxes unchanged. In each further one their sides move as in `jittered_boxes`, by
+    up to `START_JITTER`. The draw depends on the box and the number of the start only, so that every method
+    gets the same boxes.
     """
 
     def move(box: Box, number: int) -> Box:
@@ -89,7 +79,7 @@ def bounding_box(mask: BoolMask) -> Box:
 
 
 def check_prompt(prompt: Prompt | None, shape: tuple[int, ...]) -> Prompt:
-    """Return a prompt that fits an image, (H, W); refuse no box, or one without area or outside the image.
+    """Return a prompt for an image (H, W). Refuse an empty one, and boxes without area or outside the image.
 
     Boxes may reach from -0.5 to W and H: ends counted in pixel centres (up to W - 0.5) and in pixel
     edges (up to W) are both accepted.
@@ -115,7 +105,7 @@ def check_prompt(prompt: Prompt | None, shape: tuple[int, ...]) -> Prompt:
 
 
 def parse_box(text: str) -> Box:
-    """Return the box that ``x0,y0,x1,y1`` says, in pixels; whether it fits an image is for `check_prompt`."""
+    """Return the box of a text ``x0,y0,x1,y1`` in pixels; `check_prompt` compares it with an image."""
     try:
         x0, y0, x1, y1 = (float(part) for part in text.split(","))
     except ValueError:
@@ -129,11 +119,7 @@ def parse_box(text: str) -> Box:
 
 
 def read_boxes(path: Path) -> dict[str, Prompt]:
-    """Read the boxes of several images from a CSV file with the columns ``image,x0,y0,x1,y1``.
-
-    ``image`` is the name of a file without its folder. Boxes of an image are in the order of the rows. Errors
-    give the line.
-    """
+    """Return boxes by name of an image's file, from a CSV file with the columns ``image,x0,y0,x1,y1``."""
     boxes: dict[str, Prompt] = {}
     for line, (image, *sides) in read_rows(path, BOX_COLUMNS):
         try:
@@ -162,7 +148,7 @@ def _move_sides(box: Box, shares: NDArray[np.float64], shape: tuple[int, ...]) -
 
 
 def _fit_side(low: float, high: float, length: int) -> tuple[float, float]:
-    """Return an interval inside [-0.5, length - 0.5], at least `MIN_SIDE_PX` long where that fits."""
+    """Return an interval inside [-0.5, length - 0.5], at least `MIN_SIDE_PX` long if that fits."""
     low, high = max(low, -0.5), min(high, length - 0.5)
     missing = min(MIN_SIDE_PX, length) - (high - low)
     if missing > 0:

@@ -1,4 +1,4 @@
-"""Which images a training uses, as part of a recipe."""
+"""The part of a recipe that says which images a training uses."""
 
 import os.path
 from pathlib import Path
@@ -13,7 +13,7 @@ Folder = Annotated[
     BeforeValidator(lambda folder: str(folder) if isinstance(folder, Path) else folder),
     AfterValidator(os.path.abspath),
 ]
-"""Kept absolute, as a run is used from other folders than the one that it was trained in."""
+"""Kept absolute: a run may be used from another working folder than that of its training."""
 MAX_SIZE = 1024
 """Ultrasound images are smaller, and at this size an image takes 8 MB of memory while it is played."""
 MAX_COUNT = 100_000

@@ -1,4 +1,4 @@
-"""What a check of a dataset found."""
+"""The report of a check of a data set."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from usrl.data.pairs import listed
 from usrl.data.sample import LESION, Sample
 
 _SHOWN_PAIRS = 4
-"""Pairs that are spelt out; more make a line that nobody reads."""
+"""Pairs that are listed; nobody would read a longer line."""
 NamePair = tuple[str, str]
 
 
@@ -22,23 +22,17 @@ class DataReport:
     """Counts, groups, duplicates and faults of a dataset.
 
     Attributes:
-        name: Name of the dataset.
-        root: Where it was found; None if it is simulated.
-        counts: Number of images per source.
-        groups: Number of groups that splits keep together.
-        facts: Further counts and measures, in the order in which they are shown.
-        duplicate_pairs: Names of near-duplicate images, by pair.
-        cross_pairs: Those of them whose sources differ.
-        apart_pairs: Those of them that are in different groups, so that a split may part them.
-        notes: What the user should know although the dataset loads.
-        faults: What is wrong, each with its remedy; a dataset with faults does not load.
+        cross_pairs: Near-duplicates whose sources differ.
+        apart_pairs: Near-duplicates in different groups, so that a split may part them.
+        notes: Advice for the user; the data set loads all the same.
+        faults: What is wrong, each with its remedy; a data set with faults does not load.
     """
 
     name: str
-    root: str | None
-    counts: dict[str, int]
-    groups: int
-    facts: dict[str, int | str] = field(default_factory=dict)
+    root: str | None  # None if it is simulated
+    counts: dict[str, int]  # images by source
+    groups: int  # which splits keep together
+    facts: dict[str, int | str] = field(default_factory=dict)  # further counts and measures, in order
     duplicate_pairs: tuple[NamePair, ...] = ()
     cross_pairs: tuple[NamePair, ...] = ()
     apart_pairs: tuple[NamePair, ...] = ()
@@ -66,7 +60,7 @@ class DataReport:
         return lines
 
     def _pair_lines(self) -> list[str]:
-        """Return near-duplicate pairs by what becomes of them, if there are any."""
+        """Return a line for each kind of near-duplicate pairs."""
         together = [pair for pair in self.duplicate_pairs if pair not in set(self.apart_pairs)]
         kinds = {
             "near duplicates in one group": together,
@@ -87,7 +81,7 @@ def report_samples(
     faults: Iterable[str] = (),
     duplicates: NDArray[np.int64] | None = None,
 ) -> DataReport:
-    """Return the report of samples; near-duplicates, positions int64, (P, 2), are looked for if None."""
+    """Return the report of samples. It looks for near-duplicates if their positions, (P, 2), are None."""
     found = duplicate_pairs(sample.image for sample in samples) if duplicates is None else duplicates
     linked = [(samples[i], samples[j]) for i, j in found]
     sizes = Counter(sample.group for sample in samples)

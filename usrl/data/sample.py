@@ -1,6 +1,6 @@
-"""One image with its labels: what a data set of images is a sequence of."""
+"""One image with its labels. A data set of images is a sequence of these."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -57,7 +57,7 @@ class Sample:
     structures: Mapping[str, int] = field(default_factory=lambda: LESION)
 
     def __post_init__(self) -> None:
-        """Check types and shapes once, so that nothing downstream has to."""
+        """Check types and shapes once for all readers."""
         image, labels = self.image, self.labels
         if image.dtype != np.uint8 or image.ndim != 2:
             raise UserError(
@@ -98,11 +98,6 @@ class Sample:
         return replace(self, labels=self.labels == self.structures[name], structures={name: 1})
 
 
-def select_structure(samples: Sequence[Sample], structure: str | None) -> list[Sample]:
-    """Return samples with one structure only; see `Sample.select`. All of them have the same structures."""
-    return [sample.select(structure) for sample in samples]
-
-
 def numbers_in(values: NDArray[Any]) -> NDArray[Any]:
     """Return the numbers that occur in an array (H, W), ascending; fast for unsigned numbers of 16 bits."""
     if values.dtype.kind != "u" or values.itemsize > 2:
@@ -114,7 +109,7 @@ def numbers_in(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def choose_structure(structures: Mapping[str, int], name: str | None) -> str:
-    """Return the structure of this name, or the only one if it is None; refuse an unknown or no choice."""
+    """Return the structure of this name, or the only one if the name is None."""
     if name is None and len(structures) > 1:
         raise UserError(
             f"there are several structures, {', '.join(structures)}; choose one with data.structure in a "

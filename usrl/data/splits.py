@@ -1,4 +1,4 @@
-"""Splits by group, stratified by source, the same for the same seed."""
+"""Splits by group and stratified by source. Equal seeds give equal splits."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,15 +20,8 @@ def split_samples(
 ) -> dict[str, list[int]]:
     """Split samples so that no group is in two parts and each part has its share of every source.
 
-    The split depends on names, groups, sources and the seed, not on the order of the samples.
-
-    Args:
-        samples: The dataset.
-        fractions: Share of each part by name, positive, summing to 1.
-        seed: Non-negative.
-
-    Returns:
-        Ascending positions in ``samples`` by part; every sample is in exactly one.
+    The shares are positive and sum to 1. The result has ascending positions by part. The split depends on
+    names, groups, sources and the seed, not on the order of the samples.
     """
     shares = list(fractions.values())
     if (
@@ -43,16 +36,10 @@ def split_samples(
 def draw_labelled(
     samples: Sequence[Sample], indices: Sequence[int], share: float, seed: int = 0
 ) -> list[int]:
-    """Return a part's samples that keep their labels: a share of its groups, at least one.
+    """Return the positions of the samples of a part that keep their labels: a share of its groups.
 
-    Draws of one seed are nested: a smaller share is part of a larger one. Every source keeps its share of the
-    groups within one. As a split, the draw depends on names, groups, sources and the seed alone.
-
-    Args:
-        samples: The dataset.
-        indices: Positions in ``samples`` of the part.
-        share: Of the part's groups, in (0, 1].
-        seed: Non-negative.
+    At least one group keeps them. Draws of one seed are nested: a smaller share is part of a larger one.
+    Every source keeps its share, give or take one group. The order of the samples does not matter.
     """
     if not 0 < share <= 1:
         raise UserError(f"labels must be a share in (0, 1], got {share}; use 1 for all")
@@ -70,30 +57,26 @@ def draw_labelled(
 
 
 def folds(samples: Sequence[Sample], k: int, seed: int = 0) -> list[list[int]]:
-    """Return k parts of about equal size for cross-validation, by the rules of ``split_samples``.
-
-    Returns:
-        Ascending positions in ``samples`` that each fold holds out; every sample is in exactly one.
-    """
+    """Return the ascending positions that each of k folds of about equal size holds out."""
     if k < 2:
         raise UserError(f"cross-validation needs at least 2 folds, got {k}; pass k=2 or more")
     return _partition(samples, [1 / k] * k, seed)
 
 
 def write_split(path: Path | str, samples: Sequence[Sample], split: Mapping[str, Sequence[int]]) -> None:
-    """Write a split, positions in samples by part, as text: one line ``part<TAB>name`` per sample."""
+    """Write a split, positions by part, as text: one line ``part<TAB>name`` for each sample."""
     write_parts(path, {part: [samples[index].name for index in indices] for part, indices in split.items()})
 
 
 def write_parts(path: Path | str, parts: Mapping[str, Sequence[str]]) -> None:
-    """Write a split as text from the names of each part; see `write_split`."""
+    """Write a split, names by part, as text; see `write_split`."""
     lines = [f"{part}\t{name}\n" for part, names in parts.items() for name in names]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_atomically(Path(path), "".join(lines).encode())
 
 
 def read_parts(path: Path | str) -> dict[str, str]:
-    """Return the part of each sample, by name, of a split that `write_split` wrote; refuse any other file."""
+    """Return the part of each sample, by name, from a file of `write_split`."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -136,13 +119,9 @@ def _partition(samples: Sequence[Sample], shares: Sequence[float], seed: int) ->
 
 
 def _strata(samples: Sequence[Sample], groups: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
-    """Return the names of groups by stratum, both in the order of their names."""
+    """Return the names of groups by stratum, which is their commonest source; both are sorted."""
     strata: dict[str, list[str]] = {}
     for name in sorted(groups):
-        strata.setdefault(_stratum([samples[index].source for index in groups[name]]), []).append(name)
+        sources = sorted(samples[index].source for index in groups[name])
+        strata.setdefault(max(sources, key=sources.count), []).append(name)  # of equals, the first
     return dict(sorted(strata.items()))
-
-
-def _stratum(sources: list[str]) -> str:
-    """Return the commonest source of a group; of equally common ones, the first by name."""
-    return max(sorted(set(sources)), key=sources.count)

@@ -12,26 +12,15 @@ _INVISIBLE = "\ufeff\u200b\u2060"
 
 
 def clean(text: str) -> str:
-    """Return a name as it is compared: in Unicode's composed form (NFC), without spaces around it."""
+    """Return a name ready to compare: in Unicode's composed form (NFC), without spaces around it."""
     return unicodedata.normalize("NFC", text).strip().strip(_INVISIBLE).strip()
 
 
 def read_rows(path: Path, header: Sequence[str]) -> list[tuple[int, list[str]]]:
-    """Read a CSV file of a known header.
+    """Return line number and cleaned cells of every row of a CSV file; missing cells are empty.
 
-    Commas, semicolons or tabs separate cells. Cells may be quoted and have spaces around them. Empty lines
-    are left out.
-
-    Args:
-        path: UTF-8 text, with or without a byte order mark, lines ended in any way.
-        header: The columns that line 1 must name, in order.
-
-    Returns:
-        Line number and cleaned cells of every row; cells that a line leaves out are empty.
-
-    Raises:
-        UserError: If the file is absent, is not UTF-8 text or not CSV, or has another header, or a row has
-            more cells.
+    The file is UTF-8 text, and line 1 must be the header. Commas, semicolons or tabs separate cells. Cells
+    may be quoted and have spaces around them. Empty lines are left out.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -57,7 +46,7 @@ def read_rows(path: Path, header: Sequence[str]) -> list[tuple[int, list[str]]]:
 
 
 def _split(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
-    """Return the lines that hold something, with their number."""
+    """Return the lines that are not empty, with their numbers."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     rows = ((reader.line_num, [clean(cell) for cell in row]) for row in reader)
     return [(line, cells) for line, cells in rows if any(cells)]

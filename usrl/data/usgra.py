@@ -88,7 +88,7 @@ def _list_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
 
 
 def _cut_margins(image: GrayImage) -> GrayImage:
-    """Return what is between the first and the last rows and columns that are lit; all if there are none."""
+    """Return an image from the first to the last lit row and column; all of it if no row or column is lit."""
     lit = image > _DARK
     rows, columns = (np.flatnonzero(lit.mean(axis=axis) > _LIT_SHARE) for axis in (1, 0))
     if not rows.size or not columns.size:

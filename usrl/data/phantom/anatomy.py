@@ -1,4 +1,4 @@
-"""What the phantom's scanner looks at: tissue layers, one lesion, and what resembles it."""
+"""The tissue that the phantom's scanner images: layers, one lesion, and shapes that resemble it."""
 
 from dataclasses import dataclass
 
@@ -14,19 +14,14 @@ MALIGNANT_SHARE = 0.4
 
 
 class Draws(np.random.Generator):
-    """A generator that knows how far looks may leave the usual.
-
-    Args:
-        seed: Seed and position of an image.
-        variety: 0 for the usual ranges, 1 for the wide ones.
-    """
+    """A generator of an image's seed and position; variety is 0 for usual ranges, 1 for wide ones."""
 
     def __init__(self, seed: list[int], variety: float = 0.0) -> None:
         super().__init__(np.random.SFC64(seed))
         self.variety = variety
 
     def within(self, usual: tuple[float, float], wide: tuple[float, float]) -> float:
-        """Draw uniformly from a range between the usual and the wide one; equal draws at variety 0."""
+        """Draw uniformly from a range between the usual and the wide one."""
         low, high = (a + self.variety * (b - a) for a, b in zip(usual, wide, strict=True))
         return float(self.uniform(low, high))
 
@@ -85,7 +80,8 @@ def _draw_layers(rng: Draws, shape: tuple[int, int], fat_end: float, gland_end: 
     texture = np.array([1, 2, rng.within((2, 4.5), (1, 7)), 3, 3], np.float32)
     septa = np.array([0, rng.within((6, 12), (2, 14)), rng.within((3, 8), (0, 12)), 3, 0], np.float32)
     fibres = np.array([3, 2, rng.within((1, 6), (0, 14)), rng.within((6, 13), (3, 16)), 6], np.float32)
-    weights = np.stack([_row_profile(depth, edges, values) for values in (levels, texture, septa, fibres)])
+    layer = np.searchsorted(edges, depth, side="right") - 1  # of each row
+    weights = np.stack([values[layer] for values in (levels, texture, septa, fibres)])
     flat = weights[0][:, None] + weights[1][:, None] * (
         _noise(rng, shape, (14, 8)) + np.float32(0.7) * _noise(rng, shape, (40, 24))
     )
@@ -94,11 +90,6 @@ def _draw_layers(rng: Draws, shape: tuple[int, int], fat_end: float, gland_end: 
     for edge, height in ((0.008, 8), (0.025, 6), (fat_end, 5), (gland_end, 8), (wall, 14)):
         flat += np.float32(height) * np.exp(-np.square((depth - np.float32(edge)) / 0.007))[:, None]
     return _bend(rng, flat, depth)
-
-
-def _row_profile(depth: FloatArray, edges: FloatArray, values: FloatArray) -> FloatArray:
-    """Return the value of each row's layer, shape (H,)."""
-    return values[np.searchsorted(edges, depth, side="right") - 1]
 
 
 def _bend(rng: Draws, flat: FloatArray, depth: FloatArray) -> FloatArray:
@@ -131,20 +122,17 @@ def _place_lesion(rng: Draws, shape: tuple[int, int], gland: tuple[float, float]
 def _draw_lesion(rng: Draws, echo_db: FloatArray, loss: FloatArray, blob: Blob, malignant: bool) -> BoolMask:
     """Draw the lesion with its shadow or enhancement, and return its mask."""
     shape = echo_db.shape
-    kind = rng.random()
-    level = (
-        rng.within((-24, -11), (-30, -9))
-        if kind < 0.8
-        else rng.uniform(-10, -6)
-        if kind < 0.93
-        else rng.uniform(5, 8)
-    )
+    if (kind := rng.random()) < 0.8:
+        level = rng.within((-24, -11), (-30, -9))
+    else:
+        level = rng.uniform(-10, -6) if kind < 0.93 else rng.uniform(5, 8)
     softness = rng.within((2.0, 5.0), (1.0, 8.0)) if malignant else rng.within((0.7, 2.0), (0.7, 4.0))
     patch = blob.paint(shape, softness)
     rim = patch.coverage * (1 - patch.coverage) * 4
     inner = _noise(rng, rim.shape, (5, 5)) * np.float32(rng.within((0.5, 2.5), (0, 9)))
-    if rng.variety:  # else the usual images would be others, as every draw moves those that follow
-        inner += _draw_septa(rng, rim.shape)
+    if rng.variety:  # a draw here would change every usual image
+        height_db = rng.variety * max(0.0, rng.uniform(-8, 12))  # of walls, which three of five lesions have
+        inner += _strands(_noise(rng, rim.shape, (4, 4)), 0.3) * np.float32(height_db)
     patch.blend(echo_db, inner + np.float32(level))
     echo_db[patch.rows, patch.columns] += rim * np.float32(rng.uniform(0, 4 if malignant else 7))
     total_db = rng.within((2, 18), (-8, 24)) if malignant else rng.within((-8, 1), (-16, 6))
@@ -153,21 +141,10 @@ def _draw_lesion(rng: Draws, echo_db: FloatArray, loss: FloatArray, blob: Blob, 
         _draw_edge_shadows(rng, loss, blob)
     if malignant and rng.random() < 0.4:
         _draw_calcifications(rng, echo_db, blob)
-    return _lesion_mask(patch.coverage, patch.rows, patch.columns, shape)
-
-
-def _draw_septa(rng: Draws, shape: tuple[int, int]) -> FloatArray:
-    """Return the echo of the walls within a lesion, dB, shape (h, w); three of five lesions have some."""
-    height_db = rng.variety * max(0.0, rng.uniform(-8, 12))
-    return _strands(_noise(rng, shape, (4, 4)), 0.3) * np.float32(height_db)
-
-
-def _lesion_mask(coverage: FloatArray, rows: slice, columns: slice, shape: tuple[int, int]) -> BoolMask:
-    """Return the largest component of the covered pixels, bool, shape (H, W)."""
     mask = np.zeros(shape, np.bool_)
-    labels, areas = label_components(coverage >= 0.5)
+    labels, areas = label_components(patch.coverage >= 0.5)
     areas[0] = 0
-    mask[rows, columns] = labels == areas.argmax()
+    mask[patch.rows, patch.columns] = labels == areas.argmax()  # the largest component
     return mask
 
 
@@ -190,7 +167,7 @@ def _draw_calcifications(rng: Draws, echo_db: FloatArray, blob: Blob) -> None:
 
 
 def _draw_distractors(rng: Draws, echo_db: FloatArray, loss: FloatArray, lesion: Blob) -> None:
-    """Draw what a threshold takes for the lesion: fat lobules in the gland and small anechoic cysts."""
+    """Draw dark shapes that a threshold confuses with the lesion: fat lobules and small anechoic cysts."""
     shape = echo_db.shape
     unit = min(shape)
     for _ in range(rng.integers(0, 5 + round(4 * rng.variety))):
@@ -208,13 +185,9 @@ def _draw_distractors(rng: Draws, echo_db: FloatArray, loss: FloatArray, lesion:
 
 
 def _place_away(
-    rng: Draws,
-    shape: tuple[int, int],
-    lesion: Blob,
-    radii: tuple[float, float],
-    roughness: float,
+    rng: Draws, shape: tuple[int, int], lesion: Blob, radii: tuple[float, float], roughness: float
 ) -> Blob | None:
-    """Return a blob clear of the lesion, or None where the draw fell on it."""
+    """Return a blob, or None if it was drawn too close to the lesion."""
     centre = (rng.uniform(0.05, 0.95) * shape[1], rng.uniform(0.15, 0.85) * shape[0])
     blob = random_blob(rng, centre, radii, roughness, rng.normal(0, 0.3))
     distance = np.hypot(centre[0] - lesion.centre[0], centre[1] - lesion.centre[1])
@@ -234,7 +207,7 @@ def _draw_surface_shadows(rng: Draws, loss: FloatArray) -> None:
 
 
 def _residual_gain(rng: Draws, shape: tuple[int, int]) -> FloatArray:
-    """Return what time gain compensation leaves over, dB, float32, shape (H, W)."""
+    """Return the gain that time gain compensation leaves, dB, float32, shape (H, W)."""
     depth = np.linspace(0, 1, shape[0], dtype=np.float32)[:, None]
     aside = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]
     onset = np.float32(rng.uniform(0.4, 0.9))

@@ -29,14 +29,9 @@ class Blob:
         return max(self.radii) * (1 + sum(abs(amplitude) for amplitude, _ in self.harmonics))
 
     def paint(self, shape: tuple[int, int], softness: float = 1.0) -> "Patch":
-        """Return how much of each pixel the region covers.
+        """Return how much of each pixel the region covers: 0.5 on the outline.
 
-        Args:
-            shape: (H, W) of the image, px.
-            softness: Half width of the edge, px.
-
-        Returns:
-            The coverage, 0.5 on the outline, over the part of the image that can differ from zero.
+        The edge is ``softness`` px wide on both sides. Outside the patch, nothing is covered.
         """
         reach = self.reach + softness + 1
         x0, x1 = _span(self.centre[0], reach, shape[1])
@@ -61,17 +56,11 @@ class Blob:
 
 @dataclass(frozen=True)
 class Patch:
-    """A coverage map over a rectangle of an image.
-
-    Attributes:
-        rows: Rows of the rectangle.
-        columns: Columns of the rectangle.
-        coverage: In [0, 1], float32, shape (h, w) of the rectangle.
-    """
+    """A coverage map over a rectangle of an image."""
 
     rows: slice
     columns: slice
-    coverage: FloatArray
+    coverage: FloatArray  # (h, w) of the rectangle, in [0, 1]
 
     def blend(self, image: FloatArray, value: FloatArray | float) -> None:
         """Move the image towards a value where the patch covers it, in place."""
@@ -90,14 +79,10 @@ def random_blob(
     roughness: float,
     tilt: float,
 ) -> Blob:
-    """Draw a blob around an ellipse; its harmonics sum to 0.45 at most, so that it never touches the centre.
+    """Draw a blob around an ellipse, whose fields are those of `Blob`.
 
-    Args:
-        rng: Source of the shape.
-        centre: (x, y), px.
-        radii: Half axes (along x, along y), px.
-        roughness: Standard deviation of the second harmonic; that of the k-th falls with 2 / k.
-        tilt: Rotation, radians.
+    ``roughness`` is the standard deviation of the second harmonic; that of the k-th falls with 2 / k. The
+    harmonics sum to 0.45 at most, so that the outline never touches the centre.
     """
     orders = np.arange(2, 9)
     amplitudes = np.abs(rng.standard_normal(len(orders))) * roughness * 2 / orders

@@ -12,7 +12,6 @@ Known-bad cases: none in the reference masks, which are exact. Contrast is drawn
 lesions are close to invisible, as they are in the clinic.
 """
 
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -78,33 +77,19 @@ def write_phantom(
     variety: float = 0.0,
     show_progress: bool = False,
 ) -> list[Path]:
-    """Write a synthetic dataset as PNG, in the layout of the data set ``folder``.
+    """Write a data set of `load_phantom` as PNG into a new or empty folder; return the images' paths.
 
-    Args:
-        out: New or empty folder to fill with ``images/NAME.png`` and ``masks/NAME.png``.
-        count: Number of images.
-        seed: As `load_phantom`, like the others.
-        variety: From 0 to 1.
-        show_progress: Show a progress bar.
-
-    Returns:
-        The images' paths.
+    It has the layout of the data set ``folder``: ``images/NAME.png`` and ``masks/NAME.png``.
     """
     out = make_empty_folder(out)
     samples = load_phantom(count, seed, variety=variety, show_progress=show_progress)
     with writing_to(out):
-        return list(_write(out, samples))
-
-
-def _write(out: Path, samples: list[Sample]) -> Iterator[Path]:
-    """Write images and masks, and yield the images' paths."""
-    for folder in ("images", "masks"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
-    for sample in samples:
-        path = out / "images" / f"{sample.name}.png"
-        _write_png(path, sample.image)
-        _write_png(out / "masks" / f"{sample.name}.png", sample.target.astype(np.uint8) * np.uint8(255))
-        yield path
+        for folder in ("images", "masks"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        for sample in samples:
+            _write_png(out / "images" / f"{sample.name}.png", sample.image)
+            _write_png(out / "masks" / f"{sample.name}.png", sample.target.astype(np.uint8) * np.uint8(255))
+    return [out / "images" / f"{sample.name}.png" for sample in samples]
 
 
 def _write_png(path: Path, image: GrayImage) -> None:
@@ -150,5 +135,5 @@ def _from_db(level: FloatArray) -> FloatArray:
 
 @lru_cache(maxsize=2)
 def default_bank(size: int = 128) -> Bank:
-    """Return the bank of 64 synthetic images that an environment made without cases uses."""
+    """Return the bank of 64 synthetic images for environments that are made without cases."""
     return Bank.from_samples(load_phantom(64), size)

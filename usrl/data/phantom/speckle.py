@@ -11,7 +11,7 @@ from usrl.data.sample import FloatArray
 
 ComplexArray = NDArray[np.complex64]
 
-LATERAL_PAD_PX = 16
+_LATERAL_PAD_PX = 16
 """The lateral convolution is circular; this much padding keeps one edge out of the other."""
 
 
@@ -48,25 +48,15 @@ def speckle(
     spread: PointSpread | None = None,
     looks: int = 1,
 ) -> FloatArray:
-    """Return the envelope of the echo from a random medium.
+    """Return the envelope, before compression, of the echo from a random medium, float32, shape (H, W).
 
-    The echo is the medium's complex Gaussian scatterers, weighted by ``amplitude``, convolved with the
-    point-spread function (the linear model of Bamber and Dickinson). The function has unit energy at
+    The echo is the medium's complex Gaussian scatterers, weighted by ``amplitude`` (1 if None), convolved
+    with the point-spread function (the linear model of Bamber and Dickinson). The function has unit energy at
     every depth, so that where the amplitude is 1 the mean power is 1 and the envelope is Rayleigh
     distributed: mean / standard deviation is sqrt(pi / (4 - pi)) = 1.91.
 
     Two looks are compounded as two views whose scatterers are uncorrelated (the same ones, moved by half
     the image along the beam), which halves the variance and makes the ratio 2.70.
-
-    Args:
-        rng: Source of the scatterers.
-        shape: (H, W) of the image, px.
-        amplitude: Scattering amplitude, float32, shape (H, W); 1 everywhere if None.
-        spread: Point-spread function; the default one if None.
-        looks: 1, or 2 for compounding.
-
-    Returns:
-        Envelope before compression, float32, shape (H, W), non-negative.
 
     Source:
         Bamber and Dickinson (1980), Physics in Medicine and Biology 25(3):463-479 (the model);
@@ -74,24 +64,18 @@ def speckle(
         30(3):156-163 (the statistics).
     """
     spread = spread or PointSpread()
-    scatterers = _scatterers(rng, shape)
-    transfer = _lateral_transfer(spread.lateral_width(shape[0]), scatterers.shape[1])
+    columns = scipy.fft.next_fast_len(shape[1] + _LATERAL_PAD_PX)
+    noise = rng.standard_normal((shape[0], columns, 2), dtype=np.float32) * np.float32(np.sqrt(0.5))
+    scatterers = noise.view(np.complex64)[..., 0]  # of unit power, (H, columns)
+    transfer = _lateral_transfer(spread.lateral_width(shape[0]), columns)
     weights = np.ones(shape, np.float32) if amplitude is None else amplitude
-    weights = np.pad(weights, ((0, 0), (0, scatterers.shape[1] - shape[1])), mode="reflect")
+    weights = np.pad(weights, ((0, 0), (0, columns - shape[1])), mode="reflect")
     envelope = np.zeros(shape, np.float32)
     for look in range(looks):
         view = np.roll(scatterers, look * shape[0] // looks, axis=0)
         echo = _blur_axially(_blur_laterally(view * weights, transfer), spread.axial_px)
         envelope += np.abs(echo[:, : shape[1]])
     return envelope / np.float32(looks)
-
-
-def _scatterers(rng: np.random.Generator, shape: tuple[int, int]) -> ComplexArray:
-    """Return complex Gaussian noise of unit power, shape (H, padded W)."""
-    columns = scipy.fft.next_fast_len(shape[1] + LATERAL_PAD_PX)
-    noise = rng.standard_normal((shape[0], columns, 2), dtype=np.float32)
-    noise *= np.float32(np.sqrt(0.5))
-    return noise.view(np.complex64)[..., 0]
 
 
 def _lateral_transfer(sigma: FloatArray, columns: int) -> FloatArray:
