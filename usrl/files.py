@@ -1,5 +1,6 @@
 """Writes files whole or not at all, makes folders for them, and locks these folders."""
 
+import errno
 import os
 import re
 import secrets
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from usrl.errors import UserError
+from usrl.errors import UserError, brief
 
 _LEFTOVER = re.compile(r"\.[^.].*\.(csv|html|json|jsonl|md|png|safetensors|tsv|yaml)\.[a-z0-9_]{4,8}")
 """Names of the temporary files of `write_atomically`, which a killed process leaves behind."""
@@ -29,6 +30,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         if isinstance(error, OSError) and error.errno and not error.filename:
             error.filename = str(path)
         raise
+
+
+def check_path(path: Path) -> Path:
+    """Return a path; refuse one that cannot be looked for: with a NUL, or a name of too many letters."""
+    try:
+        path.stat()
+    except (ValueError, OSError) as error:
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            raise UserError(f"{brief(str(path))} cannot be a path ({error.args[-1]}); correct it") from None
+    return path
 
 
 @contextmanager

@@ -62,6 +62,13 @@ def test_optimizer_state_of_another_network_is_refused(
         load_checkpoint(tmp_path / "c", {"optimizer.": _started()[1]})
 
 
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.float64, torch.int64])
+def test_optimizer_state_of_another_type_is_refused(tmp_path: Path, dtype: torch.dtype) -> None:
+    save_tensors(tmp_path / "c", {"optimizer.0.exp_avg": torch.zeros(2, 3, dtype=dtype)})
+    with pytest.raises(UserError, match=r"optimizer's '0\.exp_avg' fits no parameter"):
+        load_checkpoint(tmp_path / "c", {"optimizer.": _started()[1]})
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c", {"network/": nn.Linear(4, 2)}, {})
     with pytest.raises(UserError, match="another architecture: 'weight' is"):

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
@@ -15,13 +16,16 @@ from typer.testing import CliRunner
 import usrl
 from usrl import learners
 from usrl.cli import app
+from usrl.data.files import read_gray, read_mask
+from usrl.data.splits import read_parts
 from usrl.errors import UserError
 from usrl.networks.models import build_network
 from usrl.networks.recipe import NetworkRecipe
 from usrl.runs.checkpoints import Record, load_checkpoint, read_best, save_checkpoint
 from usrl.runs.recipes import load_recipe, parse_recipe
 from usrl.runs.run import Run, create_run
-from usrl.runs.tensors import load_tensors, save_tensors
+from usrl.runs.tensors import load_tensors, save_tensors, unique_state
+from usrl.segmenter import Segmenter
 from usrl.tuning.trials import tune
 
 RECIPE = NetworkRecipe.model_validate(
@@ -176,3 +180,64 @@ def test_a_recipe_of_many_mistakes_names_the_first(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("\n".join(f"key{i}: 1" for i in range(1000)))
     with pytest.raises(UserError, match=r"and 992 more$"):
         load_recipe(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
+def test_what_cannot_be_a_path_is_refused(name: str, tmp_path: Path) -> None:
+    agent = {"kind": "agent", "total_steps": 10**6}
+    judge = {"kind": "judge", "proposals": str(tmp_path)}
+    trees = [agent | {"data": {"name": "folder", "root": name}}, agent | {"init_from": name}]
+    trees += [judge | {"proposals": name}, judge | {"refiner": name}]
+    for tree in trees:
+        with pytest.raises(UserError, match=r"cannot be a path \((File name too long|embedded null byte)\)"):
+            learners.check_recipe(parse_recipe(tree, "recipe"))
+    for read in (load_recipe, read_parts, read_gray, read_mask, usrl.open_segmenter):
+        with pytest.raises(UserError, match="cannot be a path") as caught:
+            read(name)  # type: ignore[operator]
+        assert len(str(caught.value)) < 400
+
+
+def test_a_long_line_of_a_split_is_not_repeated_in_the_message(run: Run) -> None:
+    run.split_path.write_text("x" * 10**6)
+    with pytest.raises(UserError, match=r"split\.tsv: line 1: 'part<TAB>name' is wanted") as caught:
+        read_parts(run.split_path)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"log_std_init": "high"}, {"width": "x"}, {"optimizer_kwargs": 3}, {"log_std_init": None}]
+)
+def test_arguments_that_a_policy_cannot_take_are_refused(arguments: dict[str, Any]) -> None:
+    tree = {"kind": "agent", "total_steps": 10**6, "policy_kwargs": arguments}
+    with pytest.raises(UserError, match="cannot be built for"):
+        learners.check_recipe(parse_recipe(tree, "recipe"))
+
+
+@pytest.mark.parametrize("deviation", [-2, 1, True])
+def test_a_whole_number_is_a_logarithm_too(deviation: int) -> None:
+    tree = {"kind": "agent", "total_steps": 10**6, "policy_kwargs": {"log_std_init": deviation}}
+    policy = learners.check_recipe(parse_recipe(tree, "recipe"))
+    assert policy.log_std.tolist() == [float(deviation)]  # type: ignore[union-attr]
+
+
+def test_weights_out_of_all_bounds_are_refused_instead_of_an_empty_mask(run: Run) -> None:
+    weights = build_network(RECIPE).state_dict()
+    save_tensors(run.weights_path, {n: t * 1e20 if t.is_floating_point() else t for n, t in weights.items()})
+    segmenter = usrl.open_segmenter(run.path, "cpu")
+    assert isinstance(segmenter, Segmenter)
+    with pytest.raises(UserError, match=r"run: the probabilities are not numbers.*train it again"):
+        segmenter.segment(np.full((32, 32), 90, np.uint8), None)
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda name, t: t * 1e36, lambda name, t: torch.full_like(t, -1e30) if name == "log_std" else t]
+)
+def test_an_agent_of_weights_out_of_all_bounds_is_refused(tmp_path: Path, spoil: Any) -> None:
+    recipe = parse_recipe({"kind": "agent", "data": {"size": 32}, "total_steps": 10**6}, "recipe")
+    weights = unique_state(learners.check_recipe(recipe))
+    run = create_run(tmp_path / "agent", recipe)
+    save_tensors(run.weights_path, {name: spoil(name, tensor) for name, tensor in weights.items()})
+    segmenter = usrl.open_segmenter(run.path, "cpu")
+    assert isinstance(segmenter, Segmenter)
+    with pytest.raises(UserError, match=r"agent: the actions are not numbers.*train it again"):
+        segmenter.segment(np.arange(32 * 32, dtype=np.uint8).reshape(32, 32), ((4.5, 4.5, 25.5, 25.5),))

@@ -57,6 +57,13 @@ def test_weights_of_another_type_are_refused(tmp_path: Path, dtype: torch.dtype)
         load_weights(tmp_path / "w", nn.Linear(3, 2))
 
 
+def test_numbers_that_torch_cannot_convert_are_refused(tmp_path: Path) -> None:
+    header = b'{"a":{"dtype":"F4","shape":[4],"data_offsets":[0,2]}}'
+    (tmp_path / "w").write_bytes(len(header).to_bytes(8, "little") + header + bytes(2))
+    with pytest.raises(UserError, match=r"w: truncated or not a safetensors file .*train the run again"):
+        load_tensors(tmp_path / "w")
+
+
 def test_a_tensor_of_several_names_is_kept_once_and_found_under_all(tmp_path: Path) -> None:
     class Shared(nn.Module):
         def __init__(self) -> None:
@@ -68,7 +75,8 @@ def test_a_tensor_of_several_names_is_kept_once_and_found_under_all(tmp_path: Pa
     assert list(unique_state(module)) == ["first.weight", "first.bias"]
     save_tensors(tmp_path / "once", unique_state(module))
     save_tensors(tmp_path / "twice", module.state_dict())
-    for name in ("once", "twice"):
+    save_tensors(tmp_path / "odd", module.state_dict() | {"second.weight": torch.zeros(5)})
+    for name in ("once", "twice", "odd"):
         nn.init.zeros_(other.first.weight)
         load_weights(tmp_path / name, other)
         assert torch.equal(other.second.weight, module.first.weight)

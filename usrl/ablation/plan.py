@@ -11,6 +11,7 @@ from pydantic import Field
 from usrl.agents.recipe import AgentRecipe
 from usrl.data.recipe import DataRecipe
 from usrl.errors import UserError, suggest
+from usrl.files import check_path
 from usrl.learners import load_object
 from usrl.registry import find_row
 from usrl.runs.recipe import Recipe
@@ -146,7 +147,7 @@ class _Resolver:
     def __init__(self, plan: Plan, source: Path, out: Path) -> None:
         self._plan, self._source, self._out = plan, source, out
         near = source.parent / plan.recipe
-        base = load_recipe(near if near.exists() else plan.recipe).model_dump(exclude={"search"})
+        base = load_recipe(near if check_path(near).exists() else plan.recipe).model_dump(exclude={"search"})
         self._tree = self._apply(base, plan.set, f"{source}: set")
         self._data = check(DataRecipe, self._tree["data"], f"{source}: set: data")
         named = {f"{group}/{name}": own for group, each in plan.groups.items() for name, own in each.items()}

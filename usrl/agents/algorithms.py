@@ -28,7 +28,10 @@ POLICIES: dict[str, type[BasePolicy]] = {"ContourPolicy": ContourPolicy}
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"bc": Cloning, "ppo-device": DevicePPO}
 """Our own algorithms, next to those of Stable-Baselines3."""
 
-BUILD_ERRORS = (TypeError, ValueError, AssertionError, MemoryError)
+BUILD_ERRORS = (
+    *(TypeError, ValueError, AssertionError, MemoryError, RuntimeError),
+    *(AttributeError, LookupError, ArithmeticError),
+)
 """What Stable-Baselines3 and torch raise if arguments of a policy or an algorithm are unusable."""
 
 _NO_HYPERPARAMETERS = frozenset(

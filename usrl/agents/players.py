@@ -13,6 +13,7 @@ from usrl.compute.rng import episode_keys, mix, step_keys, uniform
 from usrl.compute.trees import Tree, map_tree
 from usrl.envs.batch import teacher_of, to_numpy
 from usrl.envs.task import AnyState, Masked, State, Task
+from usrl.errors import UserError
 
 EVALUATION_SEED = 2**40
 """Seed of the episodes that players are evaluated on: one that no training reaches."""
@@ -62,15 +63,27 @@ class PolicyPlayer:
     def act(self, seen: Tree, state: State) -> Tree:
         """Return the most likely actions; see `Player.act`."""
         masks = {} if self._masks is None else {"action_masks": to_numpy(self._masks(state))}
-        action, self._memory = self._policy.predict(
-            map_tree(to_numpy, seen),
-            state=self._memory,
-            episode_start=self._starts,
-            deterministic=True,
-            **masks,
-        )
+        try:
+            action, self._memory = self._policy.predict(
+                map_tree(to_numpy, seen),
+                state=self._memory,
+                episode_start=self._starts,
+                deterministic=True,
+                **masks,
+            )
+        except ValueError as error:
+            if "of distribution" not in str(error):  # what torch says of means that are not numbers
+                raise
+            raise self._unusable() from None
+        if action.dtype.kind == "f" and not np.isfinite(action).all():
+            raise self._unusable()
         self._starts = np.zeros_like(self._starts)
         return torch.from_numpy(action).to(state.index.device)
+
+    def _unusable(self) -> UserError:
+        return UserError(
+            f"{self.name}: the actions are not numbers, as the weights are out of all bounds; train it again"
+        )
 
 
 class TeacherPlayer:

@@ -182,7 +182,7 @@ class ContourPolicy(ActorCriticPolicy):
         self._build_mlp_extractor()
         self.action_net = _VertexHead(self.width, self.vertices, self.actions)
         self.value_net = nn.Linear(2 * self.width, 1)
-        self.log_std = nn.Parameter(torch.full((1,), self.log_std_init))
+        self.log_std = nn.Parameter(torch.full((1,), float(self.log_std_init)))
         gains = {self.features_extractor: np.sqrt(2), self.action_net: 0.01, self.value_net: 1.0}
         for module, gain in gains.items():
             for layer in module.modules():

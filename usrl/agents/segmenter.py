@@ -126,7 +126,8 @@ class AgentSegmenter:
 
     def _play(self, episodes: Episodes) -> Sequence[Any]:
         with one_thread():
-            return play(episodes.task, PolicyPlayer(self._policy, episodes.task), episodes.state).states
+            player = PolicyPlayer(self._policy, episodes.task, self.name)
+            return play(episodes.task, player, episodes.state).states
 
 
 def open_agent(

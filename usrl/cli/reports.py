@@ -1,5 +1,6 @@
 """The command that scores methods. `usrl evaluate` is `usrl compare` of one run."""
 
+import os.path
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -141,7 +142,7 @@ def _report_folder(methods: Sequence[str], name: str) -> Path:
 
 def _split_runs(method: str) -> list[str]:
     """Return the runs whose mean a method's text asks for, between commas; most texts name one."""
-    runs = [method] if Path(method).exists() else method.split(",")  # a folder may have a comma in its name
+    runs = [method] if os.path.exists(method) else method.split(",")  # a folder may have a comma in its name
     if len(set(runs)) < len(runs):
         raise UserError(f"{method}: a run is named twice; name each run of a mean once")
     return runs

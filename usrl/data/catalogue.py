@@ -131,7 +131,7 @@ def _require_folder(data: DataRecipe) -> None:
 
 def resolve_root(data: DataRecipe) -> Path:
     """Return the absolute folder of a recipe's data set, which need not exist."""
-    return Path(data.root or Path(os.environ.get("USRL_DATA", "")) / data.name).resolve()
+    return Path(os.path.realpath(data.root or Path(os.environ.get("USRL_DATA", "")) / data.name))
 
 
 def describe_data(data: DataRecipe) -> str:

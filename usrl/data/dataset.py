@@ -14,6 +14,7 @@ from usrl.data.recipe import DataRecipe
 from usrl.data.reports import DataReport, report_samples
 from usrl.data.sample import LESION, Sample
 from usrl.errors import UserError
+from usrl.files import check_path
 
 IMAGES = "images"
 """Kind of the cases of data sets that give `Sample`."""
@@ -87,7 +88,7 @@ def find_root(data: DataRecipe) -> Path:
         raise UserError(
             f"data set {data.name!r} is read from a folder, and no folder is given; name it {how}"
         )
-    folder = Path(data.root or Path(os.environ["USRL_DATA"]) / data.name)
+    folder = check_path(Path(data.root or Path(os.environ["USRL_DATA"]) / data.name))
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name the folder of data set {data.name!r} {how}")
     return folder
@@ -95,12 +96,12 @@ def find_root(data: DataRecipe) -> Path:
 
 def _links_out(root: Path) -> Iterator[str]:
     """Yield a note if links lead out of a folder: a copy of it would lack their files."""
-    inside = root.resolve()
+    inside = os.path.realpath(root)
     links = [
         os.path.relpath(path, root)
         for folder, folders, files in os.walk(root)
         for path in (Path(folder) / name for name in sorted(folders + files))
-        if path.is_symlink() and not path.resolve().is_relative_to(inside)
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside)
     ]
     if links:
         yield f"links lead out of the folder: {listed(links)}; a copy of the folder would lack these files"

@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from usrl.data.sample import BoolMask, GrayImage, Labels, numbers_in
 from usrl.errors import UserError
+from usrl.files import check_path
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".gif"}
@@ -172,7 +173,7 @@ def list_images(folder: Path) -> list[Path]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open an image the right way up, and turn every error into a `UserError`."""
-    if not path.is_file():
+    if not check_path(path).is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"{path}: {what}; give the path of an image file")
     try:

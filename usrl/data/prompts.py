@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from usrl.data.components import split_components
 from usrl.data.sample import DEFAULT_JITTER, MAX_JITTER, BoolMask, Box, Prompt, Sample
 from usrl.data.tables import read_rows
-from usrl.errors import UserError
+from usrl.errors import UserError, brief
 
 BOX_COLUMNS = ("image", "x0", "y0", "x1", "y1")
 """Columns of a file of boxes."""
@@ -109,11 +109,13 @@ def parse_box(text: str) -> Box:
     try:
         x0, y0, x1, y1 = (float(part) for part in text.split(","))
     except ValueError:
-        raise UserError(f"a box is x0,y0,x1,y1 in pixels, got {text!r}; for example 40,60,180,170") from None
+        raise UserError(
+            f"a box is x0,y0,x1,y1 in pixels, got {brief(text)}; for example 40,60,180,170"
+        ) from None
     if all(0 <= side <= 1 for side in (x0, y0, x1, y1)):
         raise UserError(
-            f"a box is x0,y0,x1,y1 in pixels, got {text!r}, which are shares of an image; multiply x by its "
-            "width and y by its height"
+            f"a box is x0,y0,x1,y1 in pixels, got {brief(text)}, which are shares of an image; multiply x by "
+            "its width and y by its height"
         )
     return x0, y0, x1, y1
 

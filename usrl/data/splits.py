@@ -9,8 +9,8 @@ import numpy as np
 
 from usrl.data.sample import Sample
 from usrl.data.tables import clean
-from usrl.errors import UserError
-from usrl.files import write_atomically
+from usrl.errors import UserError, brief
+from usrl.files import check_path, write_atomically
 
 DEFAULT_FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.1, "test": 0.2})
 
@@ -78,7 +78,7 @@ def write_parts(path: Path | str, parts: Mapping[str, Sequence[str]]) -> None:
 def read_parts(path: Path | str) -> dict[str, str]:
     """Return the part of each sample, by name, from a file of `write_split`."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = check_path(Path(path)).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read the split ({error}); train the run again") from None
     parts: dict[str, str] = {}
@@ -87,7 +87,7 @@ def read_parts(path: Path | str) -> dict[str, str]:
         name = clean(name)
         if not (part and tab and name) or name in parts:
             what = "a sample is named twice in" if name in parts else "'part<TAB>name' is wanted, got"
-            raise UserError(f"{path}: line {number}: {what} {line!r}; train the run again")
+            raise UserError(f"{path}: line {number}: {what} {brief(line)}; train the run again")
         parts[name] = part
     return parts
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from usrl.errors import UserError
+from usrl.files import check_path
 
+_LONGEST = 255  # letters of a cell: no name of a file is longer
 _INVISIBLE = "\ufeff\u200b\u2060"
 
 
@@ -23,7 +25,7 @@ def read_rows(path: Path, header: Sequence[str]) -> list[tuple[int, list[str]]]:
     may be quoted and have spaces around them. Empty lines are left out.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = check_path(path).read_bytes().decode("utf-8-sig")
         tables = [_split(text, delimiter) for delimiter in ",;\t"]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as CSV ({error}); save it as UTF-8 text") from error
@@ -36,6 +38,8 @@ def read_rows(path: Path, header: Sequence[str]) -> list[tuple[int, list[str]]]:
         found = text.splitlines()[0].strip() if text else ""
         raise UserError(f"{path}: the header must be {','.join(header)}, got {found[:200]!r}; fix line 1")
     for line, cells in fitting[0]:
+        if max(map(len, cells)) > _LONGEST:
+            raise UserError(f"{path}: line {line}: a cell has more than {_LONGEST} letters; shorten it")
         if any(cells[len(header) :]):
             raise UserError(
                 f"{path}, line {line}: {len(header)} cells are wanted, got {len(cells)}; write decimal "

@@ -1,5 +1,6 @@
 """Segmenters by the names and paths that a command line takes."""
 
+import os.path
 from pathlib import Path
 
 import torch
@@ -50,7 +51,7 @@ def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts
 
 def split_chain(spec: str) -> tuple[str, str] | None:
     """Return both parts of ``FIRST+RUN``, else None. The name of a folder may have a plus too."""
-    if Path(spec).exists() or "+" not in spec:
+    if os.path.exists(spec) or "+" not in spec:
         return None
     pluses = [place for place, letter in enumerate(spec) if letter == "+"]
     pairs = [(spec[:place], spec[place + 1 :]) for place in reversed(pluses)]

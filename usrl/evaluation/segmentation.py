@@ -17,7 +17,7 @@ from usrl.data.sample import BoolMask, GrayImage, Prompt
 from usrl.data.tables import clean
 from usrl.errors import UserError
 from usrl.evaluation.overlay import overlay
-from usrl.files import write_together, writing_to
+from usrl.files import check_path, write_together, writing_to
 from usrl.metrics.size import measure_area, measure_perimeter
 from usrl.metrics.surface import Spacing
 from usrl.progress import show_progress
@@ -178,7 +178,7 @@ def _check_free(path: Path, out: Path) -> tuple[Path, Path, Path]:
     """Return the paths of mask, overlay and JSON. Raise if one exists: nothing is overwritten."""
     names = (f"{path.stem}_mask.png", f"{path.stem}_overlay.png", f"{path.stem}.json")
     for name in names:
-        if (out / name).exists():
+        if check_path(out / name).exists():
             raise UserError(f"{out / name} is there already; choose another --out, or move it away")
     return out / names[0], out / names[1], out / names[2]
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from usrl.agents.segmenter import AgentSegmenter
@@ -60,6 +61,11 @@ class JudgedSegmenter:
         candidates = find_candidates(image, probability, self._recipe.levels, self._refiner)
         evidence = gather_evidence(image, probability, candidates, self._recipe.data.size)
         expected = expect(self._network, evidence, self._device)
+        if not np.isfinite(expected).all():
+            raise UserError(
+                f"{self.name}: the judgements are not numbers, as the weights are out of all bounds; train "
+                "it again"
+            )
         taken = choose(candidates, expected, self._recipe)
         doubt = 1 - float(expected[taken].mean()) if taken else 1.0
         mask = candidates.unite(taken, image)

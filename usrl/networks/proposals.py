@@ -11,6 +11,7 @@ from usrl.data.catalogue import has_same_images
 from usrl.data.files import read_gray
 from usrl.data.sample import BoolMask, Sample
 from usrl.errors import UserError
+from usrl.files import check_path
 from usrl.runs.leaks import check_source
 from usrl.runs.recipes import load_recipe
 from usrl.runs.run import Run
@@ -20,7 +21,7 @@ SPLIT, FOLDS = "split.tsv", "folds"
 
 def require_proposals(key: str, folder: Path) -> None:
     """Raise a `UserError` that names the recipe's key if there is no folder of proposals."""
-    if not folder.is_dir():
+    if not check_path(folder).is_dir():
         raise UserError(
             f"{key}: {folder}: no such folder; write proposals with `usrl proposals RECIPE --out {folder}`"
         )

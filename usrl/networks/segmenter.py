@@ -47,7 +47,13 @@ class NetworkSegmenter:
             prompts = start_boxes(check_prompt(prompt, image.shape), self._starts, image.shape)
         shrunk = shrink([image] * len(prompts or (image,)), self._recipe.data.size, self._device)
         maps = list(predict_native(self._network, self._recipe, *shrunk, prompts))
-        return np.asarray(np.mean(maps, axis=0), np.float32)
+        probability = np.asarray(np.mean(maps, axis=0), np.float32)
+        if not np.isfinite(probability).all():
+            raise UserError(
+                f"{self.name}: the probabilities are not numbers, as the weights are out of all bounds; "
+                "train it again"
+            )
+        return probability
 
 
 def open_network(

@@ -12,7 +12,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from usrl.errors import UserError
+from usrl.errors import UserError, brief
 from usrl.runs.run import Run
 from usrl.runs.tensors import load_state, load_tensors, save_tensors, unique_state
 from usrl.strict import Strict, check
@@ -60,13 +60,17 @@ def _optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:
 
 def _load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], path: Path) -> None:
     held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    shapes = {str(number): parameter.shape for number, parameter in enumerate(held)}
+    own = {str(number): parameter for number, parameter in enumerate(held)}
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         number, _, key = name.partition(".")
-        if number not in shapes or tensor.shape not in ((), shapes[number]):
+        fits = number in own and (
+            not tensor.shape or (tensor.shape, tensor.dtype) == (own[number].shape, own[number].dtype)
+        )
+        if not fits:
             raise UserError(
-                f"{path}: the optimizer's {name!r} fits no parameter of this recipe's network; train it again"
+                f"{path}: the optimizer's {brief(name)} fits no parameter of this recipe's network; train it "
+                "again"
             )
         state.setdefault(int(number), {})[key] = tensor
     parameter = nn.Parameter(torch.zeros(1))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import usrl
 from usrl.errors import suggest
+from usrl.files import check_path
 
 
 def shipped_root() -> Path:
@@ -20,7 +21,7 @@ def list_shipped() -> list[str]:
 
 def locate(path: Path | str) -> Path:
     """Return the folder of a shipped agent if its name is given; an existing path comes before a name."""
-    path = Path(path)
+    path = check_path(Path(path))
     is_name = not path.exists() and str(path) in list_shipped()
     return shipped_root() / path if is_name else path
 

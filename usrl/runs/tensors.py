@@ -31,14 +31,15 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("facts", "{}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}
+        # Of types that torch cannot convert, such as four bits, this raises too.
+        unsound = [n for n, t in tensors.items() if t.is_floating_point() and not t.float().isfinite().all()]
     except FileNotFoundError:
         raise UserError(f"{path} is missing; train the run again") from None
     except Exception as error:  # safetensors raises several kinds for a damaged header
         told = f"truncated or not a safetensors file ({str(error)[:_MOST_LETTERS]})"
         raise UserError(f"{path}: {told}; train the run again") from None
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.float().isfinite().all():
-            raise UserError(f"{path}: {brief(name)} holds numbers that are not finite; train the run again")
+    if unsound:
+        raise UserError(f"{path}: {brief(unsound[0])} holds numbers that are not finite; train the run again")
     facts = read_json(text, f"{path}: facts", "train the run again")
     if not isinstance(facts, dict):
         raise UserError(f"{path}: facts must be a mapping, got {brief(facts)}; train the run again")
@@ -68,7 +69,7 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> 
             raise UserError(
                 f"{path}: wanted {value.dtype} of {name!r}, got {tensors[name].dtype}; restore the file"
             )
-    module.load_state_dict(dict(tensors), strict=False)  # aliases follow their tensor
+    module.load_state_dict({name: tensors[name] for name in own}, strict=False)  # aliases follow
 
 
 def unique_state(module: nn.Module) -> dict[str, Tensor]:

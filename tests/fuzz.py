@@ -1,0 +1,1510 @@
+"""Feed usrl with damaged files of every kind that it reads: each must end in a result or a UserError.
+
+    python tests/fuzz.py --count 10000 --seed 0
+    python tests/fuzz.py --only image --seed 4711
+
+The first line tries 10,000 inputs, numbered from the seed on, in two processes. The second repeats one.
+Whatever else an input ends in is a finding: another exception, more than 10 s of computing, more than 2 GiB
+of memory, a line of more than 4,000 letters in its message, or a process that dies. Findings are shown as
+they come, and the exit status is 1 if there are any.
+"""
+
+import argparse
+import contextlib
+import csv
+import io
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import usrl
+from usrl.errors import UserError
+
+SECONDS, GIB, LETTERS = 10, 2, 4000
+"""Most computing time of an input, most memory above that of the idle process, longest message."""
+HUNG = 120
+"""Seconds on the clock after which a process is ended: others may use the machine too."""
+Random = random.Random
+
+
+# --- What may be wrong with any file ---
+
+# fmt: off
+NUMBERS = (
+    0, 1, -1, 2, 7, 8, 16, 31, 32, 127, 128, 255, 256, 1000, 65_535, 65_536, 10**6, 2**31 - 1, 2**31, 2**32,
+    2**53 + 1, 2**63, 2**64, 10**12, -(2**63), 10**40,
+)
+# fmt: on
+# fmt: off
+FRACTIONS = (
+    0.0, -0.0, 0.5, 1.0, 1.5, -1.0, 1e-3, 1e-9, 1e-320, 1e15, 1e38, 1e308, float("nan"), float("inf"),
+)
+# fmt: on
+# fmt: off
+TEXTS = (
+    "", " ", "a", "x" * 5000, "\0", "\ufeff", "é", "e\u0301", "\u2028", "..", "/", "=cmd|' /C calc'!A0",
+    "nan", "lin_1e-3", "lin_x", "lin_nan", "lin_", "auto", "auto_1", "auto_x", "1e999", "9" * 5000, "true",
+    "None", "\t", "-inf", "1_0", "٣", "²", "0x1f", "1,5", "+", "%s", "{}", "~", "\U0001f9ea",
+)
+# fmt: on
+
+
+def nested(rng: Random) -> Any:
+    value: Any = rng.choice([0, "a", None])
+    for _ in range(rng.choice([1, 2, 5, 19, 60])):
+        value = [value] if rng.random() < 0.5 else {rng.choice("abc"): value}
+    return value
+
+
+def wild(rng: Random) -> Any:
+    """Return any value that JSON can hold."""
+    makers: list[Callable[[], Any]] = [
+        lambda: rng.choice([None, True, False]),
+        lambda: rng.choice(NUMBERS),
+        lambda: int(10 ** rng.uniform(0, 9)),
+        lambda: rng.choice(FRACTIONS),
+        lambda: rng.choice(TEXTS),
+        lambda: rng.choice([[], {}, [[]], [1, 2, 3], {"a": 1}, [0] * 1000, {f"k{i}": i for i in range(300)}]),
+        lambda: nested(rng),
+    ]
+    return rng.choice(makers)()
+
+
+def damage(data: bytes, rng: Random) -> bytes:
+    """Return bytes with some of them changed, lost, doubled or added."""
+    content = bytearray(data)
+    for _ in range(rng.choice([1, 1, 2, 4, 16])):
+        place = rng.randrange(len(content) + 1)
+        if rng.random() < 0.5:  # headers matter more than pixels
+            place = min(place, rng.randrange(128))
+        length = int(2 ** rng.uniform(0, 10))
+        kind = rng.randrange(8)
+        if kind == 0 and place < len(content):
+            content[place] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            content[place : place + 1] = rng.randbytes(1)
+        elif kind == 2:
+            content[place:] = b""
+        elif kind == 3:
+            content[place : place + length] = b""
+        elif kind == 4:
+            content[place:place] = content[place : place + length]
+        elif kind == 5:
+            content[place : place + length] = rng.choice([b"\0", b"\xff", b" "]) * length
+        elif kind == 6:
+            size = rng.choice("BHIQ")
+            number = rng.choice(NUMBERS) % 256 ** struct.calcsize(size)
+            written = struct.pack(rng.choice("<>") + size, number)
+            content[place : place + len(written)] = written
+        else:
+            content[place:place] = rng.randbytes(length)
+    return bytes(content)
+
+
+def encoded(text: str, rng: Random) -> bytes:
+    """Return text as some program may have saved it."""
+    if rng.random() < 0.2:
+        text = text.replace("\n", rng.choice(["\r\n", "\r", "\n\n", "\u2028", "\v", "\0\n", ""]))
+    if rng.random() < 0.75:
+        return text.encode("utf-8", "surrogatepass")
+    name = rng.choice(["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "utf-7"])
+    return text.encode(name, "replace")
+
+
+def reworded(text: str, rng: Random) -> str:
+    """Return text with some words or lines replaced, lost, doubled or moved."""
+    for _ in range(rng.choice([1, 1, 2, 5])):
+        pattern = rng.choice([r"[^\n]*\n?", r"[\w.+-]+|\s+|."])
+        words = re.findall(pattern, text, re.DOTALL) or [""]
+        place = rng.randrange(len(words))
+        kind = rng.randrange(6)
+        if kind == 0:
+            del words[place]
+        elif kind == 1:
+            words.insert(place, rng.choice(words))
+        elif kind == 2:
+            words[place] = str(wild(rng))
+        elif kind == 3:
+            words[place] = json.dumps(wild(rng))
+        elif kind == 4:
+            words[place] = rng.choice(
+                [",", ";", "\t", ":", '"', "'", "\0", "-", "{", "[", "#", "\\", "=", "x" * 200_000]
+            )
+        else:
+            other = rng.randrange(len(words))
+            words[place], words[other] = words[other], words[place]
+        text = "".join(words)
+    return text
+
+
+def grafted(tree: Any, rng: Random) -> Any:
+    """Return a tree of JSON with one node replaced, lost or added."""
+    tree = json.loads(json.dumps(tree))
+    nodes: list[tuple[Any, Any]] = [({"": tree}, "")]
+    for owner, key in nodes:
+        value = owner[key]
+        inner = (
+            value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+        )
+        nodes += [(value, name) for name in inner]
+    owner, key = rng.choice(nodes)
+    kind = rng.randrange(4)
+    if kind == 0 and owner is not nodes[0][0]:
+        del owner[key]
+    elif kind == 1 and isinstance(owner[key], dict):
+        owner[key][rng.choice(["a", "", "kind", "x" * 300, *owner[key]])] = wild(rng)
+    else:
+        owner[key] = wild(rng)
+    return nodes[0][0][""]
+
+
+def json_text(tree: Any, rng: Random) -> str:
+    """Return a tree as JSON, at times with something that is not."""
+    text = json.dumps(tree)
+    if rng.random() < 0.15:
+        bad = rng.choice(
+            ["[" * 20_000, '{"a":' * 20_000, "9" * 5000, "1e999", "NaN", "{}{}", '"\\ud800"', "'", "\0"]
+        )
+        text = text.replace(rng.choice(re.findall(r'"[^"]*"|[\w.-]+', text) or [""]), bad, 1)
+    return text
+
+
+# --- Images ---
+
+SUFFIXES = (".png", ".jpg", ".tif", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
+# fmt: off
+MODES = (
+    "1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I", "F", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "La",
+    "RGBa", "PA",
+)
+# fmt: on
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
+# fmt: off
+FOREIGN = (
+    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"DDS |\0\0\0\x07\x10", b"%PDF-1.7\n", b"PK\3\4",
+    b"\0\0\0\x1cftypavif\0\0\0\0avifmif1", b"\0\0\1\0\1\0\x10\x10", b"SIMPLE  =                    T", b"",
+    b"\x89HDF\r\n\x1a\n", b"8BPS\0\1", b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51", b"II*\0", b"BM",
+    b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF\0\0\0\0WEBPVP8 ", b"qoif", b"P6\n",
+    b"<svg/>", b"\x7fELF",
+)
+# fmt: on
+
+
+def levels(rng: Random, is_mask: bool, shape: tuple[int, int]) -> np.ndarray:
+    """Return levels of an image or a mask, uint8."""
+    random_levels = np.random.default_rng(rng.randrange(2**32))
+    if not is_mask:
+        return random_levels.integers(0, 256, shape, np.uint8)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    inside = np.hypot((y - shape[0] / 2) / max(shape[0] / 3, 1), (x - shape[1] / 2) / max(shape[1] / 3, 1))
+    blob = inside < 1
+    makers: list[Callable[[], Any]] = [
+        lambda: 255 * blob,
+        lambda: rng.randrange(1, 256) * blob,
+        lambda: blob * random_levels.integers(1, rng.choice([3, 4, 33, 256]), shape),
+        lambda: np.where(blob, 1, 2 * (x < 3)),
+        lambda: np.select([blob, x < 3, y < 3], [85, 170, 255]),
+        lambda: np.clip(255 * (1.5 - inside), 0, 255),
+        lambda: np.full(shape, rng.choice([0, 1, 128, 255])),
+        lambda: 255 * ~blob,
+    ]
+    return np.asarray(rng.choice(makers)()).astype(np.uint8)
+
+
+def picture(rng: Random, is_mask: bool, shape: tuple[int, int] | None) -> bytes:
+    """Return an image file that some program may have written."""
+    if shape is None:
+        shape = (rng.randint(1, 40), rng.randint(1, 40))
+        if rng.random() < 0.03:
+            shape = rng.choice([(1, 3000), (3000, 1), (1, 1), (700, 700)])
+    gray, mode = levels(rng, is_mask, shape), rng.choice(MODES if rng.random() < 0.7 else ["L", "RGB"])
+    image = Image.fromarray(gray)
+    if mode in ("I;16", "I", "F"):
+        kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+        scale = rng.choice([1, 16, 257, 1 if mode == "I;16" else rng.choice([-3, 0.25, 1e30])])
+        with np.errstate(all="ignore"):
+            values = (gray.astype(np.float64) * scale).astype(kind)
+        if mode == "F" and rng.random() < 0.2:
+            values[0, 0] = rng.choice([np.nan, np.inf, -1e38])
+        image = Image.fromarray(values)
+    elif mode == "P" and rng.random() < 0.7:
+        image = Image.fromarray(gray, "P")
+        image.putpalette(rng.randbytes(3 * rng.choice([1, 2, 16, 256])))
+    elif is_mask and mode in ("LA", "RGBA") and rng.random() < 0.5:
+        image = Image.new(mode, image.size)
+        image.putalpha(Image.fromarray(gray))
+    elif mode not in ("P", "PA", "La", "RGBa"):
+        image = (image.convert("RGB") if mode in ("LAB", "HSV") else image).convert(mode)
+        if mode == "RGB" and rng.random() < 0.6:
+            image = Image.merge(
+                "RGB",
+                [image.getchannel(0), *rng.choices([image.getchannel(1), Image.new("L", image.size)], k=2)],
+            )
+    return saved(image, rng)
+
+
+def saved(image: Image.Image, rng: Random) -> bytes:
+    """Return an image in some format that takes its mode, with some of the format's options."""
+    options: dict[str, Any] = {}
+    if rng.random() < 0.15:
+        exif = Image.Exif()
+        exif[274] = rng.choice([*range(10), 300])
+        options["exif"] = exif
+    if rng.random() < 0.06:
+        options |= {"save_all": True, "append_images": [image, image]}
+    options["compression"] = rng.choice(
+        [
+            None,
+            "tiff_lzw",
+            "tiff_deflate",
+            "packbits",
+            "jpeg",
+            "group4",
+            "group3",
+            "zstd",
+            "lzma",
+            "webp",
+            "tiff_ccitt",
+        ]
+    )
+    if rng.random() < 0.3:
+        options["tiffinfo"] = {262: rng.choice([0, 1, 2, 3, 5, 6, 8]), 317: 2, 339: rng.choice([1, 2, 3, 4])}
+        if rng.random() < 0.5:
+            del options["tiffinfo"][339]
+    options |= {
+        "quality": rng.choice([1, 40, 95]),
+        "progressive": rng.random() < 0.3,
+        "lossless": rng.random() < 0.5,
+    }
+    options |= {"transparency": 0} if rng.random() < 0.1 and image.mode in ("L", "P", "RGB") else {}
+    for kind in (rng.choice(FORMATS), "PNG"):
+        buffer = io.BytesIO()
+        try:
+            image.save(buffer, kind, **options)
+            return buffer.getvalue()
+        except Exception:
+            image = image if image.mode in ("1", "L", "P", "RGB", "RGBA", "I;16") else image.convert("RGB")
+            options = {}
+    return b""
+
+
+def png(chunks: Sequence[tuple[bytes, bytes]]) -> bytes:
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def odd_png(rng: Random) -> bytes:
+    """Return a PNG with sound checksums and anything within."""
+    width, height = (
+        rng.choice([0, 1, 3, 16, 100, 9459, 20_000, 2**31 - 1, rng.randint(1, 60)]) for _ in range(2)
+    )
+    depth, colour = rng.choice([1, 2, 4, 8, 16, 16, 3]), rng.choice([0, 2, 3, 4, 6, 0, 2, 5])
+    header = struct.pack(
+        ">IIBBBBB",
+        width,
+        height,
+        depth,
+        colour,
+        *(rng.choice([0, 0, 0, 1, 9]) for _ in range(2)),
+        rng.choice([0, 0, 1, 2]),
+    )
+    row = 1 + (min(width, 200) * depth * {2: 3, 4: 2, 6: 4}.get(colour, 1) + 7) // 8
+    rows = min(height, 200) + rng.choice([0, 0, 0, -1, 1, 50])
+    pixels = rng.choice([bytes, rng.randbytes])(row * max(rows, 0))
+    if rng.random() < 0.5:  # a filter of each row that exists
+        pixels = b"".join(
+            bytes([rng.randrange(5)]) + pixels[at + 1 : at + row] for at in range(0, len(pixels), row)
+        )
+    packed = zlib.compress(pixels)
+    chunks = [
+        (b"IHDR", header),
+        (b"IDAT", packed[: len(packed) // 2]),
+        (b"IDAT", packed[len(packed) // 2 :]),
+        (b"IEND", b""),
+    ]
+    more = [
+        (b"PLTE", rng.randbytes(rng.choice([0, 3, 6, 7, 768, 900]))),
+        (b"tRNS", rng.randbytes(rng.choice([0, 1, 2, 6, 256]))),
+        (b"eXIf", rng.choice([b"", b"II*\0", b"MM\0*\0\0\0\x08\xff\xff" + rng.randbytes(40)])),
+        (b"iCCP", b"a\0\0" + zlib.compress(bytes(rng.choice([0, 100, 10**7])))),
+        (b"zTXt", b"a\0\0" + zlib.compress(bytes(rng.choice([0, 100, 10**8 if rng.random() < 0.1 else 9])))),
+        (b"iTXt", rng.randbytes(30)),
+        (b"gAMA", rng.randbytes(rng.choice([0, 4]))),
+        (b"acTL", struct.pack(">II", rng.choice([0, 1, 2, 2**31]), 0)),
+        (b"fcTL", rng.randbytes(26)),
+        (b"pHYs", rng.randbytes(rng.choice([0, 9]))),
+        (b"sBIT", rng.randbytes(3)),
+        (rng.randbytes(4), rng.randbytes(5)),
+    ]
+    for chunk in rng.sample(more, rng.choice([0, 0, 1, 2, 4])):
+        chunks.insert(rng.randint(1, len(chunks) - 1), chunk)
+    if colour == 3 and rng.random() < 0.8:
+        chunks.insert(1, (b"PLTE", rng.randbytes(768)))
+    if rng.random() < 0.15:
+        rng.shuffle(chunks)
+    if rng.random() < 0.15:
+        del chunks[rng.randrange(len(chunks))]
+    return png(chunks)
+
+
+def odd_tiff(rng: Random) -> bytes:
+    """Return a TIFF of random tags, most of them as they should be."""
+    width, height = rng.randint(1, 30), rng.randint(1, 30)
+    bits, samples = rng.choice([1, 2, 4, 8, 12, 16, 24, 32, 64]), rng.choice([1, 1, 1, 3, 4, 2, 5])
+    pixels = rng.randbytes((width * bits * samples + 7) // 8 * height)
+    order, compressions = rng.choice("<>"), [1, 1, 1, 5, 7, 8, 32773, 4, 50000, 34925]
+    tags: dict[int, list[int]] = {
+        256: [width], 257: [height], 258: [bits] * samples, 259: [rng.choice(compressions)],
+        262: [rng.choice([0, 1, 2, 3, 5, 6, 8, 32803])], 273: [8], 277: [samples], 278: [height],
+        279: [len(pixels)],
+    }  # fmt: skip
+    extra = {
+        284: [1, 2],
+        339: [1, 2, 3, 4],
+        317: [1, 2, 3],
+        338: [0, 1, 2],
+        266: [1, 2],
+        274: [1, 3, 6, 9],
+        322: [16],
+        323: [16],
+        324: [8],
+        320: [1],
+    }
+    for tag in rng.sample(sorted(extra), rng.choice([0, 0, 1, 2])):
+        tags[tag] = [rng.choice(extra[tag])]
+    for _ in range(rng.choice([0, 0, 1, 2])):
+        tag = rng.choice(sorted(tags))
+        if rng.random() < 0.3:
+            del tags[tag]
+        else:
+            tags[tag] = [rng.choice(NUMBERS) % 2**32] * rng.choice([0, 1, 1, 2])
+    entries, place = b"", 8 + len(pixels) + 2 + 12 * len(tags) + 4
+    tail = b""
+    for tag, values in sorted(tags.items()):
+        kind = 4 if any(value > 65_535 for value in values) else rng.choice([3, 4])
+        packed = struct.pack(order + {3: "H", 4: "I"}[kind] * len(values), *values)
+        if len(packed) > 4:
+            tail, packed = tail + packed, struct.pack(order + "I", place + len(tail))
+        entries += struct.pack(
+            order + "HHI", tag, rng.choice([kind] * 20 + [1, 2, 5, 12, 99]), len(values)
+        ) + packed.ljust(4, b"\0")
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8 + len(pixels))
+    return (
+        head
+        + pixels
+        + struct.pack(order + "H", len(tags))
+        + entries
+        + struct.pack(order + "I", rng.choice([0, 0, 0, 8]))
+        + tail
+    )
+
+
+def odd_netpbm(rng: Random) -> bytes:
+    width, height, top = (rng.choice([0, 1, 5, 20, 20, 10**5, 10**12, -3]) for _ in range(3))
+    head = rng.choice(["P1", "P2", "P3", "P4", "P5", "P6", "P7", "Pf", "PF", "P0"])
+    text = f"{head} {width} {height} {rng.choice([255, 65_535, 1, 70_000, top, '', '-1.0'])}\n"
+    return text.encode() + rng.choice([rng.randbytes(1600), b"1 2 3 300 x " * 50, b"0 1 " * 400])
+
+
+@cache
+def bomb(number: int) -> bytes:
+    """Return a small file of many pixels."""
+    side = 9459 if number < 3 else 7000
+    kinds = {0: np.uint16, 3: np.uint8, 4: np.uint8, 5: np.float32}
+    row = np.linspace(0, 255, side).astype(kinds.get(number, np.uint8))
+    if number == 1:  # more pixels than are read
+        return png(
+            [
+                (b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)),
+                (b"IDAT", zlib.compress(bytes(10**6))),
+            ]
+        )
+    buffer = io.BytesIO()
+    if number == 2:  # RGB of 16 bits
+        pixels = zlib.compress(bytes(1 + 6 * 4000) * 4000, 1)
+        return png(
+            [
+                (b"IHDR", struct.pack(">IIBBBBB", 4000, 4000, 16, 2, 0, 0, 0)),
+                (b"IDAT", pixels),
+                (b"IEND", b""),
+            ]
+        )
+    image = Image.fromarray(np.tile(row, (side, 1)))
+    image.save(
+        buffer,
+        {4: "JPEG", 5: "TIFF"}.get(number, "PNG"),
+        **({"compression": "tiff_lzw"} if number == 5 else {}),
+    )
+    return buffer.getvalue()
+
+
+def image_file(rng: Random, is_mask: bool, shape: tuple[int, int] | None = None) -> bytes:
+    """Return an image or a mask file, most of them damaged."""
+    kind = rng.random()
+    if kind < 0.12 and shape is None:
+        data = odd_png(rng)
+    elif kind < 0.2 and shape is None:
+        data = odd_tiff(rng)
+    elif kind < 0.23 and shape is None:
+        data = odd_netpbm(rng)
+    elif kind < 0.27:
+        data = rng.choice(FOREIGN) + rng.choice([b"", rng.randbytes(300), bytes(5000)])
+    elif kind < 0.275 and shape is None:
+        return bomb(rng.randrange(6))
+    else:
+        data = picture(rng, is_mask, shape)
+    return damage(data, rng) if rng.random() < 0.4 else data
+
+
+def file_name(rng: Random, data: bytes) -> str:
+    """Return the name of an image, often with the suffix of another format."""
+    heads = {
+        b"\x89PNG": ".png",
+        b"\xff\xd8\xff": ".jpg",
+        b"II": ".tif",
+        b"MM": ".tif",
+        b"BM": ".bmp",
+        b"GIF": ".gif",
+    }
+    right = next((suffix for head, suffix in heads.items() if data.startswith(head)), ".png")
+    return "image" + (right if rng.random() < 0.6 else rng.choice(SUFFIXES))
+
+
+def try_image(rng: Random, place: Path) -> None:
+    from usrl.data.files import has_more_than_8_bits, read_gray, read_shape
+
+    data = image_file(rng, is_mask=False)
+    path = place / file_name(rng, data)
+    path.write_bytes(data)
+    shape = read_shape(path)
+    image = read_gray(path)
+    assert image.dtype == np.uint8
+    assert image.shape == shape
+    has_more_than_8_bits(path)
+
+
+def try_mask(rng: Random, place: Path) -> None:
+    from usrl.data.files import read_classes, read_labels, read_mask
+
+    data = image_file(rng, is_mask=True)
+    path = place / file_name(rng, data)
+    path.write_bytes(data)
+    for read in (read_mask, lambda path: read_classes(path, (1, 2)), lambda path: read_classes(path, (1,))):
+        with contextlib.suppress(UserError):
+            read(path)
+    read_labels(path)
+
+
+# --- Folders of images, and their tables ---
+
+
+def disk(shape: tuple[int, int], centre: tuple[int, int], radius: int) -> np.ndarray:
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return np.hypot(y - centre[0], x - centre[1]) < radius
+
+
+def png_of(values: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(values.astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def pair(number: int, value: int = 255) -> tuple[bytes, bytes]:
+    """Return a small image and its mask."""
+    mask = disk((24, 32), (10 + number, 14), 6)
+    return png_of(60 + 90 * mask + 3 * number), png_of(value * mask)
+
+
+def folder_files(rng: Random) -> dict[str, bytes]:
+    value = rng.choice([255, 1])
+    pairs = {f"case {number}": pair(number, value) for number in range(4)}
+    files = {f"images/{name}.png": image for name, (image, _) in pairs.items()}
+    files |= {f"masks/{name}.png": mask for name, (_, mask) in pairs.items()}
+    if rng.random() < 0.6:
+        files["groups.csv"] = "".join(
+            ["name,group\n", *(f"{name},p{i // 2}\n" for i, name in enumerate(pairs))]
+        ).encode()
+    if rng.random() < 0.4:
+        files["structures.csv"] = b"number,name\n1,nerve\n2,vessel\n"
+    return files
+
+
+def busi_files(rng: Random) -> dict[str, bytes]:
+    files = {}
+    for number, label in enumerate(["benign", "malignant", "normal"]):
+        image, mask = pair(number)
+        files |= {f"{label}/{label} (1).png": image, f"{label}/{label} (1)_mask.png": mask}
+    return files | {"benign/benign (1)_mask_1.png": files["benign/benign (1)_mask.png"]}
+
+
+def usgra_files(rng: Random) -> dict[str, bytes]:
+    pairs = {f"{number:04d}": pair(number, 1) for number in range(3)}
+    files = {f"dataset/images/{name}.png": image for name, (image, _) in pairs.items()}
+    return files | {f"dataset/masks/{name}.png": mask for name, (_, mask) in pairs.items()}
+
+
+def hc18_files(rng: Random) -> dict[str, bytes]:
+    rows = ["filename,pixel size(mm),head circumference (mm)\n"]
+    files = {}
+    for number, radius in enumerate([30, 36]):
+        outline = disk((90, 110), (45, 55), radius + 1) & ~disk((90, 110), (45, 55), radius - 1)
+        name = f"{number:03d}_HC"
+        files |= {
+            f"training_set/{name}.png": png_of(outline * 9),
+            f"training_set/{name}_Annotation.png": png_of(255 * outline),
+        }
+        rows.append(f"{name}.png,0.1,{0.2 * np.pi * (radius - 0.5):.3f}\n")
+    return files | {"training_set_pixel_size_and_HC.csv": "".join(rows).encode()}
+
+
+def try_folder(name: str, make: Callable[[Random], dict[str, bytes]], rng: Random, place: Path) -> None:
+    """Damage one or two files of a data set, check it and load it."""
+    from usrl.data.catalogue import check_dataset, load_split
+    from usrl.data.recipe import DataRecipe
+
+    files = make(rng)
+    tables = [path for path in files if path.endswith(".csv")]
+    for _ in range(rng.choice([1, 1, 2])):
+        path = rng.choice(tables) if tables and rng.random() < 0.6 else rng.choice(sorted(files))
+        if path.endswith(".csv"):
+            files[path] = table_of(files[path].decode(errors="replace"), rng)
+        elif rng.random() < 0.1:
+            del files[path]
+        elif rng.random() < 0.1:
+            renamed = str(
+                Path(path).with_name(
+                    rng.choice(
+                        ["e\u0301.png", "é.png", "a b.PNG", "=1.png", ".png", "a.b.png", "000_2HC.png"]
+                    )
+                )
+            )
+            files[renamed] = files.pop(path)
+        else:
+            shape = rng.choice([(24, 32), None])
+            files[path] = image_file(rng, "mask" in path or "Annot" in path, shape)
+        tables = [path for path in files if path.endswith(".csv")]
+    write_files(place, files)
+    data = DataRecipe(name=name, root=str(place), structure=rng.choice([None, None, "nerve", "1", "2", "é"]))
+    report = check_dataset(data)
+    report.lines()
+    load_split(data, rng.choice(["all", "train"]))
+    assert report.is_sound
+
+
+def table_of(text: str, rng: Random) -> bytes:
+    """Return a CSV as a spreadsheet, an editor or an accident may leave it."""
+    if rng.random() < 0.25:
+        text = text.replace(",", rng.choice([";", "\t", ", ", "|", ",,", " , "]))
+    if rng.random() < 0.15:
+        rows = [line.split(",") for line in text.splitlines()]
+        buffer = io.StringIO()
+        csv.writer(buffer, quoting=csv.QUOTE_ALL, delimiter=rng.choice(",;\t")).writerows(rows)
+        text = buffer.getvalue()
+    if rng.random() < 0.03:
+        text += "x,1,2,3,4\n" * 20_000
+    text = reworded(text, rng) if rng.random() < 0.7 else text
+    data = encoded(text, rng)
+    return damage(data, rng) if rng.random() < 0.2 else data
+
+
+# fmt: off
+METHODS = (
+    "otsu", "otsu-box", "multi-otsu", "adaptive", "chan-vese", "geodesic", "grabcut", "random-walker",
+    "watershed", "proposal",
+)
+# fmt: on
+
+
+def try_boxes(rng: Random, place: Path) -> None:
+    """Segment an image with boxes that a table names, or those of a command line."""
+    from usrl.data.prompts import parse_box, read_boxes
+    from usrl.evaluation.segmentation import segment_files
+
+    path, table = place / "a.png", place / "boxes.csv"
+    path.write_bytes(pair(0)[0] if rng.random() < 0.7 else image_file(rng, is_mask=False))
+    rows = [
+        f"a.png,{rng.randint(-1, 12)},{rng.randint(-1, 8)},{rng.randint(12, 33)},{rng.randint(8, 25)}\n"
+        for _ in range(rng.choice([1, 1, 2]))
+    ]
+    text = "image,x0,y0,x1,y1\n" + "".join(rows)
+    table.write_bytes(table_of(text, rng) if rng.random() < 0.7 else text.encode())
+    if rng.random() < 0.2:
+        parse_box(reworded("1,2,10,12", rng))
+    method = rng.choice(METHODS)
+    boxes = {} if method == "otsu" else read_boxes(table)
+    spacing = rng.choice([None, None, (0.1, 0.2), (0.0, 1.0), (float("nan"), 1.0), (1e-300, 1e300)])
+    segment_files(usrl.open_segmenter(method, "cpu"), [path], boxes, place / "out", spacing)
+
+
+def try_proposals(rng: Random, place: Path) -> None:
+    from usrl.data.sample import Sample
+    from usrl.networks.proposals import read_proposals
+
+    mask = disk((24, 32), (12, 16), 6)
+    sample = Sample(mask.astype(np.uint8), mask, None, "a", "a", "drawn")
+    (place / "a.png").write_bytes(image_file(rng, is_mask=True, shape=rng.choice([(24, 32), None])))
+    read_proposals(place, [sample])
+
+
+# --- Recipes ---
+
+# fmt: off
+SNIPPETS = (
+    "!!bool abc", "!!timestamp abc", "!!python/object:os.system x", "!!int x", "!!float .", "!!binary ???",
+    "!!null x", "!!set {a}", "!!omap [a]", "!<tag:x> y", "!a", "&a [*a]", "&a 1", "*b", "<<: {a: 1}",
+    "{<<: 1}", "2001-13-45", "2001-02-03", "12:30:45", "0x", "0xffffffffffffffffffff", "0o9", "0b2",
+    "1_000", ".inf", "-.inf", ".nan", "9" * 5000, "1e400", "1e-400", "-", "? [a]", "{[1]: 2}", "{1: 2}",
+    "{null: 1}", "{true: 1}", "{1.5: 1, 1.5: 2}", "{a: 1, a: 2}", "|\n  text", ">-\n x", "'open", '"\\x',
+    '"\\ud800"', "%YAML 3.0\n---\n", "%TAG ! x\n", "--- a\n--- b", "...", "\t", "[" * 20_000, "{a: " * 500,
+    "- " * 2000, "a: " * 60, "@x", "`x`", "\ufeff", "\x07", "\x85", "# " + "x" * 600_000,
+    "[" + "1, " * 50_000 + "1]", "[[[[[[[[[[1]]]]]]]]]]", "key: value: more", "? ", ": ", "{a, b}",
+    "[a: 1]", "''", "~", "=", "<<",
+)
+# fmt: on
+
+
+@cache
+def names() -> dict[str, list[Any]]:
+    """Return plausible values by the key of a recipe."""
+    import sb3_contrib
+    import stable_baselines3
+
+    from usrl.registry import REGISTRY
+
+    found = {
+        name.lower()
+        for module in (stable_baselines3, sb3_contrib)
+        for name in vars(module)
+        if name[0].isupper()
+    }
+    policies = [
+        "ContourPolicy",
+        "MlpPolicy",
+        "CnnPolicy",
+        "MultiInputPolicy",
+        "MlpLstmPolicy",
+        "CnnLstmPolicy",
+        "TablePolicy",
+    ]
+    return {
+        "kind": ["agent", "network", "judge"],
+        "id": sorted(REGISTRY),
+        "name": ["phantom", "busi", "hc18", "usgra", "folder", "usgra-vessels"],
+        "algorithm": [*sorted(found), "bc", "ppo-device", "q-learning"] * 2,
+        "policy": policies,
+        "network": ["unet", "attention-unet", "segresnet", "unet++"],
+        "prompt": ["none", "box", "crop"],
+        "precision": ["float32", "bfloat16", "auto"],
+        "init_from": ["contour-ppo", "contour-bc", "unet-phantom", "unet-prompted", "judge-phantom", "unet"],
+        "refiner": ["contour-ppo", "unet-phantom", None],
+        "proposals": ["/tmp", "contour-ppo"],
+        "root": ["/tmp", "."],
+        "observation": ["profile", "profile+start", "image", "features"],
+        "scale": ["pixel", "proposal"],
+        "parametrization": ["vertices", "fourier"],
+        "reward": ["dice", "iou", "dice+boundary"],
+        "proposal": ["box", "target", "network"],
+        "roi": ["box", "network", "image"],
+        "action": ["raster", "box"],
+    }
+
+
+@cache
+def inner_keys() -> dict[str, list[str]]:
+    """Return names that the open mappings of an agent's recipe take."""
+    import inspect
+
+    from usrl.agents.algorithms import find_algorithm
+    from usrl.agents.hyperparameters import Ranges
+    from usrl.learners import load_object
+    from usrl.registry import REGISTRY
+
+    settings = {key for row in REGISTRY.values() for key in load_object(row.settings).model_fields}
+    known = [name for name in names()["algorithm"] if not _is_unknown(find_algorithm, name)]
+    arguments = {key for name in known for key in inspect.signature(find_algorithm(name)).parameters}
+    policy = [
+        "width",
+        "layers",
+        "log_std_init",
+        "share_features_extractor",
+        "net_arch",
+        "activation_fn",
+        "ortho_init",
+        "use_sde",
+    ]
+    policy += [
+        "n_critics",
+        "lstm_hidden_size",
+        "n_lstm_layers",
+        "n_quantiles",
+        "optimizer_class",
+        "optimizer_kwargs",
+        "full_std",
+        "features_extractor_class",
+    ]
+    return {
+        "env.kwargs": sorted(settings),
+        "hyperparameters": sorted({*arguments, *Ranges.model_fields, "epsilon_start", "teacher_share"}),
+        "policy_kwargs": policy,
+    }
+
+
+def _is_unknown(find: Callable[[str], Any], name: str) -> bool:
+    try:
+        return find(name) is None
+    except UserError:
+        return True
+
+
+@cache
+def base_recipes() -> list[dict[str, Any]]:
+    """Return the trees of recipes that are sound, small ones and those that come with usrl."""
+    from usrl.runs.recipes import load_recipe
+    from usrl.runs.shipped import list_shipped
+
+    shipped = [load_recipe(name).model_dump(exclude={"search"}) for name in list_shipped()]
+    return [json.loads(json.dumps(tree)) for tree in shipped]
+
+
+def sensible(key: str, old: Any, rng: Random) -> Any:
+    """Return a value of the kind that a key has."""
+    last = key.rpartition(".")[2]
+    if last in names() and rng.random() < 0.9:
+        return rng.choice(names()[last])
+    if isinstance(old, bool):
+        return not old
+    if isinstance(old, int):
+        return rng.choice([0, 1, 2, int(10 ** rng.uniform(0, 4)), int(10 ** rng.uniform(0, 10))])
+    if isinstance(old, float):
+        return rng.choice([0.0, 0.5, 1.0, 10 ** rng.uniform(-6, 3)])
+    if isinstance(old, list) and old:
+        return [sensible("", rng.choice(old), rng) for _ in range(rng.choice([1, 2, 4, 5, 8, 9]))]
+    number = rng.choice(
+        [0, 1, 3, 40, 1000, int(10 ** rng.uniform(0, 9)), 0.5, 1e-4, "lin_1e-3", "auto", True, None]
+    )
+    return rng.choice([number, number, wild(rng)])
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        yield f"{prefix}{key}", value
+
+
+def changes(tree: dict[str, Any], rng: Random) -> dict[str, Any]:
+    """Return values by dotted keys of a recipe, to change."""
+    known = dict(flat(tree))
+    found = {}
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        key = rng.choice(sorted(known))
+        if tree["kind"] == "agent" and rng.random() < 0.5:
+            group = rng.choice(sorted(inner_keys()))
+            key = f"{group}.{rng.choice(inner_keys()[group])}"
+        if rng.random() < 0.05:
+            key = rng.choice(
+                [
+                    key + ".a",
+                    key[:-1],
+                    "." + key,
+                    key + ".",
+                    "",
+                    "a.b.c",
+                    "search",
+                    "x" * 5000,
+                    "search." + key,
+                ]
+            )
+        found[key] = sensible(key, known.get(key), rng) if rng.random() < 0.7 else wild(rng)
+    return found
+
+
+def search_range(rng: Random) -> Any:
+    def number() -> Any:
+        return rng.choice(
+            [rng.choice(NUMBERS), rng.choice(FRACTIONS), rng.randint(1, 50), 10 ** rng.uniform(-5, 2)]
+        )
+
+    tree: dict[str, Any] = {"low": number(), "high": number()}
+    if rng.random() < 0.4:
+        tree["step"] = number()
+    if rng.random() < 0.3:
+        tree["log"] = rng.choice([True, True, 1, "yes"])
+    if rng.random() < 0.2:
+        tree["prefix"] = rng.choice(["lin_", "", "x", 3])
+    if rng.random() < 0.25:
+        tree = {"choices": [wild(rng) for _ in range(rng.choice([0, 1, 2, 5]))]}
+    return tree if rng.random() < 0.8 else grafted(tree, rng)
+
+
+def spoiled_yaml(text: str, rng: Random) -> bytes:
+    """Return YAML with something strange in it."""
+    kind = rng.random()
+    if kind < 0.35:
+        words = re.findall(r"[\w.+/-]+|\s+|.", text, re.DOTALL) or [""]
+        words[rng.randrange(len(words))] = rng.choice(SNIPPETS)
+        text = "".join(words)
+    elif kind < 0.45:
+        text = rng.choice([text + rng.choice(SNIPPETS), rng.choice(SNIPPETS) + text, rng.choice(SNIPPETS)])
+    elif kind < 0.75:
+        text = reworded(text, rng)
+    data = encoded(text, rng)
+    return damage(data, rng) if rng.random() < 0.15 else data
+
+
+def build(recipe: Any) -> None:
+    """Build what a recipe trains, and read back what it is written as."""
+    from usrl.learners import check_recipe
+    from usrl.runs.recipes import dump_recipe, parse_recipe, parse_yaml
+
+    again = parse_recipe(parse_yaml(dump_recipe(recipe), "dump"), "dump")
+    assert again == recipe
+    check_recipe(recipe)
+
+
+def try_recipe(rng: Random, place: Path) -> None:
+    """Change keys of a recipe, or its text, and build what it trains."""
+    from usrl.runs.recipes import dump_yaml, load_recipe, set_key
+
+    tree = json.loads(json.dumps(rng.choice(base_recipes())))
+    if rng.random() < 0.75:
+        for key, value in changes(tree, rng).items():
+            with contextlib.suppress(UserError):
+                set_key(tree, key, value, "")
+    text = json.dumps(tree) if rng.random() < 0.3 else dump_yaml(tree)
+    path = place / "recipe.yaml"
+    path.write_bytes(spoiled_yaml(text, rng) if rng.random() < 0.35 else text.encode("utf-8", "replace"))
+    build(load_recipe(rng.choice([path, place])))
+
+
+def try_set(rng: Random, place: Path) -> None:
+    """Load a recipe with overrides of a command line, and build what it trains."""
+    from usrl.runs.recipes import load_recipe
+
+    tree = rng.choice(base_recipes())
+    (place / "recipe.yaml").write_text(json.dumps(tree))
+    texts = []
+    for key, value in changes(tree, rng).items():
+        text = json.dumps(value) if rng.random() < 0.7 else rng.choice([str(value), rng.choice(SNIPPETS)])
+        texts.append(f"{key}={text}")
+    if rng.random() < 0.2:
+        texts[0] = reworded(texts[0], rng)
+    build(load_recipe(place, texts))
+
+
+def try_search(rng: Random, place: Path) -> None:
+    """Load a recipe that is searched, and draw values."""
+    from usrl.runs.recipes import apply_values, dump_yaml, load_recipe
+    from usrl.tuning.sampling import propose
+
+    tree = json.loads(json.dumps(rng.choice(base_recipes())))
+    keys = [key for key, value in flat(tree) if not isinstance(value, dict)]
+    tree["search"] = {rng.choice(keys): search_range(rng) for _ in range(rng.choice([1, 1, 2]))}
+    if rng.random() < 0.2:
+        tree["search"] = grafted(tree["search"], rng)
+    (place / "recipe.yaml").write_bytes(dump_yaml(tree).encode("utf-8", "replace"))
+    recipe = load_recipe(place)
+    if recipe.search and (drawn := propose(recipe.search, [], recipe.seed)):
+        apply_values(recipe, {key: recipe.search[key].value(value) for key, value in drawn.items()}, "drawn")
+
+
+def try_plan(rng: Random, place: Path) -> None:
+    """Resolve the plan of an ablation."""
+    from usrl.ablation.plan import load_plan, resolve_plan
+    from usrl.runs.recipes import dump_yaml, parse_yaml
+    from usrl.runs.shipped import shipped_root
+
+    text = (shipped_root() / "contour-ppo" / "ablation.yaml").read_text(encoding="utf-8")
+    text = text.replace("recipe: .", "recipe: contour-ppo")
+    if rng.random() < 0.6:
+        tree = parse_yaml(text, "plan")
+        for _ in range(rng.choice([1, 1, 2])):
+            tree = grafted(tree, rng)
+        text = dump_yaml(tree) if isinstance(tree, dict) else json.dumps(tree)
+    (place / "ablation.yaml").write_bytes(
+        spoiled_yaml(text, rng) if rng.random() < 0.5 else text.encode("utf-8", "replace")
+    )
+    resolve_plan(load_plan(place), place, place / "out")
+
+
+# --- Runs: logs, records, weights ---
+
+
+@cache
+def base_runs() -> dict[str, dict[str, bytes]]:
+    """Return the files of small runs by kind: a network, an agent, a table and a judge with a refiner."""
+    from usrl.learners import check_recipe
+    from usrl.runs.recipes import dump_recipe, parse_recipe
+    from usrl.runs.tensors import save_tensors, unique_state
+
+    data = {"size": 32, "count": 20}
+    scratch = Path(tempfile.mkdtemp())
+    agent = {
+        "kind": "agent",
+        "data": data,
+        "policy_kwargs": {"width": 8},
+        "num_envs": 2,
+        "hyperparameters": {"n_steps": 4, "batch_size": 8},
+    }
+    table = {
+        "kind": "agent",
+        "data": data,
+        "algorithm": "q-learning",
+        "policy": "TablePolicy",
+        "env": {"id": "usrl/ThresholdSelect-v0", "kwargs": {"observation": "features", "action": "raster"}},
+    }
+    trees: dict[str, dict[str, Any]] = {
+        "network": {
+            "kind": "network",
+            "data": data,
+            "channels": [4, 8],
+            "residual_units": 0,
+            "prompt": "none",
+        },
+        "prompted": {
+            "kind": "network",
+            "data": data,
+            "channels": [4, 8],
+            "residual_units": 1,
+            "prompt": "crop",
+            "crop_size": 32,
+        },
+        "agent": agent,
+        "table": table,
+        "judge": {
+            "kind": "judge",
+            "data": data,
+            "channels": [4, 8],
+            "proposals": str(scratch),
+            "refiner": None,
+        },
+    }
+    log = b"".join(
+        json.dumps({"step": s, "seconds": 2.5 * s, "val_score": 0.5 + s / 100, "val_dice": 0.5}).encode()
+        + b"\n"
+        for s in range(5)
+    )
+    parts = "".join(
+        f"{'train' if n < 14 else 'val' if n < 16 else 'test'}\tphantom-{n:04d}\n" for n in range(20)
+    ).encode()
+    runs = {}
+    for name, tree in trees.items():
+        recipe = parse_recipe(tree, name)
+        model = check_recipe(recipe)
+        save_tensors(scratch / "w", unique_state(model), {"step": 3, "val_score": 0.5})
+        runs[name] = {
+            "recipe.yaml": dump_recipe(recipe).encode(),
+            "weights.safetensors": (scratch / "w").read_bytes(),
+            "log.jsonl": log,
+            "split.tsv": parts,
+            "versions.json": b'{"usrl": "1.0", "torch": "2.0"}',
+        }
+    refined = runs["judge"] | {f"refiner/{path}": data for path, data in runs["agent"].items()}
+    runs["judge"] = refined | {
+        "recipe.yaml": refined["recipe.yaml"].replace(b"refiner: null", b"refiner: somewhere")
+    }
+    shutil.rmtree(scratch)
+    return runs
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    for path, data in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+
+
+def spoiled_json_lines(data: bytes, rng: Random) -> bytes:
+    lines = data.decode().splitlines()
+    for place in rng.sample(range(len(lines)), min(rng.choice([1, 1, 3]), len(lines))):
+        tree = json.loads(lines[place])
+        lines[place] = (
+            json_text(grafted(tree, rng), rng) if rng.random() < 0.8 else reworded(lines[place], rng)
+        )
+    text = "".join(line + "\n" for line in lines)
+    data = encoded(text, rng) if rng.random() < 0.2 else text.encode("utf-8", "surrogatepass")
+    return damage(data, rng) if rng.random() < 0.2 else data
+
+
+def try_log(rng: Random, place: Path) -> None:
+    """Read the log and the versions of a run, and cut the log for a resumption."""
+    from usrl.runs.recipes import load_recipe
+    from usrl.runs.run import Run, create_run
+
+    files = dict(base_runs()["network"])
+    name = rng.choice(["log.jsonl", "log.jsonl", "versions.json"])
+    files[name] = spoiled_json_lines(files[name], rng)
+    write_files(place, files)
+    recipe = load_recipe(place)
+    run = Run(place, recipe)
+    run.read_versions()
+    run.is_finished()
+    for row in run.read_log():
+        row["step"] + row["val_score"]
+    create_run(place, recipe, resume=True).truncate_log(rng.choice([-1, 2, 10**9]))
+
+
+def try_split(rng: Random, place: Path) -> None:
+    """Ask a run, and what it started from, which images it has learned from."""
+    from usrl.data.recipe import DataRecipe
+    from usrl.runs.leaks import check_source, find_parts, keep_source
+    from usrl.runs.recipes import load_recipe
+    from usrl.runs.run import Run
+
+    files = dict(base_runs()["network"])
+    spoiled = encoded(reworded(files["split.tsv"].decode(), rng), rng)
+    spoiled = damage(spoiled, rng) if rng.random() < 0.3 else spoiled
+    write_files(place / "run", files)
+    write_files(place / "source", files | {"split.tsv": spoiled})
+    if rng.random() < 0.3:
+        tree = {"init_from": rng.choice([str(place / "source"), "unet-phantom", wild(rng)])}
+        text = files["recipe.yaml"].decode().replace("init_from: null", json.dumps(tree)[1:-1])
+        (place / "source" / "recipe.yaml").write_bytes(text.encode("utf-8", "replace"))
+    source, run = (Run(place / name, load_recipe(place / name)) for name in ("source", "run"))
+    find_parts(source, DataRecipe(count=20, size=32), ["phantom-0001", "phantom-0019"])
+    check_source("init_from", source, run)
+    keep_source(source, run)
+
+
+def try_trial(rng: Random, place: Path) -> None:
+    """Go on with a search whose records are damaged; nothing is trained."""
+    from usrl.runs.recipes import dump_recipe, parse_recipe, parse_yaml
+    from usrl.tuning import trials
+
+    tree = parse_yaml(base_runs()["network"]["recipe.yaml"].decode(), "")
+    ranges = {
+        "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+        "batch_size": {"low": 2, "high": 8},
+        "flip_test": {"choices": [True, False]},
+    }
+    recipe = parse_recipe(tree | {"search": ranges}, "")
+    drawn = {"learning_rate": 0.001, "batch_size": 3, "flip_test": 1}
+    records = [
+        {"number": n, "drawn": drawn, "val_score": 0.5, "seconds": 1.0, "failure": None} for n in range(2)
+    ]
+    write_files(place, {"recipe.yaml": dump_recipe(recipe).encode(), "versions.json": b"{}"})
+    for number, record in enumerate(records):
+        text = (
+            json_text(grafted(record, rng), rng) if rng.random() < 0.8 else reworded(json.dumps(record), rng)
+        )
+        data = encoded(text, rng) if rng.random() < 0.3 else text.encode("utf-8", "surrogatepass")
+        write_files(
+            place, {f"trials/{number:03d}/trial.json": damage(data, rng) if rng.random() < 0.1 else data}
+        )
+    original, trials.train_run = trials.train_run, _refuse_training
+    try:
+        trials.tune(recipe, place, 2, _cpu(), resume=True)
+    finally:
+        trials.train_run = original
+
+
+def _refuse_training(*_: object, **__: object) -> None:
+    raise UserError("nothing is trained here")
+
+
+def _cpu() -> Any:
+    import torch
+
+    return torch.device("cpu")
+
+
+def spoiled_tensors(data: bytes, rng: Random) -> bytes:  # noqa: C901
+    """Return a safetensors file whose header or tensors are not what they should be."""
+    import torch
+    from safetensors.torch import load, save
+
+    kind = rng.random()
+    size = int.from_bytes(data[:8], "little")
+    header, body = json.loads(data[8 : 8 + size]), data[8 + size :]
+    if kind < 0.2:
+        return damage(data, rng)
+    if kind < 0.5:
+        for _ in range(rng.choice([1, 1, 2])):
+            header = grafted(header, rng)
+        text = json_text(header, rng).encode("utf-8", "surrogatepass")
+        length = rng.choice([len(text)] * 6 + [0, len(text) + 1, 2**63, 10**8])
+        return length.to_bytes(8, "little") + text + body
+    if kind < 0.65:
+        facts = json_text(grafted({"step": 3, "seconds": 1.0, "best": 0.5, "val_score": 0.5}, rng), rng)
+        return save(
+            load(data),
+            metadata=rng.choice([{"facts": facts}, {"facts": facts}, {"facts": ""}, {"a": "b"}, {}]),
+        )
+    tensors = load(data)
+    kinds = [
+        torch.float16,
+        torch.float64,
+        torch.bfloat16,
+        torch.int8,
+        torch.int64,
+        torch.bool,
+        torch.complex64,
+        torch.float8_e4m3fn,
+    ]
+    for _ in range(rng.choice([1, 1, 2, len(tensors)])):
+        name = rng.choice(sorted(tensors) or ["a"])
+        tensor = tensors.pop(name, torch.zeros(2))
+        what = rng.randrange(8)
+        if what == 0:
+            continue
+        if what == 1:
+            name += rng.choice(["x", ".0", "\u0301", "", "." * 300])
+        elif what == 2:
+            tensor = tensor.to(rng.choice(kinds))
+        elif what == 3:
+            tensor = tensor.reshape(-1) if rng.random() < 0.5 else tensor[None]
+        elif what == 4 and tensor.numel() and tensor.is_floating_point():
+            tensor = tensor.clone()
+            tensor.view(-1)[rng.randrange(tensor.numel())] = rng.choice(
+                [float("nan"), float("inf"), 3e38, -1e30]
+            )
+        elif what == 5 and tensor.is_floating_point():
+            tensor = tensor * rng.choice([0.0, -1.0, 1e6, 1e20, 1e36])
+        elif what == 6:
+            tensor = torch.zeros(rng.choice([(0,), (1,), (), (2, 3), (0, 5)]))
+        tensors[name] = tensor.contiguous()
+    return save(tensors, metadata={"facts": '{"step": 3, "val_score": 0.5}'})
+
+
+def try_weights(rng: Random, place: Path) -> None:
+    """Open a run with damaged weights and segment an image with it."""
+    from usrl.runs.checkpoints import read_best
+    from usrl.runs.run import open_run
+
+    name = rng.choice(["network", "prompted", "agent", "agent", "table", "judge"])
+    files = dict(base_runs()[name])
+    path = rng.choice([path for path in files if path.endswith(".safetensors")])
+    files[path] = spoiled_tensors(files[path], rng)
+    if rng.random() < 0.1:
+        files["recipe.yaml"] = spoiled_yaml(files["recipe.yaml"].decode(), rng)
+    write_files(place / name, files)
+    spec = str(place / name)
+    if name == "judge":
+        write_files(place / "network", base_runs()["network"])
+        spec = f"{place / 'network'}+{spec}"
+    read_best(open_run(place / name))
+    segmenter = usrl.open_segmenter(spec, "cpu", starts=rng.choice([1, 1, 3]))
+    image = 50 + 120 * disk((40, 48), (20, 24), 9).astype(np.uint8)
+    answer = segmenter.segment(image, ((14.5, 10.5, 33.5, 29.5),))
+    assert answer.mask.shape == image.shape
+    assert answer.uncertainty is None or np.isfinite(answer.uncertainty)
+    assert answer.probability is None or np.isfinite(answer.probability).all()
+
+
+def try_checkpoint(rng: Random, place: Path) -> None:
+    """Go on with a training whose checkpoint is damaged."""
+    import torch
+    from torch import nn
+
+    from usrl.runs.checkpoints import Record, save_checkpoint
+    from usrl.runs.recipes import load_recipe
+    from usrl.runs.run import Run
+
+    make = rng.choice([torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop])
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    optimizer = make(
+        network.parameters(), lr=0.01, **({} if make is torch.optim.AdamW else {"momentum": 0.9})
+    )
+    parts = {"network/": network, "optimizer.": optimizer}
+    network(torch.rand(5, 3)).sum().backward()
+    optimizer.step()
+    write_files(place, base_runs()["network"])
+    run = Run(place, load_recipe(place))
+    save_checkpoint(run.checkpoint_path, parts, {"step": 3, "seconds": 1.0, "best": 0.5})
+    run.checkpoint_path.write_bytes(spoiled_tensors(run.checkpoint_path.read_bytes(), rng))
+    if rng.random() < 0.2:
+        run.weights_path.write_bytes(spoiled_tensors(run.weights_path.read_bytes(), rng))
+    record = Record(run, network, parts)
+    assert record.begin(resume=True)
+    optimizer.step()
+    record.step += 1
+    record.log({"val_score": 0.75})
+    record.checkpoint()
+
+
+KINDS: dict[str, tuple[int, Callable[[Random, Path], None]]] = {
+    "image": (16, try_image),
+    "mask": (16, try_mask),
+    "folder": (10, lambda rng, place: try_folder("folder", folder_files, rng, place)),
+    "busi": (3, lambda rng, place: try_folder("busi", busi_files, rng, place)),
+    "usgra": (3, lambda rng, place: try_folder("usgra", usgra_files, rng, place)),
+    "hc18": (5, lambda rng, place: try_folder("hc18", hc18_files, rng, place)),
+    "boxes": (6, try_boxes),
+    "proposals": (2, try_proposals),
+    "recipe": (10, try_recipe),
+    "set": (8, try_set),
+    "search": (5, try_search),
+    "plan": (3, try_plan),
+    "log": (5, try_log),
+    "split": (4, try_split),
+    "trial": (4, try_trial),
+    "weights": (10, try_weights),
+    "checkpoint": (6, try_checkpoint),
+}
+"""Kinds of inputs, with their share."""
+
+
+# --- Trying them ---
+
+
+class Late(BaseException):
+    """An input that takes too long; no `except Exception` may hide it."""
+
+
+@dataclass
+class Outcome:
+    """What came of an input: ``result``, ``UserError``, or a finding, which has a text."""
+
+    kind: str
+    seed: int
+    end: str
+    text: str = ""
+    seconds: float = 0.0
+    gib: float = 0.0
+
+    @property
+    def is_finding(self) -> bool:
+        return self.end not in ("result", "UserError")
+
+
+def work(pipe: Connection, kinds: Sequence[str]) -> None:
+    """Try the inputs of some kinds that come through a pipe, in a process of its own."""
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    warnings.simplefilter("ignore")
+    silence = os.open(os.devnull, os.O_WRONLY)  # for progress bars, and what decoders print
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGPROF, _be_late)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        for kind in kinds:  # compiles and imports, which no input should pay for
+            for seed in range(-4, 0):
+                _attempt(kind, seed, Path(folder), limit=0)
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        room = _pages("size") + (4 * GIB << 30)
+        resource.setrlimit(resource.RLIMIT_AS, (room, hard))
+        pipe.send(None)
+        while (task := pipe.recv()) is not None:
+            pipe.send(_attempt(*task, Path(folder), limit=SECONDS))
+
+
+def _attempt(kind: str, seed: int, folder: Path, limit: float) -> Outcome:
+    place = folder / "in"
+    place.mkdir()
+    outcome = Outcome(kind, seed, "result")
+    Path("/proc/self/clear_refs").write_text("5")  # begins a new peak of memory
+    before, began = _pages("resident"), time.process_time()
+    try:
+        signal.setitimer(signal.ITIMER_PROF, limit)
+        try:
+            KINDS[kind][1](Random(f"{kind}/{seed}"), place)
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+    except UserError as error:
+        longest = max(map(len, str(error).split("\n")))
+        outcome.end = "UserError" if longest <= LETTERS else "long message"
+        outcome.text = str(error)
+    except BaseException as error:
+        outcome.end = f"{type(error).__name__} in {_where(error)}"
+        outcome.text = "".join(traceback.format_exception(error))
+    outcome.seconds = time.process_time() - began
+    outcome.gib = (_peak() - before) / 2**30
+    if not outcome.is_finding and outcome.gib > GIB:
+        outcome.end = "memory"
+    if not outcome.is_finding and limit and outcome.seconds > limit:
+        outcome.end = "time"
+    shutil.rmtree(place, ignore_errors=True)
+    return outcome
+
+
+def _be_late(*_: object) -> None:
+    raise Late
+
+
+def _where(error: BaseException) -> str:
+    """Return the last place in usrl that an error came through."""
+    root = Path(usrl.__file__).parent
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(root)
+    ]
+    if not frames:
+        return "fuzz.py"
+    return f"{Path(frames[-1].filename).relative_to(root.parent)}:{frames[-1].lineno}"
+
+
+def _pages(what: str) -> int:
+    size, resident = map(int, Path("/proc/self/statm").read_text().split()[:2])
+    return (size if what == "size" else resident) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _peak() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) << 10  # type: ignore[index]
+
+
+@dataclass
+class Worker:
+    """A process, and the input that it is trying."""
+
+    kinds: Sequence[str]
+    task: tuple[str, int] | None = None
+    since: float = 0.0
+    pipe: Connection = field(init=False)
+    process: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs, self.kinds), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.since = time.monotonic()
+
+    def give(self, task: tuple[str, int] | None) -> None:
+        self.task, self.since = task, time.monotonic()
+        with contextlib.suppress(BrokenPipeError):
+            self.pipe.send(task)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+
+def try_all(tasks: Sequence[tuple[str, int]], jobs: int) -> Iterator[Outcome]:
+    """Yield what came of each input, in any order; a process that dies or hangs is replaced."""
+    waiting, kinds = iter(tasks), sorted({kind for kind, _ in tasks})
+    workers = [Worker(kinds) for _ in range(min(jobs, len(tasks)))]
+    try:
+        while workers:
+            ready = wait([worker.pipe for worker in workers], timeout=1)
+            for number, worker in reversed(list(enumerate(workers))):
+                outcome: Outcome | None = None
+                if worker.pipe in ready:
+                    try:
+                        outcome = worker.pipe.recv()
+                    except EOFError:
+                        worker.process.join()
+                        outcome = _lost(worker, f"died ({worker.process.exitcode})")
+                elif worker.task and time.monotonic() - worker.since > HUNG:
+                    outcome = _lost(worker, "hung")
+                else:
+                    continue
+                if outcome:
+                    yield outcome
+                if not worker.process.is_alive() or (outcome and outcome.end == "hung"):
+                    worker.end()
+                    workers[number] = Worker(kinds)
+                elif task := next(waiting, None):
+                    worker.give(task)
+                else:
+                    worker.give(None)
+                    worker.process.join()
+                    del workers[number]
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+def _lost(worker: Worker, what: str) -> Outcome:
+    if worker.task is None:
+        raise SystemExit("a process ended before its first input")
+    return Outcome(*worker.task, what, seconds=time.monotonic() - worker.since)
+
+
+def choose_tasks(count: int, seed: int, only: str | None) -> list[tuple[str, int]]:
+    if only:
+        return [(only, seed + number) for number in range(count)]
+    round_of_kinds = [kind for kind, (share, _) in KINDS.items() for _ in range(share)]
+    random.Random(0).shuffle(round_of_kinds)
+    return list(
+        zip(itertools.islice(itertools.cycle(round_of_kinds), count), itertools.count(seed), strict=False)
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, help="inputs; 10,000 if not given, and one with --only")
+    parser.add_argument("--seed", type=int, default=0, help="number of the first input")
+    parser.add_argument("--only", choices=KINDS, help="inputs of one kind")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    call = parser.parse_args()
+    os.environ |= {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "PYTHONHASHSEED": "0"}
+    is_one = call.only and (call.count or 1) == 1
+    tasks = choose_tasks(call.count or (1 if call.only else 10_000), call.seed, call.only)
+    began, outcomes = time.monotonic(), []
+    for outcome in try_all(tasks, call.jobs):
+        outcomes.append(outcome)
+        if is_one or (outcome.is_finding and sum(o.end == outcome.end for o in outcomes) <= 3):
+            print(
+                f"--only {outcome.kind} --seed {outcome.seed}: {outcome.end}\n{outcome.text[-3000:]}",
+                flush=True,
+            )
+        if len(outcomes) % 250 == 0:
+            found = sum(o.is_finding for o in outcomes)
+            print(
+                f"{len(outcomes)} of {len(tasks)}, {time.monotonic() - began:.0f} s, {found} findings",
+                flush=True,
+            )
+    show(outcomes, time.monotonic() - began)
+    return 1 if any(outcome.is_finding for outcome in outcomes) else 0
+
+
+def show(outcomes: Sequence[Outcome], seconds: float) -> None:
+    """Print the table of kinds, and the findings by what they ended in."""
+    print(
+        f"\n{'kind':<12}{'inputs':>8}{'results':>9}{'UserErrors':>12}{'findings':>10}{'slowest':>10}{'memory':>11}"
+    )
+    for kind in [*KINDS, "all"]:
+        own = [outcome for outcome in outcomes if kind in (outcome.kind, "all")]
+        ends = Counter("finding" if o.is_finding else o.end for o in own)
+        if own:
+            slowest, most = max(o.seconds for o in own), max(o.gib for o in own)
+            print(
+                f"{kind:<12}{len(own):>8}{ends['result']:>9}{ends['UserError']:>12}{ends['finding']:>10}"
+                f"{slowest:>8.2f} s{most:>7.2f} GiB"
+            )
+    print(f"{seconds:.0f} s")
+    findings: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.is_finding:
+            findings.setdefault(outcome.end, []).append(f"{outcome.kind} {outcome.seed}")
+    for end, which in sorted(findings.items(), key=lambda item: -len(item[1])):
+        print(f"{len(which):>5} x {end}: {', '.join(which[:6])}{', ...' if len(which) > 6 else ''}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
