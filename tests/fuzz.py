@@ -703,15 +703,9 @@ def names() -> dict[str, list[Any]]:
         for name in vars(module)
         if name[0].isupper()
     }
-    policies = [
-        "ContourPolicy",
-        "MlpPolicy",
-        "CnnPolicy",
-        "MultiInputPolicy",
-        "MlpLstmPolicy",
-        "CnnLstmPolicy",
-        "TablePolicy",
-    ]
+    policies = (
+        "ContourPolicy MlpPolicy CnnPolicy MultiInputPolicy MlpLstmPolicy CnnLstmPolicy TablePolicy"
+    ).split()
     return {
         "kind": ["agent", "network", "judge"],
         "id": sorted(REGISTRY),
@@ -741,36 +735,22 @@ def inner_keys() -> dict[str, list[str]]:
     import inspect
 
     from usrl.agents.algorithms import find_algorithm
-    from usrl.agents.hyperparameters import Ranges
     from usrl.learners import load_object
     from usrl.registry import REGISTRY
 
     settings = {key for row in REGISTRY.values() for key in load_object(row.settings).model_fields}
     known = [name for name in names()["algorithm"] if not _is_unknown(find_algorithm, name)]
     arguments = {key for name in known for key in inspect.signature(find_algorithm(name)).parameters}
-    policy = [
-        "width",
-        "layers",
-        "log_std_init",
-        "share_features_extractor",
-        "net_arch",
-        "activation_fn",
-        "ortho_init",
-        "use_sde",
-    ]
-    policy += [
-        "n_critics",
-        "lstm_hidden_size",
-        "n_lstm_layers",
-        "n_quantiles",
-        "optimizer_class",
-        "optimizer_kwargs",
-        "full_std",
-        "features_extractor_class",
-    ]
+    policy = (
+        "width layers log_std_init share_features_extractor net_arch activation_fn ortho_init use_sde"
+    ).split()
+    policy += (
+        "n_critics lstm_hidden_size n_lstm_layers n_quantiles optimizer_class "
+        "optimizer_kwargs full_std features_extractor_class"
+    ).split()
     return {
         "env.kwargs": sorted(settings),
-        "hyperparameters": sorted({*arguments, *Ranges.model_fields, "epsilon_start", "teacher_share"}),
+        "hyperparameters": sorted({*arguments, "epsilon_start", "teacher_share"}),
         "policy_kwargs": policy,
     }
 
