@@ -579,7 +579,7 @@ def hc18_files(rng: Random) -> dict[str, bytes]:
             f"training_set/{name}.png": png_of(outline * 9),
             f"training_set/{name}_Annotation.png": png_of(255 * outline),
         }
-        rows.append(f"{name}.png,0.1,{0.2 * np.pi * (radius - 0.5):.3f}\n")
+        rows.append(f"{name}.png,0.1,{0.2 * np.pi * radius:.3f}\n")
     return files | {"training_set_pixel_size_and_HC.csv": "".join(rows).encode()}
 
 
@@ -610,7 +610,9 @@ def try_folder(name: str, make: Callable[[Random], dict[str, bytes]], rng: Rando
             files[path] = image_file(rng, "mask" in path or "Annot" in path, shape)
         tables = [path for path in files if path.endswith(".csv")]
     write_files(place, files)
-    data = DataRecipe(name=name, root=str(place), structure=rng.choice([None, None, "nerve", "1", "2", "é"]))
+    usual = "nerve" if name == "usgra" else None
+    structure = rng.choice([usual] * 8 + ["nerve", "1", "2", "é", None])
+    data = DataRecipe(name=name, root=str(place), structure=structure)
     report = check_dataset(data)
     report.lines()
     load_split(data, rng.choice(["all", "train"]))
