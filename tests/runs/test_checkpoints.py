@@ -52,7 +52,16 @@ def test_names_in_the_file_are_those_that_earlier_checkpoints_have(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("0.exp_avg", (5, 3)), ("2.exp_avg", ()), ("x.exp_avg", ()), ("-1", ()), ("", ())]
+    ("name", "shape"),
+    [
+        ("0.exp_avg", (5, 3)),
+        ("0.exp_avg", ()),
+        ("0.step", (2, 3)),
+        ("2.exp_avg", ()),
+        ("x.exp_avg", ()),
+        ("-1", ()),
+        ("", ()),
+    ],
 )
 def test_optimizer_state_of_another_network_is_refused(
     tmp_path: Path, name: str, shape: tuple[int, ...]

@@ -61,28 +61,31 @@ def _optimizer_state(optimizer: Optimizer) -> dict[str, Tensor]:
 def _load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], path: Path) -> None:
     held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     own = {str(number): parameter for number, parameter in enumerate(held)}
+    parameter = nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    known = inspect.signature(type(optimizer)).parameters
+    fresh = type(optimizer)([parameter], **{k: v for k, v in optimizer.defaults.items() if k in known})
+    fresh.step()  # shows what such an optimizer keeps for each parameter
+    kept = {key: torch.as_tensor(v).shape for key, v in fresh.state[parameter].items() if v is not None}
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         number, _, key = name.partition(".")
-        fits = number in own and (
-            not tensor.shape or (tensor.shape, tensor.dtype) == (own[number].shape, own[number].dtype)
-        )
+        if number not in own:
+            fits = False
+        elif kept.get(key, tensor.shape):  # a value for each of the parameter's
+            fits = (tensor.shape, tensor.dtype) == (own[number].shape, own[number].dtype)
+        else:
+            fits = not tensor.shape
         if not fits:
             raise UserError(
                 f"{path}: the optimizer's {brief(name)} fits no parameter of this recipe's network; train it "
                 "again"
             )
         state.setdefault(int(number), {})[key] = tensor
-    parameter = nn.Parameter(torch.zeros(1))
-    parameter.grad = torch.zeros(1)
-    known = inspect.signature(type(optimizer)).parameters
-    fresh = type(optimizer)([parameter], **{k: v for k, v in optimizer.defaults.items() if k in known})
-    fresh.step()  # shows what such an optimizer keeps for each parameter
-    keys = {key for key, value in fresh.state[parameter].items() if value is not None}
     for place, entries in state.items():
-        if entries.keys() != keys:
+        if entries.keys() != kept.keys():
             raise UserError(
-                f"{path}: wanted {', '.join(sorted(keys))} of the optimizer's parameter {place}, got "
+                f"{path}: wanted {', '.join(sorted(kept))} of the optimizer's parameter {place}, got "
                 f"{', '.join(sorted(entries))}; train the run again"
             )
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
