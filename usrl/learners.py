@@ -24,19 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Learner:
-    """A kind of training, as import paths ``module:name``.
+    """A kind of training, as import paths ``module:name``."""
 
-    Attributes:
-        recipe: Model of its recipes, a `usrl.runs.recipe.Recipe`.
-        build: Returns the untrained model of a recipe, and refuses what is wrong with the recipe.
-        train: Trains a run: ``train(run, device, resume=...)``.
-        segmenter: Makes a run a segmenter: ``segmenter(run, device, proposer=..., starts=...)``.
-    """
-
-    recipe: str
-    build: str
-    train: str
-    segmenter: str
+    recipe: str  # model of its recipes, a `usrl.runs.recipe.Recipe`
+    build: str  # build(recipe) checks a recipe and returns its untrained model
+    train: str  # train(run, device, resume=...)
+    segmenter: str  # segmenter(run, device, proposer=..., starts=...) opens a trained run
 
 
 LEARNERS = {

@@ -13,17 +13,11 @@ from usrl.errors import UserError
 
 @dataclass(frozen=True)
 class Ellipse:
-    """An ellipse in an image, whose pixel centres lie at integer coordinates.
+    """An ellipse in an image, whose pixel centres lie at integer coordinates."""
 
-    Attributes:
-        centre: (x, y), px.
-        semi_axes: Half of both axes, px; the first lies at ``angle``.
-        angle: From the x axis towards the y axis, radians.
-    """
-
-    centre: tuple[float, float]
-    semi_axes: tuple[float, float]
-    angle: float
+    centre: tuple[float, float]  # (x, y), px
+    semi_axes: tuple[float, float]  # half of both axes, px; the first lies at the angle
+    angle: float  # from the x axis towards the y axis, radians
 
     @property
     def circumference(self) -> float:

@@ -145,12 +145,11 @@ def _alike(groups: Iterable[str]) -> list[str]:
     for group in sorted(set(groups)):
         spellings["".join(unicodedata.normalize("NFKC", group).casefold().split())].append(group)
     alike = [" = ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]
-    if not alike:
-        return []
-    return [
+    note = (
         f"groups that differ by case, spaces or Unicode form alone, for a split to part: {listed(alike)}; if "
         "they are the same patient, write them alike"
-    ]
+    )
+    return [note] if alike else []
 
 
 FOLDER = image_files(_find, _read, structures=None)

@@ -25,7 +25,7 @@ Known-bad cases:
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from usrl.data.dataset import Found, image_files
@@ -50,12 +50,8 @@ _OUTLINE = "_Annotation"
 _NAME = re.compile(r"(?P<exam>\d+)_\d*HC")
 
 
-@dataclass(frozen=True)
-class _Row:
-    """The table's sizes of an image, mm."""
-
-    pixel: float
-    circumference: float
+_Row = tuple[float, float]
+"""An image's pixel size and head circumference in the table, mm."""
 
 
 def _find(root: Path) -> Path:
@@ -88,7 +84,7 @@ def _read(root: Path) -> Found:
         pair = known[outline.name]
         row = rows[clean(pair.image.name)]
         try:
-            sample, difference = _fill(pair, outline, row)
+            sample, difference = _fill(outline, row)
         except UserError as error:
             faults.append(f"{pair.masks[0]}: {error}")
             continue
@@ -96,7 +92,7 @@ def _read(root: Path) -> Found:
         if difference > TOLERANCE:
             faults.append(
                 f"{pair.image}: the ellipse fitted to its annotation differs by {difference:.1%} from the "
-                f"circumference of {row.circumference:g} mm in the table, more than {TOLERANCE:.1%}; restore "
+                f"circumference of {row[1]:g} mm in the table, more than {TOLERANCE:.1%}; restore "
                 "annotation and row"
             )
         else:
@@ -131,15 +127,15 @@ def _read_table(path: Path) -> tuple[dict[str, _Row], list[str]]:
         cells = read_rows(path, _HEADER)
     except UserError as error:
         return {}, [str(error)]
-    for line, (name, pixel, circumference) in cells:
-        sizes = _parse_size(pixel), _parse_size(circumference)
-        if not name or name in rows or None in sizes:
+    for line, (name, *texts) in cells:
+        pixel, circumference = map(_parse_size, texts)
+        if not name or name in rows or pixel is None or circumference is None:
             faults.append(
                 f"{path}: line {line} must give a new file name and two positive sizes in mm, got "
-                f"{name},{pixel},{circumference}; fix it"
+                f"{','.join([name, *texts])}; fix it"
             )
         else:
-            rows[name] = _Row(float(pixel), float(circumference))
+            rows[name] = pixel, circumference
     return rows, faults
 
 
@@ -152,17 +148,14 @@ def _parse_size(text: str) -> float | None:
     return size if math.isfinite(size) and size > 0 else None
 
 
-def _fill(pair: Pair, outline: Sample, row: _Row) -> tuple[Sample, float]:
+def _fill(outline: Sample, row: _Row) -> tuple[Sample, float]:
     """Return the sample with the filled ellipse, and how far its circumference is from the table's."""
-    ellipse = fit_ellipse(outline.target)
+    ellipse, (pixel, circumference) = fit_ellipse(outline.target), row
     match = _NAME.fullmatch(outline.name)
-    sample = replace(
-        outline,
-        labels=ellipse.fill(outline.image.shape),
-        spacing_mm=(row.pixel, row.pixel),
-        group=match["exam"] if match else outline.name,
-    )
-    return sample, abs(ellipse.circumference * row.pixel / row.circumference - 1)
+    group = match["exam"] if match else outline.name
+    labels = ellipse.fill(outline.image.shape)
+    sample = replace(outline, labels=labels, spacing_mm=(pixel, pixel), group=group)
+    return sample, abs(ellipse.circumference * pixel / circumference - 1)
 
 
 HC18 = image_files(_find, _read)

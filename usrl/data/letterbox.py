@@ -18,19 +18,13 @@ class Letterbox:
     ``x_working = (x_native + 0.5) * scale_x - 0.5 + left``. The resized sides are whole pixels, hence the
     two scales differ slightly from ``scale``; points use exactly the scales that the resize used.
 
-    Attributes:
-        native_shape: (H, W) of the native image, px.
-        size: Side of the square working image, px.
-        scale: Nominal working px per native px, ``size / max(H, W)``; above 1 the image is enlarged.
-        top: Rows of padding above the image, px.
-        left: Columns of padding left of the image, px.
     """
 
-    native_shape: tuple[int, int]
-    size: int
-    scale: float
-    top: int
-    left: int
+    native_shape: tuple[int, int]  # (H, W), px
+    size: int  # side of the working image, px
+    scale: float  # nominal working px per native px, size / max(H, W)
+    top: int  # px of padding above the image
+    left: int  # px of padding to its left
 
     @classmethod
     def fit(cls, shape: tuple[int, int], size: int) -> "Letterbox":
@@ -50,23 +44,15 @@ class Letterbox:
         """(rows, columns) that the image covers inside the square, px."""
         return _resized_shape(self.native_shape, self.scale)
 
-    @property
-    def scale_xy(self) -> tuple[float, float]:
-        """Working px per native px along x and y, as the resize applies them."""
-        rows, columns = self.resized_shape
-        return columns / self.native_shape[1], rows / self.native_shape[0]
-
     def image(self, image: GrayImage) -> GrayImage:
         """Return the working image, uint8, (size, size), of a native one, uint8, (H, W). The padding is zero.
 
         Area averaging shrinks, bilinear interpolation enlarges.
         """
-        self._check_native(image.shape)
         return self._resize_and_pad(image)
 
     def target(self, mask: BoolMask) -> BoolMask:
         """Return the working mask, bool, (size, size): pixels that the native mask covers by half or more."""
-        self._check_native(mask.shape)
         return self._resize_and_pad(mask.astype(np.uint8) * np.uint8(255)) > 127
 
     def points_to_working(self, points: ArrayLike) -> FloatArray:
@@ -104,18 +90,17 @@ class Letterbox:
         return np.asarray(cv2.resize(inner, (width, height), interpolation=method), np.float32)
 
     def _affine(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return scale and offset, each (x, y)."""
-        return np.array(self.scale_xy), np.array([self.left, self.top], np.float64)
-
-    def _check_native(self, shape: tuple[int, ...]) -> None:
-        if shape != self.native_shape:
-            raise UserError(
-                f"this letterbox fits arrays of shape {self.native_shape}, got {shape}; "
-                "make one for this image with Letterbox.fit"
-            )
+        """Return the scale that the resize applies and the offset, each (x, y)."""
+        scale = np.array(self.resized_shape[::-1]) / self.native_shape[::-1]
+        return scale, np.array([self.left, self.top], np.float64)
 
     def _resize_and_pad(self, image: GrayImage) -> GrayImage:
-        """Return the image at ``resized_shape`` on a zero square, uint8, shape (size, size)."""
+        """Return the native image at ``resized_shape`` on a zero square, uint8, (size, size)."""
+        if image.shape != self.native_shape:
+            raise UserError(
+                f"this letterbox fits arrays of shape {self.native_shape}, got {image.shape}; "
+                "make one for this image with Letterbox.fit"
+            )
         rows, columns = self.resized_shape
         method = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
         square = np.zeros((self.size, self.size), np.uint8)

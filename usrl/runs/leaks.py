@@ -100,8 +100,7 @@ def check_source(key: str, source: Run, run: Run) -> None:
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
     for path, had in seen:
-        leaks = [(name, part) for name, part in parts.items() if had.get(name) in FORBIDDEN.get(part, ())]
-        if leaks:
+        if leaks := [each for each in parts.items() if had.get(each[0]) in FORBIDDEN.get(each[1], ())]:
             name, part = leaks[0]
             raise UserError(
                 f"{key}: wanted what learned from this run's training images alone, but {path} has seen "

@@ -28,17 +28,11 @@ class Draws(np.random.Generator):
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A medium to insonify.
+    """A medium to insonify, (H, W)."""
 
-    Attributes:
-        echo_db: Echo level, dB relative to gland, float32, shape (H, W).
-        loss_db: Round-trip loss that time gain compensation leaves, dB, float32, shape (H, W).
-        lesion: Reference mask, bool, shape (H, W); one component, clear of the image's border.
-    """
-
-    echo_db: FloatArray
-    loss_db: FloatArray
-    lesion: BoolMask
+    echo_db: FloatArray  # echo level relative to gland
+    loss_db: FloatArray  # round-trip loss that time gain compensation leaves
+    lesion: BoolMask  # one component that does not touch the image's border
 
 
 def draw_anatomy(rng: Draws, shape: tuple[int, int]) -> Anatomy:

@@ -9,19 +9,12 @@ from usrl.data.sample import FloatArray
 
 @dataclass(frozen=True)
 class Blob:
-    """An ellipse whose radius is modulated by a Fourier series of the angle.
+    """An ellipse whose radius is modulated by a Fourier series of the angle."""
 
-    Attributes:
-        centre: (x, y), px.
-        radii: Half axes (along x, along y) of the ellipse, px.
-        tilt: Rotation, radians.
-        harmonics: Relative amplitude and phase (radians) of the harmonics 2, 3, ... of the radius.
-    """
-
-    centre: tuple[float, float]
-    radii: tuple[float, float]
-    tilt: float = 0.0
-    harmonics: tuple[tuple[float, float], ...] = ()
+    centre: tuple[float, float]  # (x, y), px
+    radii: tuple[float, float]  # half axes (along x, along y), px
+    tilt: float = 0.0  # radians
+    harmonics: tuple[tuple[float, float], ...] = ()  # relative amplitude and phase (radians) of 2, 3, ...
 
     @property
     def reach(self) -> float:

@@ -20,19 +20,13 @@ class PointSpread:
     """A separable Gaussian point-spread function whose lateral width follows the transmit focus.
 
     The lateral width at depth z is ``sqrt(lateral_px**2 + (divergence * (z - focus))**2)``, z and focus as
-    fractions of the image's depth.
-
-    Attributes:
-        axial_px: Axial standard deviation, px.
-        lateral_px: Lateral standard deviation at the focus, px.
-        focus: Depth of the focus, fraction of the image in [0, 1].
-        divergence: Growth of the lateral standard deviation, px per image depth.
+    fractions of the image's depth. Widths are standard deviations.
     """
 
     axial_px: float = 0.8
-    lateral_px: float = 1.1
-    focus: float = 0.45
-    divergence: float = 2.0
+    lateral_px: float = 1.1  # at the focus
+    focus: float = 0.45  # depth, as a fraction of the image
+    divergence: float = 2.0  # growth of the lateral width, px per image depth
 
     def lateral_width(self, rows: int) -> FloatArray:
         """Return the lateral standard deviation of every row, px, float32, shape (rows,)."""
