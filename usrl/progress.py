@@ -25,13 +25,13 @@ T = TypeVar("T")
 
 
 class ImageProgress:
-    """Counts images and says what is being done with them."""
+    """Counts images and names the present step."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
 
     def start(self, what: str) -> None:
-        """Say what comes next."""
+        """Name the next step."""
         self._progress.update(self._task, description=what)
 
     def advance(self) -> None:

@@ -32,7 +32,7 @@ class Bank(Cases):
         proposals: Masks that episodes start from, bool, shape (M, S, S), or None.
         names: Name of the sample of each row, length M.
         groups: Group of the sample of each row, length M; the names if none are given.
-        structures: What the target of each row is, length M; ``"lesion"`` if nothing else is given.
+        structures: Structure of each row's target, length M; ``"lesion"`` by default.
         image_of_row: Position of each row's image, int64, shape (M,). Without it, row i has image i.
         dropped: Names of the samples of lesions that were left out because no proposal overlaps them.
         too_small: Names of the samples of lesions that were left out because they have fewer than
@@ -211,7 +211,7 @@ class _Builder:
         return working if working.sum() >= MIN_AREA_PX else None
 
     def finish(self, has_proposals: bool) -> Bank:
-        """Return the bank, after saying what was left out."""
+        """Return the bank, and warn of lesions that were left out."""
         self._warn()
         if not (self.rows or self.dropped or self.too_small):
             raise UserError(

@@ -15,7 +15,7 @@ class Cases:
     A subclass names its kind, has the fields ``names`` and ``groups``, and adds tensors.
 
     Attributes:
-        kind: What the cases are, such as ``"images"``; an environment wants one kind.
+        kind: Kind of the cases, such as ``"images"``; an environment needs cases of its kind.
         names: Name of each case; cases of one image share its name.
         groups: Patient, exam or cluster of each case, which splits and intervals keep together.
     """

@@ -52,8 +52,8 @@ def register_dataset(
     Args:
         name: As recipes write it in ``data.name``.
         load: Returns the cases of a part; see `usrl.data.dataset.Dataset`, as for the other arguments.
-        kind: What the cases are: ``"images"``, or the word that an environment of yours uses.
-        check: Returns what is wrong with the copy at hand.
+        kind: Kind of the cases: ``"images"``, or the word that your environment uses.
+        check: Returns a report on the user's copy.
         reads_folder: Whether ``data.root`` must name an existing folder.
     """
     if name in DATASETS:

@@ -27,10 +27,10 @@ class Dataset:
     Attributes:
         load: Returns its cases. One of images is asked for the part ``"all"`` and returns a list of `Sample`,
             which is split by group; one of another kind returns the cases of the part that it is asked for.
-        check: Returns what is wrong with the copy at hand; None if there is nothing to check.
-        kind: What the cases are; an environment wants one kind.
+        check: Returns a report on the user's copy; None if nothing can be checked.
+        kind: Kind of the cases; an environment needs cases of its kind.
         reads_folder: Whether it is read from the folder ``data.root``, or ``$USRL_DATA/<name>``.
-        structures: What its images show, by name; None if only reading them tells.
+        structures: Numbers of its structures by name; None if they are known only after reading.
     """
 
     load: Callable[[DataRecipe, str], Any]

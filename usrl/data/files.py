@@ -199,7 +199,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _check_header(path: Path, image: Image.Image) -> None:
-    """Refuse an image of several frames, or of more pixels than Pillow deems safe."""
+    """Refuse an image of several frames, or of more pixels than Pillow allows."""
     frames = getattr(image, "n_frames", 1)
     if frames != 1:
         raise UserError(f"{path}: holds {frames} frames; save the one to use as a PNG of its own")

@@ -17,7 +17,6 @@ class Letterbox:
     Pixel centres lie at integer coordinates, so that a native point maps as
     ``x_working = (x_native + 0.5) * scale_x - 0.5 + left``. The resized sides are whole pixels, hence the
     two scales differ slightly from ``scale``; points use exactly the scales that the resize used.
-
     """
 
     native_shape: tuple[int, int]  # (H, W), px

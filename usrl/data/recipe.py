@@ -23,7 +23,7 @@ MAX_COUNT = 100_000
 class DataRecipe(Strict):
     """Which images: a data set by name, where it is and how it is split.
 
-    ``structure`` is what is segmented; None is the only structure of the data set. ``size`` is the side of
+    ``structure`` is segmented; None is the only structure of the data set. ``size`` is the side of
     the working image in px. ``labels`` is the share of the training part's groups that are trained on;
     validation and test stay whole. ``count``, ``seed`` and ``variety`` are the phantom's
     (`usrl.data.phantom.dataset.load_phantom`).

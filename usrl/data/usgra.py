@@ -3,7 +3,7 @@
 Origin: images of ultrasound-guided regional anaesthesia, with nerves and vessels outlined.
 
 Licence: stated as CC BY 4.0, while a file in the folder has the terms of MIT; read those of your copy.
-Citation: none is given with the data.
+Citation: the data gives no citation.
 
 Expected counts: none are stated. Any number of images loads; names count up from ``0000`` with gaps.
 

@@ -1,1 +1,1 @@
-"""What a training reads and writes: recipes, run folders, checkpoints, and what weights have seen."""
+"""The files of a training: recipes, run folders and checkpoints, and the images that weights have seen."""
