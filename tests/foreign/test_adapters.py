@@ -136,6 +136,32 @@ def test_restarts_by_mask_on_the_device_play_the_episodes_of_restarts_by_the_hos
             assert torch.equal(fetched.figures["score"], theirs.figures["score"])
 
 
+@pytest.mark.parametrize("seeds", [[None] * 6, [None, 9, None, 9, None, None]])
+def test_a_reset_after_restarts_on_the_device_goes_on_with_the_next_episodes(
+    monkeypatch: pytest.MonkeyPatch, seeds: list[int | None]
+) -> None:
+    host, device = (Batch(build(), 6) for _ in range(2))
+    monkeypatch.setattr(device, "_is_host_told", lambda: False)
+    for batch in (host, device):
+        batch.seed(range(6))
+        batch.begin(np.arange(6))
+        for actions in random_actions(6):
+            batch.advance(torch.from_numpy(actions))
+        batch.seed(seeds)
+        batch.begin(np.array([1, 3, 4]))
+    for actions in random_actions(6):
+        ours, theirs = (batch.advance(torch.from_numpy(actions)) for batch in (device, host))
+        for key in ("place", "hint"):
+            assert torch.equal(ours.observations[key], theirs.observations[key])
+
+
+def test_each_episode_that_ends_on_a_device_has_the_score_of_its_own_teacher() -> None:
+    task = FindNumber(make_numbers().to("meta"), FindSettings(), 8)
+    assert not Batch(task, 4)._is_host_told()
+    # Restarts on the device would leave the score of the episode before.
+    assert Batch(task, 4, with_oracle=True)._is_host_told()
+
+
 def test_ends_on_a_device_are_not_read_on_the_host() -> None:
     task = FindNumber(make_numbers().to("meta"), FindSettings(), 8)
     batch = Batch(task, 4)

@@ -155,6 +155,7 @@ class Batch:
 
     def seed(self, seeds: Sequence[int | None]) -> None:
         """Give environments seeds and count their episodes from the first; None keeps the old seed."""
+        self._fetch_counts()
         for row, seed in enumerate(seeds):
             if seed is not None:
                 self._seeds[row], self._episodes[row] = seed, 0
@@ -164,6 +165,7 @@ class Batch:
 
         The option ``index``, one number or (R,), chooses the cases. Without it they are drawn.
         """
+        self._fetch_counts()
         seeds, episodes = (torch.from_numpy(kept[rows]) for kept in (self._seeds, self._episodes))
         keys = episode_keys(seeds, episodes)
         chosen = None if options is None else self._choose(options, len(rows))
@@ -176,7 +178,6 @@ class Batch:
             self.state = merge_states(self.state, send(torch.from_numpy(rows), self.device), fresh)
         self.elapsed[rows] = 0
         self._episodes[rows] += 1
-        self._counts = None
         if self._oracle_score is not None:
             reached = follow_teacher(self.task, fresh)
             self._oracle_score[rows] = to_numpy(self.task.figures(reached)["score"])
@@ -262,7 +263,8 @@ class Batch:
 
     def _is_host_told(self) -> bool:
         """Return whether the host can read what has terminated without waiting for a device."""
-        return self.device.type == "cpu"
+        # The score of a teacher is fetched in each restart anyway.
+        return self.device.type == "cpu" or self._oracle_score is not None
 
     def _advance_there(self, rewards: Tensor, seen: Tree, terminated: Tensor) -> Step:
         """Restart the episodes that ended, if only the device knows which these are."""
@@ -281,6 +283,11 @@ class Batch:
         self.state = map_tree(choose, fresh, self.state)
         self._counts = seeds, episodes + ended
         return Step(self.observe(), rewards, ended, terminated, seen, figures)
+
+    def _fetch_counts(self) -> None:
+        """Take back the numbers of episodes that `_advance_there` counts on the device."""
+        if self._counts is not None:
+            self._episodes, self._counts = to_numpy(self._counts[1]).copy(), None
 
     def _draw(self, keys: Tensor) -> Tensor:
         return (uniform(keys, 1)[:, 0] * len(self.task.cases)).to(torch.int64)  # (R,)
