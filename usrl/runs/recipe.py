@@ -1,5 +1,7 @@
 """The base of the recipes of every kind in `usrl.learners`; `usrl.runs.recipes` reads and writes them."""
 
+from abc import ABC, abstractmethod
+
 from pydantic import Field
 
 from usrl.data.recipe import DataRecipe
@@ -7,7 +9,7 @@ from usrl.runs.search import SearchRange
 from usrl.strict import Seed, Strict
 
 
-class Recipe(Strict):
+class Recipe(Strict, ABC):
     """Defines a training: its images, how it learns from them, and its seed.
 
     Only tuning reads ``search`` (`usrl.runs.search`). The recipe of a run has none.
@@ -24,6 +26,6 @@ class Recipe(Strict):
         return ""
 
     @property
+    @abstractmethod
     def length(self) -> int:
         """Length of the training: environment steps of an agent, epochs of anything else."""
-        raise NotImplementedError
