@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from usrl.envs.task import Task
 
 IMAGES = "images"
-"""Kind of the cases of a `usrl.Bank`."""
+"""Kind of the cases of a `usrl.Bank`; `usrl.data.dataset.IMAGES` is the same, but loads pydantic."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Episodes(Protocol):
     Attributes:
         task: The task over the image. Its spaces depend on the settings alone.
         state: Where the episodes begin, a batch of ``starts`` times B: the same B boxes or components start
-            after start. None if there are none.
+            after start. None if the image has no box or component to play on.
         proposal: The mask that the first start begins from, bool, (H, W).
         kept: What is left as it is because it is too small to play on, bool, (H, W).
     """

@@ -49,7 +49,8 @@ class JudgedSegmenter:
     def segment(self, image: GrayImage, prompt: Prompt | None) -> JudgeAnswer:
         """Return the union of the chosen candidates; the proposal is the network's own mask.
 
-        The uncertainty is one minus the mean Dice expected of the chosen candidates, 1 if there are none.
+        The uncertainty is one minus the mean Dice expected of the chosen candidates. Without one, it
+        is 1.
 
         Raises:
             UserError: If the proposer gives no probability.

@@ -96,7 +96,7 @@ class ContourEpisodes:
 
     @cached_property
     def state(self) -> ContourState | None:
-        """Contours of every start, one start after the other; None if there are none."""
+        """Contours of every start, one start after the other; None without a box."""
         if not self.boxes:
             return None
         prompts = start_boxes(self.boxes, self.place.starts, self.letterbox.native_shape)
