@@ -68,6 +68,14 @@ _OURS = {
         summary="Set a threshold and an opening for every tile until the mask fits the lesion",
         placement="usrl.envs.threshold.placement:ThresholdPlacement",
     ),
+    "usrl/ProbeNavigate-v0": Row(
+        task="usrl.envs.probe.task:ProbeTask",
+        settings="usrl.envs.probe.settings:ProbeSettings",
+        max_episode_steps=60,
+        summary="Move a probe over a body until its slice shows the standard plane, and stop",
+        cases="volumes",
+        default_cases="usrl.data.bodies.dataset:default_volumes",
+    ),
 }
 
 

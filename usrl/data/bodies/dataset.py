@@ -1,0 +1,47 @@
+"""Simulated bodies: a data set of volumes.
+
+Origin: simulated here. Skin, fat and muscle with uneven surfaces, ribs that cast shadows, an organ with
+vessels and cysts, and one lesion whose two longest axes define the standard plane.
+
+Licence: that of this package. Citation: none. Count: as many as asked for; body ``index`` of a seed is the
+same whatever the count. Spacing: 1.25 mm.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from usrl.data.bodies.anatomy import draw_body, draw_speckle, draw_texture
+from usrl.data.bodies.volumes import Body, Volumes, encode_voxels
+from usrl.data.phantom.anatomy import Draws
+from usrl.data.recipe import DataRecipe
+from usrl.errors import UserError
+from usrl.progress import track
+
+
+def make_body(seed: int, index: int, variety: float = 0.0) -> Body:
+    """Simulate ``body-<index>``; equal arguments give equal bytes.
+
+    Raises:
+        UserError: If the seed or the index is negative, or the variety is not from 0 to 1.
+    """
+    if min(seed, index) < 0 or not 0 <= variety <= 1:
+        raise UserError(
+            "a body needs seed >= 0, index >= 0 and a variety from 0 to 1, got "
+            f"seed {seed}, index {index} and variety {variety}; fix the wrong one"
+        )
+    rng = Draws([seed, index, _STREAM], variety)
+    labels, standard = draw_body(rng)
+    voxels = encode_voxels(labels, draw_texture(rng), draw_speckle(rng))
+    name = f"body-{index:04d}"
+    return Body(voxels, standard, name, name)
+
+
+_STREAM = 0xB0D1
+"""Keeps the draws of a body apart from those of the phantom's image of the same seed and index."""
+
+
+@lru_cache(maxsize=1)
+def default_volumes() -> Volumes:
+    """Return 16 bodies for environments that are made without cases."""
+    return Volumes.from_bodies([make_body(0, index) for index in range(16)])
