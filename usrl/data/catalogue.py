@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from usrl.data.bodies.dataset import check_bodies, load_bodies
+from usrl.data.bodies.volumes import VOLUMES
 from usrl.data.busi import BUSI
 from usrl.data.dataset import IMAGES, Dataset, find_root
 from usrl.data.folder import FOLDER
@@ -36,6 +38,7 @@ DATASETS: dict[str, Dataset] = {
     "hc18": HC18,
     "usgra": USGRA,
     "folder": FOLDER,
+    "bodies": Dataset(load_bodies, check_bodies, kind=VOLUMES),
 }
 
 

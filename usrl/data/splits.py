@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 
-from usrl.data.sample import Sample
 from usrl.data.tables import clean
 from usrl.errors import UserError, brief
 from usrl.files import check_path, write_atomically
@@ -15,8 +16,33 @@ from usrl.files import check_path, write_atomically
 DEFAULT_FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.7, "val": 0.1, "test": 0.2})
 
 
+class Splittable(Protocol):
+    """What a split needs to know of a case; a `Sample` is one."""
+
+    @property
+    def name(self) -> str:
+        """Name of the case."""
+
+    @property
+    def group(self) -> str:
+        """Patient, exam or cluster, which stays in one part."""
+
+    @property
+    def source(self) -> str:
+        """Stratum, of which each part gets its share."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A case that is split before it is made."""
+
+    name: str
+    group: str
+    source: str
+
+
 def split_samples(
-    samples: Sequence[Sample], fractions: Mapping[str, float] = DEFAULT_FRACTIONS, seed: int = 0
+    samples: Sequence[Splittable], fractions: Mapping[str, float] = DEFAULT_FRACTIONS, seed: int = 0
 ) -> dict[str, list[int]]:
     """Split samples so that no group is in two parts and each part has its share of every source.
 
@@ -34,7 +60,7 @@ def split_samples(
 
 
 def draw_labelled(
-    samples: Sequence[Sample], indices: Sequence[int], share: float, seed: int = 0
+    samples: Sequence[Splittable], indices: Sequence[int], share: float, seed: int = 0
 ) -> list[int]:
     """Return the positions of the samples of a part that keep their labels: a share of its groups.
 
@@ -56,14 +82,14 @@ def draw_labelled(
     return sorted(index for _, name in kept for index in groups[name])
 
 
-def folds(samples: Sequence[Sample], k: int, seed: int = 0) -> list[list[int]]:
+def folds(samples: Sequence[Splittable], k: int, seed: int = 0) -> list[list[int]]:
     """Return the ascending positions that each of k folds of about equal size holds out."""
     if k < 2:
         raise UserError(f"cross-validation needs at least 2 folds, got {k}; pass k=2 or more")
     return _partition(samples, [1 / k] * k, seed)
 
 
-def write_split(path: Path | str, samples: Sequence[Sample], split: Mapping[str, Sequence[int]]) -> None:
+def write_split(path: Path | str, samples: Sequence[Splittable], split: Mapping[str, Sequence[int]]) -> None:
     """Write a split, positions by part, as text: one line ``part<TAB>name`` for each sample."""
     write_parts(path, {part: [samples[index].name for index in indices] for part, indices in split.items()})
 
@@ -92,7 +118,7 @@ def read_parts(path: Path | str) -> dict[str, str]:
     return parts
 
 
-def _partition(samples: Sequence[Sample], shares: Sequence[float], seed: int) -> list[list[int]]:
+def _partition(samples: Sequence[Splittable], shares: Sequence[float], seed: int) -> list[list[int]]:
     """Deal groups, the large ones first, each to the part that lacks most of its share."""
     groups: dict[str, list[int]] = {}
     for index, sample in enumerate(samples):
@@ -118,7 +144,7 @@ def _partition(samples: Sequence[Sample], shares: Sequence[float], seed: int) ->
     return [sorted(part) for part in parts]
 
 
-def _strata(samples: Sequence[Sample], groups: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
+def _strata(samples: Sequence[Splittable], groups: Mapping[str, Sequence[int]]) -> dict[str, list[str]]:
     """Return the names of groups by stratum, which is their commonest source; both are sorted."""
     strata: dict[str, list[str]] = {}
     for name in sorted(groups):

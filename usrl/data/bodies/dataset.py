@@ -12,11 +12,43 @@ from functools import lru_cache
 import numpy as np
 
 from usrl.data.bodies.anatomy import draw_body, draw_speckle, draw_texture
-from usrl.data.bodies.volumes import Body, Volumes, encode_voxels
+from usrl.data.bodies.volumes import SHAPE, Body, Volumes, encode_voxels
 from usrl.data.phantom.anatomy import Draws
 from usrl.data.recipe import DataRecipe
+from usrl.data.reports import DataReport
+from usrl.data.splits import Member, split_samples
 from usrl.errors import UserError
 from usrl.progress import track
+
+
+_STREAM = 0xB0D1
+"""Keeps the draws of a body apart from those of the phantom's image of the same seed and index."""
+MAX_BODIES = 4096
+"""Bodies are held in memory: this many are 12 GiB."""
+
+
+def load_bodies(data: DataRecipe, split: str) -> Volumes:
+    """Simulate the bodies of a part of a recipe's data set; the other parts cost nothing.
+
+    Raises:
+        UserError: If the recipe asks for more bodies than memory holds.
+    """
+    if data.count > MAX_BODIES:
+        raise UserError(
+            f"data.count: bodies take 3 MiB each, so at most {MAX_BODIES} are allowed, got {data.count}; "
+            "set it lower"
+        )
+    names = [Member(_name(index), _name(index), "bodies") for index in range(data.count)]
+    part = range(data.count) if split == "all" else split_samples(names, seed=data.split_seed)[split]
+    bodies = (make_body(data.seed, index, data.variety) for index in part)
+    return Volumes.from_bodies(list(track(bodies, "Simulating bodies", len(part))))
+
+
+def check_bodies(data: DataRecipe) -> DataReport:
+    """Return how many bodies there are, and what they take; they have no faults."""
+    names = [_name(index) for index in range(data.count)]
+    size = f"{data.count * np.prod(SHAPE) * 4 / 2**20:.0f} MiB"
+    return DataReport(data.name, None, {"bodies": len(names)}, len(names), {"memory, all parts": size})
 
 
 def make_body(seed: int, index: int, variety: float = 0.0) -> Body:
@@ -33,12 +65,11 @@ def make_body(seed: int, index: int, variety: float = 0.0) -> Body:
     rng = Draws([seed, index, _STREAM], variety)
     labels, standard = draw_body(rng)
     voxels = encode_voxels(labels, draw_texture(rng), draw_speckle(rng))
-    name = f"body-{index:04d}"
-    return Body(voxels, standard, name, name)
+    return Body(voxels, standard, _name(index), _name(index))
 
 
-_STREAM = 0xB0D1
-"""Keeps the draws of a body apart from those of the phantom's image of the same seed and index."""
+def _name(index: int) -> str:
+    return f"body-{index:04d}"
 
 
 @lru_cache(maxsize=1)

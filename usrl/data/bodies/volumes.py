@@ -19,6 +19,8 @@ from usrl.data.bodies.tissues import (
 )
 from usrl.data.cases import Cases
 
+VOLUMES = "volumes"
+"""Kind of these cases."""
 SHAPE = (128, 128, 48)
 """Voxels along (y, x, z)."""
 SPACING_MM = 1.25
@@ -57,7 +59,7 @@ class Volumes(Cases):
         standard: Pose of each body's standard plane, float32, (M, 5).
     """
 
-    kind: ClassVar[str] = "volumes"
+    kind: ClassVar[str] = VOLUMES
     voxels: Tensor
     standard: Tensor
     names: tuple[str, ...]
