@@ -38,6 +38,8 @@ class Row:
         placement: Import path of what begins episodes on a native image and brings masks back
             (`usrl.envs.placement.Placement`); None for an environment whose agents make no masks.
         players: Import paths of scripted players by name; each is made with the task.
+        plots: Import path of a function that draws plots of its own for the report of players
+            (`usrl.evaluation.episodes.Plots`).
     """
 
     task: Any
@@ -48,6 +50,7 @@ class Row:
     default_cases: str | Callable[[], Any] | None = None
     placement: Any = None
     players: Mapping[str, Any] = field(default_factory=dict)
+    plots: Any = None
 
 
 REGISTRY: dict[str, Row] = {}
@@ -75,6 +78,11 @@ _OURS = {
         summary="Move a probe over a body until its slice shows the standard plane, and stop",
         cases="volumes",
         default_cases="usrl.data.bodies.dataset:default_volumes",
+        players={
+            "sweep": "usrl.agents.navigation:SweepPlayer",
+            "servo": "usrl.agents.navigation:ServoPlayer",
+        },
+        plots="usrl.evaluation.navigation:plot_navigation",
     ),
 }
 

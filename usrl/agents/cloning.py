@@ -37,7 +37,7 @@ class Cloning(OnPolicyAlgorithm):
     """Behaviour cloning and DAgger as an algorithm of Stable-Baselines3.
 
     Rollouts are those of PPO, but the buffer holds the teacher's action of every state, and the policy's mean
-    is fitted to it. In a share of the episodes, ``teacher_share``, the teacher acts; in the others the policy
+    is fitted to it; of discrete actions, the likelihood is raised. In a share of the episodes, ``teacher_share``, the teacher acts; in the others the policy
     acts with its exploration noise. A share of 1 is behaviour cloning on the teacher's states. A share that
     falls (``lin_1``) or is 0 is DAgger, which learns on the states that the policy itself reaches. Unlike
     DAgger as published, old rollouts are not kept: new ones cost less than the memory of profiles.
@@ -53,7 +53,7 @@ class Cloning(OnPolicyAlgorithm):
         batch_size: States of a gradient step.
         n_epochs: Number of times that an update sees each state.
         teacher_share: Probability that an episode is the teacher's, or its schedule.
-        loss: One of `LOSSES`.
+        loss: One of `LOSSES`, for continuous actions; discrete ones are learned by cross-entropy.
         huber_delta: Distance at which Huber's loss turns from square to linear, in units of an action.
         gamma: Discount of the critic's return.
         gae_lambda: 1 fits the critic to whole returns, smaller values to shorter ones.
@@ -64,8 +64,8 @@ class Cloning(OnPolicyAlgorithm):
         device: Where the policy computes.
 
     Raises:
-        UserError: If actions are not continuous, the environment has no teacher, the loss is unknown or a
-            number is out of its range.
+        UserError: If the policy has no actor and critic, the environment has no teacher, the loss is unknown
+            or a number is out of its range.
 
     Source:
         Ross, Gordon, Bagnell (2011), A reduction of imitation learning and structured prediction to no-regret
@@ -126,10 +126,9 @@ class Cloning(OnPolicyAlgorithm):
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        if not isinstance(self.action_space, spaces.Box) or not isinstance(self.policy, ActorCriticPolicy):
+        if not isinstance(self.policy, ActorCriticPolicy):
             raise UserError(
-                "bc needs an actor-critic policy with continuous actions, got "
-                f"{type(self.policy).__name__} and {self.action_space}; choose another policy or environment"
+                f"bc needs an actor-critic policy, got {type(self.policy).__name__}; choose another policy"
             )
         self._is_taught: NDArray[np.bool_] = np.zeros(self.n_envs, np.bool_)
 
@@ -147,8 +146,11 @@ class Cloning(OnPolicyAlgorithm):
             taught = teacher.oracle_actions()
             with torch.no_grad():
                 actions, values, log_probs = self.policy(obs_as_tensor(observations, self.device))
-            played = np.where(self._draw_taught(starts)[:, None], taught, actions.cpu().numpy())
-            new_obs, rewards, dones, infos = env.step(played.clip(-1, 1))
+            is_taught = self._draw_taught(starts).reshape(-1, *(1,) * (taught.ndim - 1))
+            played = np.where(is_taught, taught, actions.cpu().numpy())
+            if isinstance(self.action_space, spaces.Box):
+                played = played.clip(-1, 1)
+            new_obs, rewards, dones, infos = env.step(played)
             self.num_timesteps += env.num_envs
             callback.update_locals(locals())
             if not callback.on_step():
@@ -170,9 +172,8 @@ class Cloning(OnPolicyAlgorithm):
         losses: list[tuple[float, float]] = []
         for _ in range(self.n_epochs):
             for batch in self.rollout_buffer.get(self.batch_size):
-                mean = self.policy.get_distribution(batch.observations).mode()  # (B, A)
+                action_loss = self._action_loss(batch.observations, batch.actions)
                 values = self.policy.predict_values(batch.observations).flatten()  # (B,)
-                action_loss = self._distance(mean, batch.actions)
                 value_loss = F.mse_loss(values, batch.returns)
                 self.policy.optimizer.zero_grad()
                 (action_loss + self.vf_coef * value_loss).backward()
@@ -182,6 +183,15 @@ class Cloning(OnPolicyAlgorithm):
         for name, value in zip(("action_loss", "value_loss"), np.mean(losses, axis=0), strict=True):
             self.logger.record(f"train/{name}", float(value))
         self.logger.record("train/teacher_share", self._share())
+
+    def _action_loss(self, observations: Tensor, taught: Tensor) -> Tensor:
+        """Return how far the policy is from the teacher's actions (B, A)."""
+        distribution = self.policy.get_distribution(observations)
+        if isinstance(self.action_space, spaces.Box):
+            return self._distance(distribution.mode(), taught)
+        if isinstance(self.action_space, spaces.Discrete):
+            taught = taught.long().flatten()
+        return -distribution.log_prob(taught).mean()
 
     def _share(self) -> float:
         return self.teacher_share(1 - self.num_timesteps / self._total_timesteps)

@@ -1,6 +1,7 @@
 """What acts in episodes: a trained policy, the teacher, or chance; and playing whole episodes with it."""
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol
 
@@ -178,9 +179,9 @@ def _keep_ended(going: Tensor) -> Any:
     return lambda new, old: torch.where(going.view(-1, *(1,) * (new.ndim - 1)), new, old)
 
 
-def begin_evaluation(task: Task[AnyState]) -> AnyState:
-    """Return the start of one episode for each case, the same at every call."""
-    index = torch.arange(len(task.cases))
+def begin_evaluation(task: Task[AnyState], rows: Sequence[int] | None = None) -> AnyState:
+    """Return the start of one episode for each case, or some of them, the same at every call."""
+    index = torch.arange(len(task.cases)) if rows is None else torch.tensor(rows)
     keys = episode_keys(torch.full_like(index, EVALUATION_SEED), index)
     return task.reset(index.to(task.cases.device), keys.to(task.cases.device))
 

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from usrl.cli.data import data_app
+from usrl.cli.films import film
 from usrl.cli.options import Device
 from usrl.cli.reports import compare
 from usrl.cli.segmentation import segment
@@ -116,7 +117,7 @@ def agents() -> None:
     typer.echo("\n".join(describe_shipped()))
 
 
-for command in (train, tune, ablate, proposals, compare, segment):
+for command in (train, tune, ablate, proposals, compare, film, segment):
     app.command()(command)
 app.command("evaluate", short_help="Score one run: `usrl compare` with the report inside the run.")(compare)
 

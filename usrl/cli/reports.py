@@ -2,9 +2,9 @@
 
 import os.path
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,7 +29,10 @@ from usrl.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from usrl.agents.players import Player
+    from usrl.agents.recipe import EnvRecipe
     from usrl.data.recipe import DataRecipe
+    from usrl.envs.task import Task
     from usrl.runs.run import Run
 
 
@@ -105,28 +108,49 @@ def _play(
     env_id: str | None,
 ) -> bool:
     """Compare players if that is asked for; return whether it was."""
-    from usrl.evaluation.episodes import compare_players, find_environment, open_players, print_players
-    from usrl.runs.run import open_run
+    from usrl.data.catalogue import describe_data
+    from usrl.evaluation.episodes import compare_players, find_environment, print_players
 
     specs = [spec for group in groups for spec in group]
-    runs = {spec: open_run(path) for spec in specs for path in _run_folders(spec)[:1]}
+    runs = open_runs(specs)
     env = find_environment(specs, list(runs.values()), env_id)
     if env is None:
         return False
-    from usrl.agents.cases import load_playing_cases
-    from usrl.data.catalogue import describe_data
-    from usrl.registry import build_task
-
     folder = out or _report_folder(specs, f"evaluation-{data.name}-{split}")
-    cases = load_playing_cases(env.id, data, split)
-    _check_runs([run.path for run in runs.values()], data, split, list(dict.fromkeys(cases.names)))
-    task = build_task(env.id, cases.to(device), env.kwargs, env.max_episode_steps)
-    players = open_players(specs, runs, task, env, device)
+    task, players = open_stage(specs, runs, env, data, split, device)
     curves = {run.name: run.read_log() for run in runs.values()}
-    results = compare_players(task, players, folder, dataset=describe_data(data), split=split, curves=curves)
+    results = compare_players(
+        task, players, folder, env.id, dataset=describe_data(data), split=split, curves=curves
+    )
     print_players(results)
     typer.echo(f"wrote {folder / 'report.html'}, with cases.csv and results.json next to it")
     return True
+
+
+def open_runs(specs: Sequence[str]) -> "dict[str, Run]":
+    """Return the runs among the texts of a command line."""
+    from usrl.runs.run import open_run
+
+    return {spec: open_run(path) for spec in specs for path in _run_folders(spec)[:1]}
+
+
+def open_stage(
+    specs: Sequence[str],
+    runs: "Mapping[str, Run]",
+    env: "EnvRecipe",
+    data: "DataRecipe",
+    split: str,
+    device: "torch.device",
+) -> "tuple[Task[Any], list[Player]]":
+    """Return the task over a part of a data set, and the players that a command line names."""
+    from usrl.agents.cases import load_playing_cases
+    from usrl.evaluation.episodes import open_players
+    from usrl.registry import build_task
+
+    cases = load_playing_cases(env.id, data, split)
+    _check_runs([run.path for run in runs.values()], data, split, list(dict.fromkeys(cases.names)))
+    task = build_task(env.id, cases.to(device), env.kwargs, env.max_episode_steps)
+    return task, open_players(specs, runs, task, env, device)
 
 
 def _report_folder(methods: Sequence[str], name: str) -> Path:
@@ -193,6 +217,7 @@ def _check_images(run: "Run", data: "DataRecipe", split: str, names: Sequence[st
     (`usrl.runs.leaks.FORBIDDEN`), nor training images among its unused ones. With all images a warning counts
     those that it has seen, if this is known.
     """
+    from usrl.data.catalogue import SIMULATED
     from usrl.runs.leaks import FORBIDDEN, find_parts
 
     wrong = ("unused",) if split == "train" else FORBIDDEN["val" if split == "val" else "test"]
@@ -212,7 +237,7 @@ def _check_images(run: "Run", data: "DataRecipe", split: str, names: Sequence[st
         return
     own = run.recipe.data
     was = "was not trained on" if split == "train" else "was trained on"
-    count = f" --count {own.count}" if own.name == "phantom" else ""
+    count = f" --count {own.count}" if own.name in SIMULATED else ""
     labels = f" --labels {own.labels:g}" if split == "train" else ""
     raise UserError(
         f"{run.path} {was} {len(found)} of these {len(names)} {split} images, such as {found[0]!r}; "

@@ -151,11 +151,12 @@ def _describe(run: "Run") -> str:
 
 def _next_command(run: "Run") -> str:
     """Return the command that scores a run on the test part of its data set."""
+    from usrl.data.catalogue import SIMULATED
     from usrl.data.recipe import DataRecipe
 
     data = run.recipe.data
     keys = ["root", "structure", "split_seed"]
-    keys += ["count", "seed", "variety"] if data.name == "phantom" else []
+    keys += ["count", "seed", "variety"] if data.name in SIMULATED else []
     given, defaults, words = data.model_dump(), DataRecipe().model_dump(), ["--data", data.name]
     for key in keys:
         if given[key] != defaults[key]:

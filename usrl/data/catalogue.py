@@ -42,6 +42,10 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
+SIMULATED = ("phantom", "bodies")
+"""Data sets that ``count``, ``seed`` and ``variety`` of a recipe describe; they read no folder."""
+
+
 def register_dataset(
     name: str,
     load: Callable[[DataRecipe, str], Any],
@@ -124,7 +128,7 @@ def _require_folder(data: DataRecipe) -> None:
     dataset = _find(data.name)
     if dataset.reads_folder:
         find_root(data)
-    elif data.root is not None and data.name == "phantom":
+    elif data.root is not None and data.name in SIMULATED:
         folders = [name for name, other in DATASETS.items() if other.reads_folder]
         raise UserError(
             f"data set {data.name!r} is simulated and reads no folder, got the root {data.root}; leave it "
@@ -147,7 +151,7 @@ def has_same_images(first: DataRecipe, second: DataRecipe) -> bool:
     """Return whether images of equal names are equal images in two recipes' data sets."""
     if first.name != second.name:
         return False
-    if first.name == "phantom":
+    if first.name in SIMULATED:
         return (first.seed, first.variety) == (second.seed, second.variety)
     # Folders of different places may use the same file names.
     return first.name != "folder" or resolve_root(first) == resolve_root(second)

@@ -4,11 +4,10 @@ Every player plays one episode for each case, by the same keys: it starts from t
 same chance. The figures are those of the task.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich import box
 from rich.console import Console
@@ -32,7 +31,11 @@ from usrl.progress import show_progress
 from usrl.registry import find_row
 from usrl.runs.run import Run
 
+Plots = Callable[[Any, Mapping[str, Played[Any]]], Mapping[str, str]]
+"""Takes a task and the episodes of each player; returns plots as data URIs by their titles."""
 TEACHER = "teacher"
+TESTED = ("score", "success")
+"""Figures that are tested between players and shown with their intervals, if the task has them."""
 
 
 def find_environment(specs: Sequence[str], runs: Sequence[Run], env_id: str | None) -> EnvRecipe | None:
@@ -47,10 +50,19 @@ def find_environment(specs: Sequence[str], runs: Sequence[Run], env_id: str | No
     is_scripted = any(spec in PLAYERS for spec in specs)
     if not env_id and not is_scripted and all(find_row(env.id).placement for env in envs):
         return None
+    return choose_environment(envs, env_id)
+
+
+def choose_environment(envs: Sequence[EnvRecipe], env_id: str | None) -> EnvRecipe:
+    """Return the one environment of agents, or that of an id.
+
+    Raises:
+        UserError: If there are different environments, or none.
+    """
     if env_id and not envs:
         return EnvRecipe(id=env_id, max_episode_steps=find_row(env_id).max_episode_steps)
     if not envs:
-        raise UserError("random and teacher play in an environment; name a run of an agent, or --env ID")
+        raise UserError("players play in an environment; name a run of an agent, or --env ID")
     if any(env != envs[0] for env in envs) or env_id not in (None, envs[0].id):
         named = ", ".join(dict.fromkeys([*([env_id] if env_id else []), *(env.id for env in envs)]))
         raise UserError(f"players play in one environment with the same settings, got {named}; separate them")
@@ -85,6 +97,7 @@ def compare_players(
     task: Task[Any],
     players: Sequence[Player],
     out: Path | str,
+    env_id: str,
     *,
     dataset: str,
     split: str,
@@ -99,6 +112,7 @@ def compare_players(
         task: Over the cases to play.
         players: In the order of the tables; equal names get numbers.
         out: Folder to write: absent or empty.
+        env_id: Id of the environment, whose row may name plots.
         dataset: Name of the data set, for the report.
         split: Name of the split, for the report.
         seed: Seed of the bootstrap.
@@ -126,9 +140,9 @@ def compare_players(
         results = describe_comparison(dataset, split, seed, task.cases.groups) | {
             "cases": len(task.cases),
             "rows": [_summarise(own, seed) for own in group_cases(cases, "method").values()],
-            "tests": compare_pairs([case for case in cases if case["method"] != TEACHER], "score"),
+            "tests": _compare_pairs(cases),
         }
-        page = _format_report(task, results, cases, played, curves or {})
+        page = _format_report(task, results, cases, played, curves or {}, find_row(env_id).plots)
         write_report(folder, results, page, {"cases.csv": cases})
     return results
 
@@ -157,29 +171,36 @@ def _list_cases(task: Task[Any], name: str, played: Played[Any]) -> list[Case]:
     ]
 
 
+def _compare_pairs(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """Return paired tests of the score, and of success if the task knows it, between players that learn."""
+    fair = [case for case in cases if case["method"] != TEACHER]
+    figures = [name for name in TESTED if name in cases[0]]
+    return [test | {"figure": name} for name in figures for test in compare_pairs(fair, name)]
+
+
 def _summarise(cases: Sequence[Case], seed: int) -> dict[str, Any]:
-    """Return the row of one player: the mean score with its interval over groups, and other means."""
+    """Return the row of one player: the mean of each figure, and the ends of its interval over groups."""
     groups = [case["group"] for case in cases]
-    score = bootstrap_mean([case["score"] for case in cases], groups, seed=seed)
-    row = {"method": cases[0]["method"], "n": len(cases)}
-    row |= {"score": score.mean, "score_low": score.low, "score_high": score.high}
-    others = [key for key in cases[0] if key not in ("case", "group", "method", "score")]
-    return row | {key: float(np.mean([case[key] for case in cases])) for key in others}
+    row: dict[str, Any] = {"method": cases[0]["method"], "n": len(cases)}
+    for name in (name for name in cases[0] if name not in ("case", "group", "method")):
+        found = bootstrap_mean([case[name] for case in cases], groups, seed=seed)
+        row |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
+    return row
 
 
 def _tabulate(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Return head and cells of the table of players."""
-    hidden = {"method", "n", "score", "score_low", "score_high"}
-    others = list(dict.fromkeys(key for row in rows for key in row if key not in hidden))
-    body = [
-        [
-            row["method"],
-            f"{row['score']:.3f} [{row['score_low']:.3f}, {row['score_high']:.3f}]",
-            *(f"{row[key]:.3f}" if key in row else "" for key in others),
-        ]
-        for row in rows
-    ]
-    return ["player", "score [95%]", *others], body
+    """Return head and cells of the table of players; what tests compare has its interval."""
+    known = list(dict.fromkeys(key for row in rows for key in row if f"{key}_low" in row))
+    names = [name for name in TESTED if name in known] + [name for name in known if name not in TESTED]
+
+    def show(row: Mapping[str, Any], name: str) -> str:
+        if name not in row:
+            return ""
+        ends = f" [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]" if name in TESTED else ""
+        return f"{row[name]:.3f}{ends}"
+
+    body = [[row["method"], *(show(row, name) for name in names)] for row in rows]
+    return ["player", *(f"{name} [95%]" if name in TESTED else name for name in names)], body
 
 
 def _format_report(
@@ -188,6 +209,7 @@ def _format_report(
     cases: Sequence[Case],
     played: Mapping[str, Played[Any]],
     logs: Mapping[str, Sequence[Mapping[str, float]]],
+    plots: str | Plots | None,
 ) -> str:
     """Return the HTML page of a comparison of players."""
     head, body = _tabulate(results["rows"])
@@ -201,6 +223,7 @@ def _format_report(
         table={"head": head, "body": body},
         scores_plot=plot_scores(scores, "score"),
         curves_plot=plot_curves(curves, "score") if curves else "",
+        plots=load_object(plots)(task, played) if plots else {},
         films=_show_films(task, played, scores) if isinstance(task, Drawn) else {},
     )
 

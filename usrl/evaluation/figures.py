@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +13,7 @@ from PIL import Image
 from usrl.evaluation.overlay import Picture
 from usrl.evaluation.selective import RiskCoverage
 
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 _MARKERS = "osD^vPX"
 _FRAME_MS, _LAST_FRAME_MS = 350, 1500
 
@@ -44,7 +44,7 @@ def plot_scores(scores: Mapping[str, Sequence[float]], label: str) -> str:
     for row, name in enumerate(names):
         values = np.asarray(scores[name])
         height = row + rng.uniform(-0.16, 0.16, values.size)
-        axes.scatter(values, height, s=14, alpha=0.45, color=_COLORS[row % len(_COLORS)], linewidths=0)
+        axes.scatter(values, height, s=14, alpha=0.45, color=COLORS[row % len(COLORS)], linewidths=0)
     axes.boxplot(
         [scores[name] for name in names],
         orientation="horizontal",
@@ -72,7 +72,7 @@ def plot_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], score: str)
     for row, (name, points) in enumerate(curves.items()):
         minutes = [point["seconds"] / 60 for point in points]
         scores = [point["val_score"] for point in points]
-        marker, color = _MARKERS[row % len(_MARKERS)], _COLORS[row % len(_COLORS)]
+        marker, color = _MARKERS[row % len(_MARKERS)], COLORS[row % len(COLORS)]
         axes.plot(minutes, scores, label=_shorten(name), color=color, marker=marker, ms=4, linewidth=1.6)
     axes.set(xlabel="training time [min]", ylabel=f"validation {score}")
     if score == "Dice":
@@ -82,11 +82,26 @@ def plot_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], score: str)
     return _save(figure)
 
 
+def plot_panels(draws: Sequence[Callable[[Axes], None]], *, legend: bool = True) -> str:
+    """Return plots next to each other as a data URI, three in a row, each drawn by a function of its axes."""
+    columns = min(3, len(draws))
+    rows = -(-len(draws) // columns)
+    figure = Figure(figsize=(9.0, 3.4 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, draw in enumerate(draws, start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        _clear(axes)
+        draw(axes)
+    if legend:
+        axes.legend(frameon=False, loc="best")
+    return _save(figure)
+
+
 def plot_risk(risks: Mapping[str, tuple[RiskCoverage, RiskCoverage]]) -> str:
     """Return risk over coverage, in each method's own order (solid) and in the perfect one, as a data URI."""
     figure, axes = _make_figure(3.4)
     for row, (name, (own, perfect)) in enumerate(risks.items()):
-        color = _COLORS[row % len(_COLORS)]
+        color = COLORS[row % len(COLORS)]
         axes.plot(own.coverage, own.risk, label=_shorten(name), color=color, linewidth=1.6)
         axes.plot(perfect.coverage, perfect.risk, color=color, linewidth=1.0, linestyle="dashed")
         axes.axhline(own.risk[-1], color=color, linewidth=1.0, linestyle="dotted")
@@ -101,10 +116,15 @@ def _make_figure(height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(9.0, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    _clear(axes)
+    return figure, axes
+
+
+def _clear(axes: Axes) -> None:
+    """Leave of axes what helps to read them."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
-    return figure, axes
 
 
 def _shorten(name: str) -> str:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
-from usrl.data.catalogue import UNUSED, has_same_images
+from usrl.data.catalogue import SIMULATED, UNUSED, has_same_images
 from usrl.data.recipe import DataRecipe
 from usrl.data.splits import read_parts
 from usrl.errors import UserError
@@ -47,9 +47,9 @@ def find_parts(run: Run, data: DataRecipe, names: Iterable[str]) -> dict[str, st
 
 
 def _is_beyond(name: str, data: DataRecipe) -> bool:
-    """Return whether a phantom image has a number beyond those of a run, which has not seen it then."""
-    number = name.removeprefix("phantom-")
-    return data.name == "phantom" and number.isdecimal() and int(number) >= data.count
+    """Return whether a simulated case has a number beyond those of a run, which has not seen it then."""
+    number = name.rpartition("-")[2]
+    return data.name in SIMULATED and number.isdecimal() and int(number) >= data.count
 
 
 def trace(run: Run) -> Iterator[Run]:

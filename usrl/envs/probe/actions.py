@@ -14,8 +14,8 @@ STOP_ABOVE = 0.5
 class Moves(Protocol):
     """Translates between actions and moves.
 
-    Moves are in units of the longest step, float32 (B, D): along the probe's lateral and elevational axis, yaw,
-    tilt, roll, and force if contact matters. Stops are bool (B,).
+    Moves are in units of the longest step, float32 (B, D): along the probe's lateral and elevational axis,
+    yaw, tilt, roll, and force if contact matters. Stops are bool (B,).
     """
 
     space: gym.Space[Any]

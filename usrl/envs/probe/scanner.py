@@ -99,7 +99,7 @@ class Scanner:
         return shown.view_as(polar)
 
 
-def _sector(place: np.ndarray, depth_mm: float) -> tuple[np.ndarray, float, np.ndarray]:  # type: ignore[type-arg]
+def _sector(place: np.ndarray, depth_mm: float) -> tuple[np.ndarray, float, np.ndarray]:
     """Return rays of a curved probe (S, 4), mm per sample, and the sample of each pixel, (S * S,), or -1.
 
     The middle of the probe's curved face touches the skin; its ends are above the skin, in the gel.
@@ -135,7 +135,9 @@ def scan_tensors(
     step = rays[:, 2:] @ axes
     cosine = step[..., 2] / step.norm(dim=2)
     glance = physics[2] * (1 - cosine**2)  # (B, S)
-    press = torch.stack([torch.ones_like(squeeze), torch.ones_like(squeeze), squeeze], dim=1)[:, None]  # (B, 1, 3)
+    press = torch.stack([torch.ones_like(squeeze), torch.ones_like(squeeze), squeeze], dim=1)[
+        :, None
+    ]  # (B, 1, 3)
     begin, step = origin[:, None] + start * press, step * press
     count = torch.arange(side, device=rays.device) + 0.5
     x, y, z = (begin[:, None] + count[:, None, None] * step[:, None]).unbind(dim=3)  # (B, samples, rays) each
@@ -166,7 +168,12 @@ def scan_tensors(
 
 
 def _corner(
-    flat: Tensor, place: Tensor, strides: tuple[int, int, int], di: int | Tensor, dj: int | Tensor, dk: int | Tensor
+    flat: Tensor,
+    place: Tensor,
+    strides: tuple[int, int, int],
+    di: int | Tensor,
+    dj: int | Tensor,
+    dk: int | Tensor,
 ) -> Tensor:
     """Return the packed voxels next to places, each some rows, columns and depths away."""
     return flat[place + di * strides[0] + dj * strides[1] + dk * strides[2]]

@@ -17,8 +17,8 @@ _SKIN, _PROBE, _BAR = (205, 160, 130), (40, 70, 160), (220, 40, 40)
 def draw_scenes(pose: Tensor, force: Tensor, gray: Tensor) -> Tensor:
     """Return pictures of scenes, RGB, uint8, (B, 3, SCENE_PX, SCENE_PX).
 
-    The skin fills the picture. The probe is a rectangle with a mark at one end; tilt and roll make it narrower
-    and shift its top. A bar on the left edge grows with the force. The slice is in the lower right corner.
+    The skin fills the picture. The probe is a rectangle with a mark at one end, and its handle leans with
+    tilt and roll. A bar on the left edge grows with the force. The slice is in the lower right corner.
 
     Args:
         pose: Poses, float32, (B, 5).

@@ -55,5 +55,7 @@ class ProbeSettings(Strict):
     @model_validator(mode="after")
     def _check(self) -> "ProbeSettings":
         if self.shrink and self.action != "steps":
-            raise ValueError("shrink: continuous moves choose their length; set action='steps', or leave it out")
+            raise ValueError(
+                "shrink: continuous moves choose their length; set action='steps', or leave it out"
+            )
         return self

@@ -98,8 +98,8 @@ class ProbeTask:
         | `labels` | `Box(0, 255, (4, S, S))` | the labels in them, times 25 | tissue |
         | `scene` | `Box(0, 255, (3, 96, 96))` | the body from above with the probe, force and slice | RGB |
 
-        `labels` is what a segmentation network without faults would give, as in VesNet-RL. `scene` follows the
-        description of Ning et al.: one picture of the scene in which force and ultrasound are encoded.
+        `labels` is what a segmentation network without faults would give, as in VesNet-RL. `scene` follows
+        the description of Ning et al.: one picture of the scene in which force and ultrasound are encoded.
 
     Rewards:
         | reward | paid for a step |
@@ -110,9 +110,9 @@ class ProbeTask:
         | `area` | the change of 0.7 visible area + 0.3 centring, less 0.01 (VesNet-RL) |
 
         The view quality is 0.7 D + 0.3 c, and 0 if the target is out of view. D is the Dice of the target's
-        cross-section in the slice and in the standard plane. c is 1 - |u| / (S / 2), where u is the distance of
-        the cross-section's centre from the middle of the slice in px. A stop pays `right_stop` within 5 mm and
-        10 degrees of the standard plane and `wrong_stop` elsewhere (1 and -0.25 as in Hase et al.). With
+        cross-sections in the slice and in the standard plane. c is 1 - |u| / (S / 2), where u is the distance
+        of the cross-section's centre from the middle of the slice in px. A stop pays `right_stop` within 5 mm
+        and 10 degrees of the standard plane and `wrong_stop` elsewhere (1 and -0.25 as in Hase et al.). With
         `contact`, each step costs 0.02 for each newton above 6.
 
     Starting State:
@@ -131,24 +131,25 @@ class ProbeTask:
     Arguments:
         See `ProbeSettings`; ``usrl envs usrl/ProbeNavigate-v0`` prints them with their defaults.
 
-        `breathing` moves the body along y by a sine of that height; period (8 to 16 steps) and phase differ by
-        episode. The standard plane moves with the body. `contact`: below 4 N the ends of the probe see
-        nothing, above 6 N the body is pressed flat by 5% for each newton. `shrink`: steps halve, down to a quarter,
-        if a pose is that of two steps ago, as in Alansary et al.
+        `breathing` moves the body along y by a sine of that height; period (8 to 16 steps) and phase differ
+        by episode. The standard plane moves with the body. `contact`: below 4 N the ends of the probe see
+        nothing, and above 6 N the body is pressed flat by 5% for each newton. `shrink`: steps halve, down to
+        a quarter, if a pose is that of two steps ago, as in Alansary et al.
 
     Version History:
         v0: first version.
 
     References:
         Ning, Zhang, Liao (2021), Autonomic robotic ultrasound imaging system based on reinforcement learning,
-        IEEE Transactions on Biomedical Engineering 68(9):2787-2797, doi:10.1109/TBME.2021.3054413 (the system;
-        RGB scene). Hase et al. (2020), Ultrasound-guided robotic navigation with deep reinforcement learning,
-        IROS, arXiv:2003.13321 (stop, its pay, signs). Li et al. (2021), Autonomous navigation of an ultrasound
-        probe towards standard scan planes with deep reinforcement learning, ICRA, arXiv:2103.00718 (degrees of
-        freedom). Alansary et al. (2018), Automatic view planning with multi-scale deep reinforcement learning
-        agents, MICCAI, arXiv:1806.03228 (shrinking steps). Bi et al. (2022), VesNet-RL: simulation-based
-        reinforcement learning for real-world US probe navigation, IEEE RA-L, arXiv:2205.06676 (area, labels).
-        Bodies, view quality, limits of success and costs of force are ours.
+        IEEE Transactions on Biomedical Engineering 68(9):2787-2797, doi:10.1109/TBME.2021.3054413 (the
+        system, the RGB scene). Hase et al. (2020), Ultrasound-guided robotic navigation with deep
+        reinforcement learning, IROS, arXiv:2003.13321 (stop, its pay, signs). Li et al. (2021), Autonomous
+        navigation of an ultrasound probe towards standard scan planes with deep reinforcement learning, ICRA,
+        arXiv:2103.00718 (degrees of freedom). Alansary et al. (2018), Automatic view planning with
+        multi-scale deep reinforcement learning agents, MICCAI, arXiv:1806.03228 (shrinking steps). Bi et al.
+        (2022), VesNet-RL: simulation-based reinforcement learning for real-world US probe navigation, IEEE
+        RA-L, arXiv:2205.06676 (area, labels). Bodies, view quality, limits of success and costs of force are
+        ours.
     """
 
     def __init__(self, volumes: Volumes, settings: ProbeSettings, horizon: int) -> None:
@@ -262,7 +263,7 @@ class ProbeTask:
         return (distance <= SUCCESS_MM) & (angle <= SUCCESS_DEG)
 
     def oracle_action(self, state: ProbeState) -> Tensor:
-        """Return the move along the degree of freedom that is farthest off; stop if none is off by half a step."""
+        """Return a move along the degree that is farthest off, or a stop if none is off by half a step."""
         moves = self.moves_left(state) / state.scale[:, None]
         if self.settings.contact:
             comfortable = (LIGHT_N + FIRM_N) / 2
@@ -278,10 +279,14 @@ class ProbeTask:
         return torch.cat([torch.stack([along, across], dim=1), left[:, 2:]], dim=1) / self._unit
 
     def encode(self, moves: Tensor, stops: Tensor) -> Tensor:
-        """Return the actions of moves (B, 5), in the longest steps, and stops, bool (B,): for scripted players."""
+        """Return the actions of moves (B, 5), in the longest steps, and stops, bool (B,)."""
         if self.settings.contact:
             moves = torch.cat([moves, torch.zeros_like(moves[:, :1])], dim=1)
         return self._moves.encode(moves, stops)
+
+    def decode(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the moves, in the longest steps, and the stops of actions."""
+        return self._moves.decode(action)
 
     def render(self, state: ProbeState, row: int) -> NDArray[np.uint8]:
         """Return a picture of one probe of the batch; see `Task.render`."""
@@ -362,7 +367,8 @@ class ProbeTask:
         if self.settings.reward == "area":
             change = 0.7 * (after.area - before.area) + 0.3 * (after.centring - before.centring)
             return change - 0.01
-        nearer = (sum(self._errors(before)) - sum(self._errors(after))) / 40  # type: ignore[operator]
+        far, near = (torch.stack(self._errors(state)).sum(dim=0) for state in (before, after))
+        nearer = (far - near) / 40
         if self.settings.reward == "distance":
             return nearer
         return torch.where((nearer > 0) & ~is_at_border, 0.05, -0.1) * ~after.is_stopped
@@ -403,5 +409,3 @@ def _limit(pose: Tensor) -> Tensor:
 def _is_same(pose: Tensor, other: Tensor) -> Tensor:
     """Return which poses are equal up to rounding, bool, (B,)."""
     return (pose - other).abs().amax(dim=1) < 1e-3
-
-
