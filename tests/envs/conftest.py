@@ -1,10 +1,15 @@
 """Small banks for the tests of environments."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from usrl.data.bank import Bank
+from usrl.data.bodies.dataset import make_body
+from usrl.data.bodies.volumes import VOLUMES, Volumes
 from usrl.data.phantom.dataset import load_phantom
+from usrl.registry import REGISTRY
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +23,15 @@ def bank() -> Bank:
 def index(bank: Bank) -> torch.Tensor:
     """Every row of the bank, twice."""
     return torch.arange(len(bank)).repeat(2)
+
+
+@pytest.fixture(scope="session")
+def volumes() -> Volumes:
+    """Four bodies."""
+    return Volumes.from_bodies([make_body(3, index) for index in range(4)])
+
+
+@pytest.fixture
+def cases(env_id: str, bank: Bank, volumes: Volumes) -> Any:
+    """The cases that the environment of a test is about."""
+    return volumes if REGISTRY[env_id].cases == VOLUMES else bank

@@ -7,7 +7,6 @@ import torch
 
 from usrl.compute.rng import mix
 from usrl.compute.trees import list_leaves
-from usrl.data.bank import Bank
 from usrl.envs.batch import RecordedTask
 from usrl.registry import REGISTRY, build_task
 
@@ -19,8 +18,8 @@ DEVICES = [
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("env_id", list(REGISTRY))
-def test_a_recorded_task_plays_the_same_episodes(env_id: str, device: str, bank: Bank) -> None:
-    task: Any = build_task(env_id, bank.to(device), {})
+def test_a_recorded_task_plays_the_same_episodes(env_id: str, device: str, cases: Any) -> None:
+    task: Any = build_task(env_id, cases.to(device), {})
     recorded: Any = RecordedTask(task)
     for episode in range(4):
         index = torch.arange(4, device=device)

@@ -37,10 +37,11 @@ class Cloning(OnPolicyAlgorithm):
     """Behaviour cloning and DAgger as an algorithm of Stable-Baselines3.
 
     Rollouts are those of PPO, but the buffer holds the teacher's action of every state, and the policy's mean
-    is fitted to it; of discrete actions, the likelihood is raised. In a share of the episodes, ``teacher_share``, the teacher acts; in the others the policy
-    acts with its exploration noise. A share of 1 is behaviour cloning on the teacher's states. A share that
-    falls (``lin_1``) or is 0 is DAgger, which learns on the states that the policy itself reaches. Unlike
-    DAgger as published, old rollouts are not kept: new ones cost less than the memory of profiles.
+    is fitted to it. Of discrete actions, the likelihood is raised. In a share of the episodes,
+    ``teacher_share``, the teacher acts; in the others the policy acts with its exploration noise. A share of
+    1 is behaviour cloning on the teacher's states. A share that falls (``lin_1``) or is 0 is DAgger, which
+    learns on the states that the policy itself reaches. Unlike DAgger as published, old rollouts are not
+    kept: new ones cost less than the memory of profiles.
 
     The critic learns the discounted return of whoever acts, so that PPO can start from the weights. The
     standard deviation of the policy is not trained: set ``log_std_init`` in ``policy_kwargs``.

@@ -3,7 +3,6 @@
 They use what the probe shows and their own moves, never the body's labels or the pose of the standard plane.
 """
 
-
 import torch
 from torch import Tensor
 
@@ -27,7 +26,7 @@ _BETTER = 1.02
 
 
 class _Eye:
-    """Finds the target in slices: its area, its place across and its slope."""
+    """Finds the target in slices: its area, how far it is from the middle, and its slope."""
 
     def __init__(self, task: ProbeTask) -> None:
         self._task = task
@@ -40,15 +39,14 @@ class _Eye:
         self._least = VISIBLE_PX * (task.settings.side / 64) ** 2
 
     def look(self, state: ProbeState) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the area (px), the offset from the middle (mm) and the slope (radians) of targets, (B,) each.
+        """Return area (px), offset from the middle (mm) and slope (radians) of the targets, (B,) each.
 
         All three are 0 where the target is out of view.
         """
         settings = self._task.settings
         gray = self._task.slices(state)
-        masks = torch.cat(
-            [infer(self._network, as_input(part.float() / 255), self._recipe)[:, 0] > 0.5 for part in gray.split(256)]
-        ).float()
+        parts = [infer(self._network, as_input(part.float() / 255), self._recipe) for part in gray.split(256)]
+        masks = (torch.cat(parts)[:, 0] > 0.5).float()
         area = masks.sum(dim=(1, 2))
         area = area * (area >= self._least)
         total = area.clamp_min(1)[:, None, None]
@@ -129,7 +127,9 @@ class ServoPlayer:
         device = self._task.cases.device
         self._searched = torch.zeros(count, dtype=torch.int64, device=device)  # steps of the sweep so far
         self._trial = torch.zeros(count, dtype=torch.int64, device=device)  # place in _TRIALS
-        self._failed = torch.zeros(count, dtype=torch.int64, device=device)  # trials in a row that did not help
+        self._failed = torch.zeros(
+            count, dtype=torch.int64, device=device
+        )  # trials in a row that did not help
         self._is_trying = torch.zeros(count, dtype=torch.bool, device=device)
         self._area = torch.zeros(count, device=device)  # before the trial
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from usrl.data.bodies.dataset import check_bodies, load_bodies
+from usrl.data.bodies.slices import check_slices, load_slices
 from usrl.data.bodies.volumes import VOLUMES
 from usrl.data.busi import BUSI
 from usrl.data.dataset import IMAGES, Dataset, find_root
@@ -39,10 +40,11 @@ DATASETS: dict[str, Dataset] = {
     "usgra": USGRA,
     "folder": FOLDER,
     "bodies": Dataset(load_bodies, check_bodies, kind=VOLUMES),
+    "slices": Dataset(load_slices, check_slices, structures=LESION),
 }
 
 
-SIMULATED = ("phantom", "bodies")
+SIMULATED = ("phantom", "bodies", "slices")
 """Data sets that ``count``, ``seed`` and ``variety`` of a recipe describe; they read no folder."""
 
 

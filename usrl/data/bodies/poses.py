@@ -32,6 +32,17 @@ def angles_of(rotation: Tensor) -> Tensor:
     return torch.stack([yaw, tilt, roll], dim=1)
 
 
+def turn(poses: Tensor, axis: Tensor, angle: Tensor) -> Tensor:
+    """Return poses turned about axes (B, 3) of their own by angles (B,), radians: Rodrigues' formula."""
+    x, y, z = (axis / axis.norm(dim=1, keepdim=True).clamp_min(1e-6)).unbind(dim=1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).view(-1, 3, 3)
+    sine, rest = angle.sin()[:, None, None], (1 - angle.cos())[:, None, None]
+    turned = rotations(poses)
+    turned = turned + turned @ (sine * cross + rest * (cross @ cross))
+    return torch.cat([poses[:, :2], angles_of(turned)], dim=1)
+
+
 def distances_mm(poses: Tensor, others: Tensor) -> Tensor:
     """Return how far the points of two poses are apart, mm, (B,)."""
     return (poses[:, :2] - others[:, :2]).norm(dim=1)

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from usrl.compute.compiled import is_compiled_for
 from usrl.compute.rng import mix, uniform
-from usrl.data.bodies.poses import DEGREES, angles_deg, distances_mm
+from usrl.data.bodies.poses import DEGREES, angles_deg, distances_mm, turn
+from usrl.data.bodies.scanner import Scanner
 from usrl.data.bodies.tissues import LESION
 from usrl.data.bodies.volumes import HALF_MM, Volumes
 from usrl.envs.probe import kernels
 from usrl.envs.probe.actions import ContinuousMoves, Moves, StepMoves
 from usrl.envs.probe.drawing import draw_navigation
-from usrl.envs.probe.scanner import Scanner
 from usrl.envs.probe.scene import SCENE_PX, draw_scenes
 from usrl.envs.probe.settings import ProbeSettings
 from usrl.envs.task import State
@@ -117,8 +117,8 @@ class ProbeTask:
 
     Starting State:
         A body, uniformly at random. The distance from the standard plane is uniform from 0 to `start_mm` in
-        any direction, and its yaw, tilt and roll differ by up to `start_deg` in all. With `contact` the force
-        is from 2 to 8 N, and 5 N without.
+        any direction, and the angle from 0 to `start_deg` about any axis. With `contact` the force is from 2
+        to 8 N, and 5 N without.
 
     Episode End:
         Termination by stop. Truncation at the step limit, 60 by default.
@@ -157,7 +157,7 @@ class ProbeTask:
         self.cases = volumes
         self.settings = settings
         self.horizon = horizon
-        self._scanner = Scanner(volumes, settings)
+        self._scanner = Scanner(volumes, settings.side, settings.view_mm, settings.geometry)
         degrees = 6 if settings.contact else 5
         self._moves: Moves = StepMoves(degrees) if settings.action == "steps" else ContinuousMoves(degrees)
         self.action_space: gym.Space[Any] = self._moves.space
@@ -179,9 +179,8 @@ class ProbeTask:
         heading = 2 * torch.pi * draw[:, 0]
         away = self.settings.start_mm * draw[:, 1:2]
         moved = away * torch.stack([heading.cos(), heading.sin()], dim=1)
-        axis = draw[:, 2:5] * 2 - 1
-        turn = axis / axis.norm(dim=1, keepdim=True).clamp_min(1e-6) * self.settings.start_deg * draw[:, 5:6]
-        pose = _limit(standard + torch.cat([moved, turn * DEGREES], dim=1))
+        pose = turn(standard, draw[:, 2:5] * 2 - 1, self.settings.start_deg * DEGREES * draw[:, 5])
+        pose = _limit(torch.cat([standard[:, :2] + moved, pose[:, 2:]], dim=1))
         zero = torch.zeros_like(heading)
         force = 2 + 6 * draw[:, 6] if self.settings.contact else zero + 5
         side = self.settings.side

@@ -2,12 +2,14 @@
 
 import math
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from usrl.compute.compiled import is_compiled_for
+from usrl.data.bodies import kernels
 from usrl.data.bodies.poses import rotations
 from usrl.data.bodies.tissues import (
     FASCIA,
@@ -18,8 +20,6 @@ from usrl.data.bodies.tissues import (
     SPECKLE_RANGE_DB,
 )
 from usrl.data.bodies.volumes import LABEL, SHAPE, SPACING_MM, Volumes
-from usrl.envs.probe import kernels
-from usrl.envs.probe.settings import ProbeSettings
 
 DYNAMIC_RANGE_DB = 60.0
 GAIN_DB = 7.0
@@ -37,16 +37,20 @@ class Scanner:
     Along each ray, the echo level of the tissue and its speckle add up in dB, and what the tissue above took
     away is subtracted. The sum is compressed to gray levels. Speckle belongs to the tissue.
 
-    Attributes:
+    Args:
+        volumes: The bodies.
         side: S, side of slices, px.
+        depth_mm: Depth of a slice, and width of that of a linear probe, mm.
+        geometry: ``linear`` for parallel rays, ``sector`` for those of a curved probe.
     """
 
-    def __init__(self, volumes: Volumes, settings: ProbeSettings) -> None:
+    def __init__(
+        self, volumes: Volumes, side: int, depth_mm: float, geometry: Literal["linear", "sector"] = "linear"
+    ) -> None:
         self._volumes = volumes
-        self.side, device = settings.side, volumes.device
+        self.side, device = side, volumes.device
         place = (np.arange(self.side) + 0.5) / self.side - 0.5  # of each pixel's middle, from -0.5 to 0.5
-        depth_mm = settings.view_mm
-        if settings.geometry == "linear":
+        if geometry == "linear":
             ones, step = np.ones(self.side), depth_mm / self.side
             rays = np.stack([place * depth_mm, 0 * ones, 0 * ones, step * ones], axis=1)
             self._table = None
