@@ -10,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
@@ -173,9 +174,9 @@ class Cloning(OnPolicyAlgorithm):
         losses: list[tuple[float, float]] = []
         for _ in range(self.n_epochs):
             for batch in self.rollout_buffer.get(self.batch_size):
-                action_loss = self._action_loss(batch.observations, batch.actions)
-                values = self.policy.predict_values(batch.observations).flatten()  # (B,)
-                value_loss = F.mse_loss(values, batch.returns)
+                distribution, values = self._act(batch.observations)
+                action_loss = self._action_loss(distribution, batch.actions)
+                value_loss = F.mse_loss(values.flatten(), batch.returns)
                 self.policy.optimizer.zero_grad()
                 (action_loss + self.vf_coef * value_loss).backward()
                 torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
@@ -185,9 +186,19 @@ class Cloning(OnPolicyAlgorithm):
             self.logger.record(f"train/{name}", float(value))
         self.logger.record("train/teacher_share", self._share())
 
-    def _action_loss(self, observations: Tensor, taught: Tensor) -> Tensor:
-        """Return how far the policy is from the teacher's actions (B, A)."""
-        distribution = self.policy.get_distribution(observations)
+    def _act(self, observations: Tensor) -> tuple[Distribution, Tensor]:
+        """Return the policy's distribution and values (B, 1), which share their features if they can.
+
+        Two calls of the policy would compute the features twice.
+        """
+        policy: ActorCriticPolicy = self.policy
+        features = policy.extract_features(observations)
+        actor, critic = features if isinstance(features, tuple) else (features, features)
+        distribution = policy._get_action_dist_from_latent(policy.mlp_extractor.forward_actor(actor))
+        return distribution, policy.value_net(policy.mlp_extractor.forward_critic(critic))
+
+    def _action_loss(self, distribution: Distribution, taught: Tensor) -> Tensor:
+        """Return how far a distribution is from the teacher's actions (B, A)."""
         if isinstance(self.action_space, spaces.Box):
             return self._distance(distribution.mode(), taught)
         if isinstance(self.action_space, spaces.Discrete):

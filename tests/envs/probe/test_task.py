@@ -235,7 +235,9 @@ def test_light_contact_hides_the_ends_and_firm_contact_presses_and_costs(volumes
     assert task.action_space.n == 13
     state = place(task).replace(force=torch.tensor([2.0]))
     dark = (task.slices(state)[0] == 0).all(dim=0)
-    assert dark[:15].all() and dark[-15:].all() and not dark[20:44].any()
+    assert dark[:15].all()
+    assert dark[-15:].all()
+    assert not dark[20:44].any()
     firm = state.replace(force=torch.tensor([9.0]))
     assert not (task.slices(firm)[0] == 0).all(dim=0).any()
 
