@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 
 import usrl  # noqa: F401 - registers the environments
+from usrl.agents.players import begin_evaluation
 from usrl.data.bank import Bank
+from usrl.data.bodies.dataset import make_body
+from usrl.data.bodies.volumes import VOLUMES, Volumes
 from usrl.data.catalogue import DATASETS
 from usrl.data.phantom.dataset import load_phantom
 from usrl.data.recipe import DataRecipe
 from usrl.data.splits import DEFAULT_FRACTIONS
 from usrl.evaluation.compare import score_case
 from usrl.learners import load_object
-from usrl.registry import REGISTRY, describe_arguments
+from usrl.registry import IMAGES, REGISTRY, build_task, describe_arguments
 from usrl.runs.recipes import parse_yaml
 
 ENVS = Path(__file__).parents[1] / "envs"
@@ -45,6 +48,16 @@ def card(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def bank() -> Bank:
     return Bank.from_samples(load_phantom(2, shape=(96, 96)), 128)
+
+
+@pytest.fixture(scope="module")
+def volumes() -> Volumes:
+    return Volumes.from_bodies([make_body(0, 0)])
+
+
+@pytest.fixture
+def cases(card: dict[str, Any], bank: Bank, volumes: Volumes) -> Any:
+    return volumes if REGISTRY[card["id"]].cases == VOLUMES else bank
 
 
 def test_every_registered_environment_has_one_card_and_every_card_is_registered() -> None:
@@ -84,16 +97,17 @@ def pinned_space(pinned: dict[str, Any]) -> gym.Space[Any]:
 
 @pytest.mark.parametrize("which", ["observation", "action"])
 def test_a_card_gives_the_spaces_of_the_made_environment(
-    card: dict[str, Any], which: str, bank: Bank
+    card: dict[str, Any], which: str, cases: Any
 ) -> None:
-    assert getattr(gym.make(card["id"], cases=bank), f"{which}_space") == pinned_space(card[which])
+    assert getattr(gym.make(card["id"], cases=cases), f"{which}_space") == pinned_space(card[which])
 
 
 def test_a_card_pins_the_default_split(card: dict[str, Any]) -> None:
     split = card["evaluation"]["split"]
     assert split["fractions"] == dict(DEFAULT_FRACTIONS)
     assert split["seed"] == DataRecipe().split_seed
-    assert card["evaluation"]["working_size_px"] == DataRecipe().size
+    if REGISTRY[card["id"]].cases == IMAGES:
+        assert card["evaluation"]["working_size_px"] == DataRecipe().size
 
 
 def test_a_card_names_known_data_sets(card: dict[str, Any]) -> None:
@@ -105,7 +119,11 @@ def test_boxes_are_jittered_in_evaluation_as_in_episodes(card: dict[str, Any]) -
         assert card["evaluation"]["prompt"]["jitter"] == defaults_of(card)["jitter"]
 
 
-def test_a_card_names_the_metrics_that_are_scored(card: dict[str, Any]) -> None:
+def test_a_card_names_the_metrics_that_are_scored(card: dict[str, Any], cases: Any) -> None:
+    if not REGISTRY[card["id"]].placement:
+        task = build_task(card["id"], cases, {})
+        assert set(card["evaluation"]["metrics"]) == set(task.figures(begin_evaluation(task)))
+        return
     mask = np.eye(8, dtype=bool)
     scored = {column.removesuffix("_px") for column in score_case(mask, mask)}
     assert set(card["evaluation"]["metrics"]) == scored
