@@ -21,6 +21,8 @@ VISIBLE_PX = 15
 """A mask of fewer pixels counts as nothing, at 64 px a side; it grows with the area of a slice."""
 _LATERAL, _ELEVATIONAL, _YAW, _TILT, _ROLL = range(5)
 _TRIALS = [(_ELEVATIONAL, 1), (_ELEVATIONAL, -1), (_YAW, 1), (_YAW, -1), (_TILT, 1), (_TILT, -1)]
+_LEVEL = 0.75
+"""A mask counts as centred and level within this part of a step; half a step would go to and fro."""
 _BETTER = 1.02
 """A trial counts if the area grows at least by this factor; masks of a network flicker."""
 
@@ -54,7 +56,10 @@ class _Eye:
         mx, my = ((masks * axis).sum(dim=(1, 2), keepdim=True) / total for axis in (x, y))
         dx, dy = x - mx, y - my
         xx, yy, xy = ((masks * product).sum(dim=(1, 2)) for product in (dx * dx, dy * dy, dx * dy))
-        slope = 0.5 * torch.atan2(2 * xy, xx - yy)
+        # A round mask has no slope: its axes must differ by the root of two.
+        spread = torch.hypot((xx - yy) / 2, xy)
+        is_long = spread > (xx + yy) / 6
+        slope = 0.5 * torch.atan2(2 * xy, xx - yy) * is_long
         px_mm = settings.view_mm / settings.side
         offset = (mx[:, 0, 0] - settings.side / 2) * px_mm
         seen = area > 0
@@ -146,8 +151,8 @@ class ServoPlayer:
         self._failed = torch.where(helped, 0, self._failed + is_undone)
         self._trial = (self._trial + is_undone) % len(_TRIALS)
         level = torch.zeros_like(trial)
-        level[:, _LATERAL], level[:, _ROLL] = offset / self._task.settings.step_mm, slope / self._turn
-        is_level = (level.abs() <= 0.5).all(dim=1)
+        level[:, _LATERAL], level[:, _ROLL] = offset / self._task.settings.step_mm, -slope / self._turn
+        is_level = (level.abs() <= _LEVEL).all(dim=1)
         search = torch.zeros_like(trial)
         search[:, _ELEVATIONAL] = torch.where(self._searched < self._reach, 1.0, -1.0)
         is_trying = ~is_lost & ~is_undone & (is_level | helped)

@@ -172,6 +172,17 @@ def test_tilt_and_roll_end_at_45_degrees(volumes: Volumes) -> None:
     assert state.pose[0, 3].item() == pytest.approx(math.radians(45), abs=1e-5)
 
 
+def test_the_path_holds_every_place_of_the_probe(volumes: Volumes) -> None:
+    task = make(volumes)
+    state = place(task)
+    places = [state.pose[0, :2]]
+    for action in (0, 2, 0):
+        state, _ = task.step(state, torch.tensor([action]))
+        places.append(state.pose[0, :2])
+    torch.testing.assert_close(state.path[0, 1:4], torch.stack(places[1:]))
+    assert (state.path[0, 4:] == places[-1]).all()
+
+
 def test_an_observation_holds_the_last_four_slices(volumes: Volumes) -> None:
     task = make(volumes)
     state = begin(task, 2)

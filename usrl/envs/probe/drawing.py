@@ -17,7 +17,8 @@ Numbers = NDArray[np.float32]
 
 def draw_navigation(
     voxels: Voxels,
-    trail: Numbers,
+    path: Numbers,
+    pose: Numbers,
     standard: Numbers,
     gray: NDArray[np.uint8],
     standard_gray: NDArray[np.uint8],
@@ -29,7 +30,8 @@ def draw_navigation(
 
     Args:
         voxels: The body, (Y, X, Z, 4).
-        trail: The last poses, (T, 5), the newest last.
+        path: Where the probe was, (T, 2), mm.
+        pose: Pose of the probe, (5,).
         standard: Pose of the standard plane, (5,).
         gray: Current slice, (S, S).
         standard_gray: Slice of the standard plane, (S, S).
@@ -38,7 +40,7 @@ def draw_navigation(
         caption: Text above.
     """
     panels = [
-        _draw_body(voxels, trail, standard, view_mm),
+        _draw_body(voxels, path, pose, standard, view_mm),
         _enlarge(gray),
         _draw_standard(standard_gray, standard_mask),
     ]
@@ -63,17 +65,17 @@ def _draw_standard(gray: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Frame:
     return frame
 
 
-def _draw_body(voxels: Voxels, trail: Numbers, standard: Numbers, view_mm: float) -> Frame:
+def _draw_body(voxels: Voxels, path: Numbers, pose: Numbers, standard: Numbers, view_mm: float) -> Frame:
     """Return the body from above: its bones and its lesion through the skin, the probes and the path."""
     labels = voxels[..., LABEL]
     shade = np.full((*labels.shape[:2], 3), (205, 160, 130), np.uint8)
     shade[(labels == _BONE).any(axis=2)] = (225, 195, 170)
     shade[(labels == LESION).any(axis=2)] = (150, 110, 100)
     frame = np.ascontiguousarray(cv2.resize(shade, (PANEL_PX, PANEL_PX), interpolation=cv2.INTER_LINEAR))
-    path = [_pixel(x, y) for x, y in trail[:, :2]]
-    cv2.polylines(frame, [np.array(path, np.int32)], False, PROPOSAL_COLOR, 2, cv2.LINE_AA)
+    line = [_pixel(x, y) for x, y in path]
+    cv2.polylines(frame, [np.array(line, np.int32)], False, PROPOSAL_COLOR, 2, cv2.LINE_AA)
     _draw_probe(frame, standard, view_mm, TARGET_COLOR)
-    _draw_probe(frame, trail[-1], view_mm, CONTOUR_COLOR)
+    _draw_probe(frame, pose, view_mm, CONTOUR_COLOR)
     return frame
 
 

@@ -51,6 +51,7 @@ class ProbeState(State):
         quality: View quality, float32, (B,).
         area: Visible share of the target's area in the standard plane, float32, (B,).
         centring: 1 if the target is in the middle, 0 at the edge or out of view, float32, (B,).
+        path: Where each probe was at each step so far, later ones as now, float32, (B, horizon + 1, 2), mm.
         path_mm: Length of the path so far, float32, (B,).
         start: Distance (mm) and angle (degrees) of the start from the standard plane, float32, (B, 2).
         trail: The last poses, float32, (B, 4, 5), the newest last.
@@ -64,6 +65,7 @@ class ProbeState(State):
     quality: Tensor
     area: Tensor
     centring: Tensor
+    path: Tensor
     path_mm: Tensor
     start: Tensor
     trail: Tensor
@@ -166,6 +168,7 @@ class ProbeTask:
         self.observation_space: gym.Space[Any] = gym.spaces.Box(0, 255, shape, np.uint8)
         unit = [settings.step_mm] * 2 + [settings.step_deg * DEGREES] * 3
         self._unit = torch.tensor(unit, device=volumes.device)
+        self._steps = torch.arange(horizon + 1, device=volumes.device)
         every = torch.arange(len(volumes), device=volumes.device)
         # In parts, because the tensor formulas of a scan take a kilobyte for each of its pixels.
         parts = [self._scanner.scan(rows, volumes.standard[rows]) for rows in every.split(64)]
@@ -194,6 +197,7 @@ class ProbeTask:
             quality=zero,
             area=zero,
             centring=zero,
+            path=pose[:, None, :2].repeat(1, self.horizon + 1, 1),
             path_mm=zero,
             start=torch.stack([zero, zero], dim=1),
             trail=pose[:, None].repeat(1, SLICES, 1),
@@ -219,10 +223,12 @@ class ProbeTask:
             # There and back: the pose of two steps ago, and not that of the last step.
             is_back = _is_same(trail[:, 3], trail[:, 1]) & ~_is_same(trail[:, 3], trail[:, 2])
             scale = torch.where(is_back, scale / 2, scale).clamp_min(0.25)
+        is_ahead = self._steps > state.elapsed[:, None]  # (B, horizon + 1)
         moved = state.replace(
             elapsed=state.elapsed + 1,
             pose=pose,
             force=force,
+            path=torch.where(is_ahead[..., None], pose[:, None, :2], state.path),
             path_mm=state.path_mm + distances_mm(pose, state.pose),
             trail=trail,
             scale=scale,
@@ -292,7 +298,8 @@ class ProbeTask:
         body = int(state.index[row])
         return draw_navigation(
             self.cases.voxels[body].cpu().numpy(),
-            state.trail[row].cpu().numpy(),
+            state.path[row].cpu().numpy(),
+            state.pose[row].cpu().numpy(),
             self._standard(state)[row].cpu().numpy(),
             self.slices(state)[row].cpu().numpy(),
             self.standard_slices[body].cpu().numpy(),
