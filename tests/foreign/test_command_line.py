@@ -4,8 +4,11 @@ import csv
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from find_number import load_numbers
+from PIL import Image, ImageSequence
 from typer.testing import CliRunner
 
 from usrl.cli import app
@@ -112,3 +115,62 @@ def test_what_does_not_fit_together_is_refused_with_both_names(run: Path, tmp_pa
 def test_it_is_listed_with_its_arguments() -> None:
     assert "test/FindNumber-v0" in call("envs")
     assert "| `drift` | `0.2` | chance of a step to the right |" in call("envs", "test/FindNumber-v0")
+
+
+def test_runs_between_commas_add_their_mean_which_replaces_them_in_the_tests(
+    run: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    call("train", run.parent / "recipe.yaml", "--set", "seed=1", "--out", copy)
+    out = tmp_path / "report"
+    call("compare", f"{run},{copy}", "random", "--data", "numbers", "--split", "test", "--out", out)
+    results = json.loads((out / "results.json").read_text())
+    rows = {row["method"]: row for row in results["rows"]}
+    name = "run, mean of 2 runs"
+    assert list(rows) == ["run", "copy", "random", name]
+    assert rows[name]["found"] == pytest.approx((rows["run"]["found"] + rows["copy"]["found"]) / 2)
+    assert [(test["first"], test["second"]) for test in results["tests"]] == [("random", name)]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "gif", "webp"])
+def test_a_film_shows_every_step_of_the_episode_of_a_case(run: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"film.{suffix}"
+    words = ["film", "teacher", "--env", "test/FindNumber-v0", "--data", "numbers", "--case", "number-26"]
+    printed = call(*words, "--out", out)
+    steps = int(printed.split("wrote ")[1].split()[0])
+    frames = read_frames(out)
+    assert len({frame.tobytes() for frame in frames}) >= min(steps, 2)
+    assert frames[0].shape[:2] == (8, 168)
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    assert "is there already" in call(*words, "--out", out, status=2)
+
+
+def read_frames(path: Path) -> list[np.ndarray]:
+    if path.suffix != ".mp4":
+        with Image.open(path) as film:
+            return [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(film)]
+    film, frames = cv2.VideoCapture(str(path)), []
+    while (read := film.read())[0]:
+        frames.append(read[1])
+    return frames
+
+
+def test_an_agent_whose_environment_makes_masks_is_filmed_too(tmp_path: Path) -> None:
+    data = ["--data", "phantom", "--count", "20", "--seed", "9"]
+    call("film", "contour-ppo", *data, "--split", "val", "--out", tmp_path / "film.gif")
+    assert len(read_frames(tmp_path / "film.gif")) >= 10
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--out", "film.avi"], "a film is one of .mp4, .gif, .webp"),
+        (["--out", "film.gif", "--case", "number-2"], "no case 'number-2' in this part; did you mean"),
+    ],
+)
+def test_a_film_that_cannot_be_made_is_refused(
+    words: list[str], message: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in call("film", run, "--data", "numbers", *words, status=2)
+    assert not list(tmp_path.iterdir())

@@ -117,7 +117,9 @@ def _play(
     if env is None:
         return False
     folder = out or _report_folder(specs, f"evaluation-{data.name}-{split}")
-    task, players = open_stage(specs, runs, env, data, split, device)
+    task, opened = open_stage(specs, runs, env, data, split, device)
+    each = iter(opened)
+    players = [[next(each) for _ in group] for group in groups]
     curves = {run.name: run.read_log() for run in runs.values()}
     results = compare_players(
         task, players, folder, env.id, dataset=describe_data(data), split=split, curves=curves

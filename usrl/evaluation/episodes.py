@@ -4,7 +4,7 @@ Every player plays one episode for each case, by the same keys: it starts from t
 same chance. The figures are those of the task.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from usrl.evaluation.figures import encode_film, plot_curves, plot_scores
 from usrl.evaluation.gallery import Shown, pick
 from usrl.evaluation.report import list_curves, render
 from usrl.evaluation.statistics import bootstrap_mean
-from usrl.evaluation.summary import Case, compare_pairs, group_cases
+from usrl.evaluation.summary import Case, average_runs, compare_pairs, group_cases
 from usrl.learners import load_object
 from usrl.progress import show_progress
 from usrl.registry import find_row
@@ -95,7 +95,7 @@ def open_players(
 
 def compare_players(
     task: Task[Any],
-    players: Sequence[Player],
+    players: Sequence[Player | Sequence[Player]],
     out: Path | str,
     env_id: str,
     *,
@@ -110,7 +110,8 @@ def compare_players(
 
     Args:
         task: Over the cases to play.
-        players: In the order of the tables; equal names get numbers.
+        players: In the order of the tables; equal names get numbers. Several runs of one method add their
+            mean, episode by episode, which replaces them in the tests.
         out: Folder to write: absent or empty.
         env_id: Id of the environment, whose row may name plots.
         dataset: Name of the data set, for the report.
@@ -127,8 +128,14 @@ def compare_players(
     if not players:
         raise UserError("a comparison needs a player, such as a run, random or teacher; name one")
     named: dict[str, Player] = {}
-    for player in players:
-        named[free_name(player.name, named)] = player
+    means: dict[str, list[str]] = {}
+    for entry in players:
+        names = []
+        for player in entry if isinstance(entry, Sequence) else [entry]:
+            names.append(free_name(player.name, named))
+            named[names[-1]] = player
+        if len(names) > 1:
+            means[f"{names[0]}, mean of {len(names)} runs"] = names
     with claimed(Path(out)) as folder:
         played: dict[str, Played[Any]] = {}
         with show_progress(len(named)) as progress:
@@ -137,10 +144,11 @@ def compare_players(
                 played[name] = play(task, player, begin_evaluation(task))
                 progress.advance()
         cases = [row for name in named for row in _list_cases(task, name, played[name])]
+        cases += [row for name, members in means.items() for row in average_runs(cases, name, members)]
         results = describe_comparison(dataset, split, seed, task.cases.groups) | {
             "cases": len(task.cases),
             "rows": [_summarise(own, seed) for own in group_cases(cases, "method").values()],
-            "tests": _compare_pairs(cases),
+            "tests": _compare_pairs(cases, {TEACHER}.union(*means.values())),
         }
         page = _format_report(task, results, cases, played, curves or {}, find_row(env_id).plots)
         write_report(folder, results, page, {"cases.csv": cases})
@@ -171,9 +179,9 @@ def _list_cases(task: Task[Any], name: str, played: Played[Any]) -> list[Case]:
     ]
 
 
-def _compare_pairs(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """Return paired tests of the score, and of success if the task knows it, between players that learn."""
-    fair = [case for case in cases if case["method"] != TEACHER]
+def _compare_pairs(cases: Sequence[Case], left_out: Container[str]) -> list[dict[str, Any]]:
+    """Return paired tests of the score, and of success if the task knows it, between the other players."""
+    fair = [case for case in cases if case["method"] not in left_out]
     figures = [name for name in TESTED if name in cases[0]]
     return [test | {"figure": name} for name in figures for test in compare_pairs(fair, name)]
 
