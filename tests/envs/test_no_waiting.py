@@ -17,7 +17,7 @@ from usrl.envs.sb3 import TaskVecEnv
 from usrl.envs.task import merge_states
 from usrl.registry import build_task
 
-CONTOUR, THRESHOLD = "usrl/ContourRefine-v0", "usrl/ThresholdSelect-v0"
+CONTOUR, THRESHOLD, PROBE = "usrl/ContourRefine-v0", "usrl/ThresholdSelect-v0", "usrl/ProbeNavigate-v0"
 
 
 def on_meta(task: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -39,15 +39,19 @@ SETTINGS = pytest.mark.parametrize(
         (THRESHOLD, {"action": "raster", "polarity": "bright", "reward": "sign"}),
         (THRESHOLD, {"observation": "features", "grid": 1, "reward": "iou"}),
         (THRESHOLD, {"observation": "features", "action": "raster"}),
+        (PROBE, {}),
+        (PROBE, {"observation": "scene", "contact": True, "breathing": 4.0, "reward": "sign"}),
+        (PROBE, {"action": "continuous", "geometry": "sector", "reward": "area", "observation": "labels"}),
+        (PROBE, {"shrink": True, "reward": "distance"}),
     ],
 )
 
 
 @SETTINGS
 def test_no_step_reads_a_number_on_the_host(
-    bank: Bank, env_id: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    cases: Any, env_id: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task: Any = build_task(env_id, bank, settings)
+    task: Any = build_task(env_id, cases, settings)
     index = torch.arange(4)
 
     def play(task: Any, index: torch.Tensor) -> list[torch.Tensor]:
@@ -59,7 +63,7 @@ def test_no_step_reads_a_number_on_the_host(
             seen,
             action,
             reward,
-            task.mask(merged),
+            *([] if env_id == PROBE else [task.mask(merged)]),
             *vars(merged).values(),
             *task.figures(merged).values(),
         ]
@@ -74,8 +78,8 @@ def test_no_step_reads_a_number_on_the_host(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @SETTINGS
-def test_a_gpu_is_not_waited_for(bank: Bank, env_id: str, settings: dict[str, Any]) -> None:
-    venv = TaskVecEnv(build_task(env_id, bank.to("cuda"), settings), 4)
+def test_a_gpu_is_not_waited_for(cases: Any, env_id: str, settings: dict[str, Any]) -> None:
+    venv = TaskVecEnv(build_task(env_id, cases.to("cuda"), settings), 4)
     venv.reset()
     action = torch.from_numpy(np.stack([venv.action_space.sample() for _ in range(4)])).to("cuda")
     for _ in range(venv._batch.task.horizon):  # once through, which prepares tables on the host

@@ -28,6 +28,8 @@ SPECULAR_DB = 25.0
 """How much weaker a fascia is that the beam grazes: by this times the squared sine of its angle."""
 SECTOR_RADIUS, SECTOR_HALF_ANGLE = 0.75, math.radians(30)
 """Radius of a curved probe's face as a share of the depth of its slice, and half its opening."""
+_MIDDLE = (SHAPE[0] - 1) / 2
+"""Voxel below the middle of the skin, along x and y."""
 _GRAY_PER_DB = 255 / DYNAMIC_RANGE_DB
 
 
@@ -81,9 +83,9 @@ class Scanner:
         """
         ones = torch.ones(len(body), device=poses.device)
         squeeze, lit = (ones if given is None else given for given in (squeeze, lit))
-        middle = torch.tensor([(SHAPE[1] - 1) / 2, (SHAPE[0] - 1) / 2], device=poses.device)
-        origin = torch.cat([poses[:, :2] / SPACING_MM + middle, torch.full_like(ones, -0.5)[:, None]], dim=1)
-        axes = rotations(poses)[:, :, [0, 2]].transpose(1, 2).contiguous() / SPACING_MM  # (B, 2, 3)
+        place = poses[:, :2] / SPACING_MM + _MIDDLE
+        origin = torch.cat([place, torch.full_like(ones, -0.5)[:, None]], dim=1)
+        axes = rotations(poses)[:, :, ::2].transpose(1, 2).contiguous() / SPACING_MM  # (B, 2, 3)
         arguments = (body, origin, axes, self._rays, squeeze, lit, self._levels, self._physics)
         if is_compiled_for(poses):
             shape = (2, len(body), self.side, self.side)

@@ -11,7 +11,7 @@ SCENE_PX = 96
 _SLICE_PX = 40
 _FACE_MM = (24.0, 5.0)
 """Half the width and half the thickness of the probe from above."""
-_SKIN, _PROBE, _BAR = (205, 160, 130), (40, 70, 160), (220, 40, 40)
+_SKIN, _PROBE, _BAR = (205.0, 160.0, 130.0), (40.0, 70.0, 160.0), (220.0, 40.0, 40.0)
 
 
 def draw_scenes(pose: Tensor, force: Tensor, gray: Tensor) -> Tensor:
@@ -36,15 +36,16 @@ def draw_scenes(pose: Tensor, force: Tensor, gray: Tensor) -> Tensor:
     is_probe = (across.abs() < _FACE_MM[0]) & (along.abs() < _FACE_MM[1])
     is_mark = is_probe & (across > _FACE_MM[0] - 8)
     handle = torch.hypot(across + lean[:, 1:, None], along - lean[:, :1, None]) < 6
-    colours = torch.tensor([_SKIN, _PROBE, _BAR], dtype=torch.float32, device=device)[:, :, None, None]
-    scene = colours[0].expand(len(pose), 3, SCENE_PX, SCENE_PX)
-    scene = torch.where(is_probe[:, None], colours[1] * (1 + height[:, None]), scene)
-    scene = torch.where(is_mark[:, None], 255.0, scene)
-    scene = torch.where(handle[:, None], 20.0, scene)
     level = torch.arange(SCENE_PX, device=device).flip(0) < force[:, None] / 10 * SCENE_PX  # (B, H)
-    bar = torch.where(level[:, None, :, None], colours[2], 60.0).expand(-1, 3, -1, 4)
+    channels = []  # each by itself: a tensor of colours would be copied to the device in every step
+    for skin, probe, full in zip(_SKIN, _PROBE, _BAR, strict=True):
+        channel = torch.where(is_probe, probe * (1 + height), skin)
+        channel = torch.where(is_mark, 255.0, channel)
+        channel = torch.where(handle, 20.0, channel)
+        bar = torch.where(level[:, :, None], full, 60.0).expand(-1, -1, 4)
+        channels.append(torch.cat([bar, channel[..., 4:]], dim=2))
+    scene = torch.stack(channels, dim=1)
     small = F.interpolate(gray[:, None].float(), (_SLICE_PX, _SLICE_PX), mode="area").expand(-1, 3, -1, -1)
-    scene = torch.cat([bar, scene[..., 4:]], dim=3)
     kept = scene[:, :, :-_SLICE_PX], scene[:, :, -_SLICE_PX:, :-_SLICE_PX]
     low = torch.cat([kept[1], small], dim=3)
     return torch.cat([kept[0], low], dim=2).clamp(0, 255).to(torch.uint8)
