@@ -863,7 +863,8 @@ def spoiled_yaml(text: str, rng: Random) -> bytes:
 def build(recipe: Any) -> None:
     """Build what a recipe trains, and read back what it is written as."""
     from usrl.learners import check_recipe
-    from usrl.runs.recipes import dump_recipe, parse_recipe, parse_yaml
+    from usrl.runs.recipes import dump_recipe, parse_recipe
+    from usrl.strict import parse_yaml
 
     again = parse_recipe(parse_yaml(dump_recipe(recipe), "dump"), "dump")
     assert again == recipe
@@ -919,8 +920,9 @@ def try_search(rng: Random, place: Path) -> None:
 def try_plan(rng: Random, place: Path) -> None:
     """Resolve the plan of an ablation."""
     from usrl.ablation.plan import load_plan, resolve_plan
-    from usrl.runs.recipes import dump_yaml, parse_yaml
+    from usrl.runs.recipes import dump_yaml
     from usrl.runs.shipped import shipped_root
+    from usrl.strict import parse_yaml
 
     text = (shipped_root() / "contour-ppo" / "ablation.yaml").read_text(encoding="utf-8")
     text = text.replace("recipe: .", "recipe: contour-ppo")
@@ -1075,7 +1077,8 @@ def try_split(rng: Random, place: Path) -> None:
 
 def try_trial(rng: Random, place: Path) -> None:
     """Go on with a search whose records are damaged; nothing is trained."""
-    from usrl.runs.recipes import dump_recipe, parse_recipe, parse_yaml
+    from usrl.runs.recipes import dump_recipe, parse_recipe
+    from usrl.strict import parse_yaml
     from usrl.tuning import trials
 
     tree = parse_yaml(base_runs()["network"]["recipe.yaml"].decode(), "")
