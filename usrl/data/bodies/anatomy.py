@@ -53,7 +53,7 @@ def draw_body(rng: Draws) -> tuple[Labels, FloatArray]:
     contact = centre - axes[:, 2] * centre[2] / axes[2, 2]
     frame = _Frame(x, y, *_project(axes, centre))
     labels = _fill_layers(rng, frame, fat_end, muscle_end)
-    _draw_ribs(rng, labels, frame, (fat_end + muscle_end) / 2)
+    _draw_ribs(rng, labels, frame, (fat_end + muscle_end) / np.float32(2))
     _draw_cysts(rng, labels, frame, muscle_end)
     _draw_vessels(rng, labels, frame)
     _draw_lesion(rng, labels, frame)
@@ -128,7 +128,7 @@ def _fill_layers(rng: Draws, frame: _Frame, fat_end: FloatArray, muscle_end: Flo
     for name, end in (("muscle", muscle_end), ("fat", fat_end), ("skin", skin_end)):
         if name != "skin":
             labels[np.abs(end - _Z) < 0.8] = TISSUES["fascia"].label
-            end = end - np.float32(0.8)  # noqa: PLW2901
+            end = end - np.float32(0.8)
         labels[end > _Z] = TISSUES[name].label
     return labels
 
@@ -186,6 +186,7 @@ def _draw_lesion(rng: Draws, labels: Labels, frame: _Frame) -> None:
     )
     amplitude = np.float32(rng.within((0.0, 0.06), (0.0, 0.15)))
     phases = rng.uniform(0, 2 * np.pi, 3).astype(np.float32)
-    wave = np.sin(frame.lateral * np.float32(0.5) + phases[0]) + np.sin(frame.axial * np.float32(0.8) + phases[1])
+    wave = np.sin(frame.lateral * np.float32(0.5) + phases[0])
+    wave = wave + np.sin(frame.axial * np.float32(0.8) + phases[1])
     near = form < 2
     labels[near & (form < 1 + amplitude * wave)] = TISSUES["lesion"].label

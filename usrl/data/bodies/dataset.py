@@ -20,7 +20,6 @@ from usrl.data.splits import Member, split_samples
 from usrl.errors import UserError
 from usrl.progress import track
 
-
 _STREAM = 0xB0D1
 """Keeps the draws of a body apart from those of the phantom's image of the same seed and index."""
 MAX_BODIES = 4096

@@ -39,7 +39,7 @@ class Body:
 
     Attributes:
         voxels: uint8, (Y, X, Z, 4): echo, loss, speckle and label of each voxel. Depth z begins at the skin.
-        standard: Pose (x, y, yaw, tilt, roll) whose slice is the standard plane, float32, (5,), mm and radians.
+        standard: Pose (x, y, yaw, tilt, roll) whose slice is the standard plane, float32, (5,), mm and rad.
         name: Name of the body.
         group: Patient or seed, which splits and intervals keep together.
     """
