@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from usrl.data.bodies.dataset import check_bodies, load_bodies
+from usrl.data.bodies.folder import VOLUME_FILES
 from usrl.data.bodies.volumes import VOLUMES
 from usrl.data.busi import BUSI
 from usrl.data.dataset import IMAGES, Dataset, find_root
@@ -20,6 +21,8 @@ from usrl.data.usgra import USGRA
 from usrl.errors import UserError, suggest
 from usrl.strict import check
 
+_SIMULATED, _OWN = ("phantom", "bodies"), ("folder", "volumes")
+"""Data sets of ours that read no folder, and those that read a user's folder of any name."""
 UNUSED = "unused"
 """Training images without labels, as a run's ``split.tsv`` calls them."""
 
@@ -39,6 +42,7 @@ DATASETS: dict[str, Dataset] = {
     "usgra": USGRA,
     "folder": FOLDER,
     "bodies": Dataset(load_bodies, check_bodies, kind=VOLUMES),
+    "volumes": VOLUME_FILES,
 }
 
 
@@ -65,7 +69,7 @@ def register_dataset(
 
 
 def kind_of(name: str) -> str:
-    """Return the kind of a data set's cases: ``"images"`` for all of ours."""
+    """Return the kind of a data set's cases, such as ``"images"``."""
     return _find(name).kind
 
 
@@ -124,7 +128,7 @@ def _require_folder(data: DataRecipe) -> None:
     dataset = _find(data.name)
     if dataset.reads_folder:
         find_root(data)
-    elif data.root is not None and data.name == "phantom":
+    elif data.root is not None and data.name in _SIMULATED:
         folders = [name for name, other in DATASETS.items() if other.reads_folder]
         raise UserError(
             f"data set {data.name!r} is simulated and reads no folder, got the root {data.root}; leave it "
@@ -139,18 +143,18 @@ def resolve_root(data: DataRecipe) -> Path:
 
 def describe_data(data: DataRecipe) -> str:
     """Return the name of a recipe's data in reports: data set, name of the folder, and structure."""
-    name = f"folder {resolve_root(data).name}" if data.name == "folder" else data.name
+    name = f"{data.name} {resolve_root(data).name}" if data.name in _OWN else data.name
     return name if data.structure is None else f"{name}, {data.structure}"
 
 
 def has_same_images(first: DataRecipe, second: DataRecipe) -> bool:
-    """Return whether images of equal names are equal images in two recipes' data sets."""
+    """Return whether images, or other cases, of equal names are equal in two recipes' data sets."""
     if first.name != second.name:
         return False
-    if first.name == "phantom":
+    if first.name in _SIMULATED:
         return (first.seed, first.variety) == (second.seed, second.variety)
     # Folders of different places may use the same file names.
-    return first.name != "folder" or resolve_root(first) == resolve_root(second)
+    return first.name not in _OWN or resolve_root(first) == resolve_root(second)
 
 
 def _load_images(data: DataRecipe) -> list[Sample]:

@@ -179,6 +179,7 @@ def _draw_lesion(rng: Draws, labels: Labels, frame: _Frame) -> None:
     longest = rng.within((10, 13), (8.5, 15))
     second = rng.within((5.5, 7), (5, 8))
     shortest = rng.within((4.0, 5.0), (3.5, 5.5))
+    second, shortest = max(second, shortest), min(second, shortest)  # with variety their ranges overlap
     form = (
         np.square(frame.lateral / np.float32(longest))
         + np.square(frame.axial / np.float32(second))

@@ -40,14 +40,14 @@ def load_bodies(data: DataRecipe, split: str) -> Volumes:
     names = [Member(_name(index), _name(index), "bodies") for index in range(data.count)]
     part = range(data.count) if split == "all" else split_samples(names, seed=data.split_seed)[split]
     bodies = (make_body(data.seed, index, data.variety) for index in part)
-    return Volumes.from_bodies(list(track(bodies, "Simulating bodies", len(part))))
+    return Volumes.from_bodies(list(track(bodies, "Simulating bodies", len(part), "bodies")))
 
 
 def check_bodies(data: DataRecipe) -> DataReport:
     """Return how many bodies there are, and what they take; they have no faults."""
-    names = [_name(index) for index in range(data.count)]
     size = f"{data.count * np.prod(SHAPE) * 4 / 2**20:.0f} MiB"
-    return DataReport(data.name, None, {"bodies": len(names)}, len(names), {"memory, all parts": size})
+    counts = {"simulated": data.count}
+    return DataReport(data.name, None, counts, data.count, {"memory, all parts": size}, unit="bodies")
 
 
 def make_body(seed: int, index: int, variety: float = 0.0) -> Body:
