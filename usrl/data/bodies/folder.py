@@ -27,7 +27,7 @@ from pydantic import Field
 from usrl.data.bodies.anatomy import draw_speckle, draw_texture
 from usrl.data.bodies.dataset import MAX_BODIES, make_body
 from usrl.data.bodies.nifti import LabelVolume, list_volumes, read_volume, stem_of, write_volume
-from usrl.data.bodies.planes import standard_pose
+from usrl.data.bodies.planes import NEARLY_EQUAL, standard_pose
 from usrl.data.bodies.poses import DEGREES
 from usrl.data.bodies.tissues import LESION, TISSUES, find_tissue
 from usrl.data.bodies.volumes import (
@@ -72,7 +72,7 @@ Letters are left, right, anterior, posterior, superior, inferior. All are right-
 DEEPEST_MM = SHAPE[2] * SPACING_MM
 _STREAM = 0xF11E
 """Keeps the draws of a user's volume apart from those of simulated bodies."""
-_ROUND, _OBLIQUE_DEG = 1.1, 5.0
+_OBLIQUE_DEG = 5.0
 _OUTSIDE = TISSUES["outside"].label
 Labels = NDArray[np.uint8]
 Number = Annotated[int, Field(ge=-(2**31), lt=2**31)]
@@ -438,7 +438,7 @@ def _remark_target(labels: Labels, half_axes: FloatArray) -> dict[str, str]:
     _, parts = scipy.ndimage.label(labels == LESION, np.ones((3, 3, 3)))
     if parts > 1:
         remarks["the target has several parts; its plane is that of all together"] = f"{parts} parts"
-    if half_axes[0] < _ROUND * half_axes[1]:
+    if half_axes[0] < NEARLY_EQUAL * half_axes[1]:
         remarks[
             "the two longest axes of the target are nearly equal, so that its plane could as well be another"
         ] = ""

@@ -213,7 +213,7 @@ def _check_dtype(path: Path, header: Any) -> np.dtype[Any]:
     try:
         dtype: np.dtype[Any] = header.get_data_dtype()
     except (HeaderDataError, KeyError, ValueError) as error:
-        raise UserError(_DAMAGED.format(path, error)) from error
+        raise UserError(_DAMAGED.format(path, f"no type of number is {int(header['datatype'])}")) from error
     if dtype.kind not in "iuf" or not 1 <= dtype.itemsize <= 8:
         raise UserError(
             f"{path}: holds {dtype}, and integers are wanted; save labels as 8- or 16-bit integers"

@@ -12,6 +12,8 @@ MAX_TILT, MAX_ROLL = 30 * DEGREES, 45 * DEGREES
 """A standard plane asks for no steeper probe."""
 MIN_VOXELS = 8
 """A target of fewer voxels has no axes."""
+NEARLY_EQUAL = 1.1
+"""An axis that is longer than another by less than this factor could as well be the shorter one."""
 _EDGE_MM = HALF_MM - 8
 """A probe whose middle is farther out would hang over the edge of the body."""
 _Axes = NDArray[np.float64]
@@ -23,7 +25,8 @@ def standard_pose(target: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
     The plane goes through the target's centre, along its longest principal axis. Of the planes through this
     axis it is the one that also contains the second axis. If a probe would have to tilt by more than 30
     degrees for that, it is the vertical plane. The probe has the centre in the middle of its slice and the
-    longest axis across, and is yawed by at most 90 degrees.
+    longest axis across, and is yawed by at most 90 degrees. If the longest axis is too steep and the second
+    is nearly as long, they change places.
 
     Args:
         target: Bool, (Y, X, Z), voxels of `usrl.data.bodies.volumes`.
@@ -49,12 +52,11 @@ def standard_pose(target: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
     half_axes = np.sqrt(
         5 * np.maximum(moments[::-1], 0)
     )  # a solid ellipsoid's variance is its half axis squared / 5
-    longest, second = vectors[:, 2], vectors[:, 1]
-    axes = _along_both(longest, second)
-    if _is_too_steep(axes):
-        axes = _upright(longest)
-    _, _, roll = _angles(axes)
-    if abs(roll) > MAX_ROLL:
+    axes, is_steep = _find_axes(vectors[:, 2], vectors[:, 1])
+    if is_steep and half_axes[0] < NEARLY_EQUAL * half_axes[1]:
+        axes, is_steep = _find_axes(vectors[:, 1], vectors[:, 2])
+    if is_steep:
+        _, _, roll = _angles(axes)
         raise UserError(
             f"the target's longest axis is {abs(roll) / DEGREES:.0f} degrees steep, and a probe rolls by at "
             f"most {MAX_ROLL / DEGREES:.0f} degrees; name another side as skin, or remove the volume"
@@ -67,6 +69,16 @@ def standard_pose(target: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
         )
     pose = np.array([*contact[:2], *_angles(axes)], np.float32)
     return pose, half_axes.astype(np.float32)
+
+
+def _find_axes(longest: _Axes, second: _Axes) -> tuple[_Axes, bool]:
+    """Return the axes of the probe, as columns, and whether it would have to roll too far."""
+    axes = _along_both(longest, second)
+    _, tilt, roll = _angles(axes)
+    if max(abs(tilt) / MAX_TILT, abs(roll) / MAX_ROLL) > 1:
+        axes = _upright(longest)
+    _, _, roll = _angles(axes)
+    return axes, abs(roll) > MAX_ROLL
 
 
 def _along_both(longest: _Axes, second: _Axes) -> _Axes:
@@ -91,11 +103,6 @@ def _facing(lateral: _Axes, axial: _Axes) -> _Axes:
     if elevational[1] < 0:
         lateral, elevational = -lateral, -elevational
     return np.stack([lateral, elevational, axial], axis=1)
-
-
-def _is_too_steep(axes: _Axes) -> bool:
-    _, tilt, roll = _angles(axes)
-    return abs(tilt) > MAX_TILT or abs(roll) > MAX_ROLL
 
 
 def _angles(axes: _Axes) -> tuple[float, float, float]:
