@@ -342,7 +342,7 @@ def test_a_target_that_is_cut_off_is_refused(volumes_root):
     labels = np.ones((140, 40, 40), np.uint8)
     labels[10:130, 18:22, 18:22] = 2  # 180 mm wide
     write_nifti(path, labels, 1.5)
-    refused(volumes_root, r"b.nii.gz: 12% of the target lie more than 80 mm beside its middle")
+    refused(volumes_root, r"b.nii.gz: the target reaches farther than 80 mm from its middle")
     labels = np.ones((40, 40, 40), np.uint8)
     labels[ellipsoid(labels.shape, (20, 20, 2), (8, 6, 6), 1.5)] = 2
     write_nifti(path, labels, 1.5)

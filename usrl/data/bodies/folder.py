@@ -229,9 +229,8 @@ def place_volume(volume: LabelVolume, skin: str = "anterior") -> Placed:
     labels: Labels = apply_orientation(volume.labels, turn)  # (x, y, z)
     spacing = np.empty(3)
     spacing[turn[:, 0].astype(int)] = volume.spacing_mm
-    target = labels == LESION
-    grid = _find_grid(labels, target, spacing)
-    _check_whole(target, grid)
+    grid = _find_grid(labels, spacing)
+    _check_whole(labels.shape, grid)
     resampled = _resample(labels, grid)
     standard, half_axes = standard_pose(resampled == LESION)
     remarks = (
@@ -325,58 +324,65 @@ class _Grid:
     Attributes:
         places: Index of the voxel in which each point of the grid is, along x, y and z, or beyond the volume.
         inside: Indices of the voxels whose middle is within the grid, along x, y and z.
-        surface: Index along z of the first voxel below the skin.
+        target: The smallest box around the target.
     """
 
     places: tuple[NDArray[np.int64], ...]
     inside: tuple[slice, ...]
-    surface: int
+    target: tuple[slice, ...]
 
 
-def _find_grid(labels: Labels, target: NDArray[np.bool_], spacing: NDArray[np.float64]) -> _Grid:
+def _find_grid(labels: Labels, spacing: NDArray[np.float64]) -> _Grid:
     """Return the grid with the target's centre in the middle of x and y, and the skin above it at z = 0."""
-    if not target.any():
+    footprint = (labels == LESION).any(axis=2)
+    if not footprint.any():
         raise UserError("holds no target; mark it, correct the table of tissues, or remove the volume")
-    footprint = target.any(axis=2)
-    surface = int(
-        np.median((labels[footprint] != _OUTSIDE).argmax(axis=1))
-    )  # above every column of the target
+    x, y = _extent(footprint.any(axis=1)), _extent(footprint.any(axis=0))
+    columns = labels[x, y][footprint[x, y]]  # (N, Z)
+    z = _extent((columns == LESION).any(axis=0))
+    surface = int(np.median((columns != _OUTSIDE).argmax(axis=1)))
+    target = labels[x, y, z] == LESION
     places, inside = [], []
-    for axis in range(2):
-        counts = np.count_nonzero(target, axis=tuple({0, 1, 2} - {axis}))
-        centre = (counts * np.arange(len(counts))).sum() / counts.sum()
-        count = SHAPE[1 - axis]
-        points = (np.arange(count) - (count - 1) / 2) * (SPACING_MM / spacing[axis]) + centre
+    for axis, extent in enumerate((x, y)):
+        counts = np.count_nonzero(target, axis=(1 - axis, 2))
+        centre = (counts * np.arange(len(counts))).sum() / counts.sum() + extent.start
+        side = SHAPE[1 - axis]
+        points = (np.arange(side) - (side - 1) / 2) * (SPACING_MM / spacing[axis]) + centre
         places.append(np.floor(points + 0.5).astype(np.int64))
         half = HALF_MM / spacing[axis]
         inside.append(slice(max(0, int(np.ceil(centre - half))), int(np.floor(centre + half)) + 1))
     points = (np.arange(SHAPE[2]) + 0.5) * (SPACING_MM / spacing[2]) + surface
     places.append(np.floor(points).astype(np.int64))
     inside.append(slice(surface, int(np.floor(surface + DEEPEST_MM / spacing[2] + 0.5))))
-    return _Grid(tuple(places), tuple(inside), surface)
+    return _Grid(tuple(places), tuple(inside), (x, y, z))
 
 
-def _check_whole(target: NDArray[np.bool_], grid: _Grid) -> None:
+def _extent(is_there: NDArray[np.bool_]) -> slice:
+    """Return the smallest slice with all that is there."""
+    found = np.flatnonzero(is_there)
+    return slice(int(found[0]), int(found[-1]) + 1)
+
+
+def _check_whole(shape: tuple[int, ...], grid: _Grid) -> None:
     """Refuse a target that the grid or the volume itself cuts off."""
-    x, y, z = grid.inside
-    total = np.count_nonzero(target)
-    if beside := total - np.count_nonzero(target[x, y]):
+    fits = [
+        inside.start <= extent.start and extent.stop <= inside.stop
+        for inside, extent in zip(grid.inside, grid.target, strict=True)
+    ]
+    if not (fits[0] and fits[1]):
         raise UserError(
-            f"{beside / total:.0%} of the target lie more than {HALF_MM:g} mm beside its middle, where "
-            "bodies end; mark a smaller target"
+            f"the target reaches farther than {HALF_MM:g} mm from its middle, where bodies end; mark a "
+            "smaller target, or remove the volume"
         )
-    if np.count_nonzero(target[x, y, z]) < total:
+    if not fits[2]:
         raise UserError(
             f"the target is not wholly within {DEEPEST_MM:g} mm below the skin; name another side as skin, "
             "or remove the volume"
         )
-    for axis in range(3):
-        ends = np.take(target, [0, -1], axis=axis)
-        if ends.any():
-            raise UserError(
-                "the target touches the edge of the volume, which may cut it off; crop less, or remove the "
-                "volume"
-            )
+    if any(extent.start == 0 or extent.stop == side for extent, side in zip(grid.target, shape, strict=True)):
+        raise UserError(
+            "the target touches the edge of the volume, which may cut it off; crop less, or remove the volume"
+        )
 
 
 def _resample(labels: Labels, grid: _Grid) -> Labels:
