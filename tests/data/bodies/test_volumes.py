@@ -181,6 +181,15 @@ def test_axes_of_any_order_give_the_same_volume_and_a_note(volumes_root, codes):
 
 
 @pytest.mark.parametrize("skin", FACES)
+def test_no_side_mirrors_the_patient(skin):
+    directions = dict(zip("RASLPI", [*np.eye(3), *-np.eye(3)], strict=True))
+    x, y, z = (directions[letter] for letter in FACES[skin])
+    np.testing.assert_array_equal(np.cross(x, y), z)
+    towards = {"anterior": "P", "posterior": "A", "left": "R", "right": "L", "superior": "I", "inferior": "S"}
+    assert FACES[skin][2] == towards[skin]
+
+
+@pytest.mark.parametrize("skin", FACES)
 def test_a_target_is_as_deep_as_it_is_far_from_the_side_that_the_probe_touches(skin):
     labels, place = np.full((40, 44, 48), ORGAN, np.uint8), (12, 24, 20)
     axis, is_end = {
