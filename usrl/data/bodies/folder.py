@@ -46,7 +46,6 @@ from usrl.data.dataset import Dataset, find_root, links_out
 from usrl.data.files import check_name
 from usrl.data.folder import notes_on_groups, read_groups
 from usrl.data.pairs import MAX_LISTED, listed
-from usrl.data.phantom.anatomy import Draws
 from usrl.data.recipe import DataRecipe
 from usrl.data.reports import DataReport
 from usrl.data.splits import Member, split_samples
@@ -137,18 +136,17 @@ def load_volumes(data: DataRecipe, split: str) -> Volumes:
     part = set(folder.files)
     if split != "all" and not faults:
         part = {members[index].name for index in split_samples(members, seed=data.split_seed)[split]}
-    bodies = []
+    kept = []
     for member, outcome in zip(members, _read_all(folder), strict=True):
         if isinstance(outcome, UserError):
             faults.append(str(outcome))
-        elif member.name in part and not faults:
-            rng = _draws(data.seed, member.name)
-            voxels = encode_voxels(outcome.labels, draw_texture(rng), draw_speckle(rng))
-            bodies.append(Body(voxels, outcome.standard, member.name, member.group))
+        elif member.name in part:
+            kept.append((member, outcome))
     if faults:
         more = [f"... and {len(faults) - MAX_LISTED} more"] if len(faults) > MAX_LISTED else []
         raise UserError("\n".join([*faults[:MAX_LISTED], *more]))
-    return Volumes.from_bodies(bodies)
+    bodies = (_simulate(placed, member, data.seed) for member, placed in kept)
+    return Volumes.from_bodies(list(track(bodies, "Simulating echoes", len(kept), "volumes")))
 
 
 def check_volumes(data: DataRecipe) -> DataReport:
@@ -311,10 +309,12 @@ def _read_all(folder: _Folder) -> Iterator[Placed | UserError]:
             yield error
 
 
-def _draws(seed: int, name: str) -> Draws:
-    """Return the generator of a file's texture and speckle; the same on every machine."""
-    digest = hashlib.sha256(name.encode()).digest()[:16]
-    return Draws([seed, _STREAM, *np.frombuffer(digest, "<u4").tolist()])
+def _simulate(placed: Placed, member: Member, seed: int) -> Body:
+    """Return a volume with texture and speckle of a seed and its name, the same on every machine."""
+    digest = hashlib.sha256(member.name.encode()).digest()[:16]
+    rng = np.random.default_rng([seed, _STREAM, *np.frombuffer(digest, "<u4").tolist()])
+    voxels = encode_voxels(placed.labels, draw_texture(rng), draw_speckle(rng))
+    return Body(voxels, placed.standard, member.name, member.group)
 
 
 @dataclass(frozen=True)
