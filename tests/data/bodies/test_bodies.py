@@ -75,6 +75,8 @@ def test_64_bodies_take_less_than_a_gibibyte(bodies):
 def test_more_bodies_than_memory_holds_are_refused_before_any_is_made():
     with pytest.raises(UserError, match=f"data.count: .* at most {MAX_BODIES} are allowed, got 5000"):
         load_bodies(DataRecipe(name="bodies", count=5000), "train")
+    with pytest.raises(UserError, match=f"data.count: .* at most {MAX_BODIES} are allowed, got 5000"):
+        check_dataset(DataRecipe(name="bodies", count=5000))
 
 
 def test_bodies_are_counted_as_bodies_and_are_not_images():
@@ -104,7 +106,8 @@ def test_the_lesion_is_wholly_below_the_muscle(anatomies):
         lesion = labels == LESION
         is_column = lesion.any(axis=2)
         deepest_layer = np.where(np.isin(labels, above), depth, -1).max(axis=2)
-        assert (lesion.argmax(axis=2) > deepest_layer)[is_column].all()
+        # A lesion that reached into the muscle would have replaced it, and fascia is between the two.
+        assert (lesion.argmax(axis=2) - deepest_layer)[is_column].min() >= 2
 
 
 def test_tissues_of_all_kinds_are_in_a_body(anatomies):

@@ -2,6 +2,7 @@ import gzip
 import os
 import pickle
 import struct
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -12,7 +13,8 @@ from nifti_builders import ellipsoid, write_nifti
 from usrl.data.bodies import folder
 from usrl.data.bodies.folder import FACES, load_volumes, place_volume, write_bodies
 from usrl.data.bodies.nifti import MAX_VOXELS, LabelVolume, read_volume
-from usrl.data.bodies.poses import angles_deg, distances_mm
+from usrl.data.bodies.planes import MAX_ROLL, MAX_TILT, MIN_VOXELS
+from usrl.data.bodies.poses import DEGREES, angles_deg, distances_mm
 from usrl.data.bodies.tissues import TISSUES
 from usrl.data.bodies.volumes import LABEL, SHAPE, SPACING_MM, SPECKLE
 from usrl.data.catalogue import check_dataset, describe_data, has_same_images, load_cases, load_split
@@ -326,6 +328,16 @@ def test_labels_may_be_negative_or_large(tmp_path):
         np.testing.assert_array_equal(found, np.where(values > 1, 10, 5))
         with pytest.raises(UserError, match=r"holds the label 3000(\.0)?, which the table does not name"):
             read_volume(path, {-7: 5, 1: 5, 2: 10}, "the table")
+
+
+def test_the_page_names_all_tissues_and_sides_and_the_limits():
+    page = (Path(__file__).parents[3] / "docs" / "your-volumes.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in [*TISSUES, *FACES])
+    for limit in (f"{MIN_VOXELS} voxels of {SPACING_MM} mm", f"more than {MAX_TILT / DEGREES:.0f} degrees"):
+        assert limit in page
+    assert f"steeper than {MAX_ROLL / DEGREES:.0f} degrees" in page
+    assert f"{SHAPE[1] * SPACING_MM:.0f} x {SHAPE[0] * SPACING_MM:.0f} mm of skin" in page
+    assert f"{SHAPE[2] * SPACING_MM:.0f} mm of depth" in page
 
 
 # --- What is refused ---
