@@ -12,6 +12,7 @@ they come, and the exit status is 1 if there are any.
 import argparse
 import contextlib
 import csv
+import gzip
 import io
 import itertools
 import json
@@ -619,6 +620,77 @@ def try_folder(name: str, make: Callable[[Random], dict[str, bytes]], rng: Rando
     assert report.is_sound
 
 
+HEADER_FIELDS = (
+    *((place, "<h") for place in (0, *range(40, 56, 2), 70, 72, 252, 254)),
+    *((place, "<f") for place in (*range(76, 108, 4), 108, 112, 116, *range(256, 328, 4))),
+    (123, "<B"),
+)
+"""Where a NIfTI header has numbers of sizes, types, spacing and orientation, and how they are packed."""
+
+
+@cache
+def label_volume(number: int) -> bytes:
+    """Return a small volume of three tissues, as NIfTI."""
+    import nibabel
+
+    values = np.ones((30, 24, 20), np.uint8)
+    values[8:22, 8 + number : 15, 7:12] = 2
+    values[:, 20:] = 0
+    return nibabel.Nifti1Image(values, np.diag([1.5, 1.5, 2.0, 1.0])).to_bytes()
+
+
+def spoiled_volume(data: bytes, rng: Random) -> bytes:
+    """Return a NIfTI file with wrong numbers in its header, damage, or another packing."""
+    changed = bytearray(data)
+    for _ in range(rng.choice([0, 1, 1, 2, 5])):
+        place, form = rng.choice(HEADER_FIELDS)
+        value = rng.choice(FRACTIONS if form == "<f" else NUMBERS)
+        size = struct.calcsize(form)
+        if form == "<f":
+            changed[place : place + size] = np.array(value, np.float64).astype("<f4").tobytes()
+        else:
+            changed[place : place + size] = (value % 2 ** (8 * size)).to_bytes(size, "little")
+    spoiled = bytes(changed)
+    if rng.random() < 0.4:
+        spoiled = damage(spoiled, rng)
+    if rng.random() < 0.7:
+        spoiled = gzip.compress(spoiled, 1)
+        if rng.random() < 0.1:
+            spoiled += gzip.compress(bytes(2**24), 1) * rng.choice([1, 40])
+        if rng.random() < 0.2:
+            spoiled = damage(spoiled, rng)
+    return spoiled
+
+
+def try_volumes(rng: Random, place: Path) -> None:
+    """Damage volumes, their table or their groups, check them and load them."""
+    from usrl.data.catalogue import check_dataset, load_cases
+    from usrl.data.recipe import DataRecipe
+
+    files = {f"labels/{name}.nii": label_volume(number) for number, name in enumerate("abc")}
+    table = "skin: anterior\ntissues:\n  0: outside\n  1: organ\n  2: lesion\n"
+    files["tissues.yaml"] = table.encode()
+    if rng.random() < 0.3:
+        files["groups.csv"] = table_of("name,group\na,p1\nb,p1\nc,p2\n", rng)
+    what = rng.random()
+    if what < 0.7:
+        name = rng.choice("abc")
+        suffix = rng.choice([".nii", ".nii.gz", ".NII"])
+        files[f"labels/{name}{suffix}"] = spoiled_volume(files.pop(f"labels/{name}.nii"), rng)
+    elif what < 0.9:
+        files["tissues.yaml"] = spoiled_yaml(table, rng)
+    write_files(place, files)
+    data = DataRecipe(name="volumes", root=str(place))
+    report = check_dataset(data)
+    report.lines()
+    try:
+        load_cases(data, "all")
+    except UserError:
+        assert not report.is_sound
+        raise
+    assert report.is_sound
+
+
 def table_of(text: str, rng: Random) -> bytes:
     """Return a CSV as a spreadsheet, an editor or an accident may leave it."""
     if rng.random() < 0.25:
@@ -863,7 +935,8 @@ def spoiled_yaml(text: str, rng: Random) -> bytes:
 def build(recipe: Any) -> None:
     """Build what a recipe trains, and read back what it is written as."""
     from usrl.learners import check_recipe
-    from usrl.runs.recipes import dump_recipe, parse_recipe, parse_yaml
+    from usrl.runs.recipes import dump_recipe, parse_recipe
+    from usrl.strict import parse_yaml
 
     again = parse_recipe(parse_yaml(dump_recipe(recipe), "dump"), "dump")
     assert again == recipe
@@ -919,8 +992,9 @@ def try_search(rng: Random, place: Path) -> None:
 def try_plan(rng: Random, place: Path) -> None:
     """Resolve the plan of an ablation."""
     from usrl.ablation.plan import load_plan, resolve_plan
-    from usrl.runs.recipes import dump_yaml, parse_yaml
+    from usrl.runs.recipes import dump_yaml
     from usrl.runs.shipped import shipped_root
+    from usrl.strict import parse_yaml
 
     text = (shipped_root() / "contour-ppo" / "ablation.yaml").read_text(encoding="utf-8")
     text = text.replace("recipe: .", "recipe: contour-ppo")
@@ -1075,7 +1149,8 @@ def try_split(rng: Random, place: Path) -> None:
 
 def try_trial(rng: Random, place: Path) -> None:
     """Go on with a search whose records are damaged; nothing is trained."""
-    from usrl.runs.recipes import dump_recipe, parse_recipe, parse_yaml
+    from usrl.runs.recipes import dump_recipe, parse_recipe
+    from usrl.strict import parse_yaml
     from usrl.tuning import trials
 
     tree = parse_yaml(base_runs()["network"]["recipe.yaml"].decode(), "")
@@ -1236,6 +1311,7 @@ KINDS: dict[str, tuple[int, Callable[[Random, Path], None]]] = {
     "busi": (3, lambda rng, place: try_folder("busi", busi_files, rng, place)),
     "usgra": (3, lambda rng, place: try_folder("usgra", usgra_files, rng, place)),
     "hc18": (5, lambda rng, place: try_folder("hc18", hc18_files, rng, place)),
+    "volumes": (6, try_volumes),
     "boxes": (6, try_boxes),
     "proposals": (2, try_proposals),
     "recipe": (10, try_recipe),

@@ -21,7 +21,7 @@ from usrl.data.splits import DEFAULT_FRACTIONS
 from usrl.evaluation.compare import score_case
 from usrl.learners import load_object
 from usrl.registry import IMAGES, REGISTRY, build_task, describe_arguments
-from usrl.runs.recipes import parse_yaml
+from usrl.strict import parse_yaml
 
 ENVS = Path(__file__).parents[1] / "envs"
 MAX_PICTURE_BYTES = 300_000

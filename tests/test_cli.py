@@ -126,6 +126,18 @@ def test_phantom_is_written_and_checked_as_a_folder(tmp_path: Path) -> None:
     assert "FAULT" in result.output
 
 
+def test_bodies_are_written_and_checked_as_volumes(tmp_path: Path) -> None:
+    told = _usrl("data", "bodies", "--count", 2, "--seed", 5, "--out", tmp_path / "b")
+    assert f"wrote 2 bodies to {tmp_path / 'b'}; use them with --data volumes --root" in told
+    told = _usrl("data", "check", "volumes", "--root", tmp_path / "b")
+    assert "volumes, folder 2" in told
+    assert "no faults" in told
+    (tmp_path / "b" / "labels" / "body-0001.nii.gz").write_bytes(b"none")
+    result = CliRunner().invoke(app, ["data", "check", "volumes", "--root", str(tmp_path / "b")])
+    assert result.exit_code == 1
+    assert "FAULT" in result.output
+
+
 def test_train_evaluate_compare_and_segment_go_through(
     tmp_path: Path, recipe: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

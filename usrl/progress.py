@@ -40,15 +40,15 @@ class ImageProgress:
 
 
 @contextmanager
-def show_progress(total: int) -> Iterator[ImageProgress]:
-    """Show a bar over ``total`` images until the context ends."""
-    with Progress(*_columns("", "images", 1), console=Console(stderr=True)) as progress:
+def show_progress(total: int, items: str = "images") -> Iterator[ImageProgress]:
+    """Show a bar over ``total`` images, or other items, until the context ends."""
+    with Progress(*_columns("", items, 1), console=Console(stderr=True)) as progress:
         yield ImageProgress(progress, progress.add_task("", total=total))
 
 
-def track(images: Iterable[T], what: str, total: int) -> Iterator[T]:
+def track(images: Iterable[T], what: str, total: int, items: str = "images") -> Iterator[T]:
     """Yield images, or something for each image, and count them on a bar that says what is done."""
-    with show_progress(total) as bar:
+    with show_progress(total, items) as bar:
         bar.start(what)
         for image in images:
             yield image

@@ -1,10 +1,16 @@
-"""Checks mappings strictly: an unknown key or a value of a wrong type is an error that names the key."""
+"""Reads JSON and YAML safely, and checks mappings strictly.
+
+An unknown key or a value of a wrong type is an error that names the key.
+"""
 
 import json
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from usrl.errors import UserError, brief, suggest
 
@@ -18,6 +24,8 @@ Scalar = bool | int | Annotated[float, Field(allow_inf_nan=True)] | str | None
 
 _FIRST_EDITION = {"epoch": "step", "val_dice": "val_score"}
 _MOST_ERRORS = 8
+MAX_DEPTH, _LONGEST = 20, 500_000
+"""Levels and letters of YAML that are read: parsing takes longer than linear time in both."""
 
 
 class Strict(BaseModel):
@@ -35,6 +43,36 @@ def read_json(text: bytes | str, source: str, remedy: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:  # also: not UTF-8, a number of thousands of digits
         raise UserError(f"{source}: not JSON ({error}); {remedy}") from None
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Return the value of a YAML 1.2 text, safely. An error names the source.
+
+    Keys that occur twice, tags and aliases are refused, and so are long and deep texts. With aliases, a short
+    file can make an endless value.
+    """
+    try:
+        _check_yaml(text)
+        return YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError, TypeError) as error:  # also: a 13th month, a list as a key
+        place = getattr(error, "problem_mark", None)
+        where = f" in line {place.line + 1}" if place else ""
+        told = str(getattr(error, "problem", None) or error)[:200]
+        raise UserError(f"{source}: not valid YAML ({told}{where}); fix the syntax") from None
+
+
+def _check_yaml(text: str) -> None:
+    if len(text) > _LONGEST:
+        raise ValueError(f"{len(text)} letters, more than {_LONGEST}")
+    depth = 0
+    for event in YAML(typ="safe", pure=True).parse(text):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise MarkedYAMLError(problem=f"nested more than {MAX_DEPTH} deep", problem_mark=event.start_mark)
+        if isinstance(event, AliasEvent):
+            raise MarkedYAMLError(problem=f"write out what *{event.anchor} is", problem_mark=event.start_mark)
+        if getattr(event, "ctag", None):
+            raise MarkedYAMLError(problem=f"leave the tag {event.ctag} out", problem_mark=event.start_mark)
 
 
 def rename_first_edition(figures: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nifti_builders import ellipsoid, write_nifti
 from sample_builders import disk, draw_ellipse, noise, write, write_classes
 
 
@@ -73,6 +74,18 @@ def usgra_root(tmp_path):
     write(folder / "images" / "0003.png", np.pad(noise(0) // 2 + 20, margins))
     write_classes(folder / "masks" / "0003.png", np.pad(classes, margins))
     return tmp_path / "usgra"
+
+
+@pytest.fixture
+def volumes_root(tmp_path):
+    """Three small volumes with one target each, in canonical axes and with the skin in front."""
+    root = tmp_path / "mine"
+    for index, name in enumerate("abc"):
+        labels = np.full((50, 40, 30), 1, np.uint8)
+        labels[ellipsoid(labels.shape, (25, 20, 15), (9, 4, 3 + index), 1.5)] = 2
+        write_nifti(root / "labels" / f"{name}.nii.gz", labels, 1.5)
+    (root / "tissues.yaml").write_text("tissues:\n  1: organ\n  2: lesion\n")
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,9 @@ def test_every_dataset_of_files_is_found_by_root_and_through_usrl_data(busi_root
 def test_a_misspelt_dataset_gets_a_suggestion():
     with pytest.raises(UserError, match=r"unknown data set 'bussi': did you mean 'busi'\?"):
         load_split("bussi", "all")
-    with pytest.raises(UserError, match="unknown data set 'zzz': known names: busi, folder, hc18, phantom"):
+    with pytest.raises(
+        UserError, match="unknown data set 'zzz': known names: bodies, busi, folder, hc18, phantom"
+    ):
         check_dataset(DataRecipe(name="zzz"))
 
 
@@ -157,9 +159,9 @@ def test_a_foreign_data_set_of_another_kind_makes_its_own_parts():
         load_split("clips")
 
 
-def test_every_dataset_can_be_checked(busi_root, folder_root, hc18_root, usgra_root):
+def test_every_dataset_can_be_checked(busi_root, folder_root, hc18_root, usgra_root, volumes_root):
     roots = {"busi": busi_root, "folder": folder_root, "phantom": None, "hc18": hc18_root}
-    roots |= {"usgra": usgra_root}
+    roots |= {"usgra": usgra_root, "bodies": None, "slices": None, "volumes": volumes_root}
     assert set(roots) == set(DATASETS)
     for name, root in roots.items():
         report = check_dataset(DataRecipe(name=name, root=root, count=3))

@@ -36,3 +36,17 @@ def write_phantom_data(
 
     paths = write_phantom(out, count, seed, variety, show_progress=True)
     typer.echo(f"wrote {len(paths)} images with masks to {out}; use them with --data folder --root {out}")
+
+
+@data_app.command("bodies")
+def write_bodies_data(
+    out: Annotated[Path, typer.Option(help="New folder to write.")],
+    count: Count = 8,
+    seed: Seed = 0,
+    variety: Variety = 0.0,
+) -> None:
+    """Write simulated bodies as NIfTI."""
+    from usrl.data.bodies.folder import write_bodies
+
+    paths = write_bodies(out, count, seed, variety)
+    typer.echo(f"wrote {len(paths)} bodies to {out}; use them with --data volumes --root {out}")

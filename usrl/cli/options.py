@@ -38,7 +38,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on where an earlier call stopped, or start if there was none.")
 ]
-Data = Annotated[str, typer.Option(help="Data set: phantom, busi, hc18, usgra or folder; bodies for probes.")]
+Data = Annotated[
+    str, typer.Option(help="Data set: phantom, busi, hc18, usgra or folder; of bodies: bodies or volumes.")
+]
 Structure = Annotated[
     str | None, typer.Option(help="What is segmented, such as nerve; needed if there are several structures.")
 ]
@@ -54,9 +56,11 @@ SplitSeed = Annotated[int, typer.Option(min=0, help="Seed of the split; as in th
 Labels = Annotated[
     float, typer.Option(help="Share of the training images; as data.labels in the run's recipe.")
 ]
-Count = Annotated[int, typer.Option(min=1, help="Number of simulated cases; as in the run's recipe.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of simulated data; as in the run's recipe.")]
-Variety = Annotated[float, typer.Option(help="How far the looks of simulated data range, from 0 to 1.")]
+Count = Annotated[
+    int, typer.Option(min=1, help="Number of simulated images or bodies; as in the run's recipe.")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of simulated images or bodies; as in the run's recipe.")]
+Variety = Annotated[float, typer.Option(help="How far simulated images or bodies range, from 0 to 1.")]
 Starts = Annotated[
     int, typer.Option(min=1, help="Starts per box of agents and prompted networks; their masks vote.")
 ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from usrl.data.bodies.dataset import check_bodies, load_bodies
+from usrl.data.bodies.folder import VOLUME_FILES
 from usrl.data.bodies.slices import check_slices, load_slices
 from usrl.data.bodies.volumes import VOLUMES
 from usrl.data.busi import BUSI
@@ -21,6 +22,10 @@ from usrl.data.usgra import USGRA
 from usrl.errors import UserError, suggest
 from usrl.strict import check
 
+SIMULATED = ("phantom", "bodies", "slices")
+"""Data sets that ``count``, ``seed`` and ``variety`` of a recipe describe; they read no folder."""
+_OWN = ("folder", "volumes")
+"""Data sets that read a user's folder of any name."""
 UNUSED = "unused"
 """Training images without labels, as a run's ``split.tsv`` calls them."""
 
@@ -41,11 +46,8 @@ DATASETS: dict[str, Dataset] = {
     "folder": FOLDER,
     "bodies": Dataset(load_bodies, check_bodies, kind=VOLUMES),
     "slices": Dataset(load_slices, check_slices, structures=LESION),
+    "volumes": VOLUME_FILES,
 }
-
-
-SIMULATED = ("phantom", "bodies", "slices")
-"""Data sets that ``count``, ``seed`` and ``variety`` of a recipe describe; they read no folder."""
 
 
 def register_dataset(
@@ -71,7 +73,7 @@ def register_dataset(
 
 
 def kind_of(name: str) -> str:
-    """Return the kind of a data set's cases: ``"images"`` for all of ours."""
+    """Return the kind of a data set's cases, such as ``"images"``."""
     return _find(name).kind
 
 
@@ -145,18 +147,18 @@ def resolve_root(data: DataRecipe) -> Path:
 
 def describe_data(data: DataRecipe) -> str:
     """Return the name of a recipe's data in reports: data set, name of the folder, and structure."""
-    name = f"folder {resolve_root(data).name}" if data.name == "folder" else data.name
+    name = f"{data.name} {resolve_root(data).name}" if data.name in _OWN else data.name
     return name if data.structure is None else f"{name}, {data.structure}"
 
 
 def has_same_images(first: DataRecipe, second: DataRecipe) -> bool:
-    """Return whether images of equal names are equal images in two recipes' data sets."""
+    """Return whether images, or other cases, of equal names are equal in two recipes' data sets."""
     if first.name != second.name:
         return False
     if first.name in SIMULATED:
         return (first.seed, first.variety) == (second.seed, second.variety)
     # Folders of different places may use the same file names.
-    return first.name != "folder" or resolve_root(first) == resolve_root(second)
+    return first.name not in _OWN or resolve_root(first) == resolve_root(second)
 
 
 def _load_images(data: DataRecipe) -> list[Sample]:

@@ -75,7 +75,7 @@ def image_files(
         found = read(folder)
         report = report_samples(data.name, str(folder), found.samples, found.faults, found.duplicates)
         counts = {source: report.counts.get(source, 0) for source in found.sources} or report.counts
-        notes = (*found.notes, *_links_out(folder))
+        notes = (*found.notes, *links_out(folder))
         return replace(report, counts=counts, facts=report.facts | found.facts, notes=notes)
 
     return Dataset(load, check, reads_folder=True, structures=structures)
@@ -94,7 +94,7 @@ def find_root(data: DataRecipe) -> Path:
     return folder
 
 
-def _links_out(root: Path) -> Iterator[str]:
+def links_out(root: Path) -> Iterator[str]:
     """Yield a note if links lead out of a folder: a copy of it would lack their files."""
     inside = os.path.realpath(root)
     links = [

@@ -49,7 +49,7 @@ def _read(root: Path) -> Found:
     except UserError as error:
         faults.append(str(error))
     try:
-        groups = _read_groups(root / "groups.csv", [pair.name for pair in pairs])
+        groups = read_groups(root / "groups.csv", [pair.name for pair in pairs])
     except UserError as error:
         faults.append(str(error))
     samples, unread = _read_classes(pairs, structures) if structures else _read_labels(pairs)
@@ -57,7 +57,7 @@ def _read(root: Path) -> Found:
     samples = [replace(sample, group=groups.get(sample.name, sample.name)) for sample in samples]
     names = {sample.name for sample in samples}
     deep = sum(has_more_than_8_bits(pair.image) for pair in pairs if pair.name in names)
-    return Found(samples, faults, {_DEEP: deep} if deep else {}, notes=_alike(groups.values()))
+    return Found(samples, faults, {_DEEP: deep} if deep else {}, notes=notes_on_groups(groups.values()))
 
 
 def _pair_files(root: Path) -> tuple[list[Pair], list[str]]:
@@ -125,8 +125,8 @@ def _read_structures(path: Path) -> dict[str, int] | None:
     return structures
 
 
-def _read_groups(path: Path, names: list[str]) -> dict[str, str]:
-    """Return the group of every name; empty if the file is absent."""
+def read_groups(path: Path, names: list[str], what: str = "image") -> dict[str, str]:
+    """Return the group of every name, which messages call ``what``; empty if the file is absent."""
     if not path.exists():
         return {}
     groups: dict[str, str] = {}
@@ -135,11 +135,11 @@ def _read_groups(path: Path, names: list[str]) -> dict[str, str]:
             raise UserError(f"{path}: line {line} must give a new name and its group; fix it")
         groups[name] = group
     if unmatched := sorted(set(names) ^ groups.keys()):
-        raise UserError(f"{path}: must name every image once and nothing else; see {listed(unmatched)}")
+        raise UserError(f"{path}: must name every {what} once and nothing else; see {listed(unmatched)}")
     return groups
 
 
-def _alike(groups: Iterable[str]) -> list[str]:
+def notes_on_groups(groups: Iterable[str]) -> list[str]:
     """Return notes on groups whose names differ by case, spaces or Unicode form alone."""
     spellings: dict[str, list[str]] = defaultdict(list)
     for group in sorted(set(groups)):

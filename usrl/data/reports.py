@@ -22,6 +22,7 @@ class DataReport:
     """Counts, groups, duplicates and faults of a dataset.
 
     Attributes:
+        unit: What is counted, such as ``"images"``.
         cross_pairs: Near-duplicates whose sources differ.
         apart_pairs: Near-duplicates in different groups, so that a split may part them.
         notes: Advice for the user; the data set loads all the same.
@@ -30,7 +31,7 @@ class DataReport:
 
     name: str
     root: str | None  # None if it is simulated
-    counts: dict[str, int]  # images by source
+    counts: dict[str, int]  # by source
     groups: int  # which splits keep together
     facts: dict[str, int | str] = field(default_factory=dict)  # further counts and measures, in order
     duplicate_pairs: tuple[NamePair, ...] = ()
@@ -38,6 +39,7 @@ class DataReport:
     apart_pairs: tuple[NamePair, ...] = ()
     notes: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    unit: str = "images"
 
     @property
     def is_sound(self) -> bool:
@@ -46,9 +48,11 @@ class DataReport:
 
     def lines(self) -> list[str]:
         """Return the report as lines of text."""
-        rows: dict[str, int | str] = {f"images, {source}": count for source, count in self.counts.items()}
+        rows: dict[str, int | str] = {
+            f"{self.unit}, {source}": count for source, count in self.counts.items()
+        }
         if len(self.counts) > 1:
-            rows["images, all"] = sum(self.counts.values())
+            rows[f"{self.unit}, all"] = sum(self.counts.values())
         rows |= {"groups, which splits keep whole": self.groups} | self.facts
         width = max(len(label) for label in rows)
         lines = [f"{self.name}, simulated" if self.root is None else f"{self.name} at {self.root}"]

@@ -6,49 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
 from usrl.errors import UserError, brief
 from usrl.learners import find_learner, load_object
 from usrl.runs.recipe import Recipe
 from usrl.runs.search import refuse_fixed
 from usrl.runs.shipped import locate, suggest_shipped
-from usrl.strict import check
+from usrl.strict import MAX_DEPTH, check, parse_yaml
 
 _MOST_DIFFERENCES, _MOST_LETTERS = 4, 80
-_DEEPEST, _LONGEST = 20, 500_000
-"""Levels and letters of YAML that are read: parsing takes longer than linear time in both."""
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """Return the value of a YAML 1.2 text, safely. An error names the source.
-
-    Keys that occur twice, tags and aliases are refused, and so are long and deep texts. With aliases, a short
-    file can make an endless value.
-    """
-    try:
-        _check_yaml(text)
-        return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, TypeError) as error:  # also: a 13th month, a list as a key
-        place = getattr(error, "problem_mark", None)
-        where = f" in line {place.line + 1}" if place else ""
-        told = str(getattr(error, "problem", None) or error)[:200]
-        raise UserError(f"{source}: not valid YAML ({told}{where}); fix the syntax") from None
-
-
-def _check_yaml(text: str) -> None:
-    if len(text) > _LONGEST:
-        raise ValueError(f"{len(text)} letters, more than {_LONGEST}")
-    depth = 0
-    for event in YAML(typ="safe", pure=True).parse(text):
-        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-        if depth > _DEEPEST:
-            raise MarkedYAMLError(problem=f"nested more than {_DEEPEST} deep", problem_mark=event.start_mark)
-        if isinstance(event, AliasEvent):
-            raise MarkedYAMLError(problem=f"write out what *{event.anchor} is", problem_mark=event.start_mark)
-        if getattr(event, "ctag", None):
-            raise MarkedYAMLError(problem=f"leave the tag {event.ctag} out", problem_mark=event.start_mark)
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
@@ -152,7 +118,7 @@ def dump_yaml(tree: Mapping[str, Any]) -> str:
 def set_key(tree: dict[str, Any], key: str, value: Any, source: str) -> None:
     """Set a dotted key of nested mappings, such as ``data.name``, in place; missing groups are made."""
     *parents, leaf = key.split(".")
-    if len(parents) > _DEEPEST:
+    if len(parents) > MAX_DEPTH:
         raise UserError(f"{source}: a key of {len(parents) + 1} names; no recipe is so deep")
     for parent in parents:
         tree = tree.setdefault(parent, {})

@@ -53,7 +53,7 @@ def draw_body(rng: Draws) -> tuple[Labels, FloatArray]:
     contact = centre - axes[:, 2] * centre[2] / axes[2, 2]
     frame = _Frame(x, y, *_project(axes, centre))
     labels = _fill_layers(rng, frame, fat_end, muscle_end)
-    _draw_ribs(rng, labels, frame, np.float32(0.5) * (fat_end + muscle_end))
+    _draw_ribs(rng, labels, frame, (fat_end + muscle_end) / np.float32(2))
     _draw_cysts(rng, labels, frame, muscle_end)
     _draw_vessels(rng, labels, frame)
     _draw_lesion(rng, labels, frame)
@@ -179,6 +179,7 @@ def _draw_lesion(rng: Draws, labels: Labels, frame: _Frame) -> None:
     longest = rng.within((10, 13), (8.5, 15))
     second = rng.within((5.5, 7), (5, 8))
     shortest = rng.within((4.0, 5.0), (3.5, 5.5))
+    second, shortest = max(second, shortest), min(second, shortest)  # with variety their ranges overlap
     form = (
         np.square(frame.lateral / np.float32(longest))
         + np.square(frame.axial / np.float32(second))
@@ -186,8 +187,7 @@ def _draw_lesion(rng: Draws, labels: Labels, frame: _Frame) -> None:
     )
     amplitude = np.float32(rng.within((0.0, 0.06), (0.0, 0.15)))
     phases = rng.uniform(0, 2 * np.pi, 3).astype(np.float32)
-    wave = np.sin(frame.lateral * np.float32(0.5) + phases[0]) + np.sin(
-        frame.axial * np.float32(0.8) + phases[1]
-    )
+    wave = np.sin(frame.lateral * np.float32(0.5) + phases[0])
+    wave = wave + np.sin(frame.axial * np.float32(0.8) + phases[1])
     near = form < 2
     labels[near & (form < 1 + amplitude * wave)] = TISSUES["lesion"].label

@@ -32,22 +32,19 @@ def load_bodies(data: DataRecipe, split: str) -> Volumes:
     Raises:
         UserError: If the recipe asks for more bodies than memory holds.
     """
-    if data.count > MAX_BODIES:
-        raise UserError(
-            f"data.count: bodies take 3 MiB each, so at most {MAX_BODIES} are allowed, got {data.count}; "
-            "set it lower"
-        )
+    _check_count(data)
     names = [Member(_name(index), _name(index), "bodies") for index in range(data.count)]
     part = range(data.count) if split == "all" else split_samples(names, seed=data.split_seed)[split]
     bodies = (make_body(data.seed, index, data.variety) for index in part)
-    return Volumes.from_bodies(list(track(bodies, "Simulating bodies", len(part))))
+    return Volumes.from_bodies(list(track(bodies, "Simulating bodies", len(part), "bodies")))
 
 
 def check_bodies(data: DataRecipe) -> DataReport:
     """Return how many bodies there are, and what they take; they have no faults."""
-    names = [_name(index) for index in range(data.count)]
+    _check_count(data)
     size = f"{data.count * np.prod(SHAPE) * 4 / 2**20:.0f} MiB"
-    return DataReport(data.name, None, {"bodies": len(names)}, len(names), {"memory, all parts": size})
+    counts = {"simulated": data.count}
+    return DataReport(data.name, None, counts, data.count, {"memory, all parts": size}, unit="bodies")
 
 
 def make_body(seed: int, index: int, variety: float = 0.0) -> Body:
@@ -65,6 +62,14 @@ def make_body(seed: int, index: int, variety: float = 0.0) -> Body:
     labels, standard = draw_body(rng)
     voxels = encode_voxels(labels, draw_texture(rng), draw_speckle(rng))
     return Body(voxels, standard, _name(index), _name(index))
+
+
+def _check_count(data: DataRecipe) -> None:
+    if data.count > MAX_BODIES:
+        raise UserError(
+            f"data.count: bodies take 3 MiB each, so at most {MAX_BODIES} are allowed, got {data.count}; "
+            "set it lower"
+        )
 
 
 def _name(index: int) -> str:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from usrl.compute.compiled import is_compiled_for
@@ -47,7 +48,11 @@ class Scanner:
     """
 
     def __init__(
-        self, volumes: Volumes, side: int, depth_mm: float, geometry: Literal["linear", "sector"] = "linear"
+        self,
+        volumes: Volumes,
+        side: int = 64,
+        depth_mm: float = 48.0,
+        geometry: Literal["linear", "sector"] = "linear",
     ) -> None:
         self._volumes = volumes
         self.side, device = side, volumes.device
@@ -105,7 +110,9 @@ class Scanner:
         return shown.view_as(polar)
 
 
-def _sector(place: np.ndarray, depth_mm: float) -> tuple[np.ndarray, float, np.ndarray]:
+def _sector(
+    place: NDArray[np.float64], depth_mm: float
+) -> tuple[NDArray[np.float64], float, NDArray[np.int64]]:
     """Return rays of a curved probe (S, 4), mm per sample, and the sample of each pixel, (S * S,), or -1.
 
     The middle of the probe's curved face touches the skin; its ends are above the skin, in the gel.
@@ -141,9 +148,8 @@ def scan_tensors(
     step = rays[:, 2:] @ axes
     cosine = step[..., 2] / step.norm(dim=2)
     glance = physics[2] * (1 - cosine**2)  # (B, S)
-    press = torch.stack([torch.ones_like(squeeze), torch.ones_like(squeeze), squeeze], dim=1)[
-        :, None
-    ]  # (B, 1, 3)
+    ones = torch.ones_like(squeeze)
+    press = torch.stack([ones, ones, squeeze], dim=1)[:, None]  # (B, 1, 3)
     begin, step = origin[:, None] + start * press, step * press
     count = torch.arange(side, device=rays.device) + 0.5
     x, y, z = (begin[:, None] + count[:, None, None] * step[:, None]).unbind(dim=3)  # (B, samples, rays) each

@@ -86,10 +86,13 @@ def encode_voxels(labels: NDArray[np.uint8], texture: FloatArray, speckle: Float
     """
     echo_db = tissue_table("echo_db")[labels] + tissue_table("texture_db")[labels] * texture
     speckle_db = 20 * np.log10(np.maximum(speckle, np.float32(1e-3)))
+    is_outside = labels == TISSUES["outside"].label  # where nothing echoes, not even speckle
     parts = (
-        np.where(labels == TISSUES["outside"].label, 0, 255 * (1 - echo_db / np.float32(FLOOR_DB))),
+        np.where(is_outside, 0, 255 * (1 - echo_db / np.float32(FLOOR_DB))),
         tissue_table("loss_db_mm")[labels] / np.float32(LOSS_STEP_DB),
-        (speckle_db - np.float32(SPECKLE_FLOOR_DB)) * np.float32(255 / SPECKLE_RANGE_DB),
+        np.where(
+            is_outside, 0, (speckle_db - np.float32(SPECKLE_FLOOR_DB)) * np.float32(255 / SPECKLE_RANGE_DB)
+        ),
     )
     codes = [np.clip(np.rint(part), 0, 255).astype(np.uint8) for part in parts]
     return np.stack([*codes, labels], axis=-1)
