@@ -28,8 +28,7 @@ def check_kind(env_id: str, data_name: str) -> str:
     wanted, given = find_row(env_id).cases, kind_of(data_name)
     if wanted != given:
         raise UserError(
-            f"env.id: {env_id} is about {wanted}, and data.name: {data_name} gives {given}; "
-            "choose another environment or data set"
+            f"env.id: {env_id} is about {wanted}, and data.name: {data_name} gives {given}; choose others"
         )
     return wanted
 

@@ -68,9 +68,7 @@ def _read_prompts(images: Sequence[Path], box: Sequence[str], boxes: Path | None
 
     if boxes is not None:
         if box:
-            raise UserError(
-                "--box and --boxes are both given; write all boxes into the file, or give only --box"
-            )
+            raise UserError("--box and --boxes are both given; write all into the file, or give only --box")
         return read_boxes(boxes)
     if box and len(images) > 1:
         raise UserError(

@@ -214,9 +214,7 @@ class _Builder:
         """Return the bank, and warn of lesions that were left out."""
         self._warn()
         if not (self.rows or self.dropped or self.too_small):
-            raise UserError(
-                "the bank has no rows: no target has a pixel; pass samples with a non-empty target"
-            )
+            raise UserError("the bank has no rows: no target has a pixel; pass samples with a non-empty one")
         if not self.rows:
             raise UserError(
                 f"the bank has no rows: {len(self.dropped)} lesions have no overlapping proposal and "

@@ -85,9 +85,7 @@ def find_root(data: DataRecipe) -> Path:
     """Return the folder of a recipe's data set, which must exist: ``data.root``, or ``$USRL_DATA/<name>``."""
     how = f"with --root DIR, or set USRL_DATA to the folder that holds {data.name}/"
     if data.root is None and not os.environ.get("USRL_DATA"):
-        raise UserError(
-            f"data set {data.name!r} is read from a folder, and no folder is given; name it {how}"
-        )
+        raise UserError(f"data set {data.name!r} is read from a folder, and none is given; name it {how}")
     folder = check_path(Path(data.root or Path(os.environ["USRL_DATA"]) / data.name))
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name the folder of data set {data.name!r} {how}")

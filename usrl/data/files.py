@@ -148,9 +148,7 @@ def read_classes(path: Path | str, known: tuple[int, ...]) -> Labels:
 def check_name(path: Path) -> None:
     """Refuse an image's name that does not fit in a line of text: not UTF-8, or with a tab or a line end."""
     if _NO_TEXT.search(path.stem) or path.stem.splitlines() != [path.stem]:
-        raise UserError(
-            f"{str(path)!r}: this name cannot be written as a line of UTF-8 text; rename the file"
-        )
+        raise UserError(f"{str(path)!r}: this name cannot be written as a line of UTF-8 text; rename it")
 
 
 def has_more_than_8_bits(path: Path) -> bool:
@@ -260,9 +258,7 @@ def _deep_values(path: Path, image: Image.Image) -> Values:
             raise UserError(f"{path}: white is zero and levels are fractions; save it with black as zero")
         values = (2 ** int(np.max(image.tag_v2.get(_BITS, 16))) - 1) - values
     if (values.dtype.kind == "f" and not np.isfinite(values).all()) or values.min() < 0:
-        raise UserError(
-            f"{path}: has negative or non-finite values; rescale it to 8-bit gray and save it as PNG"
-        )
+        raise UserError(f"{path}: has negative or non-finite values; rescale it to 8-bit gray and save it")
     return values
 
 
@@ -270,9 +266,7 @@ def _deep_channels(path: Path, image: Image.Image) -> Values:
     """Return red, green and blue of an image with channels of 16 bits, uint16, (H, W, 3)."""
     read = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if read is None or read.dtype != np.uint16 or read.ndim != 3 or image.mode not in ("RGB", "RGBA", "LA"):
-        raise UserError(
-            f"{path}: channels of 16 bits in mode {image.mode} are not read; save it as 8-bit gray"
-        )
+        raise UserError(f"{path}: 16-bit channels in mode {image.mode} are not read; save it as 8-bit gray")
     channels: Values = read[..., 2::-1]
     turn = image.info.get("orientation", 1)  # as its EXIF says; Pillow turns only what it decodes itself
     channels = channels.swapaxes(0, 1) if turn > 4 else channels
@@ -303,9 +297,7 @@ def _levels(path: Path, image: Image.Image) -> tuple[Values, bool]:
     else:
         values = _gray_of(path, np.asarray(image.convert("RGB")))
     if alpha.min() != alpha.max() and values.min() == values.max():
-        raise UserError(
-            f"{path}: the shape is in its alpha channel alone; save it as black and white, without alpha"
-        )
+        raise UserError(f"{path}: the shape is in its alpha channel alone; save it as black and white")
     return values, False
 
 

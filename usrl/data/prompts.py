@@ -37,9 +37,7 @@ def jittered_boxes(sample: Sample, jitter: float = DEFAULT_JITTER, seed: int = 0
     method gets the same boxes on every machine.
     """
     if not 0 <= jitter <= MAX_JITTER:
-        raise UserError(
-            f"jitter must be from 0 to {MAX_JITTER}, got {jitter}; 0.2 moves a side by up to a fifth of a box"
-        )
+        raise UserError(f"jitter must be from 0 to {MAX_JITTER}, got {jitter}; 0.2 is a fifth of a box")
     components = split_components(sample.target)
     if not components:
         raise UserError(f"{sample.name}: a box needs a lesion, and the target is empty; leave the image out")
@@ -98,9 +96,7 @@ def check_prompt(prompt: Prompt | None, shape: tuple[int, ...]) -> Prompt:
         if x1 <= x0 or y1 <= y0:
             raise UserError(f"{text} has no area; x1 must exceed x0 and y1 must exceed y0")
         if x0 < -0.5 or y0 < -0.5 or x1 > width or y1 > height:
-            raise UserError(
-                f"{text} leaves the image, which is {width} x {height}; give pixels of this image"
-            )
+            raise UserError(f"{text} leaves the image, which is {width} x {height}; give pixels of it")
     return prompt
 
 
@@ -109,9 +105,7 @@ def parse_box(text: str) -> Box:
     try:
         x0, y0, x1, y1 = (float(part) for part in text.split(","))
     except ValueError:
-        raise UserError(
-            f"a box is x0,y0,x1,y1 in pixels, got {brief(text)}; for example 40,60,180,170"
-        ) from None
+        raise UserError(f"a box is x0,y0,x1,y1 in pixels, got {brief(text)}; such as 40,60,180,170") from None
     if all(0 <= side <= 1 for side in (x0, y0, x1, y1)):
         raise UserError(
             f"a box is x0,y0,x1,y1 in pixels, got {brief(text)}, which are shares of an image; multiply x by "

@@ -39,9 +39,7 @@ def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts
     if chain := split_chain(spec):
         proposer = open_segmenter(chain[0], device)
         if not isinstance(proposer, Segmenter) or proposer.track != "automatic":
-            raise UserError(
-                f"{proposer.name} needs boxes itself; agents and judges take proposals from automatic methods"
-            )
+            raise UserError(f"{proposer.name} needs boxes itself; put an automatic method first")
         return open_run_segmenter(open_run(chain[1]), device, proposer, starts)
     if not spec or (not locate(spec).exists() and "/" not in spec):  # an empty path is the current folder
         known = [*CLASSICAL, *ORACLES, *list_shipped()]

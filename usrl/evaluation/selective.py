@@ -42,9 +42,7 @@ def risk_coverage(uncertainty: Sequence[float], dice: Sequence[float]) -> RiskCo
         arXiv:1705.08500.
     """
     if not len(dice) or len(uncertainty) != len(dice):
-        raise UserError(
-            f"a curve needs an uncertainty for each Dice, got {len(uncertainty)} and {len(dice)} of them"
-        )
+        raise UserError(f"wanted an uncertainty for each Dice, got {len(uncertainty)} for {len(dice)}")
     _, rank, count = np.unique(uncertainty, return_inverse=True, return_counts=True)
     risk = np.bincount(rank, weights=1 - np.asarray(dice)) / count  # of each uncertainty, ascending
     kept = np.arange(1, len(dice) + 1)

@@ -149,6 +149,5 @@ def _check_keys(recipe: NetworkRecipe) -> None:
     doubled = [channels[0] * 2**level for level in range(len(channels))]
     if name == "segresnet" and (channels[0] % 8 or channels != doubled):
         raise UserError(
-            f"channels: segresnet needs multiples of 8 that double, got {channels}; "
-            "for example [16, 32, 64, 128]"
+            f"channels: segresnet needs multiples of 8 that double, as [8, 16, 32], got {channels}"
         )

@@ -61,8 +61,5 @@ def open_network(
 ) -> Segmenter:
     """Return the segmenter of a network's run: see `usrl.learners.open_run_segmenter`."""
     if proposer is not None:
-        raise UserError(
-            f"{run.path} is a network's run; in FIRST+RUN the second must be an agent's or a judge's; "
-            "swap the two"
-        )
+        raise UserError(f"{run.path} is a network; in FIRST+RUN the second is an agent or judge; swap them")
     return NetworkSegmenter(run, device, starts)

@@ -157,9 +157,7 @@ def create_run(path: Path | str, recipe: Recipe, *, resume: bool = False) -> Run
         )
     with writing_to(path):
         if not is_begun and path.exists() and not _is_unused(path):
-            raise UserError(
-                f"{path} already holds something; choose another --out, or --resume to continue a run"
-            )
+            raise UserError(f"{path} already holds something; choose another --out, or give --resume")
         path.mkdir(parents=True, exist_ok=True)
         # Before the recipe: a kill between the two leaves a folder that may be used.
         if not is_begun or not (path / VERSIONS).exists():
@@ -189,9 +187,7 @@ def open_run(path: Path | str) -> Run:
             f"{suggest_shipped(path)}"
         )
     if not (path / RECIPE).exists():
-        raise UserError(
-            f"{path}: no recipe.yaml is here, so this is not a run; name a folder that `usrl train` wrote"
-        )
+        raise UserError(f"{path}: no run, as it has no recipe.yaml; name a folder that `usrl train` wrote")
     run = Run(path, load_recipe(path))
     if not run.weights_path.is_file():
         if not (path / VERSIONS).exists():  # which every training writes
