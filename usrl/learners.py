@@ -37,19 +37,19 @@ LEARNERS = {
         recipe="usrl.agents.recipe:AgentRecipe",
         build="usrl.agents.training:build_untrained",
         train="usrl.agents.training:train_agent",
-        segmenter="usrl.agents.segmenter:open_agent",
+        segmenter="usrl.agents.segmenter:AgentSegmenter",
     ),
     "network": Learner(
         recipe="usrl.networks.recipe:NetworkRecipe",
         build="usrl.networks.training:build_untrained_network",
         train="usrl.networks.training:train_network",
-        segmenter="usrl.networks.segmenter:open_network",
+        segmenter="usrl.networks.segmenter:NetworkSegmenter",
     ),
     "judge": Learner(
         recipe="usrl.judging.recipe:JudgeRecipe",
         build="usrl.judging.training:build_untrained_judge",
         train="usrl.judging.training:train_judge",
-        segmenter="usrl.judging.segmenter:open_judge",
+        segmenter="usrl.judging.segmenter:JudgedSegmenter",
     ),
 }
 """By the ``kind`` of a recipe."""
