@@ -79,7 +79,6 @@ def _summarise(variant: Variant, cases: Cases, base: NDArray[np.float64]) -> Row
 
 
 def _format(rows: Sequence[Row]) -> str:
-    """Return rows as a table in Markdown."""
     unit = "mm" if "hd95_mm" in rows[0] else "px"
     heads = ["variant", "changes", "Dice (IQM)", "difference from base", "mean Dice", f"HD95 ({unit})"]
     heads += ["start Dice", "made worse", "training (s)"]

@@ -87,7 +87,6 @@ def check_hyperparameters(recipe: AgentRecipe, algorithm: type[BaseAlgorithm]) -
 
 
 def _check_first_update(recipe: AgentRecipe, values: Mapping[str, Any]) -> None:
-    """Refuse an off-policy training that would end before its first update."""
     rollout, starts = values["train_freq"] * recipe.num_envs, values["learning_starts"]
     first = rollout * (starts // rollout + 1)
     if first > recipe.total_steps:

@@ -23,7 +23,6 @@ class _Group(TyperGroup):
     """Says in words what a user can fix, and ends with status 2."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
         try:
             with _plain_warnings():
                 return super().invoke(ctx)

@@ -63,7 +63,6 @@ def segment(
 
 
 def _read_prompts(images: Sequence[Path], box: Sequence[str], boxes: Path | None) -> "dict[str, Prompt]":
-    """Return the boxes that the options give, by name of the image."""
     from usrl.data.prompts import BOX_COLUMNS, parse_box, read_boxes
 
     if boxes is not None:
@@ -79,7 +78,6 @@ def _read_prompts(images: Sequence[Path], box: Sequence[str], boxes: Path | None
 
 
 def _format_size(size: Mapping[str, Any]) -> str:
-    """Return area and perimeter with their units, or that there is nothing to measure."""
     if not size["area_px"]:
         return "nothing found"
     figures = {key: size[key] for key in _UNITS if key in size}

@@ -24,7 +24,9 @@ def select_device(name: str, argument: str = "--device") -> torch.device:
         raise UserError(f"{argument} must be auto, cpu, cuda or cuda:N, got {name!r}")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"{argument} {name}: found {torch.cuda.device_count()} CUDA devices; use auto or cpu")
+        raise UserError(
+            f"{argument} {name}: found {torch.cuda.device_count()} CUDA devices; use {argument} auto or cpu"
+        )
     return device
 
 

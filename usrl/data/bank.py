@@ -254,7 +254,6 @@ def _check_tensor(name: str, tensor: Any, dtype: torch.dtype, letters: str, size
 
 
 def _check_proposals(samples: Sequence[Sample], proposals: Sequence[BoolMask] | None) -> None:
-    """Refuse proposals that do not match the samples one to one."""
     if proposals is None:
         return
     if len(proposals) != len(samples):

@@ -151,7 +151,6 @@ def has_same_images(first: DataRecipe, second: DataRecipe) -> bool:
 
 
 def _load_images(data: DataRecipe) -> list[Sample]:
-    """Return all samples of a recipe, with the chosen structure."""
     require_dataset(data)
     if kind_of(data.name) != IMAGES:
         raise UserError(

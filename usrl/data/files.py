@@ -148,7 +148,9 @@ def read_classes(path: Path | str, known: tuple[int, ...]) -> Labels:
 def check_name(path: Path) -> None:
     """Refuse an image's name that does not fit in a line of text: not UTF-8, or with a tab or a line end."""
     if _NO_TEXT.search(path.stem) or path.stem.splitlines() != [path.stem]:
-        raise UserError(f"{str(path)!r}: this name cannot be written as a line of UTF-8 text; rename it")
+        raise UserError(
+            f"{str(path)!r}: this name cannot be written as a line of UTF-8 text; rename the file"
+        )
 
 
 def has_more_than_8_bits(path: Path) -> bool:
@@ -197,7 +199,6 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _check_header(path: Path, image: Image.Image) -> None:
-    """Refuse an image of several frames, or of more pixels than Pillow allows."""
     frames = getattr(image, "n_frames", 1)
     if frames != 1:
         raise UserError(f"{path}: holds {frames} frames; save the one to use as a PNG of its own")

@@ -55,7 +55,6 @@ _Row = tuple[float, float]
 
 
 def _find(root: Path) -> Path:
-    """Return the root if there are images in it."""
     if not (root / _FOLDER).is_dir() or not list_images(root / _FOLDER):
         raise UserError(
             f"{root}: no HC18 found; wanted {_FOLDER}/ with images and {_TABLE}; unpack training_set.zip "
@@ -101,7 +100,6 @@ def _read(root: Path) -> Found:
 
 
 def _list_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
-    """Match images with annotations; return the others as faults."""
     files = list_images(folder)
     outlines = {clean(path.name): path for path in files if clean(path.stem).endswith(_OUTLINE)}
     pairs: list[Pair] = []
@@ -120,7 +118,6 @@ def _list_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
 
 
 def _read_table(path: Path) -> tuple[dict[str, _Row], list[str]]:
-    """Return the sound rows by file name, and the faults of the others."""
     rows: dict[str, _Row] = {}
     faults: list[str] = []
     try:
@@ -140,7 +137,6 @@ def _read_table(path: Path) -> tuple[dict[str, _Row], list[str]]:
 
 
 def _parse_size(text: str) -> float | None:
-    """Return a positive size, or None if the text is not one."""
     try:
         size = float(text)
     except ValueError:

@@ -78,7 +78,6 @@ def listed(names: Sequence[str], most: int = MAX_LISTED) -> str:
 
 
 def _try_read(read: Callable[[Path], Labels | BoolMask], pair: Pair) -> Sample | UserError:
-    """Return the sample, or the error that prevents reading it."""
     try:
         check_name(pair.image)
         image = read_gray(pair.image)

@@ -60,7 +60,6 @@ class DataReport:
         return lines
 
     def _pair_lines(self) -> list[str]:
-        """Return a line for each kind of near-duplicate pairs."""
         together = [pair for pair in self.duplicate_pairs if pair not in set(self.apart_pairs)]
         kinds = {
             "near duplicates in one group": together,

@@ -315,7 +315,6 @@ def _with_masks(info: dict[str, NDArray[np.float32]]) -> Info:
 
 
 def _check_names(adapter: Callable[..., Any], env_id: str, settings: Info) -> None:
-    """Raise if a keyword is neither a setting of the environment nor an argument of the adapter."""
     known = set(load_object(find_row(env_id).settings).model_fields)
     for name in settings:
         if name not in known:

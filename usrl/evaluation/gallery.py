@@ -75,7 +75,6 @@ def pick(scores: ArrayLike, labels: Sequence[str]) -> dict[str, int]:
 
 
 def _pick_own(comparison: Comparison, method: str) -> dict[str, str]:
-    """Return the names of a method's best, median and worst image."""
     scores = comparison.scores(method)
     picks = pick(list(scores.values()), ("best", "median", "worst"))
     return {label: list(scores)[place] for label, place in picks.items()}

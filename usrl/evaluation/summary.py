@@ -74,16 +74,14 @@ def trace_risk(cases: Sequence[Case]) -> tuple[RiskCoverage, RiskCoverage]:
 
 def average_runs(cases: Sequence[Case], name: str, members: Sequence[str]) -> list[Case]:
     """Return the mean of several runs of one method, a row per image, from the cases of all methods."""
-    by_case = group_cases((case for case in cases if case["method"] in members), "case")
-    return [_average(own) | {"method": name} for own in by_case.values()]
-
-
-def _average(runs: Sequence[Case]) -> Case:
-    """Return the mean of what all rows of one image have, except the uncertainty, which belongs to a run."""
-    shared = set.intersection(*(set(run) for run in runs)) - LABELS - {"uncertainty"}
-    # The mean of equal runs must be each of them, which NumPy's sum misses by its rounding.
-    means = {key: float(mean(run[key] for run in runs)) for key in runs[0] if key in shared}
-    return {key: runs[0][key] for key in runs[0] if key in LABELS} | means
+    averages = []
+    for runs in group_cases((case for case in cases if case["method"] in members), "case").values():
+        shared = set.intersection(*map(set, runs)) - LABELS - {"uncertainty"}  # which belongs to a run
+        # The mean of equal runs must be each of them, which NumPy's sum misses by its rounding.
+        means = {key: float(mean(run[key] for run in runs)) for key in runs[0] if key in shared}
+        labels = {key: runs[0][key] for key in runs[0] if key in LABELS}
+        averages.append(labels | means | {"method": name})
+    return averages
 
 
 def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:

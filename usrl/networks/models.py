@@ -96,7 +96,6 @@ class _LastOutput(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits, (B, 1, S, S)."""
         output: Tensor = self.network(images)[-1]
         return output
 

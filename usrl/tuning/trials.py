@@ -61,7 +61,6 @@ class _Search:
         return {key: searched.value(drawn[key]) for key, searched in self.recipe.search.items()}
 
     def run(self) -> list[Trial]:
-        """Return all trials, old and new."""
         trials: list[Trial] = []
         while (trial := self._load(len(trials))) and trial.has_ended:
             trials.append(trial)
@@ -128,7 +127,6 @@ class _Search:
         return {"val_score": max(scores), "seconds": rows[-1]["seconds"]}
 
     def _write(self, trials: Sequence[Trial]) -> None:
-        """Write the table of trials, and the best recipe if there is one."""
         rows = [
             {"number": trial.number, "val_score": trial.val_score, "seconds": trial.seconds}
             | self.values(trial.drawn)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from usrl.data.components import label_components
+from usrl.data.components import clean_mask
 from usrl.data.phantom.blobs import Blob, random_blob
 from usrl.data.sample import BoolMask, FloatArray
 
@@ -136,9 +136,7 @@ def _draw_lesion(rng: Draws, echo_db: FloatArray, loss: FloatArray, blob: Blob, 
     if malignant and rng.random() < 0.4:
         _draw_calcifications(rng, echo_db, blob)
     mask = np.zeros(shape, np.bool_)
-    labels, areas = label_components(patch.coverage >= 0.5)
-    areas[0] = 0
-    mask[patch.rows, patch.columns] = labels == areas.argmax()  # the largest component
+    mask[patch.rows, patch.columns] = clean_mask(patch.coverage >= 0.5, "largest")
     return mask
 
 

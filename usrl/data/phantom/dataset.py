@@ -129,7 +129,6 @@ def _compress(envelope: FloatArray, dynamic_range_db: float, gamma: float, blur_
 
 
 def _from_db(level: FloatArray) -> FloatArray:
-    """Return amplitude for a level in dB."""
     return np.asarray(np.exp(level * np.float32(np.log(10) / 20)), np.float32)
 
 
