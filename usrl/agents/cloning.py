@@ -25,7 +25,6 @@ from torch.nn import functional as F
 
 from usrl.agents.recipe import check_ranges
 from usrl.compute.trees import map_tree
-from usrl.envs.batch import teacher_of
 from usrl.envs.sb3 import TaskVecEnv
 from usrl.errors import UserError, suggest
 
@@ -137,14 +136,15 @@ class Cloning(OnPolicyAlgorithm):
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
         """Fill the buffer with states that teacher and policy reach, each with the teacher's action."""
-        teacher = _teacher(env)
+        if not isinstance(env, TaskVecEnv):
+            raise UserError(f"bc learns from a task's teacher, got a {type(env).__name__}; give a TaskVecEnv")
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
         for _ in range(n_rollout_steps):
             observations: Any = self._last_obs
             starts: Any = self._last_episode_starts
-            taught = teacher.oracle_actions()
+            taught = env.oracle_actions()
             with torch.no_grad():
                 actions, values, log_probs = self.policy(obs_as_tensor(observations, self.device))
             played = np.where(self._draw_taught(starts)[:, None], taught, actions.cpu().numpy())
@@ -212,10 +212,3 @@ def _share_schedule(share: float | Schedule) -> FloatSchedule:
     if schedule is None or not all(0 <= schedule(left) <= 1 for left in (1.0, 0.0)):
         raise UserError(f"hyperparameters: teacher_share: wanted 0 to 1, or lin_0 to lin_1, got {share!r}")
     return schedule
-
-
-def _teacher(env: VecEnv) -> TaskVecEnv:
-    if not isinstance(env, TaskVecEnv):
-        raise UserError(f"bc learns from a task's teacher, got a {type(env).__name__}; give a TaskVecEnv")
-    teacher_of(env.task)
-    return env

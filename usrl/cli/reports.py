@@ -8,21 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from usrl.cli.options import (
-    Count,
-    Data,
-    Device,
-    Jitter,
-    Labels,
-    Methods,
-    Root,
-    Seed,
-    Split,
-    SplitSeed,
-    Starts,
-    Structure,
-    Variety,
-)
+from usrl.cli import options
 from usrl.data.sample import DEFAULT_JITTER
 from usrl.errors import UserError
 
@@ -34,25 +20,25 @@ if TYPE_CHECKING:
 
 
 def compare(
-    methods: Methods,
-    data: Data,
+    methods: options.Methods,
+    data: options.Data,
     out: Annotated[
         Path | None,
         typer.Option(
             help="New folder for the report; for a single run evaluation-DATA-SPLIT inside it, if not given."
         ),
     ] = None,
-    root: Root = None,
-    structure: Structure = None,
-    split: Split = "test",
-    device: Device = "auto",
-    split_seed: SplitSeed = 0,
-    labels: Labels = 1.0,
-    count: Count = 200,
-    seed: Seed = 0,
-    variety: Variety = 0.0,
-    jitter: Jitter = DEFAULT_JITTER,
-    starts: Starts = 1,
+    root: options.Root = None,
+    structure: options.Structure = None,
+    split: options.Split = "test",
+    device: options.Device = "auto",
+    split_seed: options.SplitSeed = 0,
+    labels: options.Labels = 1.0,
+    count: options.Count = 200,
+    seed: options.Seed = 0,
+    variety: options.Variety = 0.0,
+    jitter: options.Jitter = DEFAULT_JITTER,
+    starts: options.Starts = 1,
     env: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Let agents, random and teacher play episodes of an environment."),
@@ -187,12 +173,7 @@ def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
 
 
 def _check_images(run: "Run", data: "DataRecipe", split: str, names: Sequence[str]) -> None:
-    """Raise if a run's split.tsv contradicts the part that it is scored on, or is missing.
-
-    Test and validation images must not be among those whose labels the run has seen
-    (`usrl.runs.leaks.FORBIDDEN`), nor training images among its unused ones. With all images a warning counts
-    those that it has seen, if this is known.
-    """
+    """Raise if a run's split.tsv contradicts the part that it is scored on, or is missing; for all, warn."""
     from usrl.runs.leaks import FORBIDDEN, find_parts
 
     wrong = ("unused",) if split == "train" else FORBIDDEN["val" if split == "val" else "test"]

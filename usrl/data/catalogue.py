@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from usrl.data.busi import BUSI
-from usrl.data.dataset import IMAGES, Dataset, find_root
+from usrl.data.dataset import IMAGES, DataReport, Dataset, find_root, report_samples
 from usrl.data.folder import FOLDER
 from usrl.data.hc18 import HC18
 from usrl.data.phantom.dataset import load_phantom
 from usrl.data.recipe import DataRecipe
-from usrl.data.reports import DataReport, report_samples
 from usrl.data.sample import LESION, Sample, choose_structure
 from usrl.data.splits import DEFAULT_FRACTIONS, draw_labelled, split_samples, write_split
 from usrl.data.usgra import USGRA
@@ -26,12 +25,10 @@ def _load_phantom(data: DataRecipe, split: str = "all") -> list[Sample]:
     return load_phantom(data.count, data.seed, variety=data.variety, show_progress=True)
 
 
-def _check_phantom(data: DataRecipe) -> DataReport:
-    return report_samples(data.name, None, _load_phantom(data))
-
-
 DATASETS: dict[str, Dataset] = {
-    "phantom": Dataset(_load_phantom, _check_phantom, structures=LESION),
+    "phantom": Dataset(
+        _load_phantom, lambda d: report_samples(d.name, None, _load_phantom(d)), structures=LESION
+    ),
     "busi": BUSI,
     "hc18": HC18,
     "usgra": USGRA,

@@ -9,8 +9,15 @@ from typing import Any
 import numpy as np
 
 from usrl.data.sample import Prompt, Sample, Track
-from usrl.evaluation.selective import RiskCoverage, perfect_order, risk_coverage
-from usrl.evaluation.statistics import adjust_holm, bootstrap_mean, mean_by_group, paired_wilcoxon
+from usrl.evaluation.statistics import (
+    RiskCoverage,
+    adjust_holm,
+    bootstrap_mean,
+    mean_by_group,
+    paired_wilcoxon,
+    perfect_order,
+    risk_coverage,
+)
 from usrl.segmenter import Answer, Method, answer_sample
 
 Case = dict[str, Any]

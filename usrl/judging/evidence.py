@@ -84,13 +84,7 @@ def _draw_views(
 def _measure(
     image: GrayImage, probability: NDArray[np.float32], candidates: Candidates, number: int
 ) -> list[float]:
-    """Return the facts of one candidate, all zero if it is empty.
-
-    They are the square root of its share of the image; its centre (y, x) and its gray level as shares; the
-    mean and the largest probability in it; the share of it above one half, and its share of all probability;
-    whether it is the network's own, and whether it is refined; and its intersection over union with its
-    counterpart before or after refinement.
-    """
+    """Return the facts of one candidate, all zero if it is empty."""
     mask = candidates.masks[number]
     if not mask.any():
         return [0.0] * FACTS

@@ -10,9 +10,15 @@ import torch
 
 from usrl.data.components import clean_mask
 from usrl.envs.threshold.filters import filter_speckle
-from usrl.envs.threshold.oracle import ascend_tiles, best_tiles, dice_of_counts
 from usrl.envs.threshold.settings import ThresholdSettings
-from usrl.envs.threshold.tables import Tables, join_tiles, split_tiles
+from usrl.envs.threshold.tables import (
+    Tables,
+    ascend_tiles,
+    best_tiles,
+    dice_of_counts,
+    join_tiles,
+    split_tiles,
+)
 from usrl.geometry.regions import Region
 from usrl.metrics.overlap import dice
 

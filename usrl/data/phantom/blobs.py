@@ -31,10 +31,6 @@ class Blob:
         y0, y1 = _span(self.centre[1], reach, shape[0])
         x = np.arange(x0, x1, dtype=np.float32)[None, :] - np.float32(self.centre[0])
         y = np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(self.centre[1])
-        return Patch(slice(y0, y1), slice(x0, x1), self._coverage(x, y, softness))
-
-    def _coverage(self, x: FloatArray, y: FloatArray, softness: float) -> FloatArray:
-        """Return the coverage at offsets (1, w) and (h, 1) from the centre, shape (h, w)."""
         cosine, sine = np.float32(np.cos(self.tilt)), np.float32(np.sin(self.tilt))
         u = (cosine * x + sine * y) / np.float32(self.radii[0])
         v = (cosine * y - sine * x) / np.float32(self.radii[1])
@@ -44,7 +40,7 @@ class Blob:
             for order, (amplitude, phase) in enumerate(self.harmonics, start=2):
                 margin += np.float32(amplitude) * np.cos(np.float32(order) * angle + np.float32(phase))
         margin *= np.float32(min(self.radii) / (2 * softness))
-        return np.clip(margin + np.float32(0.5), 0, 1)
+        return Patch(slice(y0, y1), slice(x0, x1), np.clip(margin + np.float32(0.5), 0, 1))
 
 
 @dataclass(frozen=True)

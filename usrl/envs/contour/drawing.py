@@ -3,16 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from usrl.envs.rendering import (
-    CONTOUR_COLOR,
-    PROPOSAL_COLOR,
-    SIDE_PX,
-    TARGET_COLOR,
-    add_bars,
-    begin_frame,
-    draw_outlines,
-    draw_polygons,
-)
+from usrl.envs import rendering
 
 
 def draw_contour_step(
@@ -26,9 +17,9 @@ def draw_contour_step(
 
     ``proposal`` are the contours at the start and ``vertices`` those of now, in pixels of the image.
     """
-    frame, scale = begin_frame(image), SIDE_PX / image.shape[0]
+    frame, scale = rendering.begin_frame(image), rendering.SIDE_PX / image.shape[0]
     if target is not None:
-        draw_outlines(frame, target, TARGET_COLOR, 2)
-    draw_polygons(frame, proposal, scale, PROPOSAL_COLOR, 1)
-    draw_polygons(frame, vertices, scale, CONTOUR_COLOR, 2)
-    return add_bars(frame, caption, ("target", "proposal", "contour"))
+        rendering.draw_outlines(frame, target, rendering.TARGET_COLOR, 2)
+    rendering.draw_polygons(frame, proposal, scale, rendering.PROPOSAL_COLOR, 1)
+    rendering.draw_polygons(frame, vertices, scale, rendering.CONTOUR_COLOR, 2)
+    return rendering.add_bars(frame, caption, ("target", "proposal", "contour"))

@@ -15,9 +15,15 @@ from usrl.data.sample import Box
 from usrl.envs.threshold import kernels
 from usrl.envs.threshold.features import describe_settings
 from usrl.envs.threshold.filters import filter_speckle
-from usrl.envs.threshold.oracle import ascend_tiles, best_tiles, dice_of_counts
 from usrl.envs.threshold.settings import ThresholdSettings
-from usrl.envs.threshold.tables import Tables, join_tiles, spread_tiles
+from usrl.envs.threshold.tables import (
+    Tables,
+    ascend_tiles,
+    best_tiles,
+    dice_of_counts,
+    join_tiles,
+    spread_tiles,
+)
 from usrl.geometry.boxes import boxes_of_masks, move_sides
 from usrl.geometry.regions import Region, cut_region
 
