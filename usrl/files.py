@@ -72,7 +72,9 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{folder}: another process writes here; wait, or choose another --out") from None
+            raise UserError(
+                f"{folder}: another process is writing here; wait until it ends, or choose another --out"
+            ) from None
         except OSError as error:  # a file system without locks
             warnings.warn(
                 f"{folder}: cannot be locked ({error.strerror}); write here once at a time", stacklevel=3

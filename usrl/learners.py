@@ -43,7 +43,7 @@ LEARNERS = {
         recipe="usrl.networks.recipe:NetworkRecipe",
         build="usrl.networks.training:build_untrained_network",
         train="usrl.networks.training:train_network",
-        segmenter="usrl.networks.segmenter:NetworkSegmenter",
+        segmenter="usrl.networks.segmenter:open_network",
     ),
     "judge": Learner(
         recipe="usrl.judging.recipe:JudgeRecipe",

@@ -137,7 +137,9 @@ class Cloning(OnPolicyAlgorithm):
     ) -> bool:
         """Fill the buffer with states that teacher and policy reach, each with the teacher's action."""
         if not isinstance(env, TaskVecEnv):
-            raise UserError(f"bc learns from a task's teacher, got a {type(env).__name__}; give a TaskVecEnv")
+            raise UserError(
+                f"bc learns from the teacher of a task, got a {type(env).__name__}; give a TaskVecEnv"
+            )
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
@@ -210,5 +212,7 @@ def _share_schedule(share: float | Schedule) -> FloatSchedule:
     is_usable = callable(share) or isinstance(share, int | float)
     schedule = FloatSchedule(share) if is_usable else None
     if schedule is None or not all(0 <= schedule(left) <= 1 for left in (1.0, 0.0)):
-        raise UserError(f"hyperparameters: teacher_share: wanted 0 to 1, or lin_0 to lin_1, got {share!r}")
+        raise UserError(
+            f"hyperparameters: teacher_share must be from 0 to 1, or lin_X with X from 0 to 1, got {share!r}"
+        )
     return schedule

@@ -52,7 +52,8 @@ class TablePolicy(BasePolicy):
         radix = observation_space.high.astype(np.int64).ravel() + 1
         if len(shape) != 1 or np.log(radix).sum() > np.log(MAX_STATES):
             raise UserError(
-                f"{Q_LEARNING} takes {MAX_STATES} states, got {observation_space}; set observation: features"
+                f"{Q_LEARNING} needs observations of at most {MAX_STATES} states, got {observation_space}; "
+                "set observation: features"
             )
         super().__init__(observation_space, action_space)
         place = np.concatenate([np.cumprod(radix[::-1])[-2::-1], [1]])

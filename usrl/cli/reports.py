@@ -150,7 +150,7 @@ def _check_runs(paths: Sequence[Path], data: "DataRecipe", split: str, names: Se
 def _run_folders(method: str) -> list[Path]:
     """Return the run folders that a method's text names: none, one, or the two of a chain."""
     from usrl.classical import CLASSICAL
-    from usrl.envs.threshold.ceilings import ORACLES
+    from usrl.envs.threshold.placement import ORACLES
     from usrl.evaluation.methods import split_chain
     from usrl.runs.shipped import locate
 

@@ -163,7 +163,9 @@ def name_methods(
             methods[names[-1]] = segmenter
         if len({member.track for member in members}) > 1:
             tracks = ", ".join(f"{member.name} is {member.track}" for member in members)
-            raise UserError(f"runs of a mean all take boxes or all take none: {tracks}; separate them")
+            raise UserError(
+                f"a mean is of runs that all take boxes or all take none: {tracks}; separate them"
+            )
         if len(members) > 1:
             runs[f"{names[0]}, mean of {len(members)} runs"] = names
     return methods, runs

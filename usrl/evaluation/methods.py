@@ -19,7 +19,7 @@ def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts
 
     Args:
         spec: The name of a classical method (`usrl.classical.CLASSICAL`) or of a ceiling
-            (`usrl.envs.threshold.ceilings.ORACLES`), the path of a run, the name of a shipped agent, or
+            (`usrl.envs.threshold.placement.ORACLES`), the path of a run, the name of a shipped agent, or
             ``FIRST+RUN``. There RUN is an agent's run that starts from the masks of FIRST instead of boxes,
             or a judge's run that chooses among the candidates of FIRST.
         device: Where networks and policies compute; see `usrl.compute.devices.select_device` for a text.
@@ -32,7 +32,7 @@ def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts
     spec, device = str(spec), select_device(device) if isinstance(device, str) else device
     if spec in CLASSICAL:
         return CLASSICAL[spec]()
-    from usrl.envs.threshold.ceilings import ORACLES  # a classical method need not wait for it
+    from usrl.envs.threshold.placement import ORACLES  # a classical method need not wait for it
 
     if spec in ORACLES:
         return ORACLES[spec]

@@ -155,7 +155,9 @@ def _check_prompts(segmenter: Segmenter, files: Sequence[Path], prompts: Mapping
     """Raise if boxes do not fit the method or the files, or a file is not an image."""
     if prompts and segmenter.track == "automatic":
         count = sum(len(prompt) for prompt in prompts.values())
-        raise UserError(f"{segmenter.name} finds lesions itself, without boxes, got {count}; leave --box out")
+        raise UserError(
+            f"{segmenter.name} finds lesions by itself and takes no box, got {count}; leave --box out"
+        )
     names = [clean(path.name) for path in files]
     if strange := [name for name in prompts if name not in names]:
         raise UserError(

@@ -72,7 +72,7 @@ def paired_wilcoxon(first: ArrayLike, second: ArrayLike) -> float:
     """
     one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if one.shape != two.shape or one.size == 0:
-        raise UserError(f"a paired test needs as many of both, at least one; got {one.size} and {two.size}")
+        raise UserError(f"a paired test needs equally many values, 1 or more, got {one.size} and {two.size}")
     if np.array_equal(one, two):
         return 1.0
     return float(stats.wilcoxon(one, two, zero_method="pratt").pvalue)
@@ -190,7 +190,10 @@ def _check_scores(scores: ArrayLike, groups: Sequence[str]) -> NDArray[np.float6
     """Return scores as an array of runs and cases, (R, N)."""
     numbers = np.asarray(scores, np.float64)
     if numbers.ndim != 2 or numbers.shape[1] != len(groups) or numbers.size == 0:
-        raise UserError(f"wanted scores of (runs, {len(groups)} cases), at least one, got {numbers.shape}")
+        raise UserError(
+            f"scores want a row per run and a column per case, at least one; got {numbers.shape} for "
+            f"{len(groups)} cases"
+        )
     return numbers
 
 
@@ -200,6 +203,8 @@ def _sum_by_group(
     """Return the sum and the number of values of each group, each of shape (groups,)."""
     numbers = np.asarray(values, np.float64)
     if numbers.shape != (len(groups),) or numbers.size == 0:
-        raise UserError(f"wanted a value for each group, at least one; got {numbers.shape} for {len(groups)}")
+        raise UserError(
+            f"values and groups must be equally many, at least one; got {numbers.shape} and {len(groups)}"
+        )
     _, row = np.unique(np.asarray(groups), return_inverse=True)
     return np.bincount(row, weights=numbers).astype(np.float64), np.bincount(row).astype(np.float64)

@@ -15,6 +15,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from usrl.agents.segmenter import AgentSegmenter
+from usrl.compute.trees import map_tree
 from usrl.data.catalogue import load_train_and_val
 from usrl.data.components import best_overlap
 from usrl.data.sample import Sample
@@ -131,10 +132,7 @@ def _stack(shown: Sequence[_Examples], recipe: JudgeRecipe) -> _Examples:
             f"{recipe.proposals}: {len(scores)} candidates in {len(shown)} images, fewer than batch_size "
             f"{recipe.batch_size}; lower levels, or write better proposals"
         )
-    views, facts = (
-        torch.cat([getattr(evidence, name) for evidence, _ in shown]) for name in ("views", "facts")
-    )
-    return Evidence(views, facts), scores
+    return map_tree(lambda *parts: torch.cat(parts), *(evidence for evidence, _ in shown)), scores
 
 
 def _pairs(samples: Sequence[Sample], folder: Path) -> list[tuple[Sample, NDArray[np.float32]]]:

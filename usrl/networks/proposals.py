@@ -22,7 +22,9 @@ SPLIT, FOLDS = "split.tsv", "folds"
 def require_proposals(key: str, folder: Path) -> None:
     """Raise a `UserError` that names the recipe's key if there is no folder of proposals."""
     if not check_path(folder).is_dir():
-        raise UserError(f"{key}: {folder}: no folder; write it with `usrl proposals RECIPE --out {folder}`")
+        raise UserError(
+            f"{key}: {folder}: no such folder; write proposals with `usrl proposals RECIPE --out {folder}`"
+        )
 
 
 def read_proposals(folder: Path, samples: Sequence[Sample]) -> list[BoolMask]:
@@ -55,7 +57,9 @@ def check_split(folder: Path, run: Run) -> None:
     if not all(
         fold.data.structure == wanted.structure and has_same_images(fold.data, wanted) for fold in folds
     ):
-        raise UserError(f"{folder} holds proposals for other images or structures; write some for the run's")
+        raise UserError(
+            f"{folder} holds proposals for other images or structures than the run's; write some for its data"
+        )
     if (folder / SPLIT).is_file():
         # `usrl.networks.folds` refuses starts that have seen the data set, so only the data matters.
         check_source("proposals", Run(folder, AgentRecipe(data=wanted)), run)

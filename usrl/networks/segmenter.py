@@ -21,17 +21,10 @@ class NetworkSegmenter:
     A prompted network sees ``starts`` boxes for each given one, and averages their probabilities.
 
     Raises:
-        UserError: If the weights cannot be used, or belong to another architecture than the recipe's, or if
-            there is a proposer: a network takes none.
+        UserError: If the weights cannot be used, or belong to another architecture than the recipe's.
     """
 
-    def __init__(
-        self, run: Run, device: torch.device, starts: int = 1, proposer: Segmenter | None = None
-    ) -> None:
-        if proposer is not None:
-            raise UserError(
-                f"{run.path} is a network; in FIRST+RUN the second is an agent or judge; swap them"
-            )
+    def __init__(self, run: Run, device: torch.device, starts: int = 1) -> None:
         self._recipe, self._device = run.recipe_as(NetworkRecipe), device
         is_prompted = self._recipe.prompt != "none"
         self.track: Track = "prompted" if is_prompted else "automatic"
@@ -61,3 +54,15 @@ class NetworkSegmenter:
                 "train it again"
             )
         return probability
+
+
+def open_network(
+    run: Run, device: torch.device, *, proposer: Segmenter | None = None, starts: int = 1
+) -> Segmenter:
+    """Return the segmenter of a network's run: see `usrl.learners.open_run_segmenter`."""
+    if proposer is not None:
+        raise UserError(
+            f"{run.path} is a network's run; in FIRST+RUN the second must be an agent's or a judge's; "
+            "swap the two"
+        )
+    return NetworkSegmenter(run, device, starts)

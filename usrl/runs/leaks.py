@@ -65,7 +65,7 @@ def trace(run: Run) -> Iterator[Run]:
             source = Run(path, load_recipe(path))
         except UserError as error:
             raise UserError(
-                f"{run.path}: nothing tells what the weights that it started from had seen: {error}"
+                f"{run.path} started from weights of which nothing tells what they had seen: {error}"
             ) from None
         if path.resolve() in met:
             raise UserError(f"{path} says that it started from itself; correct init_from in its recipe.yaml")

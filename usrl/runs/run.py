@@ -187,7 +187,9 @@ def open_run(path: Path | str) -> Run:
             f"{suggest_shipped(path)}"
         )
     if not (path / RECIPE).exists():
-        raise UserError(f"{path}: no run, as it has no recipe.yaml; name a folder that `usrl train` wrote")
+        raise UserError(
+            f"{path}: no recipe.yaml is here, so this is not a run; name a folder that `usrl train` wrote"
+        )
     run = Run(path, load_recipe(path))
     if not run.weights_path.is_file():
         if not (path / VERSIONS).exists():  # which every training writes

@@ -66,7 +66,9 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> 
         )
     for name, value in own.items():
         if value.dtype != tensors[name].dtype:
-            raise UserError(f"{path}: {name!r} must be {value.dtype}, got {tensors[name].dtype}; restore it")
+            raise UserError(
+                f"{path}: wanted {value.dtype} of {name!r}, got {tensors[name].dtype}; restore the file"
+            )
     module.load_state_dict({name: tensors[name] for name in own}, strict=False)  # aliases follow
 
 

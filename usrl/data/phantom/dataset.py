@@ -87,13 +87,11 @@ def write_phantom(
         for folder in ("images", "masks"):
             (out / folder).mkdir(parents=True, exist_ok=True)
         for sample in samples:
-            _write_png(out / "images" / f"{sample.name}.png", sample.image)
-            _write_png(out / "masks" / f"{sample.name}.png", sample.target.astype(np.uint8) * np.uint8(255))
+            mask = sample.target.astype(np.uint8) * np.uint8(255)
+            for folder, picture in (("images", sample.image), ("masks", mask)):
+                content = cv2.imencode(".png", picture)[1].tobytes()
+                (out / folder / f"{sample.name}.png").write_bytes(content)
     return [out / "images" / f"{sample.name}.png" for sample in samples]
-
-
-def _write_png(path: Path, image: GrayImage) -> None:
-    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
 
 
 def _acquire(rng: Draws, echo_db: FloatArray, loss_db: FloatArray) -> GrayImage:
