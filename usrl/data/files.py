@@ -298,7 +298,9 @@ def _levels(path: Path, image: Image.Image) -> tuple[Values, bool]:
     else:
         values = _gray_of(path, np.asarray(image.convert("RGB")))
     if alpha.min() != alpha.max() and values.min() == values.max():
-        raise UserError(f"{path}: the shape is in its alpha channel alone; save it as black and white")
+        raise UserError(
+            f"{path}: the shape is in its alpha channel alone; save it as black and white, without alpha"
+        )
     return values, False
 
 

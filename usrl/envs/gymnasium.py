@@ -286,7 +286,9 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         mask = others.pop("reset_mask")
         is_mask = isinstance(mask, np.ndarray) and mask.dtype == bool and mask.shape == (self.num_envs,)
         if not is_mask or not mask.any():
-            raise UserError(f"reset_mask must be {self.num_envs} NumPy bools, one of them True, got {mask!r}")
+            raise UserError(
+                f"reset_mask must be a NumPy array of {self.num_envs} bools, one of them True, got {mask!r}"
+            )
         if self._batch.state is None and not mask.all():
             raise UserError("the first reset must begin all episodes; leave reset_mask out")
         return np.flatnonzero(mask), others
