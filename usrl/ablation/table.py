@@ -66,9 +66,7 @@ def _summarise(variant: Variant, cases: Cases, base: NDArray[np.float64]) -> Row
             row[key] = float(np.mean([case[key] for case in own]))
     if "initial_dice" in own[0]:
         row["worsened"] = float(np.mean([case["dice"] < case["initial_dice"] for case in own]))
-    seconds = [
-        sum(link.run.read_log()[-1]["seconds"] for link in training.chain()) for training in variant.trainings
-    ]
+    seconds = [sum(link.run.read_log()[-1]["seconds"] for link in own.chain()) for own in variant.trainings]
     return row | {"seconds": float(np.mean(seconds))}
 
 

@@ -137,8 +137,4 @@ def _schedule(name: str, value: Any) -> Any:
 
 def _algorithms(module: Any) -> dict[str, type[BaseAlgorithm]]:
     classes = {name.lower(): value for name, value in vars(module).items() if isinstance(value, type)}
-    return {
-        name: kind
-        for name, kind in classes.items()
-        if issubclass(kind, BaseAlgorithm) and kind.policy_aliases
-    }
+    return {n: kind for n, kind in classes.items() if issubclass(kind, BaseAlgorithm) and kind.policy_aliases}

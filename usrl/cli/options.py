@@ -51,9 +51,7 @@ Split = Annotated[
     ),
 ]
 SplitSeed = Annotated[int, typer.Option(min=0, help="Seed of the split; as in the run's recipe.")]
-Labels = Annotated[
-    float, typer.Option(help="Share of the training images; as data.labels in the run's recipe.")
-]
+Labels = Annotated[float, typer.Option(help="Share of training images; as data.labels in the run's recipe.")]
 Count = Annotated[int, typer.Option(min=1, help="Number of phantom images; as in the run's recipe.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the phantom; as in the run's recipe.")]
 Variety = Annotated[float, typer.Option(help="How far the phantom's looks range, from 0 to 1.")]

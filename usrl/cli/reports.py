@@ -54,7 +54,7 @@ def compare(
     from usrl.compute.devices import select_device
     from usrl.data.catalogue import describe_data, load_split
     from usrl.data.recipe import DataRecipe
-    from usrl.evaluation.compare import compare as compare_segmenters
+    from usrl.evaluation.compare import compare as score
     from usrl.evaluation.methods import open_segmenter
     from usrl.evaluation.tables import print_results
     from usrl.strict import check
@@ -74,11 +74,8 @@ def compare(
     paths = [path for runs in groups for run in runs for path in _run_folders(run)]
     _check_runs(paths, recipe, split, [sample.name for sample in samples])
     told, curves = describe_data(recipe), _read_curves(paths)
-    print_results(
-        compare_segmenters(
-            segmenters, samples, folder, dataset=told, split=split, jitter=jitter, curves=curves
-        )
-    )
+    results = score(segmenters, samples, folder, dataset=told, split=split, jitter=jitter, curves=curves)
+    print_results(results)
     typer.echo(f"wrote {folder / 'report.html'}, with cases.csv and results.json next to it")
 
 

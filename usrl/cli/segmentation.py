@@ -21,21 +21,15 @@ def segment(
     out: Annotated[Path, typer.Option(help="Folder for masks, overlays and JSON, made if absent.")],
     box: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="X0,Y0,X1,Y1", help="Box around a lesion of the one image, in pixels; repeatable."
-        ),
+        typer.Option(metavar="X0,Y0,X1,Y1", help="Box around a lesion of the one image, in px; repeatable."),
     ] = None,
     boxes: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.csv", help="Boxes of several images: a row image,x0,y0,x1,y1 for each lesion."
-        ),
+        typer.Option(metavar="FILE.csv", help="Boxes of several images: a row image,x0,y0,x1,y1 per lesion."),
     ] = None,
     spacing_mm: Annotated[
         str | None,
-        typer.Option(
-            metavar="ROW,COLUMN", help="Height and width of a pixel in mm; sizes are in px without."
-        ),
+        typer.Option(metavar="ROW,COLUMN", help="Height and width of a pixel in mm; else sizes are in px."),
     ] = None,
     device: Device = "auto",
     starts: Starts = 1,

@@ -21,14 +21,12 @@ UNUSED = "unused"
 """Training images without labels, as a run's ``split.tsv`` calls them."""
 
 
-def _load_phantom(data: DataRecipe, split: str = "all") -> list[Sample]:
+def _simulate(data: DataRecipe, split: str = "all") -> list[Sample]:
     return load_phantom(data.count, data.seed, variety=data.variety, show_progress=True)
 
 
 DATASETS: dict[str, Dataset] = {
-    "phantom": Dataset(
-        _load_phantom, lambda d: report_samples(d.name, None, _load_phantom(d)), structures=LESION
-    ),
+    "phantom": Dataset(_simulate, lambda d: report_samples(d.name, None, _simulate(d)), structures=LESION),
     "busi": BUSI,
     "hc18": HC18,
     "usgra": USGRA,

@@ -153,9 +153,7 @@ def _count_structures(samples: list[Sample]) -> dict[str, int]:
 
 
 def image_files(
-    find: Callable[[Path], Path],
-    read: Callable[[Path], Found],
-    structures: Mapping[str, int] | None = LESION,
+    find: Callable[[Path], Path], read: Callable[[Path], Found], structures: Mapping[str, int] | None = LESION
 ) -> Dataset:
     """Return a data set of image files. Loading raises on faults; a check reports them.
 

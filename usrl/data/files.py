@@ -19,9 +19,7 @@ from usrl.data.sample import BoolMask, GrayImage, Labels, numbers_in
 from usrl.errors import UserError
 from usrl.files import check_path
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".gif"}
-)
+IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .bmp .tif .tiff .webp .pgm .ppm .gif".split())
 """Files with these suffixes, in upper or lower case, are images; others in a folder are ignored."""
 MAX_CLASS = 32
 """In a mask of more than two values, whole numbers up to this one are class numbers."""

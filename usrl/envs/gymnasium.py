@@ -191,11 +191,7 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             raise UserError(f"autoreset_mode must be one of {known}, got {autoreset_mode!r}") from None
         task = make_task(env_id, cases, device, settings, max_episode_steps)
         modes = ["rgb_array"] if isinstance(task, Drawn) else []
-        self.metadata = {
-            "render_modes": modes,
-            "render_fps": RENDER_FPS,
-            "autoreset_mode": self.autoreset_mode,
-        }
+        self.metadata = TaskEnv.metadata | {"render_modes": modes, "autoreset_mode": self.autoreset_mode}
         self._batch = Batch(task, num_envs, View(layout, dtype), with_oracle=oracle_info)  # type: ignore[arg-type]
         self.num_envs = self._batch.num_envs
         self.single_observation_space = self._batch.observation_space

@@ -47,9 +47,7 @@ def show_shared_cases(comparison: Comparison) -> dict[str, list[Shown]]:
 def show_own_cases(comparison: Comparison) -> dict[str, list[Shown]]:
     """Return pictures of each method's best, median and worst image."""
     return {
-        method: [
-            _show(comparison, method, name, label) for label, name in _pick_own(comparison, method).items()
-        ]
+        method: [_show(comparison, method, name, why) for why, name in _pick_own(comparison, method).items()]
         for method in comparison.methods
     }
 

@@ -71,11 +71,7 @@ def make_phantom(seed: int, index: int, shape: tuple[int, int] = (256, 256), var
 
 
 def write_phantom(
-    out: Path,
-    count: int = 200,
-    seed: int = 0,
-    variety: float = 0.0,
-    show_progress: bool = False,
+    out: Path, count: int = 200, seed: int = 0, variety: float = 0.0, show_progress: bool = False
 ) -> list[Path]:
     """Write a data set of `load_phantom` as PNG into a new or empty folder; return the images' paths.
 

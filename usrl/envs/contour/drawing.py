@@ -1,18 +1,12 @@
 """Pictures of contour refinement."""
 
-import numpy as np
-from numpy.typing import NDArray
-
+from usrl.data.sample import BoolMask, FloatArray, GrayImage
 from usrl.envs import rendering
 
 
 def draw_contour_step(
-    image: NDArray[np.uint8],
-    target: NDArray[np.bool_] | None,
-    proposal: NDArray[np.float32],
-    vertices: NDArray[np.float32],
-    caption: str,
-) -> NDArray[np.uint8]:
+    image: GrayImage, target: BoolMask | None, proposal: FloatArray, vertices: FloatArray, caption: str
+) -> rendering.Frame:
     """Return an RGB picture of image and target, (S, S) each, with contours (B, N, 2) and a caption.
 
     ``proposal`` are the contours at the start and ``vertices`` those of now, in pixels of the image.

@@ -2,21 +2,21 @@
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from usrl.data.sample import BoolMask, GrayImage
 from usrl.envs import rendering
 
 _GRID_COLOR = (110, 110, 110)
 
 
 def draw_mask_step(
-    image: NDArray[np.uint8],
-    target: NDArray[np.bool_] | None,
-    start: NDArray[np.bool_],
-    mask: NDArray[np.bool_],
-    levels: NDArray[np.uint8],
+    image: GrayImage,
+    target: BoolMask | None,
+    start: BoolMask,
+    mask: BoolMask,
+    levels: GrayImage,
     caption: str,
-) -> NDArray[np.uint8]:
+) -> rendering.Frame:
     """Return an RGB picture of image, target, first and current mask, (S, S) each, with a caption.
 
     The gray level of each tile's threshold, (G, G), is written into the tile.

@@ -24,6 +24,7 @@ from torch import Tensor
 from usrl.data.components import CleanName, clean_mask
 from usrl.data.sample import BoolMask, GrayImage
 from usrl.envs.threshold.settings import ThresholdSettings
+from usrl.geometry.kernels import Bytes
 from usrl.geometry.regions import Region
 
 NEVER = 255
@@ -92,7 +93,7 @@ class Tables:
         return len(self.images)
 
 
-def split_tiles(array: NDArray[np.uint8], grid: int) -> NDArray[np.uint8]:
+def split_tiles(array: Bytes, grid: int) -> Bytes:
     """Return squares (..., s, s) tile by tile in raster order, (..., T, s * s / T)."""
     *lead, side, _ = array.shape
     cut = array.reshape(*lead, grid, side // grid, grid, side // grid).swapaxes(-3, -2)
@@ -168,7 +169,7 @@ def ascend_tiles(start: Tensor, counts: tuple[int, int], score: Callable[[Tensor
 
 def _tabulate(
     smooth: GrayImage, support: BoolMask, target: BoolMask, settings: ThresholdSettings
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32], np.int64]:
+) -> tuple[Bytes, Bytes, NDArray[np.int32], np.int64]:
     """Return gray openings (Z, s, s), levels (K,), counts (T, Z, K, 2) and the start of one region."""
     smooth = 255 - smooth if settings.polarity == "bright" else smooth
     low, high = np.quantile(smooth[support], _SHARES)
@@ -183,9 +184,7 @@ def _tabulate(
     return opened, levels, counts, np.abs(levels.astype(np.int64) - int(otsu)).argmin()
 
 
-def _count_tiles(
-    opened: NDArray[np.uint8], levels: NDArray[np.uint8], target: BoolMask, grid: int
-) -> NDArray[np.int32]:
+def _count_tiles(opened: Bytes, levels: Bytes, target: BoolMask, grid: int) -> NDArray[np.int32]:
     """Return pixels and target pixels up to each level, by cumulative histograms, (T, Z, K, 2)."""
     tiles = grid**2
     place = np.arange(tiles, dtype=np.int64)[:, None] * 256
@@ -199,9 +198,7 @@ def _count_tiles(
     return counts
 
 
-def _count_cleaned(
-    opened: NDArray[np.uint8], levels: NDArray[np.uint8], target: BoolMask, clean: CleanName
-) -> NDArray[np.int32]:
+def _count_cleaned(opened: Bytes, levels: Bytes, target: BoolMask, clean: CleanName) -> NDArray[np.int32]:
     """Return pixels and target pixels of every cleaned mask, (1, Z, K, 2)."""
     counts = np.empty((1, len(opened), len(levels), 2), np.int32)
     for size, gray in enumerate(opened):
@@ -211,5 +208,5 @@ def _count_cleaned(
     return counts
 
 
-def _disk(diameter: int) -> NDArray[np.uint8]:
+def _disk(diameter: int) -> Bytes:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter)), np.uint8)
