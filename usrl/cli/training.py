@@ -79,9 +79,7 @@ def tune(
 
 
 def proposals(
-    recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="Recipe of an automatic network, as unet.")
-    ],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="An automatic network's recipe, as unet.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     folds: Annotated[int, typer.Option(min=2, help="Number of networks to train.")] = 5,
     overrides: Overrides = None,

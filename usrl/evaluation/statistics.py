@@ -14,6 +14,7 @@ from scipy import stats
 
 from usrl.errors import UserError
 
+Floats = NDArray[np.float64]
 _RESAMPLES = 2000
 """Samples of a bootstrap."""
 _PERCENTILES = (2.5, 97.5)
@@ -56,7 +57,7 @@ def bootstrap_mean(values: ArrayLike, groups: Sequence[str], *, seed: int = 0) -
     return Interval(float(sums.sum() / sizes.sum()), float(low), float(high))
 
 
-def mean_by_group(values: ArrayLike, groups: Sequence[str]) -> NDArray[np.float64]:
+def mean_by_group(values: ArrayLike, groups: Sequence[str]) -> Floats:
     """Return the mean of each group, in the sorted order of group names; see `bootstrap_mean`."""
     sums, sizes = _sum_by_group(values, groups)
     return np.asarray(sums / sizes, np.float64)
@@ -149,8 +150,8 @@ def bootstrap_iqm(
 class RiskCoverage:
     """The curve of one method."""
 
-    coverage: NDArray[np.float64]  # (n,), share of cases kept, from 1 / n to 1
-    risk: NDArray[np.float64]  # (n,), mean 1 - Dice of these
+    coverage: Floats  # (n,), share of cases kept, from 1 / n to 1
+    risk: Floats  # (n,), mean 1 - Dice of these
 
     @property
     def area(self) -> float:
@@ -186,7 +187,7 @@ def perfect_order(dice: Sequence[float]) -> RiskCoverage:
     return risk_coverage([-value for value in dice], dice)
 
 
-def _check_scores(scores: ArrayLike, groups: Sequence[str]) -> NDArray[np.float64]:
+def _check_scores(scores: ArrayLike, groups: Sequence[str]) -> Floats:
     """Return scores as an array of runs and cases, (R, N)."""
     numbers = np.asarray(scores, np.float64)
     if numbers.ndim != 2 or numbers.shape[1] != len(groups) or numbers.size == 0:
@@ -197,9 +198,7 @@ def _check_scores(scores: ArrayLike, groups: Sequence[str]) -> NDArray[np.float6
     return numbers
 
 
-def _sum_by_group(
-    values: ArrayLike, groups: Sequence[str]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _sum_by_group(values: ArrayLike, groups: Sequence[str]) -> tuple[Floats, Floats]:
     """Return the sum and the number of values of each group, each of shape (groups,)."""
     numbers = np.asarray(values, np.float64)
     if numbers.shape != (len(groups),) or numbers.size == 0:

@@ -160,9 +160,7 @@ class _Search:
         ]
         write_atomically(self.out / "trials.csv", format_csv(rows))
         if best := _best(trials):
-            told = (
-                f"# Trial {best.number:03d}: the best validation score, {best.val_score}, of {len(trials)}.\n"
-            )
+            told = f"# Trial {best.number:03d}: best validation score, {best.val_score}, of {len(trials)}.\n"
             recipe = apply_values(self.recipe, self.values(best.drawn), "best.yaml")
             write_atomically(self.out / "best.yaml", (told + dump_recipe(recipe)).encode())
 

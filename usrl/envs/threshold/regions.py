@@ -20,7 +20,7 @@ from usrl.envs.threshold.tables import (
     Tables,
     ascend_tiles,
     best_tiles,
-    dice_of_counts,
+    dice_from,
     join_tiles,
     spread_tiles,
 )
@@ -108,7 +108,7 @@ class ThresholdRegions:
             place = (case[:, None] * self.tiles + self.tile) * self.settings.sizes + size
             entry = (place * self.settings.thresholds + level).flatten()  # (B T,)
             counts = self.tables.counts.view(-1, 2).index_select(0, entry).view(*level.shape, 2).sum(dim=1)
-        return dice_of_counts(counts, self.tables.target_area[case])
+        return dice_from(counts, self.tables.target_area[case])
 
     def masks(self, case: Tensor, level: Tensor, size: Tensor) -> Tensor:
         """Return the masks of settings (B, T), bool, (B, s, s)."""

@@ -117,7 +117,7 @@ def spread_tiles(values: Tensor, grid: int, out: Tensor) -> Tensor:
     return out
 
 
-def dice_of_counts(counts: Tensor, target_area: Tensor) -> Tensor:
+def dice_from(counts: Tensor, target_area: Tensor) -> Tensor:
     """Return the Dice (...) of counts (..., 2): pixels taken and target pixels among them; 1 if empty."""
     total = counts[..., 0] + target_area
     return torch.where(total > 0, 2 * counts[..., 1] / total.clamp_min(1), 1.0)
@@ -140,7 +140,7 @@ def best_tiles(tables: Tables) -> Tensor:
         gain = 2 * flat[..., 1] - guess[:, None, None] * flat[..., 0]  # (C, T, Z K)
         best = gain.argmax(dim=2)  # (C, T)
         chosen = flat.gather(2, best[:, :, None, None].expand(-1, -1, 1, 2))[:, :, 0]  # (C, T, 2)
-        reached = dice_of_counts(chosen.sum(dim=1), tables.target_area.double())
+        reached = dice_from(chosen.sum(dim=1), tables.target_area.double())
         if not bool((reached > guess + 1e-12).any()):
             count = tables.levels.shape[1]
             return torch.stack([best // count, best % count], dim=2)
