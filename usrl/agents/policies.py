@@ -40,7 +40,9 @@ class ProfileExtractor(BaseFeaturesExtractor):
             kernel, dilation = (KERNEL, 2 ** (depth - 1)) if depth else (1, 1)
             padding = dilation * (kernel // 2)
             if padding > vertices:
-                raise UserError(f"layers: {vertices} vertices take {depth} layers, got {layers}; set fewer")
+                raise UserError(
+                    f"layers: a contour of {vertices} vertices takes {depth} layers, got {layers}; set fewer"
+                )
             layer = nn.Conv1d(ins, outs, kernel, dilation=dilation, padding=padding, padding_mode="circular")
             self.convolutions.extend([layer, nn.ReLU()])
 

@@ -102,15 +102,9 @@ def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
     """
     dice = bootstrap_mean([case["dice"] for case in cases], [case["group"] for case in cases], seed=seed)
     averaged = [key for key in cases[0] if key not in NOT_AVERAGED and key != "dice"]
-    row = {
-        "method": cases[0]["method"],
-        "track": cases[0]["track"],
-        "n": len(cases),
-        "missed": sum(case["missed"] for case in cases),
-        "dice": dice.mean,
-        "dice_low": dice.low,
-        "dice_high": dice.high,
-    }
+    row = {"method": cases[0]["method"], "track": cases[0]["track"], "n": len(cases)}
+    row |= {"missed": sum(case["missed"] for case in cases)}
+    row |= {"dice": dice.mean, "dice_low": dice.low, "dice_high": dice.high}
     row |= {key: float(np.mean([case[key] for case in cases])) for key in averaged}
     row["seconds_per_image"] = float(np.median([case["seconds"] for case in cases]))
     if has_uncertainty(cases):
@@ -140,12 +134,9 @@ def compare_pairs(cases: Sequence[Case], key: str = "dice") -> list[dict[str, An
 
 def summarise_negatives(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """Return the share of lesion-free images with a false detection, by automatic method."""
-    return [
-        {
-            "method": method,
-            "n": len(own),
-            "false_detections": sum(case["false_detection"] for case in own),
-            "false_detection_share": float(np.mean([case["false_detection"] for case in own])),
-        }
-        for method, own in group_cases(cases, "method").items()
-    ]
+    rows = []
+    for method, own in group_cases(cases, "method").items():
+        found = [case["false_detection"] for case in own]
+        counts = {"method": method, "n": len(own), "false_detections": sum(found)}
+        rows.append(counts | {"false_detection_share": float(np.mean(found))})
+    return rows

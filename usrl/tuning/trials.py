@@ -190,16 +190,11 @@ def propose(
     """
     optuna = require_optuna()
     distributions = {key: _distribution(optuna, value) for key, value in search.items()}
-    states = optuna.trial.TrialState
-    past = [
-        optuna.trial.create_trial(
-            state=states.COMPLETE if trial.failure is None else states.FAIL,
-            params=dict(trial.drawn),
-            distributions=distributions,
-            value=trial.val_score,
-        )
-        for trial in tried
-    ]
+    past = []
+    for trial in tried:
+        state = optuna.trial.TrialState.COMPLETE if trial.failure is None else optuna.trial.TrialState.FAIL
+        facts = {"params": dict(trial.drawn), "value": trial.val_score, "state": state}
+        past.append(optuna.trial.create_trial(distributions=distributions, **facts))
     taken = [trial.drawn for trial in tried]
     for attempt in range(_ATTEMPTS):
         own = int(np.random.SeedSequence([seed, len(tried), attempt]).generate_state(1)[0])
