@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,8 @@ _NO_HYPERPARAMETERS = frozenset(
 def find_algorithm(name: str) -> type[BaseAlgorithm]:
     """Return the algorithm of a lower-case name: ours, of Stable-Baselines3, or of sb3-contrib if there."""
     known = ALGORITHMS | _algorithms(stable_baselines3)
-    try:
+    with suppress(ModuleNotFoundError):
         known |= _algorithms(importlib.import_module("sb3_contrib"))
-    except ModuleNotFoundError:
-        pass
     if name not in known:
         raise UserError(
             f"algorithm: unknown name {name!r}; {suggest(name, [*known, Q_LEARNING])} "

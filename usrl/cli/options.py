@@ -23,8 +23,7 @@ _METHOD = (
 Methods = Annotated[
     list[str],
     typer.Argument(
-        metavar="RUN_OR_METHOD",
-        help=f"{_METHOD} RUN,RUN,RUN adds their mean, for runs of several seeds.",
+        metavar="RUN_OR_METHOD", help=f"{_METHOD} RUN,RUN,RUN adds their mean, for runs of several seeds."
     ),
 ]
 Method = Annotated[str, typer.Argument(metavar="RUN_OR_METHOD", help=_METHOD)]

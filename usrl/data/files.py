@@ -159,13 +159,8 @@ def has_more_than_8_bits(path: Path) -> bool:
 
 def list_images(folder: Path) -> list[Path]:
     """Return the image files of a folder, sorted, without hidden ones and with broken links."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not path.name.startswith(".")
-        and (path.is_file() or path.is_symlink())
-    )
+    named = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(p for p in named if not p.name.startswith(".") and (p.is_file() or p.is_symlink()))
 
 
 @contextmanager

@@ -56,11 +56,9 @@ class Letterbox:
         rows, columns = self.resized_shape
         method = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
         square = np.zeros((self.size, self.size), np.uint8)
-        square[self.top : self.top + rows, self.left : self.left + columns] = (
-            image
-            if (rows, columns) == self.native_shape
-            else cv2.resize(image, (columns, rows), interpolation=method)
-        )
+        if (rows, columns) != self.native_shape:
+            image = cv2.resize(image, (columns, rows), interpolation=method)
+        square[self.top : self.top + rows, self.left : self.left + columns] = image
         return square
 
     def target(self, mask: BoolMask) -> BoolMask:

@@ -41,14 +41,10 @@ def jittered_boxes(sample: Sample, jitter: float = DEFAULT_JITTER, seed: int = 0
     components = split_components(sample.target)
     if not components:
         raise UserError(f"{sample.name}: a box needs a lesion, and the target is empty; leave the image out")
-    sizes = [int(component.sum()) for component in components]
-    least = min(MIN_COMPONENT_PX, max(sizes))
+    least = min(MIN_COMPONENT_PX, max(int(component.sum()) for component in components))
+    boxes = [bounding_box(component) for component in components if component.sum() >= least]
     rng = _draw_from(f"{seed}/{sample.name}")
-    return tuple(
-        _move_sides(bounding_box(component), rng.uniform(-jitter, jitter, 4), sample.target.shape)
-        for component, size in zip(components, sizes, strict=True)
-        if size >= least
-    )
+    return tuple(_move_sides(box, rng.uniform(-jitter, jitter, 4), sample.target.shape) for box in boxes)
 
 
 def start_boxes(prompt: Prompt, starts: int, shape: tuple[int, ...]) -> tuple[Prompt, ...]:

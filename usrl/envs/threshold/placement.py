@@ -142,8 +142,6 @@ class ThresholdOracle:
         return placement.begin(Place(image, check_prompt(prompt, image.shape), target=target)).reach()
 
 
-ORACLES = {
-    oracle.name: oracle
-    for oracle in (ThresholdOracle("threshold-oracle", 1), ThresholdOracle("threshold-oracle-tiles", 4))
-}
+_GRIDS = {"threshold-oracle": 1, "threshold-oracle-tiles": 4}
+ORACLES = {name: ThresholdOracle(name, grid) for name, grid in _GRIDS.items()}
 """Ceilings that `usrl compare` takes by name."""

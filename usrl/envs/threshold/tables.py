@@ -77,15 +77,9 @@ class Tables:
             for region, smooth, target in zip(regions, filtered, targets, strict=True)
         ]
         opened, levels, counts, start = (np.stack(column) for column in zip(*rows, strict=True))
-        arrays = (
-            np.stack([region.image for region in regions]),
-            split_tiles(opened, settings.grid),
-            levels,
-            counts,
-            np.stack(targets),
-            np.array(areas, np.float32),
-            start,
-        )
+        images, tiles = np.stack([region.image for region in regions]), split_tiles(opened, settings.grid)
+        sizes = np.array(areas, np.float32)
+        arrays = (images, tiles, levels, counts, np.stack(targets), sizes, start)
         return cls(*(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays))
 
     def __len__(self) -> int:
