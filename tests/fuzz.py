@@ -976,7 +976,7 @@ def try_set(rng: Random, place: Path) -> None:
 def try_search(rng: Random, place: Path) -> None:
     """Load a recipe that is searched, and draw values."""
     from usrl.runs.recipes import apply_values, dump_yaml, load_recipe
-    from usrl.tuning.sampling import propose
+    from usrl.tuning.trials import propose
 
     tree = json.loads(json.dumps(rng.choice(base_recipes())))
     keys = [key for key, value in flat(tree) if not isinstance(value, dict)]

@@ -618,7 +618,7 @@ def test_a_disk_that_fails_gets_a_line_and_no_traceback(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device", "mask.png")
 
-    monkeypatch.setattr("usrl.data.phantom.dataset._write_png", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     call = ("data", "phantom", "--count", 1, "--out", tmp_path / "p")
     message = "mask.png: No space left on device; check path, permissions and space"
     assert message in _usrl(*call, status=2)

@@ -76,9 +76,7 @@ def locked(folder: Path) -> Iterator[None]:
                 f"{folder}: another process is writing here; wait until it ends, or choose another --out"
             ) from None
         except OSError as error:  # a file system without locks
-            warnings.warn(
-                f"{folder}: cannot be locked ({error.strerror}); write here once at a time", stacklevel=3
-            )
+            warnings.warn(f"{folder}: cannot be locked ({error.strerror}); write one at a time", stacklevel=3)
         for path in list(folder.iterdir()):
             if _LEFTOVER.fullmatch(path.name):
                 path.unlink(missing_ok=True)

@@ -37,7 +37,7 @@ LEARNERS = {
         recipe="usrl.agents.recipe:AgentRecipe",
         build="usrl.agents.training:build_untrained",
         train="usrl.agents.training:train_agent",
-        segmenter="usrl.agents.segmenter:open_agent",
+        segmenter="usrl.agents.segmenter:AgentSegmenter",
     ),
     "network": Learner(
         recipe="usrl.networks.recipe:NetworkRecipe",
@@ -49,7 +49,7 @@ LEARNERS = {
         recipe="usrl.judging.recipe:JudgeRecipe",
         build="usrl.judging.training:build_untrained_judge",
         train="usrl.judging.training:train_judge",
-        segmenter="usrl.judging.segmenter:open_judge",
+        segmenter="usrl.judging.segmenter:JudgedSegmenter",
     ),
 }
 """By the ``kind`` of a recipe."""

@@ -48,11 +48,8 @@ def show_progress(total: int, items: str = "images") -> Iterator[ImageProgress]:
 
 def track(images: Iterable[T], what: str, total: int, items: str = "images") -> Iterator[T]:
     """Yield images, or something for each image, and count them on a bar that says what is done."""
-    with show_progress(total, items) as bar:
-        bar.start(what)
-        for image in images:
-            yield image
-            bar.advance()
+    with Progress(*_columns("", items, 1), console=Console(stderr=True)) as progress:
+        yield from progress.track(images, total, description=what)
 
 
 class TrainingBar(Progress):

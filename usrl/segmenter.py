@@ -30,12 +30,7 @@ class Answer:
 
 
 class Named(Protocol):
-    """A row of a table.
-
-    Attributes:
-        name: Row label.
-        track: ``"prompted"`` needs boxes, ``"automatic"`` ignores them.
-    """
+    """A row of a table."""
 
     @property
     def name(self) -> str:
@@ -43,7 +38,7 @@ class Named(Protocol):
 
     @property
     def track(self) -> Track:
-        """Block of the tables."""
+        """Block of the tables: ``"prompted"`` needs boxes, ``"automatic"`` ignores them."""
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from usrl.data.phantom.dataset import make_phantom
 from usrl.data.prompts import bounding_box, start_boxes
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import BoolMask, Box, GrayImage, Prompt, Sample, Track
-from usrl.envs.threshold.ceilings import ORACLES
+from usrl.envs.threshold.placement import ORACLES
 from usrl.errors import UserError
 from usrl.evaluation.compare import compare
 from usrl.evaluation.methods import open_segmenter

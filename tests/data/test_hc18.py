@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sample_builders import draw_ellipse, inspect, load, noise, truncate, write
 
-from usrl.data.ellipses import Ellipse, fit_ellipse
+from usrl.data.hc18 import Ellipse, fit_ellipse
 from usrl.errors import UserError
 
 TABLE = "training_set_pixel_size_and_HC.csv"

@@ -11,7 +11,7 @@ import usrl
 from usrl.agents.recipe import AgentRecipe
 from usrl.classical import CLASSICAL
 from usrl.cli.reports import _run_folders
-from usrl.envs.threshold.ceilings import ORACLES
+from usrl.envs.threshold.placement import ORACLES
 from usrl.errors import UserError
 from usrl.evaluation.methods import open_segmenter
 from usrl.networks.recipe import NetworkRecipe

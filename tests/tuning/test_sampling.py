@@ -4,7 +4,7 @@ import pytest
 
 from usrl.errors import UserError
 from usrl.runs.search import SearchRange
-from usrl.tuning.sampling import Trial, propose
+from usrl.tuning.trials import Trial, propose
 
 SEARCH = {
     "rate": SearchRange(low=1e-5, high=1e-1, log=True),

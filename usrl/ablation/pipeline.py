@@ -74,12 +74,7 @@ def run_ablation(call: AblationCall) -> Path:
 
 
 def _check_trainings(trainings: Sequence[Training]) -> None:
-    """Build the model of every variant once, and compare those that start from each other.
-
-    Raises:
-        UserError: If a recipe is unusable (`usrl.learners.check_recipe`), a start has other weights or learns
-            from more labels, or the folder of a training holds the run of another recipe; names the variant.
-    """
+    """Build the model of every variant once, and compare those that start from each other."""
     shapes: dict[str, _Shapes] = {}
     for training in trainings:
         try:

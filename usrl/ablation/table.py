@@ -50,13 +50,7 @@ def write_table(folder: Path, command: str, plan: Plan, variants: Sequence[Varia
 
 
 def _summarise(variant: Variant, cases: Cases, base: NDArray[np.float64]) -> Row:
-    """Return the row of a variant; ``base`` is the Dice of the base by run and case, (R, N).
-
-    It has name, changes, the variant that it copies, number of seeds and cases; over seeds and cases the
-    interquartile mean of Dice and its difference from the base, each with its interval (see
-    `usrl.evaluation.statistics.bootstrap_iqm`), the means of Dice, HD95 and, for agents, the Dice of
-    proposals, and the share of cases made worse; mean seconds of a training and of what it started from.
-    """
+    """Return the row of a variant; ``base`` is the Dice of the base by run and case, (R, N)."""
     runs = [cases[key] for key in variant.scored]
     own = [case for run in runs for case in run]
     dice, groups = _dice(variant, cases), [case["group"] for case in runs[0]]
@@ -72,14 +66,11 @@ def _summarise(variant: Variant, cases: Cases, base: NDArray[np.float64]) -> Row
             row[key] = float(np.mean([case[key] for case in own]))
     if "initial_dice" in own[0]:
         row["worsened"] = float(np.mean([case["dice"] < case["initial_dice"] for case in own]))
-    seconds = [
-        sum(link.run.read_log()[-1]["seconds"] for link in training.chain()) for training in variant.trainings
-    ]
+    seconds = [sum(link.run.read_log()[-1]["seconds"] for link in own.chain()) for own in variant.trainings]
     return row | {"seconds": float(np.mean(seconds))}
 
 
 def _format(rows: Sequence[Row]) -> str:
-    """Return rows as a table in Markdown."""
     unit = "mm" if "hd95_mm" in rows[0] else "px"
     heads = ["variant", "changes", "Dice (IQM)", "difference from base", "mean Dice", f"HD95 ({unit})"]
     heads += ["start Dice", "made worse", "training (s)"]

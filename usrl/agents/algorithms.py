@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,8 @@ _NO_HYPERPARAMETERS = frozenset(
 def find_algorithm(name: str) -> type[BaseAlgorithm]:
     """Return the algorithm of a lower-case name: ours, of Stable-Baselines3, or of sb3-contrib if there."""
     known = ALGORITHMS | _algorithms(stable_baselines3)
-    try:
+    with suppress(ModuleNotFoundError):
         known |= _algorithms(importlib.import_module("sb3_contrib"))
-    except ModuleNotFoundError:
-        pass
     if name not in known:
         raise UserError(
             f"algorithm: unknown name {name!r}; {suggest(name, [*known, Q_LEARNING])} "
@@ -88,7 +87,6 @@ def check_hyperparameters(recipe: AgentRecipe, algorithm: type[BaseAlgorithm]) -
 
 
 def _check_first_update(recipe: AgentRecipe, values: Mapping[str, Any]) -> None:
-    """Refuse an off-policy training that would end before its first update."""
     rollout, starts = values["train_freq"] * recipe.num_envs, values["learning_starts"]
     first = rollout * (starts // rollout + 1)
     if first > recipe.total_steps:
@@ -139,8 +137,4 @@ def _schedule(name: str, value: Any) -> Any:
 
 def _algorithms(module: Any) -> dict[str, type[BaseAlgorithm]]:
     classes = {name.lower(): value for name, value in vars(module).items() if isinstance(value, type)}
-    return {
-        name: kind
-        for name, kind in classes.items()
-        if issubclass(kind, BaseAlgorithm) and kind.policy_aliases
-    }
+    return {n: kind for n, kind in classes.items() if issubclass(kind, BaseAlgorithm) and kind.policy_aliases}

@@ -1,6 +1,5 @@
 """The cases that a recipe's episodes are about: a bank of images, or what another data set gives."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,7 @@ def check_kind(env_id: str, data_name: str) -> str:
     wanted, given = find_row(env_id).cases, kind_of(data_name)
     if wanted != given:
         raise UserError(
-            f"env.id: {env_id} is about {wanted}, and data.name: {data_name} gives {given}; "
-            "choose another environment or data set"
+            f"env.id: {env_id} is about {wanted}, and data.name: {data_name} gives {given}; choose others"
         )
     return wanted
 
@@ -45,10 +43,11 @@ def load_training_cases(recipe: AgentRecipe, run: Run) -> tuple[Any, Any]:
         write_parts(run.split_path, {part: list(dict.fromkeys(cases.names)) for part, cases in parts.items()})
         return parts["train"], parts["val"]
     samples = load_train_and_val(recipe.data, run.split_path)
-    folder = find_proposals(recipe.env)
+    folder, size = find_proposals(recipe.env), recipe.data.size
     if folder:
         check_split(folder, run)
-    train, val = (_make_bank(recipe, part, folder) for part in samples)
+    starts = (read_proposals(folder, part) if folder else None for part in samples)
+    train, val = (Bank.from_samples(part, size, own) for part, own in zip(samples, starts, strict=True))
     return train, val
 
 
@@ -91,8 +90,3 @@ def find_proposals(env: EnvRecipe) -> Path | None:
             "for contours or env.kwargs.roi=network for thresholds, or leave env.proposals out"
         )
     return Path(env.proposals)
-
-
-def _make_bank(recipe: AgentRecipe, samples: Sequence[Sample], folder: Path | None) -> Bank:
-    proposals = read_proposals(folder, samples) if folder else None
-    return Bank.from_samples(samples, recipe.data.size, proposals)

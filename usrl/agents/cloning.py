@@ -8,16 +8,12 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import (
-    ActorCriticCnnPolicy,
-    ActorCriticPolicy,
-    BasePolicy,
-    MultiInputActorCriticPolicy,
-)
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import FloatSchedule, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
@@ -26,7 +22,6 @@ from torch.nn import functional as F
 
 from usrl.agents.recipe import check_ranges
 from usrl.compute.trees import map_tree
-from usrl.envs.batch import teacher_of
 from usrl.envs.sb3 import TaskVecEnv
 from usrl.errors import UserError, suggest
 
@@ -74,11 +69,7 @@ class Cloning(OnPolicyAlgorithm):
         online learning, AISTATS.
     """
 
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
-        "MlpPolicy": ActorCriticPolicy,
-        "CnnPolicy": ActorCriticCnnPolicy,
-        "MultiInputPolicy": MultiInputActorCriticPolicy,
-    }
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = PPO.policy_aliases
 
     def __init__(
         self,
@@ -138,14 +129,17 @@ class Cloning(OnPolicyAlgorithm):
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
         """Fill the buffer with states that teacher and policy reach, each with the teacher's action."""
-        teacher = _teacher(env)
+        if not isinstance(env, TaskVecEnv):
+            raise UserError(
+                f"bc learns from the teacher of a task, got a {type(env).__name__}; give a TaskVecEnv"
+            )
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
         for _ in range(n_rollout_steps):
             observations: Any = self._last_obs
             starts: Any = self._last_episode_starts
-            taught = teacher.oracle_actions()
+            taught = env.oracle_actions()
             with torch.no_grad():
                 actions, values, log_probs = self.policy(obs_as_tensor(observations, self.device))
             is_taught = self._draw_taught(starts).reshape(-1, *(1,) * (taught.ndim - 1))
@@ -236,12 +230,3 @@ def _share_schedule(share: float | Schedule) -> FloatSchedule:
             f"hyperparameters: teacher_share must be from 0 to 1, or lin_X with X from 0 to 1, got {share!r}"
         )
     return schedule
-
-
-def _teacher(env: VecEnv) -> TaskVecEnv:
-    if not isinstance(env, TaskVecEnv):
-        raise UserError(
-            f"bc learns from the teacher of a task, got a {type(env).__name__}; give a TaskVecEnv"
-        )
-    teacher_of(env.task)
-    return env

@@ -24,10 +24,8 @@ class Keeper:
     interrupt ends it too.
     """
 
-    def __init__(
-        self, record: Record, recipe: AgentRecipe, policy: BasePolicy, validation: Task[Any]
-    ) -> None:
-        self._record, self._recipe, self._policy, self._validation = record, recipe, policy, validation
+    def __init__(self, record: Record, recipe: AgentRecipe, policy: BasePolicy, val: Task[Any]) -> None:
+        self._record, self._recipe, self._policy, self._validation = record, recipe, policy, val
         # Step and seconds of the last row of the log. A checkpoint between two rows changes neither.
         self._logged = (record.step, record.seconds)
         self._next_evaluation = record.step + (recipe.evaluate_every if record.step else 0)
@@ -102,10 +100,8 @@ class TrainingCallback(BaseCallback):
             return
         for info in infos:
             if "terminal_observation" in info:
-                numbers = {name: value for name, value in info.items() if isinstance(value, float)}
-                self._episodes.append(
-                    ({name: torch.tensor([value]) for name, value in numbers.items()}, None)
-                )
+                figures = {name: torch.tensor([v]) for name, v in info.items() if isinstance(v, float)}
+                self._episodes.append((figures, None))
 
     def _visit(self) -> None:
         figures = self._keeper.visit(self.num_timesteps, self._take_episodes)
@@ -119,9 +115,7 @@ class TrainingCallback(BaseCallback):
         episodes, self._episodes = self._episodes, []
         means = {}
         for name in episodes[0][0] if episodes else ():
-            values = torch.cat(
-                [figures[name] if ended is None else figures[name][ended] for figures, ended in episodes]
-            )
+            values = torch.cat([own[name] if ended is None else own[name][ended] for own, ended in episodes])
             if len(values):
                 means[f"train_{name}"] = float(values.mean())
         return means

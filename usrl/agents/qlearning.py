@@ -106,14 +106,11 @@ def build_table(recipe: AgentRecipe, task: Task[Any]) -> tuple[TablePolicy, QLea
 
 
 class _Learner:
-    """Acts and updates the table."""
-
     def __init__(self, policy: TablePolicy, settings: QLearningSettings, venv: TaskVecEnv) -> None:
         self._policy, self._settings, self._venv = policy, settings, venv
         self._rows = self._table_rows(venv.reset())
 
     def step(self, rng: np.random.Generator, done_share: float) -> None:
-        """Take one step in every environment and learn from it."""
         settings, values = self._settings, self._policy.values.numpy()
         epsilon = settings.epsilon_start + done_share * (settings.epsilon_end - settings.epsilon_start)
         actions = values[self._rows].argmax(axis=1)

@@ -57,7 +57,12 @@ class AgentSegmenter:
         self, run: Run, device: torch.device, proposer: Segmenter | None = None, starts: int = 1
     ) -> None:
         recipe = run.recipe_as(AgentRecipe)
-        self._placement = _open_placement(run, recipe, device)
+        env, row = recipe.env, find_row(recipe.env.id)
+        if row.placement is None:
+            raise UserError(f"{run.path}: agents of {env.id} make no masks; segment with another run")
+        settings, horizon = check(load_object(row.settings), env.kwargs, env.id), env.max_episode_steps
+        placement = load_object(row.placement)
+        self._placement: Placement = placement(settings, horizon, recipe.data.size, device)
         takes_boxes = self._placement.takes_boxes
         if proposer is not None and not takes_boxes:
             raise UserError(f"{run.path} segments whole images and starts from no masks; name it alone")
@@ -128,23 +133,3 @@ class AgentSegmenter:
         with one_thread():
             player = PolicyPlayer(self._policy, episodes.task, self.name)
             return play(episodes.task, player, episodes.state).states
-
-
-def open_agent(
-    run: Run, device: torch.device, *, proposer: Segmenter | None = None, starts: int = 1
-) -> Segmenter:
-    """Return the segmenter of an agent's run: see `usrl.learners.open_run_segmenter`."""
-    return AgentSegmenter(run, device, proposer, starts)
-
-
-def _open_placement(run: Run, recipe: AgentRecipe, device: torch.device) -> Placement:
-    """Return the placement of a recipe's environment."""
-    env = recipe.env
-    row = find_row(env.id)
-    if row.placement is None:
-        raise UserError(f"{run.path}: agents of {env.id} make no masks; segment with another run")
-    settings = check(load_object(row.settings), env.kwargs, env.id)
-    placement: Placement = load_object(row.placement)(
-        settings, env.max_episode_steps, recipe.data.size, device
-    )
-    return placement

@@ -25,16 +25,9 @@ class ProposalEllipse(BoxMethod):
 
 
 Classical = BoxMethod | OtsuThreshold
-CLASSICAL: dict[str, Callable[[], Classical]] = {
-    "otsu": OtsuThreshold,
-    "otsu-box": OtsuInBox,
-    "multi-otsu": MultiOtsuInBox,
-    "adaptive": AdaptiveInBox,
-    "chan-vese": ChanVeseInBox,
-    "geodesic": GeodesicInBox,
-    "grabcut": GrabCutInBox,
-    "random-walker": RandomWalkerInBox,
-    "watershed": WatershedInBox,
-    "proposal": ProposalEllipse,
-}
+_METHODS: tuple[Callable[[], Classical], ...] = (
+    *(OtsuThreshold, OtsuInBox, MultiOtsuInBox, AdaptiveInBox, ChanVeseInBox, GeodesicInBox, GrabCutInBox),
+    *(RandomWalkerInBox, WatershedInBox, ProposalEllipse),
+)
+CLASSICAL = {method().name: method for method in _METHODS}
 """Segmenters that `usrl compare` and `usrl segment` take by name."""

@@ -3,11 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from skimage.segmentation import (
-    inverse_gaussian_gradient,
-    morphological_chan_vese,
-    morphological_geodesic_active_contour,
-)
+from skimage import segmentation
 
 from usrl.classical.boxes import BoxMethod, Crop
 from usrl.data.sample import BoolMask, Box, GrayImage
@@ -36,7 +32,7 @@ class ChanVeseInBox(BoxMethod):
 
     def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
         crop = Crop.cut(image, box, self.margin)
-        level_set = morphological_chan_vese(
+        level_set = segmentation.morphological_chan_vese(
             crop.image.astype(np.float64), self.iterations, crop.ellipse(), self.smoothing
         )
         return crop.finish(level_set > 0, self.margin)
@@ -74,8 +70,10 @@ class GeodesicInBox(BoxMethod):
 
     def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
         crop = Crop.cut(image, box, self.margin)
-        edges = inverse_gaussian_gradient(crop.image.astype(np.float64) / 255, self.alpha, self.sigma)
-        level_set = morphological_geodesic_active_contour(
+        edges = segmentation.inverse_gaussian_gradient(
+            crop.image.astype(np.float64) / 255, self.alpha, self.sigma
+        )
+        level_set = segmentation.morphological_geodesic_active_contour(
             edges, self.iterations, crop.ellipse(), self.smoothing, self.threshold, self.balloon
         )
         return crop.finish(level_set > 0, self.margin)

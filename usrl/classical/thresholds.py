@@ -66,9 +66,8 @@ class OtsuThreshold:
         surroundings = cv2.GaussianBlur(smooth, (0, 0), max(self.surroundings_share * side, 1.0))
         relative = smooth / (surroundings + _BLACK)
         threshold = threshold_otsu(relative)
-        labels, areas = label_components(
-            open_mask(relative <= threshold, odd_length(self.opening_share * side))
-        )
+        opened = open_mask(relative <= threshold, odd_length(self.opening_share * side))
+        labels, areas = label_components(opened)
         # Area times contrast is the sum of how far each pixel is below the threshold.
         weight = np.bincount(labels.ravel(), weights=(threshold - relative).ravel(), minlength=len(areas))
         weight[np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))] = 0

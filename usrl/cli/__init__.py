@@ -11,9 +11,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from usrl.cli.data import data_app
 from usrl.cli.films import film
-from usrl.cli.options import Device
+from usrl.cli.options import Count, Device, Root, Seed, Variety
 from usrl.cli.reports import compare
 from usrl.cli.segmentation import segment
 from usrl.cli.training import ablate, proposals, train, tune
@@ -24,7 +23,6 @@ class _Group(TyperGroup):
     """Says in words what a user can fix, and ends with status 2."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
         try:
             with _plain_warnings():
                 return super().invoke(ctx)
@@ -63,6 +61,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Reinforcement-learning environments for ultrasound segmentation.",
 )
+data_app = typer.Typer(no_args_is_help=True, help="Check a data set, or write a synthetic one.")
 app.add_typer(data_app, name="data")
 
 
@@ -115,6 +114,48 @@ def agents() -> None:
     from usrl.runs.shipped import describe_shipped
 
     typer.echo("\n".join(describe_shipped()))
+
+
+@data_app.command("check")
+def check_data(name: Annotated[str, typer.Argument(help="Name of the data set.")], root: Root = None) -> None:
+    """Count images, groups and duplicates, and name faults; status 1 if there are any."""
+    from usrl.data.catalogue import check_dataset
+    from usrl.data.recipe import DataRecipe
+    from usrl.strict import check
+
+    where = None if root is None else str(root)
+    report = check_dataset(check(DataRecipe, {"name": name, "root": where}, "options of the data set"))
+    typer.echo("\n".join(report.lines()))
+    if not report.is_sound:
+        raise typer.Exit(1)
+
+
+@data_app.command("phantom")
+def write_phantom_data(
+    out: Annotated[Path, typer.Option(help="New folder to write.")],
+    count: Count = 200,
+    seed: Seed = 0,
+    variety: Variety = 0.0,
+) -> None:
+    """Write a synthetic data set as PNG."""
+    from usrl.data.phantom.dataset import write_phantom
+
+    paths = write_phantom(out, count, seed, variety, show_progress=True)
+    typer.echo(f"wrote {len(paths)} images with masks to {out}; use them with --data folder --root {out}")
+
+
+@data_app.command("bodies")
+def write_bodies_data(
+    out: Annotated[Path, typer.Option(help="New folder to write.")],
+    count: Count = 8,
+    seed: Seed = 0,
+    variety: Variety = 0.0,
+) -> None:
+    """Write simulated bodies as NIfTI."""
+    from usrl.data.bodies.folder import write_bodies
+
+    paths = write_bodies(out, count, seed, variety)
+    typer.echo(f"wrote {len(paths)} bodies to {out}; use them with --data volumes --root {out}")
 
 
 for command in (train, tune, ablate, proposals, compare, film, segment):

@@ -23,8 +23,7 @@ _METHOD = (
 Methods = Annotated[
     list[str],
     typer.Argument(
-        metavar="RUN_OR_METHOD",
-        help=f"{_METHOD} RUN,RUN,RUN adds their mean, for runs of several seeds.",
+        metavar="RUN_OR_METHOD", help=f"{_METHOD} RUN,RUN,RUN adds their mean, for runs of several seeds."
     ),
 ]
 Method = Annotated[str, typer.Argument(metavar="RUN_OR_METHOD", help=_METHOD)]
@@ -39,7 +38,10 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Go on where an earlier call stopped, or start if there was none.")
 ]
 Data = Annotated[
-    str, typer.Option(help="Data set: phantom, busi, hc18, usgra or folder; of bodies: bodies or volumes.")
+    str,
+    typer.Option(
+        help="Data set: phantom, busi, hc18, usgra, folder or slices; of bodies: bodies or volumes."
+    ),
 ]
 Structure = Annotated[
     str | None, typer.Option(help="What is segmented, such as nerve; needed if there are several structures.")
@@ -53,9 +55,7 @@ Split = Annotated[
     ),
 ]
 SplitSeed = Annotated[int, typer.Option(min=0, help="Seed of the split; as in the run's recipe.")]
-Labels = Annotated[
-    float, typer.Option(help="Share of the training images; as data.labels in the run's recipe.")
-]
+Labels = Annotated[float, typer.Option(help="Share of training images; as data.labels in the run's recipe.")]
 Count = Annotated[
     int, typer.Option(min=1, help="Number of simulated images or bodies; as in the run's recipe.")
 ]

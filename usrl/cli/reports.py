@@ -8,21 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from usrl.cli.options import (
-    Count,
-    Data,
-    Device,
-    Jitter,
-    Labels,
-    Methods,
-    Root,
-    Seed,
-    Split,
-    SplitSeed,
-    Starts,
-    Structure,
-    Variety,
-)
+from usrl.cli import options
 from usrl.data.sample import DEFAULT_JITTER
 from usrl.errors import UserError
 
@@ -37,25 +23,25 @@ if TYPE_CHECKING:
 
 
 def compare(
-    methods: Methods,
-    data: Data,
+    methods: options.Methods,
+    data: options.Data,
     out: Annotated[
         Path | None,
         typer.Option(
             help="New folder for the report; for a single run evaluation-DATA-SPLIT inside it, if not given."
         ),
     ] = None,
-    root: Root = None,
-    structure: Structure = None,
-    split: Split = "test",
-    device: Device = "auto",
-    split_seed: SplitSeed = 0,
-    labels: Labels = 1.0,
-    count: Count = 200,
-    seed: Seed = 0,
-    variety: Variety = 0.0,
-    jitter: Jitter = DEFAULT_JITTER,
-    starts: Starts = 1,
+    root: options.Root = None,
+    structure: options.Structure = None,
+    split: options.Split = "test",
+    device: options.Device = "auto",
+    split_seed: options.SplitSeed = 0,
+    labels: options.Labels = 1.0,
+    count: options.Count = 200,
+    seed: options.Seed = 0,
+    variety: options.Variety = 0.0,
+    jitter: options.Jitter = DEFAULT_JITTER,
+    starts: options.Starts = 1,
     env: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Let agents, random and teacher play episodes of an environment."),
@@ -71,7 +57,7 @@ def compare(
     from usrl.compute.devices import select_device
     from usrl.data.catalogue import describe_data, load_split
     from usrl.data.recipe import DataRecipe
-    from usrl.evaluation.compare import compare as compare_segmenters
+    from usrl.evaluation.compare import compare as score
     from usrl.evaluation.methods import open_segmenter
     from usrl.evaluation.tables import print_results
     from usrl.strict import check
@@ -91,11 +77,8 @@ def compare(
     paths = [path for runs in groups for run in runs for path in _run_folders(run)]
     _check_runs(paths, recipe, split, [sample.name for sample in samples])
     told, curves = describe_data(recipe), _read_curves(paths)
-    print_results(
-        compare_segmenters(
-            segmenters, samples, folder, dataset=told, split=split, jitter=jitter, curves=curves
-        )
-    )
+    results = score(segmenters, samples, folder, dataset=told, split=split, jitter=jitter, curves=curves)
+    print_results(results)
     typer.echo(f"wrote {folder / 'report.html'}, with cases.csv and results.json next to it")
 
 
@@ -190,7 +173,7 @@ def _check_runs(paths: Sequence[Path], data: "DataRecipe", split: str, names: Se
 def _run_folders(method: str) -> list[Path]:
     """Return the run folders that a method's text names: none, one, or the two of a chain."""
     from usrl.classical import CLASSICAL
-    from usrl.envs.threshold.ceilings import ORACLES
+    from usrl.envs.threshold.placement import ORACLES
     from usrl.evaluation.methods import split_chain
     from usrl.runs.shipped import locate
 
@@ -213,12 +196,7 @@ def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:
 
 
 def _check_images(run: "Run", data: "DataRecipe", split: str, names: Sequence[str]) -> None:
-    """Raise if a run's split.tsv contradicts the part that it is scored on, or is missing.
-
-    Test and validation images must not be among those whose labels the run has seen
-    (`usrl.runs.leaks.FORBIDDEN`), nor training images among its unused ones. With all images a warning counts
-    those that it has seen, if this is known.
-    """
+    """Raise if a run's split.tsv contradicts the part that it is scored on, or is missing; for all, warn."""
     from usrl.data.catalogue import SIMULATED
     from usrl.runs.leaks import FORBIDDEN, find_parts
 

@@ -21,21 +21,15 @@ def segment(
     out: Annotated[Path, typer.Option(help="Folder for masks, overlays and JSON, made if absent.")],
     box: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="X0,Y0,X1,Y1", help="Box around a lesion of the one image, in pixels; repeatable."
-        ),
+        typer.Option(metavar="X0,Y0,X1,Y1", help="Box around a lesion of the one image, in px; repeatable."),
     ] = None,
     boxes: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.csv", help="Boxes of several images: a row image,x0,y0,x1,y1 for each lesion."
-        ),
+        typer.Option(metavar="FILE.csv", help="Boxes of several images: a row image,x0,y0,x1,y1 per lesion."),
     ] = None,
     spacing_mm: Annotated[
         str | None,
-        typer.Option(
-            metavar="ROW,COLUMN", help="Height and width of a pixel in mm; sizes are in px without."
-        ),
+        typer.Option(metavar="ROW,COLUMN", help="Height and width of a pixel in mm; else sizes are in px."),
     ] = None,
     device: Device = "auto",
     starts: Starts = 1,
@@ -63,14 +57,11 @@ def segment(
 
 
 def _read_prompts(images: Sequence[Path], box: Sequence[str], boxes: Path | None) -> "dict[str, Prompt]":
-    """Return the boxes that the options give, by name of the image."""
     from usrl.data.prompts import BOX_COLUMNS, parse_box, read_boxes
 
     if boxes is not None:
         if box:
-            raise UserError(
-                "--box and --boxes are both given; write all boxes into the file, or give only --box"
-            )
+            raise UserError("--box and --boxes are both given; write all into the file, or give only --box")
         return read_boxes(boxes)
     if box and len(images) > 1:
         raise UserError(
@@ -81,7 +72,6 @@ def _read_prompts(images: Sequence[Path], box: Sequence[str], boxes: Path | None
 
 
 def _format_size(size: Mapping[str, Any]) -> str:
-    """Return area and perimeter with their units, or that there is nothing to measure."""
     if not size["area_px"]:
         return "nothing found"
     figures = {key: size[key] for key in _UNITS if key in size}

@@ -79,9 +79,7 @@ def tune(
 
 
 def proposals(
-    recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="Recipe of an automatic network, such as unet.")
-    ],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="An automatic network's recipe, as unet.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     folds: Annotated[int, typer.Option(min=2, help="Number of networks to train.")] = 5,
     overrides: Overrides = None,
@@ -107,9 +105,7 @@ def proposals(
 
 
 def ablate(
-    plan: Annotated[
-        Path, typer.Argument(help="A plan's file, a folder that holds ablation.yaml, or contour-ppo.")
-    ],
+    plan: Annotated[Path, typer.Argument(help="A plan's file, a folder with ablation.yaml, or contour-ppo.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder to write or go on with; runs/FOLDER-PLAN if not given.")
     ] = None,

@@ -32,14 +32,12 @@ class _Cache(FunctionCache):
     """Numba's cache. A full disk or a damaged file costs time, but stops nothing."""
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a compiled function."""
         try:
             super().save_overload(sig, data)  # type: ignore[no-untyped-call]
         except OSError as error:
             _NOTICE.say_uncached(f"{self.cache_path}: {error.strerror}")
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return a kept function, or None if it is missing or damaged."""
         try:
             return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         except Exception:  # whatever unpickling meets
@@ -68,7 +66,6 @@ class _Notice(event.Listener):
             )
 
     def say_uncached(self, why: str) -> None:
-        """Log once that compiled functions are not kept."""
         if not self.has_said_uncached:
             self.has_said_uncached = True
             logging.getLogger("usrl").warning(

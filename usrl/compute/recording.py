@@ -90,7 +90,6 @@ class _Graph:
 
 @cache
 def _stream(device: torch.device) -> torch.cuda.Stream:
-    """Return the stream that all functions of a device are recorded on."""
     return torch.cuda.Stream(device)
 
 

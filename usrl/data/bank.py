@@ -95,11 +95,50 @@ class Bank(Cases):
             UserError: If the proposals do not fit the samples, or no row remains.
         """
         _check_proposals(samples, proposals)
-        builder = _Builder(size, by_component)
-        starts: Sequence[BoolMask | None] = [None] * len(samples) if proposals is None else proposals
-        for sample, proposal in zip(samples, starts, strict=True):
-            builder.add(sample, proposal)
-        return builder.finish(has_proposals=proposals is not None)
+        images: list[GrayImage] = []
+        rows: list[tuple[int, BoolMask, str, str, str]] = []  # image, target, name, group, structure
+        starts: list[BoolMask] = []
+        dropped: list[str] = []
+        too_small: list[str] = []
+        for number, sample in enumerate(samples):
+            letterbox, known = Letterbox.fit(sample.image.shape, size), len(rows)
+            for structure, native in _list_targets(sample, by_component):
+                target = letterbox.target(native)
+                if by_component and target.sum() < MIN_AREA_PX:
+                    too_small.append(sample.name)
+                    continue
+                if proposals is not None:
+                    chosen = best_overlap(proposals[number], native) if by_component else proposals[number]
+                    start = None if chosen is None else letterbox.target(chosen)
+                    if start is None or start.sum() < MIN_AREA_PX:
+                        dropped.append(sample.name)
+                        continue
+                    starts.append(start)
+                rows.append((len(images), target, sample.name, sample.group, structure))
+            if len(rows) > known:
+                images.append(letterbox.image(sample.image))
+        _warn(dropped, "no proposal component overlaps them")
+        _warn(too_small, f"they are smaller than {MIN_AREA_PX} px at size {size}")
+        if not (rows or dropped or too_small):
+            raise UserError("the bank has no rows: no target has a pixel; pass samples with a non-empty one")
+        if not rows:
+            raise UserError(
+                f"the bank has no rows: {len(dropped)} lesions have no overlapping proposal and "
+                f"{len(too_small)} are smaller than {MIN_AREA_PX} px at size {size}; "
+                "pass better proposals or a larger size"
+            )
+        places, targets, names, groups, structures = zip(*rows, strict=True)
+        return cls(
+            images=torch.from_numpy(np.stack(images)),  # (P, S, S)
+            targets=torch.from_numpy(np.stack(targets)),  # (M, S, S)
+            image_of_row=torch.tensor(places),  # (M,)
+            proposals=None if proposals is None else torch.from_numpy(np.stack(starts)),
+            names=names,
+            groups=groups,
+            structures=structures,
+            dropped=tuple(dropped),
+            too_small=tuple(too_small),
+        )
 
     @classmethod
     def from_arrays(
@@ -165,86 +204,18 @@ def _require_targets(bank: Bank) -> None:
         )
 
 
-class _Builder:
-    """Collects the rows of a bank."""
+def _list_targets(sample: Sample, by_component: bool) -> Iterator[tuple[str, BoolMask]]:
+    """Yield the structure and the native target of each row of a sample."""
+    for structure in sample.structures:
+        mask = sample.select(structure).target
+        for target in split_components(mask) if by_component else [mask]:
+            yield structure, target
 
-    def __init__(self, size: int, by_component: bool) -> None:
-        self.size, self.by_component = size, by_component
-        self.images: list[GrayImage] = []
-        self.rows: list[tuple[int, BoolMask, str, str, str]] = []  # image, target, name, group, structure
-        self.proposals: list[BoolMask] = []
-        self.dropped: list[str] = []
-        self.too_small: list[str] = []
 
-    def add(self, sample: Sample, proposal: BoolMask | None) -> None:
-        """Append the rows of one sample."""
-        letterbox = Letterbox.fit(sample.image.shape, self.size)
-        known = len(self.rows)
-        for structure, native in self._targets(sample):
-            target = letterbox.target(native)
-            if self.by_component and target.sum() < MIN_AREA_PX:
-                self.too_small.append(sample.name)
-                continue
-            if proposal is not None:
-                start = self._proposal(letterbox, proposal, native)
-                if start is None:
-                    self.dropped.append(sample.name)
-                    continue
-                self.proposals.append(start)
-            self.rows.append((len(self.images), target, sample.name, sample.group, structure))
-        if len(self.rows) > known:
-            self.images.append(letterbox.image(sample.image))
-
-    def _targets(self, sample: Sample) -> Iterator[tuple[str, BoolMask]]:
-        """Yield the structure and the native target of each row of a sample."""
-        for structure in sample.structures:
-            mask = sample.select(structure).target
-            for target in split_components(mask) if self.by_component else [mask]:
-                yield structure, target
-
-    def _proposal(self, letterbox: Letterbox, proposal: BoolMask, native: BoolMask) -> BoolMask | None:
-        """Return the working proposal of a row, if there is one."""
-        chosen = best_overlap(proposal, native) if self.by_component else proposal
-        if chosen is None:
-            return None
-        working = letterbox.target(chosen)
-        return working if working.sum() >= MIN_AREA_PX else None
-
-    def finish(self, has_proposals: bool) -> Bank:
-        """Return the bank, and warn of lesions that were left out."""
-        self._warn()
-        if not (self.rows or self.dropped or self.too_small):
-            raise UserError(
-                "the bank has no rows: no target has a pixel; pass samples with a non-empty target"
-            )
-        if not self.rows:
-            raise UserError(
-                f"the bank has no rows: {len(self.dropped)} lesions have no overlapping proposal and "
-                f"{len(self.too_small)} are smaller than {MIN_AREA_PX} px at size {self.size}; "
-                "pass better proposals or a larger size"
-            )
-        places, targets, names, groups, structures = zip(*self.rows, strict=True)
-        return Bank(
-            images=torch.from_numpy(np.stack(self.images)),  # (P, S, S)
-            targets=torch.from_numpy(np.stack(targets)),  # (M, S, S)
-            image_of_row=torch.tensor(places),  # (M,)
-            proposals=torch.from_numpy(np.stack(self.proposals)) if has_proposals else None,
-            names=names,
-            groups=groups,
-            structures=structures,
-            dropped=tuple(self.dropped),
-            too_small=tuple(self.too_small),
-        )
-
-    def _warn(self) -> None:
-        reasons = [
-            (self.dropped, "no proposal component overlaps them"),
-            (self.too_small, f"they are smaller than {MIN_AREA_PX} px at size {self.size}"),
-        ]
-        for names, reason in reasons:
-            if names:
-                listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-                warnings.warn(f"{len(names)} lesions left out: {reason} ({listed})", stacklevel=4)
+def _warn(names: Sequence[str], reason: str) -> None:
+    if names:
+        listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        warnings.warn(f"{len(names)} lesions left out: {reason} ({listed})", stacklevel=3)
 
 
 def _check_fields(bank: Bank) -> None:
@@ -283,7 +254,6 @@ def _check_tensor(name: str, tensor: Any, dtype: torch.dtype, letters: str, size
 
 
 def _check_proposals(samples: Sequence[Sample], proposals: Sequence[BoolMask] | None) -> None:
-    """Refuse proposals that do not match the samples one to one."""
     if proposals is None:
         return
     if len(proposals) != len(samples):

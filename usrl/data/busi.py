@@ -43,7 +43,6 @@ _MASK_STEM = re.compile(r"(?P<image>.+)_mask(_\d+)?")
 
 
 def _find(root: Path) -> Path:
-    """Return the folder that holds the classes: ``Dataset_BUSI_with_GT`` or the root itself."""
     folder = root / _FOLDER if (root / _FOLDER).is_dir() else root
     if not any((folder / label).is_dir() for label in CLASSES):
         raise UserError(
@@ -64,7 +63,6 @@ def _read(folder: Path) -> Found:
 
 
 def _list_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
-    """Match the images of all classes with their masks; return unmatched files as faults."""
     pairs: list[Pair] = []
     faults: list[str] = []
     for label in CLASSES:

@@ -10,12 +10,11 @@ from usrl.data.bodies.folder import VOLUME_FILES
 from usrl.data.bodies.slices import check_slices, load_slices
 from usrl.data.bodies.volumes import VOLUMES
 from usrl.data.busi import BUSI
-from usrl.data.dataset import IMAGES, Dataset, find_root
+from usrl.data.dataset import IMAGES, DataReport, Dataset, find_root, report_samples
 from usrl.data.folder import FOLDER
 from usrl.data.hc18 import HC18
 from usrl.data.phantom.dataset import load_phantom
 from usrl.data.recipe import DataRecipe
-from usrl.data.reports import DataReport, report_samples
 from usrl.data.sample import LESION, Sample, choose_structure
 from usrl.data.splits import DEFAULT_FRACTIONS, draw_labelled, split_samples, write_split
 from usrl.data.usgra import USGRA
@@ -30,16 +29,12 @@ UNUSED = "unused"
 """Training images without labels, as a run's ``split.tsv`` calls them."""
 
 
-def _load_phantom(data: DataRecipe, split: str = "all") -> list[Sample]:
+def _simulate(data: DataRecipe, split: str = "all") -> list[Sample]:
     return load_phantom(data.count, data.seed, variety=data.variety, show_progress=True)
 
 
-def _check_phantom(data: DataRecipe) -> DataReport:
-    return report_samples(data.name, None, _load_phantom(data))
-
-
 DATASETS: dict[str, Dataset] = {
-    "phantom": Dataset(_load_phantom, _check_phantom, structures=LESION),
+    "phantom": Dataset(_simulate, lambda d: report_samples(d.name, None, _simulate(d)), structures=LESION),
     "busi": BUSI,
     "hc18": HC18,
     "usgra": USGRA,
@@ -162,7 +157,6 @@ def has_same_images(first: DataRecipe, second: DataRecipe) -> bool:
 
 
 def _load_images(data: DataRecipe) -> list[Sample]:
-    """Return all samples of a recipe, with the chosen structure."""
     require_dataset(data)
     if kind_of(data.name) != IMAGES:
         raise UserError(

@@ -19,9 +19,7 @@ from usrl.data.sample import BoolMask, GrayImage, Labels, numbers_in
 from usrl.errors import UserError
 from usrl.files import check_path
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".gif"}
-)
+IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .bmp .tif .tiff .webp .pgm .ppm .gif".split())
 """Files with these suffixes, in upper or lower case, are images; others in a folder are ignored."""
 MAX_CLASS = 32
 """In a mask of more than two values, whole numbers up to this one are class numbers."""
@@ -161,13 +159,8 @@ def has_more_than_8_bits(path: Path) -> bool:
 
 def list_images(folder: Path) -> list[Path]:
     """Return the image files of a folder, sorted, without hidden ones and with broken links."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not path.name.startswith(".")
-        and (path.is_file() or path.is_symlink())
-    )
+    named = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(p for p in named if not p.name.startswith(".") and (p.is_file() or p.is_symlink()))
 
 
 @contextmanager
@@ -199,7 +192,6 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _check_header(path: Path, image: Image.Image) -> None:
-    """Refuse an image of several frames, or of more pixels than Pillow allows."""
     frames = getattr(image, "n_frames", 1)
     if frames != 1:
         raise UserError(f"{path}: holds {frames} frames; save the one to use as a PNG of its own")
@@ -260,9 +252,7 @@ def _deep_values(path: Path, image: Image.Image) -> Values:
             raise UserError(f"{path}: white is zero and levels are fractions; save it with black as zero")
         values = (2 ** int(np.max(image.tag_v2.get(_BITS, 16))) - 1) - values
     if (values.dtype.kind == "f" and not np.isfinite(values).all()) or values.min() < 0:
-        raise UserError(
-            f"{path}: has negative or non-finite values; rescale it to 8-bit gray and save it as PNG"
-        )
+        raise UserError(f"{path}: has negative or non-finite values; rescale it to 8-bit gray and save it")
     return values
 
 
@@ -270,9 +260,7 @@ def _deep_channels(path: Path, image: Image.Image) -> Values:
     """Return red, green and blue of an image with channels of 16 bits, uint16, (H, W, 3)."""
     read = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if read is None or read.dtype != np.uint16 or read.ndim != 3 or image.mode not in ("RGB", "RGBA", "LA"):
-        raise UserError(
-            f"{path}: channels of 16 bits in mode {image.mode} are not read; save it as 8-bit gray"
-        )
+        raise UserError(f"{path}: 16-bit channels in mode {image.mode} are not read; save it as 8-bit gray")
     channels: Values = read[..., 2::-1]
     turn = image.info.get("orientation", 1)  # as its EXIF says; Pillow turns only what it decodes itself
     channels = channels.swapaxes(0, 1) if turn > 4 else channels

@@ -30,7 +30,6 @@ _ANY_NUMBER = {str(number): number for number in range(1, 256)}
 
 
 def _find(root: Path) -> Path:
-    """Return the root if there are images and masks in it."""
     for folder in (root / "images", root / "masks"):
         if not folder.is_dir():
             raise UserError(f"{folder}: does not exist; a dataset folder holds images/ and masks/")
@@ -61,7 +60,6 @@ def _read(root: Path) -> Found:
 
 
 def _pair_files(root: Path) -> tuple[list[Pair], list[str]]:
-    """Match images with masks by stem; return the others as faults."""
     images, masks = _by_stem(root / "images"), _by_stem(root / "masks")
     faults = [
         f"{files[1]}: the name {stem!r} occurs twice in its folder; rename or remove one"
@@ -109,7 +107,6 @@ def _read_classes(pairs: list[Pair], structures: dict[str, int]) -> tuple[list[S
 
 
 def _read_structures(path: Path) -> dict[str, int] | None:
-    """Return the number of every structure by name, or None if the file is absent."""
     if not path.exists():
         return None
     structures: dict[str, int] = {}

@@ -25,14 +25,17 @@ Known-bad cases:
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
+import numpy as np
+from scipy.special import ellipe
+
 from usrl.data.dataset import Found, image_files
-from usrl.data.ellipses import fit_ellipse
 from usrl.data.files import list_images, read_mask
 from usrl.data.pairs import Pair, listed, read_pairs
-from usrl.data.sample import Sample
+from usrl.data.sample import BoolMask, Sample
 from usrl.data.tables import clean, read_rows
 from usrl.errors import UserError
 
@@ -48,14 +51,58 @@ _TABLE = "training_set_pixel_size_and_HC.csv"
 _HEADER = ("filename", "pixel size(mm)", "head circumference (mm)")
 _OUTLINE = "_Annotation"
 _NAME = re.compile(r"(?P<exam>\d+)_\d*HC")
-
-
 _Row = tuple[float, float]
 """An image's pixel size and head circumference in the table, mm."""
 
 
+@dataclass(frozen=True)
+class Ellipse:
+    """An ellipse in an image, whose pixel centres lie at integer coordinates."""
+
+    centre: tuple[float, float]  # (x, y), px
+    semi_axes: tuple[float, float]  # half of both axes, px; the first lies at the angle
+    angle: float  # from the x axis towards the y axis, radians
+
+    @property
+    def circumference(self) -> float:
+        """Length of the whole curve, px, by the complete elliptic integral of the second kind."""
+        minor, major = sorted(self.semi_axes)
+        return float(4 * major * ellipe(1 - (minor / major) ** 2))
+
+    def fill(self, shape: tuple[int, int]) -> BoolMask:
+        """Return the pixels of an image whose centres lie inside, bool, shape (H, W)."""
+        y, x = np.mgrid[: shape[0], : shape[1]]
+        x, y = x - self.centre[0], y - self.centre[1]
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        along = (x * cos + y * sin) / self.semi_axes[0]
+        across = (y * cos - x * sin) / self.semi_axes[1]
+        return np.asarray(along**2 + across**2 <= 1.0, np.bool_)
+
+
+def fit_ellipse(outline: BoolMask) -> Ellipse:
+    """Return the ellipse that fits the pixels of an outline, bool, (H, W), best, by least squares.
+
+    A stroke of several px is followed along its middle, and an outline that the border cuts is continued.
+
+    Source:
+        Fitzgibbon and Fisher (1995), A buyer's guide to conic fitting, British Machine Vision Conference,
+        513-522, doi:10.5244/C.9.51; OpenCV's ``fitEllipse``.
+    """
+    points = np.argwhere(outline)[:, ::-1].astype(np.float32)  # (P, 2), x and y
+    if len(points) < 5:  # an ellipse has five parameters
+        raise UserError(f"an ellipse needs an outline of 5 px or more, got {len(points)}; draw it again")
+    (x, y), (first, second), degrees = cv2.fitEllipse(points)
+    values = (x, y, first, second, degrees)
+    # The points of an ellipse that is thinner than two px lie on a line.
+    if not all(map(math.isfinite, values)) or min(first, second) < 2 or max(first, second) > 1e6:
+        raise UserError(
+            f"an outline must enclose an area, and the ellipse that fits this one is {first:.3g} x "
+            f"{second:.3g} px; draw it again"
+        )
+    return Ellipse((x, y), (first / 2, second / 2), math.radians(degrees))
+
+
 def _find(root: Path) -> Path:
-    """Return the root if there are images in it."""
     if not (root / _FOLDER).is_dir() or not list_images(root / _FOLDER):
         raise UserError(
             f"{root}: no HC18 found; wanted {_FOLDER}/ with images and {_TABLE}; unpack training_set.zip "
@@ -101,7 +148,6 @@ def _read(root: Path) -> Found:
 
 
 def _list_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
-    """Match images with annotations; return the others as faults."""
     files = list_images(folder)
     outlines = {clean(path.name): path for path in files if clean(path.stem).endswith(_OUTLINE)}
     pairs: list[Pair] = []
@@ -120,7 +166,6 @@ def _list_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
 
 
 def _read_table(path: Path) -> tuple[dict[str, _Row], list[str]]:
-    """Return the sound rows by file name, and the faults of the others."""
     rows: dict[str, _Row] = {}
     faults: list[str] = []
     try:
@@ -140,7 +185,6 @@ def _read_table(path: Path) -> tuple[dict[str, _Row], list[str]]:
 
 
 def _parse_size(text: str) -> float | None:
-    """Return a positive size, or None if the text is not one."""
     try:
         size = float(text)
     except ValueError:

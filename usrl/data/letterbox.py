@@ -48,11 +48,22 @@ class Letterbox:
 
         Area averaging shrinks, bilinear interpolation enlarges.
         """
-        return self._resize_and_pad(image)
+        if image.shape != self.native_shape:
+            raise UserError(
+                f"this letterbox fits arrays of shape {self.native_shape}, got {image.shape}; "
+                "make one for this image with Letterbox.fit"
+            )
+        rows, columns = self.resized_shape
+        method = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
+        square = np.zeros((self.size, self.size), np.uint8)
+        if (rows, columns) != self.native_shape:
+            image = cv2.resize(image, (columns, rows), interpolation=method)
+        square[self.top : self.top + rows, self.left : self.left + columns] = image
+        return square
 
     def target(self, mask: BoolMask) -> BoolMask:
         """Return the working mask, bool, (size, size): pixels that the native mask covers by half or more."""
-        return self._resize_and_pad(mask.astype(np.uint8) * np.uint8(255)) > 127
+        return self.image(mask.astype(np.uint8) * np.uint8(255)) > 127
 
     def points_to_working(self, points: ArrayLike) -> FloatArray:
         """Map points (x, y), shape (..., 2), from native to working px, float32."""
@@ -92,23 +103,6 @@ class Letterbox:
         """Return the scale that the resize applies and the offset, each (x, y)."""
         scale = np.array(self.resized_shape[::-1]) / self.native_shape[::-1]
         return scale, np.array([self.left, self.top], np.float64)
-
-    def _resize_and_pad(self, image: GrayImage) -> GrayImage:
-        """Return the native image at ``resized_shape`` on a zero square, uint8, (size, size)."""
-        if image.shape != self.native_shape:
-            raise UserError(
-                f"this letterbox fits arrays of shape {self.native_shape}, got {image.shape}; "
-                "make one for this image with Letterbox.fit"
-            )
-        rows, columns = self.resized_shape
-        method = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
-        square = np.zeros((self.size, self.size), np.uint8)
-        square[self.top : self.top + rows, self.left : self.left + columns] = (
-            image
-            if (rows, columns) == self.native_shape
-            else cv2.resize(image, (columns, rows), interpolation=method)
-        )
-        return square
 
 
 def _resized_shape(shape: tuple[int, int], scale: float) -> tuple[int, int]:

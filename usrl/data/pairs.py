@@ -78,7 +78,6 @@ def listed(names: Sequence[str], most: int = MAX_LISTED) -> str:
 
 
 def _try_read(read: Callable[[Path], Labels | BoolMask], pair: Pair) -> Sample | UserError:
-    """Return the sample, or the error that prevents reading it."""
     try:
         check_name(pair.image)
         image = read_gray(pair.image)
@@ -88,9 +87,7 @@ def _try_read(read: Callable[[Path], Labels | BoolMask], pair: Pair) -> Sample |
             if mask.shape != image.shape:
                 remedy = "restore the original pair"
                 if mask.shape == image.shape[::-1]:
-                    remedy = (
-                        "one is turned (EXIF orientation is followed); save both turned alike, without EXIF"
-                    )
+                    remedy = "one is turned (EXIF orientation counts); save both turned alike, without EXIF"
                 raise UserError(
                     f"{path}: the mask is {mask.shape[1]} x {mask.shape[0]} px and its image "
                     f"{image.shape[1]} x {image.shape[0]} px; {remedy}"

@@ -37,20 +37,14 @@ def jittered_boxes(sample: Sample, jitter: float = DEFAULT_JITTER, seed: int = 0
     method gets the same boxes on every machine.
     """
     if not 0 <= jitter <= MAX_JITTER:
-        raise UserError(
-            f"jitter must be from 0 to {MAX_JITTER}, got {jitter}; 0.2 moves a side by up to a fifth of a box"
-        )
+        raise UserError(f"jitter must be from 0 to {MAX_JITTER}, got {jitter}; 0.2 is a fifth of a box")
     components = split_components(sample.target)
     if not components:
         raise UserError(f"{sample.name}: a box needs a lesion, and the target is empty; leave the image out")
-    sizes = [int(component.sum()) for component in components]
-    least = min(MIN_COMPONENT_PX, max(sizes))
+    least = min(MIN_COMPONENT_PX, max(int(component.sum()) for component in components))
+    boxes = [bounding_box(component) for component in components if component.sum() >= least]
     rng = _draw_from(f"{seed}/{sample.name}")
-    return tuple(
-        _move_sides(bounding_box(component), rng.uniform(-jitter, jitter, 4), sample.target.shape)
-        for component, size in zip(components, sizes, strict=True)
-        if size >= least
-    )
+    return tuple(_move_sides(box, rng.uniform(-jitter, jitter, 4), sample.target.shape) for box in boxes)
 
 
 def start_boxes(prompt: Prompt, starts: int, shape: tuple[int, ...]) -> tuple[Prompt, ...]:
@@ -98,9 +92,7 @@ def check_prompt(prompt: Prompt | None, shape: tuple[int, ...]) -> Prompt:
         if x1 <= x0 or y1 <= y0:
             raise UserError(f"{text} has no area; x1 must exceed x0 and y1 must exceed y0")
         if x0 < -0.5 or y0 < -0.5 or x1 > width or y1 > height:
-            raise UserError(
-                f"{text} leaves the image, which is {width} x {height}; give pixels of this image"
-            )
+            raise UserError(f"{text} leaves the image, which is {width} x {height}; give pixels of it")
     return prompt
 
 
@@ -109,9 +101,7 @@ def parse_box(text: str) -> Box:
     try:
         x0, y0, x1, y1 = (float(part) for part in text.split(","))
     except ValueError:
-        raise UserError(
-            f"a box is x0,y0,x1,y1 in pixels, got {brief(text)}; for example 40,60,180,170"
-        ) from None
+        raise UserError(f"a box is x0,y0,x1,y1 in pixels, got {brief(text)}; such as 40,60,180,170") from None
     if all(0 <= side <= 1 for side in (x0, y0, x1, y1)):
         raise UserError(
             f"a box is x0,y0,x1,y1 in pixels, got {brief(text)}, which are shares of an image; multiply x by "

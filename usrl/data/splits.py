@@ -50,11 +50,7 @@ def split_samples(
     names, groups, sources and the seed, not on the order of the samples.
     """
     shares = list(fractions.values())
-    if (
-        not shares
-        or not all(share > 0 for share in shares)
-        or not math.isclose(sum(shares), 1.0, abs_tol=1e-6)
-    ):
+    if not shares or min(shares) <= 0 or not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
         raise UserError(f"fractions must be positive and sum to 1, got {dict(fractions)}; fix them")
     return dict(zip(fractions, _partition(samples, shares, seed), strict=True))
 

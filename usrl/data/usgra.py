@@ -51,7 +51,6 @@ _FOLDER = "dataset"
 
 
 def _find(root: Path) -> Path:
-    """Return the folder that holds images and masks: ``dataset`` or the root itself."""
     folder = root / _FOLDER if (root / _FOLDER).is_dir() else root
     for part in ("images", "masks"):
         if not (folder / part).is_dir() or not list_images(folder / part):
@@ -73,7 +72,6 @@ def _read(folder: Path) -> Found:
 
 
 def _list_pairs(folder: Path) -> tuple[list[Pair], list[str]]:
-    """Match images with masks of the same name; return unmatched files as faults."""
     masks = {clean(path.name): path for path in list_images(folder / "masks")}
     pairs: list[Pair] = []
     faults: list[str] = []

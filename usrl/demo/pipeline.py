@@ -14,7 +14,6 @@ from usrl.files import make_empty_folder
 from usrl.learners import train_folder
 from usrl.runs.recipe import Recipe
 from usrl.runs.recipes import load_recipe
-from usrl.runs.run import Run
 
 
 def run_demo(out: Path, device: torch.device) -> None:
@@ -28,21 +27,15 @@ def run_demo(out: Path, device: torch.device) -> None:
     typer.echo("2/3  An agent learns to move a contour, from a box around the lesion, until it fits.")
     agent = train_folder(load_demo_recipe("agent"), out / "agent", device)
     typer.echo("3/3  Both, and three classical methods, segment images that neither has seen.")
-    _compare(network, agent, out / "report", device)
-    typer.echo(f"wrote {out / 'report' / 'report.html'}; open it in a browser")
+    methods = ["proposal", "otsu", "chan-vese", str(network.path), str(agent.path)]
+    segmenters = [open_segmenter(name, device) for name in [*methods, f"{network.path}+{agent.path}"]]
+    data, curves = agent.recipe.data, {run.name: run.read_log() for run in (network, agent)}
+    samples, report = load_split(data, "test"), out / "report"
+    print_results(compare(segmenters, samples, report, dataset=data.name, split="test", curves=curves))
+    typer.echo(f"wrote {report / 'report.html'}; open it in a browser")
 
 
 def load_demo_recipe(name: str) -> Recipe:
     """Return the demonstration's recipe ``agent`` or ``unet``."""
     with as_file(files("usrl.demo") / f"{name}.yaml") as path:
         return load_recipe(path)
-
-
-def _compare(network: Run, agent: Run, out: Path, device: torch.device) -> None:
-    methods = ["proposal", "otsu", "chan-vese", str(network.path), str(agent.path)]
-    methods.append(f"{network.path}+{agent.path}")
-    data = agent.recipe.data
-    samples = load_split(data, "test")
-    segmenters = [open_segmenter(method, device) for method in methods]
-    curves = {run.name: run.read_log() for run in (network, agent)}
-    print_results(compare(segmenters, samples, out, dataset=data.name, split="test", curves=curves))

@@ -97,16 +97,17 @@ class TaskEnv(gym.Env[Any, Any]):
         taken = take_actions(_as_batch(action, self.action_space), self.action_space)
         reward = self._batch.step(taken)
         if self._batch.elapsed[0] > self._batch.task.horizon and not self._has_warned:
-            self._warn_of_limit()
+            # Gymnasium does not tell the environment its step limit, so a different limit shows here first.
+            self._has_warned = True
+            warnings.warn(
+                f"the episode goes on after {self._batch.task.horizon} steps, the horizon of the environment "
+                "(time left, teacher); give gym.make the same number as horizon and as max_episode_steps",
+                stacklevel=2,
+            )
         self._show()
         terminated = self._batch.task.terminated(self._batch.state)
-        return (
-            self._observe(),
-            float(reward[0]),
-            bool(terminated is not None and terminated[0]),
-            False,
-            self._info(),
-        )
+        is_done = terminated is not None and bool(terminated[0])
+        return self._observe(), float(reward[0]), is_done, False, self._info()
 
     def oracle_action(self) -> Any:
         """Return the action of the task's teacher."""
@@ -133,15 +134,6 @@ class TaskEnv(gym.Env[Any, Any]):
 
     def _info(self) -> Info:
         return {name: to_numpy(values)[0] for name, values in self._batch.figures().items()}
-
-    def _warn_of_limit(self) -> None:
-        # Gymnasium does not tell the environment its step limit, so a different limit shows here first.
-        self._has_warned = True
-        warnings.warn(
-            f"the episode goes on after {self._batch.task.horizon} steps, the horizon of the environment "
-            "(time left, teacher); give gym.make the same number as horizon and as max_episode_steps",
-            stacklevel=3,
-        )
 
     def _show(self) -> None:
         if self.render_mode == "human":
@@ -197,14 +189,9 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         except ValueError:
             known = ", ".join(f"AutoresetMode.{each.name}" for each in AutoresetMode)
             raise UserError(f"autoreset_mode must be one of {known}, got {autoreset_mode!r}") from None
-        self.metadata = {
-            "render_modes": ["rgb_array"],
-            "render_fps": RENDER_FPS,
-            "autoreset_mode": self.autoreset_mode,
-        }
         task = make_task(env_id, cases, device, settings, max_episode_steps)
-        if not isinstance(task, Drawn):
-            self.metadata["render_modes"] = []
+        modes = ["rgb_array"] if isinstance(task, Drawn) else []
+        self.metadata = TaskEnv.metadata | {"render_modes": modes, "autoreset_mode": self.autoreset_mode}
         self._batch = Batch(task, num_envs, View(layout, dtype), with_oracle=oracle_info)  # type: ignore[arg-type]
         self.num_envs = self._batch.num_envs
         self.single_observation_space = self._batch.observation_space
@@ -326,7 +313,6 @@ def _with_masks(info: dict[str, NDArray[np.float32]]) -> Info:
 
 
 def _check_names(adapter: Callable[..., Any], env_id: str, settings: Info) -> None:
-    """Raise if a keyword is neither a setting of the environment nor an argument of the adapter."""
     known = set(load_object(find_row(env_id).settings).model_fields)
     for name in settings:
         if name not in known:

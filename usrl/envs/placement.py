@@ -33,31 +33,26 @@ class Place:
 
 
 class Episodes(Protocol):
-    """Episodes on one native image, begun and not played yet.
-
-    Attributes:
-        task: The task over the image. Its spaces depend on the settings alone.
-        state: Where the episodes begin, a batch of ``starts`` times B: the same B boxes or components start
-            after start. None if the image has no box or component to play on.
-        proposal: The mask that the first start begins from, bool, (H, W).
-        kept: What is left as it is because it is too small to play on, bool, (H, W).
-    """
+    """Episodes on one native image, begun and not played yet."""
 
     @property
     def task(self) -> Any:
-        """The task."""
+        """The task over the image. Its spaces depend on the settings alone."""
 
     @property
     def state(self) -> Any:
-        """First states."""
+        """Where the episodes begin, a batch of ``starts`` times B: the same B boxes or components each time.
+
+        None if the image has no box or component to play on.
+        """
 
     @property
     def proposal(self) -> BoolMask:
-        """First mask."""
+        """The mask that the first start begins from, bool, (H, W)."""
 
     @property
     def kept(self) -> BoolMask:
-        """What no episode is about."""
+        """What is left as it is because it is too small to play on, bool, (H, W)."""
 
     def masks(self, state: Any) -> list[BoolMask]:
         """Return the mask of every row of a batch like ``state`` in native pixels, bool, (H, W) each."""
@@ -74,14 +69,11 @@ class Placement(Protocol):
 
     ``settings`` are the environment's, checked; ``horizon`` is the step limit, ``size`` the side of the
     working image in px, and ``device`` is where the task computes.
-
-    Attributes:
-        takes_boxes: Whether episodes begin from boxes or a found mask. Otherwise they see the whole image.
     """
 
     @property
     def takes_boxes(self) -> bool:
-        """Whether boxes are taken."""
+        """Whether episodes begin from boxes or a found mask. Otherwise they see the whole image."""
 
     def begin(self, place: Place) -> Episodes:
         """Return episodes on an image. Their task and states may be made when they are first asked for."""

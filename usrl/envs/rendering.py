@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from usrl.data.sample import FloatArray
+
 SIDE_PX = 512
 """Side of a rendered frame."""
 # Okabe and Ito (2008): colours that colour-blind readers tell apart, as RGB.
@@ -44,14 +46,10 @@ def draw_outlines(frame: Frame, mask: NDArray[np.bool_], color: Color, thickness
     cv2.drawContours(frame, outlines, -1, color, thickness, cv2.LINE_AA)
 
 
-def draw_polygons(
-    frame: Frame, vertices: NDArray[np.float32], scale: float, color: Color, thickness: int
-) -> None:
+def draw_polygons(frame: Frame, vertices: FloatArray, scale: float, color: Color, thickness: int) -> None:
     """Draw polygons (B, N, 2), in pixels of an image that is ``scale`` times smaller, into a frame."""
-    points = ((vertices + 0.5) * scale - 0.5) * 2**_SHIFT_BITS
-    cv2.polylines(
-        frame, list(points.round().astype(np.int32)), True, color, thickness, cv2.LINE_AA, _SHIFT_BITS
-    )
+    points = (((vertices + 0.5) * scale - 0.5) * 2**_SHIFT_BITS).round().astype(np.int32)
+    cv2.polylines(frame, list(points), True, color, thickness, cv2.LINE_AA, _SHIFT_BITS)
 
 
 class Window:

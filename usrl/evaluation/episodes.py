@@ -138,7 +138,7 @@ def compare_players(
             means[f"{names[0]}, mean of {len(names)} runs"] = names
     with claimed(Path(out)) as folder:
         played: dict[str, Played[Any]] = {}
-        with show_progress(len(named)) as progress:
+        with show_progress(len(named), "players") as progress:
             for name, player in named.items():
                 progress.start(name)
                 played[name] = play(task, player, begin_evaluation(task))

@@ -47,9 +47,7 @@ def show_shared_cases(comparison: Comparison) -> dict[str, list[Shown]]:
 def show_own_cases(comparison: Comparison) -> dict[str, list[Shown]]:
     """Return pictures of each method's best, median and worst image."""
     return {
-        method: [
-            _show(comparison, method, name, label) for label, name in _pick_own(comparison, method).items()
-        ]
+        method: [_show(comparison, method, name, why) for why, name in _pick_own(comparison, method).items()]
         for method in comparison.methods
     }
 
@@ -75,7 +73,6 @@ def pick(scores: ArrayLike, labels: Sequence[str]) -> dict[str, int]:
 
 
 def _pick_own(comparison: Comparison, method: str) -> dict[str, str]:
-    """Return the names of a method's best, median and worst image."""
     scores = comparison.scores(method)
     picks = pick(list(scores.values()), ("best", "median", "worst"))
     return {label: list(scores)[place] for label, place in picks.items()}

@@ -19,7 +19,7 @@ def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts
 
     Args:
         spec: The name of a classical method (`usrl.classical.CLASSICAL`) or of a ceiling
-            (`usrl.envs.threshold.ceilings.ORACLES`), the path of a run, the name of a shipped agent, or
+            (`usrl.envs.threshold.placement.ORACLES`), the path of a run, the name of a shipped agent, or
             ``FIRST+RUN``. There RUN is an agent's run that starts from the masks of FIRST instead of boxes,
             or a judge's run that chooses among the candidates of FIRST.
         device: Where networks and policies compute; see `usrl.compute.devices.select_device` for a text.
@@ -32,16 +32,14 @@ def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts
     spec, device = str(spec), select_device(device) if isinstance(device, str) else device
     if spec in CLASSICAL:
         return CLASSICAL[spec]()
-    from usrl.envs.threshold.ceilings import ORACLES  # a classical method need not wait for it
+    from usrl.envs.threshold.placement import ORACLES  # a classical method need not wait for it
 
     if spec in ORACLES:
         return ORACLES[spec]
     if chain := split_chain(spec):
         proposer = open_segmenter(chain[0], device)
         if not isinstance(proposer, Segmenter) or proposer.track != "automatic":
-            raise UserError(
-                f"{proposer.name} needs boxes itself; agents and judges take proposals from automatic methods"
-            )
+            raise UserError(f"{proposer.name} needs boxes itself; put an automatic method first")
         return open_run_segmenter(open_run(chain[1]), device, proposer, starts)
     if not spec or (not locate(spec).exists() and "/" not in spec):  # an empty path is the current folder
         known = [*CLASSICAL, *ORACLES, *list_shipped()]

@@ -50,9 +50,7 @@ def overlay(
         _draw(picture, [_enlarge(corners, scale)], STYLES["box"], width)
     for name, mask in masks.items():
         if mask.shape != image.shape:
-            raise UserError(
-                f"{name} mask and image must have the same shape, got {mask.shape} and {image.shape}"
-            )
+            raise UserError(f"{name} mask and image must be of one shape, got {mask.shape} and {image.shape}")
         # The level curve of the padded mask runs between pixels and closes at the image's border.
         curves = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
         _draw(picture, [_enlarge(curve[:, ::-1] - 1, scale) for curve in curves], STYLES[name], width)

@@ -1,6 +1,11 @@
-"""How sure a mean is, and whether two methods differ."""
+"""How sure a mean is, whether two methods differ, and how well an uncertainty tells good cases from bad ones.
+
+A user may keep only the cases that a method is surest of. The coverage is the share of cases kept, and the
+risk is their mean 1 - Dice. An uncertainty is useful if the risk grows with the coverage.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +14,7 @@ from scipy import stats
 
 from usrl.errors import UserError
 
+Floats = NDArray[np.float64]
 _RESAMPLES = 2000
 """Samples of a bootstrap."""
 _PERCENTILES = (2.5, 97.5)
@@ -51,7 +57,7 @@ def bootstrap_mean(values: ArrayLike, groups: Sequence[str], *, seed: int = 0) -
     return Interval(float(sums.sum() / sizes.sum()), float(low), float(high))
 
 
-def mean_by_group(values: ArrayLike, groups: Sequence[str]) -> NDArray[np.float64]:
+def mean_by_group(values: ArrayLike, groups: Sequence[str]) -> Floats:
     """Return the mean of each group, in the sorted order of group names; see `bootstrap_mean`."""
     sums, sizes = _sum_by_group(values, groups)
     return np.asarray(sums / sizes, np.float64)
@@ -67,9 +73,7 @@ def paired_wilcoxon(first: ArrayLike, second: ArrayLike) -> float:
     """
     one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if one.shape != two.shape or one.size == 0:
-        raise UserError(
-            f"a paired test needs equally many values, at least one; got {one.size} and {two.size}"
-        )
+        raise UserError(f"a paired test needs equally many values, 1 or more, got {one.size} and {two.size}")
     if np.array_equal(one, two):
         return 1.0
     return float(stats.wilcoxon(one, two, zero_method="pratt").pvalue)
@@ -142,7 +146,48 @@ def bootstrap_iqm(
     return Interval(measure(np.arange(own.shape[0]), np.arange(own.shape[1])), float(low), float(high))
 
 
-def _check_scores(scores: ArrayLike, groups: Sequence[str]) -> NDArray[np.float64]:
+@dataclass(frozen=True)
+class RiskCoverage:
+    """The curve of one method."""
+
+    coverage: Floats  # (n,), share of cases kept, from 1 / n to 1
+    risk: Floats  # (n,), mean 1 - Dice of these
+
+    @property
+    def area(self) -> float:
+        """The area under the curve (AURC): the mean of its n risks.
+
+        Source:
+            Geifman, Uziel, El-Yaniv (2019), Bias-reduced uncertainty estimation for deep neural classifiers,
+            ICLR, arXiv:1805.08206.
+        """
+        return float(self.risk.mean())
+
+
+def risk_coverage(uncertainty: Sequence[float], dice: Sequence[float]) -> RiskCoverage:
+    """Return the curve of cases that are kept in ascending order of uncertainty.
+
+    Cases of equal uncertainty have no order. Each counts with their mean risk, which random orders give on
+    average, so that equal uncertainties everywhere give a flat curve.
+
+    Source:
+        Geifman, El-Yaniv (2017), Selective classification for deep neural networks, NeurIPS,
+        arXiv:1705.08500.
+    """
+    if not len(dice) or len(uncertainty) != len(dice):
+        raise UserError(f"wanted an uncertainty for each Dice, got {len(uncertainty)} for {len(dice)}")
+    _, rank, count = np.unique(uncertainty, return_inverse=True, return_counts=True)
+    risk = np.bincount(rank, weights=1 - np.asarray(dice)) / count  # of each uncertainty, ascending
+    kept = np.arange(1, len(dice) + 1)
+    return RiskCoverage(kept / len(dice), np.repeat(risk, count).cumsum() / kept)
+
+
+def perfect_order(dice: Sequence[float]) -> RiskCoverage:
+    """Return the lowest possible curve, of cases kept in descending order of Dice."""
+    return risk_coverage([-value for value in dice], dice)
+
+
+def _check_scores(scores: ArrayLike, groups: Sequence[str]) -> Floats:
     """Return scores as an array of runs and cases, (R, N)."""
     numbers = np.asarray(scores, np.float64)
     if numbers.ndim != 2 or numbers.shape[1] != len(groups) or numbers.size == 0:
@@ -153,9 +198,7 @@ def _check_scores(scores: ArrayLike, groups: Sequence[str]) -> NDArray[np.float6
     return numbers
 
 
-def _sum_by_group(
-    values: ArrayLike, groups: Sequence[str]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _sum_by_group(values: ArrayLike, groups: Sequence[str]) -> tuple[Floats, Floats]:
     """Return the sum and the number of values of each group, each of shape (groups,)."""
     numbers = np.asarray(values, np.float64)
     if numbers.shape != (len(groups),) or numbers.size == 0:

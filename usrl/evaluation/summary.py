@@ -9,8 +9,15 @@ from typing import Any
 import numpy as np
 
 from usrl.data.sample import Prompt, Sample, Track
-from usrl.evaluation.selective import RiskCoverage, perfect_order, risk_coverage
-from usrl.evaluation.statistics import adjust_holm, bootstrap_mean, mean_by_group, paired_wilcoxon
+from usrl.evaluation.statistics import (
+    RiskCoverage,
+    adjust_holm,
+    bootstrap_mean,
+    mean_by_group,
+    paired_wilcoxon,
+    perfect_order,
+    risk_coverage,
+)
 from usrl.segmenter import Answer, Method, answer_sample
 
 Case = dict[str, Any]
@@ -74,16 +81,14 @@ def trace_risk(cases: Sequence[Case]) -> tuple[RiskCoverage, RiskCoverage]:
 
 def average_runs(cases: Sequence[Case], name: str, members: Sequence[str]) -> list[Case]:
     """Return the mean of several runs of one method, a row per image, from the cases of all methods."""
-    by_case = group_cases((case for case in cases if case["method"] in members), "case")
-    return [_average(own) | {"method": name} for own in by_case.values()]
-
-
-def _average(runs: Sequence[Case]) -> Case:
-    """Return the mean of what all rows of one image have, except the uncertainty, which belongs to a run."""
-    shared = set.intersection(*(set(run) for run in runs)) - LABELS - {"uncertainty"}
-    # The mean of equal runs must be each of them, which NumPy's sum misses by its rounding.
-    means = {key: float(mean(run[key] for run in runs)) for key in runs[0] if key in shared}
-    return {key: runs[0][key] for key in runs[0] if key in LABELS} | means
+    averages = []
+    for runs in group_cases((case for case in cases if case["method"] in members), "case").values():
+        shared = set.intersection(*map(set, runs)) - LABELS - {"uncertainty"}  # which belongs to a run
+        # The mean of equal runs must be each of them, which NumPy's sum misses by its rounding.
+        means = {key: float(mean(run[key] for run in runs)) for key in runs[0] if key in shared}
+        labels = {key: runs[0][key] for key in runs[0] if key in LABELS}
+        averages.append(labels | means | {"method": name})
+    return averages
 
 
 def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
@@ -97,15 +102,9 @@ def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
     """
     dice = bootstrap_mean([case["dice"] for case in cases], [case["group"] for case in cases], seed=seed)
     averaged = [key for key in cases[0] if key not in NOT_AVERAGED and key != "dice"]
-    row = {
-        "method": cases[0]["method"],
-        "track": cases[0]["track"],
-        "n": len(cases),
-        "missed": sum(case["missed"] for case in cases),
-        "dice": dice.mean,
-        "dice_low": dice.low,
-        "dice_high": dice.high,
-    }
+    row = {"method": cases[0]["method"], "track": cases[0]["track"], "n": len(cases)}
+    row |= {"missed": sum(case["missed"] for case in cases)}
+    row |= {"dice": dice.mean, "dice_low": dice.low, "dice_high": dice.high}
     row |= {key: float(np.mean([case[key] for case in cases])) for key in averaged}
     row["seconds_per_image"] = float(np.median([case["seconds"] for case in cases]))
     if has_uncertainty(cases):
@@ -135,12 +134,9 @@ def compare_pairs(cases: Sequence[Case], key: str = "dice") -> list[dict[str, An
 
 def summarise_negatives(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """Return the share of lesion-free images with a false detection, by automatic method."""
-    return [
-        {
-            "method": method,
-            "n": len(own),
-            "false_detections": sum(case["false_detection"] for case in own),
-            "false_detection_share": float(np.mean([case["false_detection"] for case in own])),
-        }
-        for method, own in group_cases(cases, "method").items()
-    ]
+    rows = []
+    for method, own in group_cases(cases, "method").items():
+        found = [case["false_detection"] for case in own]
+        counts = {"method": method, "n": len(own), "false_detections": sum(found)}
+        rows.append(counts | {"false_detection_share": float(np.mean(found))})
+    return rows

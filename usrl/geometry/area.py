@@ -138,8 +138,14 @@ def rasterise(vertices: Tensor, height: int, width: int) -> Tensor:
 
 def signed_distances(masks: Tensor) -> Tensor:
     """Return the pixels from every pixel centre to each mask's boundary, negative inside, (M, S, S)."""
-    maps = np.stack([_signed_distance(mask) for mask in masks.cpu().numpy()])
-    return torch.from_numpy(maps).to(masks.device)
+
+    def reach(side: NDArray[np.bool_], edge: bool) -> NDArray[np.float32]:
+        padded = np.pad(side, 1, constant_values=edge).astype(np.uint8)
+        return np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1], np.float32)
+
+    # Both count to the nearest pixel centre of the other side. The boundary is half a pixel before it.
+    maps = [np.where(m, 0.5 - reach(m, False), reach(~m, True) - 0.5) for m in masks.cpu().numpy()]
+    return torch.from_numpy(np.stack(maps)).to(masks.device)
 
 
 def read_distances(maps: Tensor, index: Tensor, vertices: Tensor) -> Tensor:
@@ -156,14 +162,3 @@ def read_distances(maps: Tensor, index: Tensor, vertices: Tensor) -> Tensor:
     top = torch.lerp(values[first], values[first + 1], part[..., 0])
     bottom = torch.lerp(values[first + size], values[first + size + 1], part[..., 0])
     return torch.lerp(top, bottom, part[..., 1])
-
-
-def _signed_distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    inside, outside = (
-        cv2.distanceTransform(np.pad(side, 1, constant_values=edge).astype(np.uint8), cv2.DIST_L2, 5)[
-            1:-1, 1:-1
-        ]
-        for side, edge in ((mask, False), (~mask, True))
-    )
-    # Both count to the nearest pixel centre of the other side. The boundary is half a pixel before it.
-    return np.where(mask, 0.5 - inside, outside - 0.5).astype(np.float32)

@@ -25,6 +25,7 @@ SAMPLES_PER_EDGE = 4
 Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
+Sums = NDArray[np.int16]
 F32, I32, U32, U8 = np.float32, np.int32, np.uint32, np.uint8
 HALF, ZERO, TINY = F32(0.5), F32(0.0), F32(1e-6)
 
@@ -207,13 +208,7 @@ def _combine(weights: Floats, functions: Floats, total: Floats) -> None:
 
 @compiled
 def measure_dice(
-    vertices: Floats,
-    index: Places,
-    sums: NDArray[np.int16],
-    box: Floats,
-    place: Places,
-    areas: Floats,
-    factor: int,
+    vertices: Floats, index: Places, sums: Sums, box: Floats, place: Places, areas: Floats, factor: int
 ) -> Floats:
     """Return the Dice of polygons and masks, (B,); see `usrl.geometry.area.measure_dice`."""
     batch, count, _ = vertices.shape

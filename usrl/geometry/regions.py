@@ -54,7 +54,7 @@ def cut_region(image: GrayImage, box: Box | None, margin: float, side: int, *, i
         side: Side s of the square, px.
         is_ellipse: Limit the support to the ellipse in the grown box, unless no pixel lies in it.
     """
-    content = _content_box(image)
+    content = bounding_box(image > 0 if image.any() else np.ones_like(image, np.bool_))
     grown = content if box is None else grow_box(box, margin)
     kept = _intersect(grown, content)
     support = np.ones((side, side), np.bool_)
@@ -105,10 +105,6 @@ def _remap(array: Floats, x: NDArray[np.floating], y: NDArray[np.floating]) -> F
 def _places(low: float, high: float, count: int) -> NDArray[np.floating]:
     """Return the centres of equal parts of an interval."""
     return low + (np.arange(count) + 0.5) * ((high - low) / count)
-
-
-def _content_box(image: GrayImage) -> Box:
-    return bounding_box(image > 0 if image.any() else np.ones_like(image, np.bool_))
 
 
 def _intersect(box: Box, limits: Box) -> Box:

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from usrl.agents.segmenter import AgentSegmenter
 from usrl.data.components import label_components
 from usrl.data.prompts import bounding_box
-from usrl.data.sample import BoolMask, GrayImage
+from usrl.data.sample import BoolMask, FloatArray, GrayImage
 from usrl.judging.recipe import JudgeRecipe
 from usrl.metrics.overlap import iou
 
@@ -39,16 +38,11 @@ class Candidates:
 
     def unite(self, numbers: Sequence[int], image: GrayImage) -> BoolMask:
         """Return the union of some of them, bool, (H, W)."""
-        return np.logical_or.reduce(
-            [np.zeros(image.shape, bool), *(self.masks[number] for number in numbers)]
-        )
+        return np.logical_or.reduce([np.zeros(image.shape, bool), *(self.masks[i] for i in numbers)])
 
 
 def find_candidates(
-    image: GrayImage,
-    probability: NDArray[np.float32],
-    levels: Sequence[float],
-    refiner: AgentSegmenter | None,
+    image: GrayImage, probability: FloatArray, levels: Sequence[float], refiner: AgentSegmenter | None
 ) -> Candidates:
     """Return the candidates of a native image.
 
@@ -71,7 +65,7 @@ def find_candidates(
     return Candidates(found + refined, own or 0, len(refined))
 
 
-def choose(candidates: Candidates, expected: NDArray[np.float32], rule: JudgeRecipe) -> list[int]:
+def choose(candidates: Candidates, expected: FloatArray, rule: JudgeRecipe) -> list[int]:
     """Return which candidates are lesions by their expected Dice, (C,), best first; see `JudgeRecipe`."""
     masks = candidates.masks if candidates.own else []
     expected = expected[: len(masks)]

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from usrl.data.letterbox import Letterbox
-from usrl.data.sample import BoolMask, GrayImage
+from usrl.data.sample import BoolMask, FloatArray, GrayImage
 from usrl.geometry.boxes import boxes_of_masks, grow, sample_boxes
 from usrl.judging.candidates import Candidates
 from usrl.metrics.overlap import iou
@@ -53,22 +52,16 @@ class Evidence:
         return Evidence(self.views.to(device), self.facts.to(device))
 
 
-def gather_evidence(
-    image: GrayImage, probability: NDArray[np.float32], candidates: Candidates, size: int
-) -> Evidence:
+def gather_evidence(image: GrayImage, probability: FloatArray, candidates: Candidates, size: int) -> Evidence:
     """Return what a judge sees of a native image's candidates, on a working image of ``size`` px."""
     masks = candidates.masks
     if not masks:
-        return Evidence(
-            torch.zeros((0, 2, MAPS, VIEW_PX, VIEW_PX), dtype=torch.uint8), torch.zeros((0, FACTS))
-        )
+        return Evidence(torch.zeros((0, 2, MAPS, VIEW_PX, VIEW_PX), dtype=torch.uint8), torch.zeros(0, FACTS))
     rows = [_measure(image, probability, candidates, number) for number in range(len(masks))]
     return Evidence(_draw_views(image, probability, masks, size), torch.tensor(rows, dtype=torch.float32))
 
 
-def _draw_views(
-    image: GrayImage, probability: NDArray[np.float32], masks: list[BoolMask], size: int
-) -> Tensor:
+def _draw_views(image: GrayImage, probability: FloatArray, masks: list[BoolMask], size: int) -> Tensor:
     """Return the views of candidates, uint8, (C, 2, 3, VIEW_PX, VIEW_PX)."""
     letterbox = Letterbox.fit(image.shape, size)
     shared = [letterbox.image(image), letterbox.image(np.rint(255 * probability).astype(np.uint8))]
@@ -81,16 +74,8 @@ def _draw_views(
     return views.round().to(torch.uint8)
 
 
-def _measure(
-    image: GrayImage, probability: NDArray[np.float32], candidates: Candidates, number: int
-) -> list[float]:
-    """Return the facts of one candidate, all zero if it is empty.
-
-    They are the square root of its share of the image; its centre (y, x) and its gray level as shares; the
-    mean and the largest probability in it; the share of it above one half, and its share of all probability;
-    whether it is the network's own, and whether it is refined; and its intersection over union with its
-    counterpart before or after refinement.
-    """
+def _measure(image: GrayImage, probability: FloatArray, candidates: Candidates, number: int) -> list[float]:
+    """Return the facts of one candidate, all zero if it is empty."""
     mask = candidates.masks[number]
     if not mask.any():
         return [0.0] * FACTS

@@ -2,13 +2,13 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from usrl.data.sample import FloatArray
 from usrl.judging.evidence import FACTS, MAPS, Evidence
 
 _BATCH = 128
-_FACT_FEATURES = 32
+_WIDTH = 32
 
 
 class JudgeNetwork(nn.Module):
@@ -21,12 +21,10 @@ class JudgeNetwork(nn.Module):
         super().__init__()
         self.near, self.far = _tower(channels), _tower(channels)
         # The facts have units of their own: each is set to zero mean and unit variance first.
-        self.facts = nn.Sequential(
-            nn.BatchNorm1d(FACTS, affine=False), nn.Linear(FACTS, _FACT_FEATURES), nn.ReLU()
-        )
+        self.facts = nn.Sequential(nn.BatchNorm1d(FACTS, affine=False), nn.Linear(FACTS, _WIDTH), nn.ReLU())
         self.head = nn.Sequential(
             nn.Dropout(dropout),
-            nn.Linear(4 * channels[-1] + _FACT_FEATURES, channels[-1]),
+            nn.Linear(4 * channels[-1] + _WIDTH, channels[-1]),
             nn.ReLU(),
             nn.Linear(channels[-1], 1),
         )
@@ -52,7 +50,7 @@ def _tower(channels: list[int]) -> nn.Sequential:
 
 
 @torch.inference_mode()
-def expect(network: nn.Module, evidence: Evidence, device: torch.device) -> NDArray[np.float32]:
+def expect(network: nn.Module, evidence: Evidence, device: torch.device) -> FloatArray:
     """Return the expected Dice of C candidates, float32 in [0, 1], (C,)."""
     network.eval()
     parts = [

@@ -27,7 +27,7 @@ class JudgeAnswer(Answer):
 
 
 class JudgedSegmenter:
-    """Takes the best candidates that the probabilities of a network, the proposer, give.
+    """Takes the best candidates that the probabilities of a network, the proposer, give. It starts once.
 
     Raises:
         UserError: If there is no proposer, or the weights cannot be used.
@@ -35,7 +35,9 @@ class JudgedSegmenter:
 
     track: Track = "automatic"
 
-    def __init__(self, run: Run, device: torch.device, proposer: Segmenter | None = None) -> None:
+    def __init__(
+        self, run: Run, device: torch.device, proposer: Segmenter | None = None, starts: int = 1
+    ) -> None:
         self._recipe, self._device, self._run = run.recipe_as(JudgeRecipe), device, run
         if proposer is None:
             raise self._want_network("none")
@@ -95,10 +97,3 @@ def open_refiner(run: Run, device: torch.device) -> AgentSegmenter:
     if refiner.track != "prompted":
         raise UserError(f"{run.path} takes no boxes; a refiner is an agent that is prompted by boxes")
     return refiner
-
-
-def open_judge(
-    run: Run, device: torch.device, *, proposer: Segmenter | None = None, starts: int = 1
-) -> Segmenter:
-    """Return the segmenter of a judge's run: see `usrl.learners.open_run_segmenter`. It starts once."""
-    return JudgedSegmenter(run, device, proposer)

@@ -15,6 +15,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from usrl.agents.segmenter import AgentSegmenter
+from usrl.compute.trees import map_tree
 from usrl.data.catalogue import load_train_and_val
 from usrl.data.components import best_overlap
 from usrl.data.sample import Sample
@@ -53,7 +54,9 @@ def train_judge(run: Run, device: torch.device, *, resume: bool = False) -> None
     is_begun = record.begin(resume=resume)
     if record.step >= recipe.epochs:
         return
-    refiner = _open_refiner(run, recipe, is_begun)
+    refiner = None
+    if recipe.refiner is not None:  # or its copy if the training has begun: the original may have changed
+        refiner = open_run(run.refiner_path if is_begun else recipe.refiner)
     shown, checked = _gather(run, recipe, refiner, device)
     examples = _stack(shown, recipe)
     # Only now: a call that is refused before this leaves a folder that the corrected call may use.
@@ -89,8 +92,6 @@ def build_untrained_judge(recipe: JudgeRecipe) -> JudgeNetwork:
 
 @dataclass(frozen=True)
 class _Case:
-    """An image with its C candidates."""
-
     sample: Sample
     candidates: Candidates
     evidence: Evidence
@@ -131,21 +132,11 @@ def _stack(shown: Sequence[_Examples], recipe: JudgeRecipe) -> _Examples:
             f"{recipe.proposals}: {len(scores)} candidates in {len(shown)} images, fewer than batch_size "
             f"{recipe.batch_size}; lower levels, or write better proposals"
         )
-    views, facts = (
-        torch.cat([getattr(evidence, name) for evidence, _ in shown]) for name in ("views", "facts")
-    )
-    return Evidence(views, facts), scores
+    return map_tree(lambda *parts: torch.cat(parts), *(evidence for evidence, _ in shown)), scores
 
 
 def _pairs(samples: Sequence[Sample], folder: Path) -> list[tuple[Sample, NDArray[np.float32]]]:
     return list(zip(samples, read_probabilities(folder, samples), strict=True))
-
-
-def _open_refiner(run: Run, recipe: JudgeRecipe, is_begun: bool) -> Run | None:
-    """Return the refiner's run, or its copy if the training has begun: the original may have changed."""
-    if recipe.refiner is None:
-        return None
-    return open_run(run.refiner_path if is_begun else recipe.refiner)
 
 
 def _copy_refiner(original: Run, copy: Path) -> None:

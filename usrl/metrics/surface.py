@@ -98,7 +98,5 @@ def check_spacing(spacing_mm: Spacing | None) -> Spacing:
     if spacing_mm is None:
         return (1.0, 1.0)
     if not all(np.isfinite(side) and side > 0 for side in spacing_mm):
-        raise UserError(
-            f"spacing_mm must be two positive sizes (row, column), got {spacing_mm}; use None if unknown"
-        )
+        raise UserError(f"spacing_mm must be two positive sizes (row, column) or None, got {spacing_mm}")
     return spacing_mm

@@ -40,9 +40,7 @@ def write_proposals(
             if the data is missing or cannot be split so.
     """
     if recipe.prompt != "none":
-        raise UserError(
-            f"prompt: proposals want an automatic network, got {recipe.prompt!r}; leave prompt out"
-        )
+        raise UserError(f"prompt: proposals want an automatic network, got {recipe.prompt!r}; leave it out")
     if not resume and not _is_unused(out):
         raise UserError(f"{out} already holds something; choose another --out, or --resume to continue")
     # Before there is a folder, which a second call would refuse:

@@ -96,7 +96,6 @@ class _LastOutput(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits, (B, 1, S, S)."""
         output: Tensor = self.network(images)[-1]
         return output
 
@@ -149,6 +148,5 @@ def _check_keys(recipe: NetworkRecipe) -> None:
     doubled = [channels[0] * 2**level for level in range(len(channels))]
     if name == "segresnet" and (channels[0] % 8 or channels != doubled):
         raise UserError(
-            f"channels: segresnet needs multiples of 8 that double, got {channels}; "
-            "for example [16, 32, 64, 128]"
+            f"channels: segresnet needs multiples of 8 that double, as [8, 16, 32], got {channels}"
         )

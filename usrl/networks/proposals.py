@@ -54,9 +54,7 @@ def check_split(folder: Path, run: Run) -> None:
     """
     folds = [load_recipe(fold) for fold in (folder / FOLDS).glob("*") if (fold / "recipe.yaml").is_file()]
     wanted = run.recipe.data
-    if not all(
-        fold.data.structure == wanted.structure and has_same_images(fold.data, wanted) for fold in folds
-    ):
+    if not all(one.data.structure == wanted.structure and has_same_images(one.data, wanted) for one in folds):
         raise UserError(
             f"{folder} holds proposals for other images or structures than the run's; write some for its data"
         )

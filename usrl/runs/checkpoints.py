@@ -78,8 +78,7 @@ def _load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], path: P
             fits = not tensor.shape
         if not fits:
             raise UserError(
-                f"{path}: the optimizer's {brief(name)} fits no parameter of this recipe's network; train it "
-                "again"
+                f"{path}: the optimizer's {brief(name)} fits no parameter of the network; train again"
             )
         state.setdefault(int(number), {})[key] = tensor
     for place, entries in state.items():

@@ -100,9 +100,7 @@ def dump_recipe(recipe: Recipe) -> str:
     """Return the resolved recipe as YAML that `load_recipe` reads back equal."""
     tree = recipe.model_dump(exclude={"search"})
     if recipe.search:
-        tree["search"] = {
-            key: value.model_dump(exclude_defaults=True) for key, value in recipe.search.items()
-        }
+        tree["search"] = {key: own.model_dump(exclude_defaults=True) for key, own in recipe.search.items()}
     return dump_yaml(tree)
 
 

@@ -157,9 +157,7 @@ def create_run(path: Path | str, recipe: Recipe, *, resume: bool = False) -> Run
         )
     with writing_to(path):
         if not is_begun and path.exists() and not _is_unused(path):
-            raise UserError(
-                f"{path} already holds something; choose another --out, or --resume to continue a run"
-            )
+            raise UserError(f"{path} already holds something; choose another --out, or give --resume")
         path.mkdir(parents=True, exist_ok=True)
         # Before the recipe: a kill between the two leaves a folder that may be used.
         if not is_begun or not (path / VERSIONS).exists():

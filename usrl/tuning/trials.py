@@ -1,13 +1,21 @@
-"""A search: one training after the other, each an ordinary run, compared by validation score alone."""
+"""A search: one training after the other, each an ordinary run, compared by validation score alone.
 
+What to try next is Optuna's tree-structured Parzen estimator over what has been tried. Every trial builds the
+study anew, from the trials so far and a seed of its own. So a proposal depends on seed, number and results
+alone, and a resumed search proposes the same as an uninterrupted one.
+"""
+
+import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
+from pydantic import Field
 
 from usrl.errors import UserError, brief
 from usrl.evaluation.compare import format_csv
@@ -16,8 +24,25 @@ from usrl.learners import check_recipe, train_run
 from usrl.runs.recipe import Recipe
 from usrl.runs.recipes import apply_values, dump_recipe, without_search
 from usrl.runs.run import create_run
-from usrl.strict import check, read_json, rename_first_edition
-from usrl.tuning.sampling import Trial, propose, require_optuna
+from usrl.runs.search import SearchRange
+from usrl.strict import Strict, check, read_json, rename_first_edition
+
+_ATTEMPTS = 1000
+
+
+class Trial(Strict):
+    """A training of the search and its result."""
+
+    number: Annotated[int, Field(ge=0)]
+    drawn: dict[str, int | float]  # by key, as `usrl.runs.search.SearchRange.value` reads it
+    val_score: float | None = None  # the best; None if the training failed
+    seconds: float = 0.0
+    failure: str | None = None  # the reason
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the training is over, for better or worse."""
+        return self.val_score is not None or self.failure is not None
 
 
 def tune(
@@ -61,7 +86,6 @@ class _Search:
         return {key: searched.value(drawn[key]) for key, searched in self.recipe.search.items()}
 
     def run(self) -> list[Trial]:
-        """Return all trials, old and new."""
         trials: list[Trial] = []
         while (trial := self._load(len(trials))) and trial.has_ended:
             trials.append(trial)
@@ -128,7 +152,6 @@ class _Search:
         return {"val_score": max(scores), "seconds": rows[-1]["seconds"]}
 
     def _write(self, trials: Sequence[Trial]) -> None:
-        """Write the table of trials, and the best recipe if there is one."""
         rows = [
             {"number": trial.number, "val_score": trial.val_score, "seconds": trial.seconds}
             | self.values(trial.drawn)
@@ -137,9 +160,7 @@ class _Search:
         ]
         write_atomically(self.out / "trials.csv", format_csv(rows))
         if best := _best(trials):
-            told = (
-                f"# Trial {best.number:03d}: the best validation score, {best.val_score}, of {len(trials)}.\n"
-            )
+            told = f"# Trial {best.number:03d}: best validation score, {best.val_score}, of {len(trials)}.\n"
             recipe = apply_values(self.recipe, self.values(best.drawn), "best.yaml")
             write_atomically(self.out / "best.yaml", (told + dump_recipe(recipe)).encode())
 
@@ -158,3 +179,51 @@ def _reason(error: Exception) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()] or [""]
     # Errors from below may print whole tensors after their first line.
     return "; ".join(lines) if isinstance(error, UserError) else f"{type(error).__name__}: {lines[0]}"
+
+
+def propose(
+    search: Mapping[str, SearchRange], tried: Sequence[Trial], seed: int
+) -> dict[str, int | float] | None:
+    """Return new numbers to try, as `Trial.drawn`, because trainings of one seed repeat themselves.
+
+    None if 1000 draws bring nothing new.
+    """
+    optuna = require_optuna()
+    distributions = {key: _distribution(optuna, value) for key, value in search.items()}
+    past = []
+    for trial in tried:
+        state = optuna.trial.TrialState.COMPLETE if trial.failure is None else optuna.trial.TrialState.FAIL
+        facts = {"params": dict(trial.drawn), "value": trial.val_score, "state": state}
+        past.append(optuna.trial.create_trial(distributions=distributions, **facts))
+    taken = [trial.drawn for trial in tried]
+    for attempt in range(_ATTEMPTS):
+        own = int(np.random.SeedSequence([seed, len(tried), attempt]).generate_state(1)[0])
+        # A second guess of the estimator is likely to be its first again, so further ones are uniform.
+        sampler = optuna.samplers.RandomSampler(own) if attempt else optuna.samplers.TPESampler(seed=own)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study.add_trials(past)
+        params = study.ask(distributions).params
+        drawn = {key: value.tidy(params[key]) for key, value in search.items()}
+        if drawn not in taken:
+            return drawn
+    return None
+
+
+def require_optuna() -> Any:
+    """Return the module `optuna`, quiet. Raise if it is not installed."""
+    try:
+        optuna = importlib.import_module("optuna")
+    except ModuleNotFoundError:
+        raise UserError('usrl tune needs Optuna, which is absent; run `pip install "usrl[tune]"`') from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def _distribution(optuna: Any, searched: SearchRange) -> Any:
+    low, high = searched.bounds
+    if searched.choices is not None:
+        return optuna.distributions.CategoricalDistribution(range(int(high) + 1))
+    if searched.is_integer:
+        step = 1 if searched.step is None else searched.step
+        return optuna.distributions.IntDistribution(low, high, log=searched.log, step=step)
+    return optuna.distributions.FloatDistribution(low, high, log=searched.log, step=searched.step)

@@ -10,9 +10,15 @@ import torch
 
 from usrl.data.components import clean_mask
 from usrl.envs.threshold.filters import filter_speckle
-from usrl.envs.threshold.oracle import ascend_tiles, best_tiles, dice_of_counts
 from usrl.envs.threshold.settings import ThresholdSettings
-from usrl.envs.threshold.tables import Tables, join_tiles, split_tiles
+from usrl.envs.threshold.tables import (
+    Tables,
+    ascend_tiles,
+    best_tiles,
+    dice_from,
+    join_tiles,
+    split_tiles,
+)
 from usrl.geometry.regions import Region
 from usrl.metrics.overlap import dice
 
@@ -85,7 +91,7 @@ def test_dice_of_a_setting_is_that_of_the_mask_put_together_from_its_tiles() -> 
         ]
         mask = join_tiles(torch.from_numpy(np.stack(parts))[None], 2)[0].numpy() > 0
         counts = sum(tables.counts[case, tile, size, rank] for tile, (size, rank) in enumerate(setting))
-        found = dice_of_counts(counts, tables.target_area[case])
+        found = dice_from(counts, tables.target_area[case])
         assert float(found) == pytest.approx(dice(mask, targets[case]), abs=1e-6)
 
 
@@ -124,7 +130,7 @@ def test_the_best_setting_of_a_single_tile_beats_every_other() -> None:
 def dice_of(tables: Tables, settings: torch.Tensor) -> torch.Tensor:
     case, tile = torch.arange(len(tables))[:, None], torch.arange(settings.shape[1])
     counts = tables.counts[case, tile, settings[..., 0], settings[..., 1]].sum(dim=1)
-    return dice_of_counts(counts, tables.target_area)
+    return dice_from(counts, tables.target_area)
 
 
 def test_the_best_tiles_are_proved_by_trying_every_combination() -> None:
@@ -158,5 +164,5 @@ def test_a_region_of_one_level_is_taken_whole_by_every_setting() -> None:
 
 
 def test_two_empty_masks_agree() -> None:
-    assert dice_of_counts(torch.tensor([0, 0]), torch.tensor(0.0)) == 1
-    assert dice_of_counts(torch.tensor([5, 0]), torch.tensor(0.0)) == 0
+    assert dice_from(torch.tensor([0, 0]), torch.tensor(0.0)) == 1
+    assert dice_from(torch.tensor([5, 0]), torch.tensor(0.0)) == 0

@@ -13,9 +13,9 @@ import numpy as np
 
 from usrl.data.bodies.anatomy import draw_body, draw_speckle, draw_texture
 from usrl.data.bodies.volumes import SHAPE, Body, Volumes, encode_voxels
+from usrl.data.dataset import DataReport
 from usrl.data.phantom.anatomy import Draws
 from usrl.data.recipe import DataRecipe
-from usrl.data.reports import DataReport
 from usrl.data.splits import Member, split_samples
 from usrl.errors import UserError
 from usrl.progress import track

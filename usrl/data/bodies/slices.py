@@ -14,8 +14,8 @@ from usrl.data.bodies.poses import DEGREES
 from usrl.data.bodies.scanner import Scanner
 from usrl.data.bodies.tissues import LESION
 from usrl.data.bodies.volumes import Volumes
+from usrl.data.dataset import DataReport, report_samples
 from usrl.data.recipe import DataRecipe
-from usrl.data.reports import DataReport, report_samples
 from usrl.data.sample import Sample
 from usrl.progress import track
 

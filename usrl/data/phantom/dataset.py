@@ -71,11 +71,7 @@ def make_phantom(seed: int, index: int, shape: tuple[int, int] = (256, 256), var
 
 
 def write_phantom(
-    out: Path,
-    count: int = 200,
-    seed: int = 0,
-    variety: float = 0.0,
-    show_progress: bool = False,
+    out: Path, count: int = 200, seed: int = 0, variety: float = 0.0, show_progress: bool = False
 ) -> list[Path]:
     """Write a data set of `load_phantom` as PNG into a new or empty folder; return the images' paths.
 
@@ -87,13 +83,11 @@ def write_phantom(
         for folder in ("images", "masks"):
             (out / folder).mkdir(parents=True, exist_ok=True)
         for sample in samples:
-            _write_png(out / "images" / f"{sample.name}.png", sample.image)
-            _write_png(out / "masks" / f"{sample.name}.png", sample.target.astype(np.uint8) * np.uint8(255))
+            mask = sample.target.astype(np.uint8) * np.uint8(255)
+            for folder, picture in (("images", sample.image), ("masks", mask)):
+                content = cv2.imencode(".png", picture)[1].tobytes()
+                (out / folder / f"{sample.name}.png").write_bytes(content)
     return [out / "images" / f"{sample.name}.png" for sample in samples]
-
-
-def _write_png(path: Path, image: GrayImage) -> None:
-    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
 
 
 def _acquire(rng: Draws, echo_db: FloatArray, loss_db: FloatArray) -> GrayImage:
@@ -129,7 +123,6 @@ def _compress(envelope: FloatArray, dynamic_range_db: float, gamma: float, blur_
 
 
 def _from_db(level: FloatArray) -> FloatArray:
-    """Return amplitude for a level in dB."""
     return np.asarray(np.exp(level * np.float32(np.log(10) / 20)), np.float32)
 
 

@@ -117,10 +117,9 @@ class ContourTask:
         n, k, size = settings.vertices, settings.samples, bank.size
         self._moves = build_moves(settings, bank.device)
         self.action_space: gym.Space[Any] = self._moves.space
-        shape = {"profile": (3, n, k), "profile+start": (4, n, k), "image": (3, size, size)}[
-            settings.observation
-        ]
-        self.observation_space: gym.Space[Any] = gym.spaces.Box(0, 255, shape, np.uint8)
+        shapes = {"profile": (3, n, k), "profile+start": (4, n, k), "image": (3, size, size)}
+        seen = gym.spaces.Box(0, 255, shapes[settings.observation], np.uint8)
+        self.observation_space: gym.Space[Any] = seen
         self._offsets = torch.arange(k, device=bank.device) - (k - 1) / 2  # (K,)
         self._smoothings = smoothing_matrices(n, bank.device)
 

@@ -4,9 +4,9 @@ import math
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from usrl.data.sample import BoolMask
+from usrl.geometry.kernels import Bytes
 
 FEATURES = ("area", "compactness", "position", "objects")
 BINS = (8, 4, 4, 4)
@@ -15,7 +15,7 @@ _OBJECT_BOUNDS = (1, 2, 4)
 """Numbers of objects at which the next value begins. The values are: none, one, two or three, more."""
 
 
-def describe_tile(mask: BoolMask, available: int, origin: tuple[int, int], side: int) -> NDArray[np.uint8]:
+def describe_tile(mask: BoolMask, available: int, origin: tuple[int, int], side: int) -> Bytes:
     """Return the features, uint8 (4,), of one tile's mask (h, h); all are zero for an empty mask.
 
     ``area`` is the mask's share of the tile's available pixels. For the largest object, ``compactness`` is
@@ -45,9 +45,7 @@ def describe_tile(mask: BoolMask, available: int, origin: tuple[int, int], side:
     return np.array([*values, np.searchsorted(_OBJECT_BOUNDS, count - 1, side="right")], np.uint8)
 
 
-def describe_settings(
-    opened: NDArray[np.uint8], levels: NDArray[np.uint8], support: BoolMask, grid: int
-) -> NDArray[np.uint8]:
+def describe_settings(opened: Bytes, levels: Bytes, support: BoolMask, grid: int) -> Bytes:
     """Return the features of every tile at every setting, uint8, (T, Z, K, 4).
 
     They are computed from a region's gray openings (Z, s, s), thresholds (K,) and support (s, s).

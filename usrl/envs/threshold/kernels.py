@@ -4,18 +4,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from usrl.compute.compiled import compiled
+from usrl.geometry.kernels import Bytes, Floats, Places
 
 INSIDE, OUTSIDE = np.uint8(255), np.uint8(0)
 
 
 @compiled
 def measure_dice(
-    counts: NDArray[np.int32],
-    target_area: NDArray[np.float32],
-    case: NDArray[np.int64],
-    level: NDArray[np.int64],
-    size: NDArray[np.int64],
-) -> NDArray[np.float32]:
+    counts: NDArray[np.int32], target_area: Floats, case: Places, level: Places, size: Places
+) -> Floats:
     """Return the Dice of settings, (B,); see `usrl.envs.threshold.regions.ThresholdRegions.dice`."""
     batch, tiles = level.shape
     dice = np.ones(batch, np.float32)
@@ -32,13 +29,7 @@ def measure_dice(
 
 @compiled
 def draw_settings(
-    images: NDArray[np.uint8],
-    opened: NDArray[np.uint8],
-    levels: NDArray[np.uint8],
-    case: NDArray[np.int64],
-    level: NDArray[np.int64],
-    size: NDArray[np.int64],
-    seen: NDArray[np.uint8],
+    images: Bytes, opened: Bytes, levels: Bytes, case: Places, level: Places, size: Places, seen: Bytes
 ) -> None:
     """Write image, mask (0 or 255) and threshold map into the first channels of seen, (B, 3 or more, s, s).
 

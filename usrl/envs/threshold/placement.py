@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,12 +13,14 @@ from usrl.classical.boxes import draw_ellipse
 from usrl.data.bank import Bank
 from usrl.data.components import best_overlap, split_components
 from usrl.data.letterbox import Letterbox
-from usrl.data.prompts import bounding_box, start_boxes
-from usrl.data.sample import BoolMask, Box
+from usrl.data.prompts import bounding_box, check_prompt, start_boxes
+from usrl.data.recipe import DataRecipe
+from usrl.data.sample import BoolMask, Box, GrayImage, Prompt
 from usrl.envs.placement import Place
 from usrl.envs.threshold.settings import ThresholdSettings
 from usrl.envs.threshold.task import ThresholdState, ThresholdTask
 from usrl.geometry.regions import place_mask
+from usrl.segmenter import Answer
 
 
 @dataclass(frozen=True)
@@ -119,3 +122,26 @@ class ThresholdEpisodes:
         if box is not None and target is not None:
             target = best_overlap(target, draw_ellipse(box, target.shape))
         return self.kept if target is None else target
+
+
+@dataclass(frozen=True)
+class ThresholdOracle:
+    """The best thresholds and openings of each box, chosen with the target; see `usrl.segmenter.Ceiling`."""
+
+    name: str
+    grid: int
+    track: Literal["prompted"] = "prompted"
+
+    def reach(
+        self, image: GrayImage, prompt: Prompt | None, target: BoolMask, answer: Answer | None = None
+    ) -> BoolMask:
+        """Return the best mask, bool, (H, W)."""
+        settings = ThresholdSettings(grid=self.grid)
+        # The best settings do not depend on the step limit.
+        placement = ThresholdPlacement(settings, 1, DataRecipe().size, torch.device("cpu"))
+        return placement.begin(Place(image, check_prompt(prompt, image.shape), target=target)).reach()
+
+
+_GRIDS = {"threshold-oracle": 1, "threshold-oracle-tiles": 4}
+ORACLES = {name: ThresholdOracle(name, grid) for name, grid in _GRIDS.items()}
+"""Ceilings that `usrl compare` takes by name."""

@@ -15,9 +15,15 @@ from usrl.data.sample import Box
 from usrl.envs.threshold import kernels
 from usrl.envs.threshold.features import describe_settings
 from usrl.envs.threshold.filters import filter_speckle
-from usrl.envs.threshold.oracle import ascend_tiles, best_tiles, dice_of_counts
 from usrl.envs.threshold.settings import ThresholdSettings
-from usrl.envs.threshold.tables import Tables, join_tiles, spread_tiles
+from usrl.envs.threshold.tables import (
+    Tables,
+    ascend_tiles,
+    best_tiles,
+    dice_from,
+    join_tiles,
+    spread_tiles,
+)
 from usrl.geometry.boxes import boxes_of_masks, move_sides
 from usrl.geometry.regions import Region, cut_region
 
@@ -102,7 +108,7 @@ class ThresholdRegions:
             place = (case[:, None] * self.tiles + self.tile) * self.settings.sizes + size
             entry = (place * self.settings.thresholds + level).flatten()  # (B T,)
             counts = self.tables.counts.view(-1, 2).index_select(0, entry).view(*level.shape, 2).sum(dim=1)
-        return dice_of_counts(counts, self.tables.target_area[case])
+        return dice_from(counts, self.tables.target_area[case])
 
     def masks(self, case: Tensor, level: Tensor, size: Tensor) -> Tensor:
         """Return the masks of settings (B, T), bool, (B, s, s)."""

@@ -1,17 +1,17 @@
 """Settings of threshold selection."""
 
+from functools import partial
 from typing import Literal
 
 from pydantic import Field, model_validator
-from pydantic.config import JsonDict
 
 from usrl.data.components import CleanName
 from usrl.data.sample import DEFAULT_JITTER, MAX_JITTER
 from usrl.envs.threshold.filters import FilterName
 from usrl.strict import Strict
 
-_REGION_PX: JsonDict = {"unit": "region pixels"}
-_FRACTION: JsonDict = {"unit": "fraction"}
+_in_px = partial(Field, json_schema_extra={"unit": "region pixels"})
+_share = partial(Field, json_schema_extra={"unit": "fraction"})
 
 
 class ThresholdSettings(Strict):
@@ -21,20 +21,12 @@ class ThresholdSettings(Strict):
     thresholds: int = Field(
         default=16, ge=2, le=256, description="number of thresholds, even between a region's 1% and 99%"
     )
-    sizes: int = Field(
-        default=4,
-        ge=1,
-        le=16,
-        description="number of openings: discs of diameter 1, 3, 5, ...",
-        json_schema_extra=_REGION_PX,
+    sizes: int = _in_px(
+        default=4, ge=1, le=16, description="number of openings: discs of diameter 1, 3, 5, ..."
     )
-    side: int = Field(
-        default=64, ge=36, le=512, description="s, side of a region", json_schema_extra=_REGION_PX
-    )
+    side: int = _in_px(default=64, ge=36, le=512, description="s, side of a region")
     filter: FilterName = Field(default="median", description="`none`, `median` or `srad`, against speckle")
-    filter_px: int = Field(
-        default=5, ge=3, le=31, description="side of the median's square, odd", json_schema_extra=_REGION_PX
-    )
+    filter_px: int = _in_px(default=5, ge=3, le=31, description="side of the median's square, odd")
     polarity: Literal["dark", "bright"] = Field(
         default="dark", description="whether objects are `dark` or `bright`"
     )
@@ -43,15 +35,9 @@ class ThresholdSettings(Strict):
         default="ellipse",
         description="where a mask may lie: in the `ellipse` of a box, or in the `rectangle`",
     )
-    margin: float = Field(
-        default=0.1, ge=0, le=1, description="growth of a box on each side", json_schema_extra=_FRACTION
-    )
-    jitter: float = Field(
-        default=DEFAULT_JITTER,
-        ge=0,
-        le=MAX_JITTER,
-        description="largest move of a box's side",
-        json_schema_extra=_FRACTION,
+    margin: float = _share(default=0.1, ge=0, le=1, description="growth of a box on each side")
+    jitter: float = _share(
+        default=DEFAULT_JITTER, ge=0, le=MAX_JITTER, description="largest move of a box's side"
     )
     boxes: int = Field(default=4, ge=1, le=64, description="boxes prepared for each lesion")
     clean: CleanName = Field(

@@ -124,11 +124,9 @@ class ThresholdTask:
         self.action_space: gym.Space[Any] = self._moves.space
         channels = 4 if in_turn and tiles > 1 else 3
         high = np.tile(np.array(BINS, np.uint8) - 1, 1 if in_turn else tiles)
-        self.observation_space: gym.Space[Any] = (
-            gym.spaces.Box(0, 255, (channels, settings.side, settings.side), np.uint8)
-            if settings.observation == "image"
-            else gym.spaces.Box(np.zeros_like(high), high, dtype=np.uint8)
-        )
+        images = gym.spaces.Box(0, 255, (channels, settings.side, settings.side), np.uint8)
+        features = gym.spaces.Box(np.zeros_like(high), high, dtype=np.uint8)
+        self.observation_space: gym.Space[Any] = images if settings.observation == "image" else features
 
     def reset(self, index: Tensor, keys: Tensor) -> ThresholdState:
         """Begin episodes; see `Task.reset`."""
