@@ -65,7 +65,7 @@ _OURS = {
         task="usrl.envs.contour.task:ContourTask",
         settings="usrl.envs.contour.settings:SmoothContourSettings",
         max_episode_steps=10,
-        summary="The same with five smooth moves that stock algorithms learn with their defaults",
+        summary="The same with five smooth moves, which stock PPO learns with its defaults",
         placement="usrl.envs.contour.placement:ContourPlacement",
     ),
     "usrl/ThresholdSelect-v0": Row(
