@@ -63,3 +63,28 @@ def test_options_and_rows_of_a_benchmark(
     reporting.write_rows(rows, arguments.json)
     assert json.loads(file.read_text()) == rows
     reporting.write_rows(rows, None)
+
+
+def test_stock_algorithms_are_examined_before_and_after_their_training(
+    module_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock = module_of("stock_ppo")
+    monkeypatch.setattr(stock, "EPISODES", 100)
+    words = ["stock_ppo.py", "--steps", "0", "--set", "step_px=0.1", "scale=pixel"]
+    monkeypatch.setattr(sys, "argv", words)
+    options = stock.read_options()
+    assert options.settings == {"step_px": 0.1, "scale": "pixel"}
+    row = stock.train(options, 0, stock.make_examination(options.env, options.settings, images=2))
+    assert row["untrained"] == pytest.approx(0, abs=0.01)
+    assert row["likeliest"] == pytest.approx(0, abs=0.001)
+    assert row["seed"] == 0
+
+
+@pytest.mark.slow
+def test_stock_ppo_learns_with_its_defaults(module_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stock = module_of("stock_ppo")
+    monkeypatch.setattr(sys, "argv", ["stock_ppo.py"])
+    options = stock.read_options()
+    row = stock.train(options, 0, stock.make_examination(options.env, {}))
+    assert row["untrained"] < 0
+    assert row["likeliest"] > 0.03

@@ -274,7 +274,7 @@ def test_the_film_of_the_readme_is_made_by_the_script_that_it_names(tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["contour-refine", "threshold-select"])
+@pytest.mark.parametrize("name", ["contour-refine", "contour-refine-v1", "threshold-select"])
 def test_the_picture_of_a_card_is_made_by_the_code_under_it(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

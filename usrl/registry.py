@@ -64,6 +64,13 @@ _OURS = {
         summary="Move the vertices of a closed contour until it fits the lesion",
         placement="usrl.envs.contour.placement:ContourPlacement",
     ),
+    "usrl/ContourRefine-v1": Row(
+        task="usrl.envs.contour.task:ContourTask",
+        settings="usrl.envs.contour.settings:SmoothContourSettings",
+        max_episode_steps=10,
+        summary="The same with five smooth moves, which stock PPO learns with its defaults",
+        placement="usrl.envs.contour.placement:ContourPlacement",
+    ),
     "usrl/ThresholdSelect-v0": Row(
         task="usrl.envs.threshold.task:ThresholdTask",
         settings="usrl.envs.threshold.settings:ThresholdSettings",

@@ -27,13 +27,15 @@ from usrl.errors import UserError, suggest
 
 LOSSES: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "huber": F.huber_loss, "l1": F.l1_loss}
 """Losses between the policy's mean and the teacher's action."""
+MIXTURES = ("episode", "step")
+"""What the teacher and the policy take turns by."""
 
 
 class Cloning(OnPolicyAlgorithm):
     """Behaviour cloning and DAgger as an algorithm of Stable-Baselines3.
 
     Rollouts are those of PPO, but the buffer holds the teacher's action of every state, and the policy's mean
-    is fitted to it. Of discrete actions, the likelihood is raised. In a share of the episodes,
+    is fitted to it. Of discrete actions, the likelihood is raised. In a share of the episodes or steps,
     ``teacher_share``, the teacher acts; in the others the policy acts with its exploration noise. A share of
     1 is behaviour cloning on the teacher's states. A share that falls (``lin_1``) or is 0 is DAgger, which
     learns on the states that the policy itself reaches. Unlike DAgger as published, old rollouts are not
@@ -49,7 +51,10 @@ class Cloning(OnPolicyAlgorithm):
         n_steps: Steps of each environment between two updates.
         batch_size: States of a gradient step.
         n_epochs: Number of times that an update sees each state.
-        teacher_share: Probability that an episode is the teacher's, or its schedule.
+        teacher_share: Probability that an episode, or a step, is the teacher's, or its schedule.
+        mixed_by: ``episode``: who acts is drawn as an episode begins; ``step``: anew at each step. By steps,
+            a policy that has learned little does not drift for a whole episode to states that it never
+            needs, which matters where the teacher's episodes are much shorter.
         loss: One of `LOSSES`, for continuous actions; discrete ones are learned by cross-entropy.
         huber_delta: Distance at which Huber's loss turns from square to linear, in units of an action.
         gamma: Discount of the critic's return.
@@ -80,6 +85,7 @@ class Cloning(OnPolicyAlgorithm):
         batch_size: int = 128,
         n_epochs: int = 1,
         teacher_share: float | Schedule = 1.0,
+        mixed_by: str = "episode",
         loss: str = "huber",
         huber_delta: float = 0.5,
         gamma: float = 0.9,
@@ -97,7 +103,9 @@ class Cloning(OnPolicyAlgorithm):
         numbers |= {"gae_lambda": gae_lambda, "vf_coef": vf_coef, "max_grad_norm": max_grad_norm}
         check_ranges(numbers | {"huber_delta": huber_delta})
         self.batch_size, self.n_epochs = batch_size, n_epochs
-        self.teacher_share = _share_schedule(teacher_share)
+        if mixed_by not in MIXTURES:
+            raise UserError(f"hyperparameters: mixed_by: {mixed_by!r}; {suggest(mixed_by, MIXTURES)}")
+        self.teacher_share, self.mixed_by = _share_schedule(teacher_share), mixed_by
         self._distance = partial(LOSSES[loss], **({"delta": huber_delta} if loss == "huber" else {}))
         super().__init__(
             policy,
@@ -203,9 +211,9 @@ class Cloning(OnPolicyAlgorithm):
         return self.teacher_share(1 - self.num_timesteps / self._total_timesteps)
 
     def _draw_taught(self, starts: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which episodes the teacher plays, (B,), drawn as an episode starts."""
+        """Return in which environments the teacher acts, (B,)."""
         drawn = torch.rand(len(starts)).numpy() < self._share()
-        self._is_taught = np.where(starts, drawn, self._is_taught)
+        self._is_taught = np.where(starts, drawn, self._is_taught) if self.mixed_by == "episode" else drawn
         return self._is_taught
 
     def _values_beyond(self, infos: list[dict[str, Any]]) -> NDArray[np.float32]:

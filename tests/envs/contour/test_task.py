@@ -254,6 +254,39 @@ def test_an_unknown_environment_gets_a_suggestion(bank: Bank) -> None:
         build_task("usrl/ContourRefin-v0", bank, {})
 
 
+def test_version_1_plays_version_0_with_other_defaults(bank: Bank, index: torch.Tensor) -> None:
+    first, second = make(bank), build_task("usrl/ContourRefine-v1", bank, {})
+    assert first.action_space.shape == (64,)
+    assert second.action_space.shape == (5,)
+    both = [
+        build_task("usrl/ContourRefine-v1", bank, first.settings.model_dump(exclude={"coefficients"})),
+        make(bank, **second.settings.model_dump()),
+    ]
+    for one, other in zip((first, second), both, strict=True):
+        states = [task.reset(index, index * 31) for task in (one, other)]
+        for step in range(3):
+            moves = actions(one, len(index), step)
+            states = [task.step(state, moves)[0] for task, state in zip((one, other), states, strict=True)]
+        assert torch.equal(states[0].vertices, states[1].vertices)
+        assert torch.equal(one.observe(states[0]), other.observe(states[1]))
+
+
+def test_the_first_noise_of_an_algorithm_costs_version_1_little_dice(bank: Bank) -> None:
+    index = torch.arange(60) % len(bank)
+    generator = torch.Generator().manual_seed(0)
+    change = {}
+    for version in ("v0", "v1"):
+        task: Any = build_task(f"usrl/ContourRefine-{version}", bank, {})
+        start = state = task.reset(index, mix(torch.arange(60)))
+        for _ in range(task.horizon):
+            noise = torch.randn(60, *task.action_space.shape, generator=generator)
+            state, _ = task.step(state, noise.clamp(-1, 1))
+        change[version] = (state.dice - start.dice).mean().item()
+        assert (follow_teacher(task, start).dice - start.dice).mean() > 0.1
+    assert change["v0"] < change["v1"] - 0.03 < 0
+    assert change["v1"] > -0.04
+
+
 def test_under_the_proposals_scale_contours_of_all_sizes_move_alike(bank: Bank) -> None:
     task = make(bank, scale="proposal", step_px=4.0)
     middle = bank.size / 2

@@ -1,1 +1,1 @@
-"""Contour refinement: `usrl/ContourRefine-v0`."""
+"""Contour refinement: `usrl/ContourRefine-v0` and `usrl/ContourRefine-v1`."""
