@@ -3,8 +3,8 @@
     python benchmarks/stock_ppo.py --json stock_ppo.json
 
 `CnnPolicy` learns in one environment of `gym.make`, with its default images. Nothing is set unless an option
-says so. The policy is examined on images of another seed of the phantom. The return is the environment's own
-and not discounted: with the default reward it is the change of Dice over an episode.
+says so. The policy is examined on images, or bodies, of another seed. The return is the environment's own and
+not discounted: with the default reward of contours it is the change of Dice over an episode.
 """
 
 import argparse
@@ -20,19 +20,26 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from usrl.agents.players import TeacherPlayer, evaluate_player
 from usrl.data.bank import Bank
+from usrl.data.bodies.dataset import make_body
+from usrl.data.bodies.volumes import VOLUMES, Volumes
 from usrl.data.phantom.dataset import load_phantom
 from usrl.envs.sb3 import TaskVecEnv
+from usrl.registry import find_row
 
 ALGORITHMS: dict[str, type[OnPolicyAlgorithm]] = {"ppo": PPO, "a2c": A2C}
 IMAGES, EPISODES = 200, 400
 HELD_OUT_SEED = 1
-"""Of the phantom; the default images have seed 0."""
+"""The default images and bodies have seed 0."""
 
 
 def make_examination(env_id: str, settings: dict[str, Any], images: int = IMAGES) -> TaskVecEnv:
-    """Return environments of images that no training sees. Their first episodes are always the same."""
-    bank = Bank.from_samples(load_phantom(images, HELD_OUT_SEED))
-    return TaskVecEnv.make(env_id, num_envs=100, cases=bank, **settings)
+    """Return environments of cases that no training sees. Their first episodes are always the same."""
+    cases: Bank | Volumes
+    if find_row(env_id).cases == VOLUMES:
+        cases = Volumes.from_bodies([make_body(HELD_OUT_SEED, index) for index in range(images)])
+    else:
+        cases = Bank.from_samples(load_phantom(images, HELD_OUT_SEED))
+    return TaskVecEnv.make(env_id, num_envs=100, cases=cases, **settings)
 
 
 def mean_return(model: OnPolicyAlgorithm, envs: TaskVecEnv, is_deterministic: bool) -> float:
