@@ -82,6 +82,7 @@ def follow(model: Cloning, steps: int) -> np.ndarray:
         ("gamma", 1.5, "gamma: Input should be less than or equal to 1, got 1.5"),
         ("huber_delta", 0.0, "huber_delta: Input should be greater than 0, got 0.0"),
         ("teacher_share", 50, "teacher_share must be from 0 to 1, or lin_X with X from 0 to 1, got 50"),
+        ("mixed_by", "steps", "hyperparameters: mixed_by: unknown value 'steps'; did you mean 'step'"),
         ("teacher_share", "all", "teacher_share must be from 0 to 1, .* got 'all'"),
         ("teacher_share", LinearSchedule(2.0, 0.0, 1.0), "teacher_share must be from 0 to 1, .* got Linear"),
     ],
@@ -105,6 +106,37 @@ def test_the_share_says_who_acts_and_an_episode_has_one_actor(bank: Bank) -> Non
     half = follow(build(bank, teacher_share=0.5), 200).reshape(20, 10, 8)
     assert (half.all(axis=1) | ~half.any(axis=1)).all()
     assert 0.3 < half.mean() < 0.7
+
+
+def test_by_steps_teacher_and_policy_take_turns_within_an_episode(bank: Bank) -> None:
+    half = follow(build(bank, teacher_share=0.5, mixed_by="step"), 200).reshape(20, 10, 8)
+    assert ((half.mean(axis=1) > 0) & (half.mean(axis=1) < 1)).mean() > 0.95
+    assert 0.45 < half.mean() < 0.55
+    assert follow(build(bank, teacher_share=1.0, mixed_by="step"), 20).all()
+
+
+def test_a_clone_of_discrete_actions_learns_what_the_teacher_does(bank: Bank) -> None:
+    settings = {"grid": 1, "action": "raster"}
+    venv = TaskVecEnv(build_task("usrl/ThresholdSelect-v0", bank, settings), 16, seed=0)
+    steps = {"n_steps": 10, "batch_size": 32, "n_epochs": 4, "learning_rate": 2e-3}
+    model = Cloning(
+        "CnnPolicy",
+        venv,
+        seed=0,
+        device="cpu",
+        policy_kwargs={"features_extractor_kwargs": {"features_dim": 32}},
+        **steps,
+    )
+    model.set_logger(configure(None, []))
+
+    def agreement() -> float:
+        seen = venv.reset()
+        actions, _ = model.predict(seen, deterministic=True)
+        return float((actions == venv.oracle_actions()).mean())
+
+    before = agreement()
+    model.learn(1600)
+    assert agreement() > before + 0.3
 
 
 def test_a_share_that_falls_ends_with_the_policy(bank: Bank) -> None:

@@ -104,7 +104,8 @@ class Cloning(OnPolicyAlgorithm):
         check_ranges(numbers | {"huber_delta": huber_delta})
         self.batch_size, self.n_epochs = batch_size, n_epochs
         if mixed_by not in MIXTURES:
-            raise UserError(f"hyperparameters: mixed_by: {mixed_by!r}; {suggest(mixed_by, MIXTURES)}")
+            told = suggest(mixed_by, MIXTURES)
+            raise UserError(f"hyperparameters: mixed_by: unknown value {mixed_by!r}; {told}")
         self.teacher_share, self.mixed_by = _share_schedule(teacher_share), mixed_by
         self._distance = partial(LOSSES[loss], **({"delta": huber_delta} if loss == "huber" else {}))
         super().__init__(
