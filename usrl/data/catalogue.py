@@ -105,7 +105,10 @@ def load_train_and_val(data: DataRecipe, split_path: Path) -> tuple[list[Sample]
 
 def load_cases(data: DataRecipe, split: str) -> Any:
     """Load one part of a data set of any kind: a list of `Sample`, or what its ``load`` returns."""
-    return load_split(data, split) if kind_of(data.name) == IMAGES else _find(data.name).load(data, split)
+    if kind_of(data.name) == IMAGES:
+        return load_split(data, split)
+    _refuse_unused(data)
+    return _find(data.name).load(data, split)
 
 
 def check_dataset(data: DataRecipe) -> DataReport:
@@ -119,8 +122,21 @@ def check_dataset(data: DataRecipe) -> DataReport:
 def require_dataset(data: DataRecipe) -> None:
     """Refuse a recipe whose data set, folder or structure is unknown, before images are read."""
     _require_folder(data)
+    _refuse_unused(data)
     if (structures := _find(data.name).structures) is not None:
         choose_structure(structures, data.structure)
+
+
+def _refuse_unused(data: DataRecipe) -> None:
+    """Refuse what a recipe says about images of a data set of volumes."""
+    if kind_of(data.name) != VOLUMES:
+        return
+    for name in ("structure", "size", "labels"):
+        if getattr(data, name) != DataRecipe.model_fields[name].default:
+            raise UserError(
+                f"data.{name}: data set {data.name!r} consists of volumes, which have none, got "
+                f"{getattr(data, name)!r}; leave it out"
+            )
 
 
 def _require_folder(data: DataRecipe) -> None:

@@ -239,3 +239,9 @@ def test_distance_and_angle_of_poses_are_as_computed_by_hand():
         rest, turned = torch.zeros((2, 1, 5), dtype=torch.float64)
         turned[0, degree] = 20 * DEGREES
         assert angles_deg(rest, turned).item() == pytest.approx(20)
+
+
+@pytest.mark.parametrize(("name", "value"), [("structure", "lesion"), ("size", 64), ("labels", 0.5)])
+def test_choices_of_images_are_refused_for_bodies(name, value):
+    with pytest.raises(UserError, match=f"data.{name}: data set 'bodies' consists of volumes"):
+        load_cases(DataRecipe(name="bodies", count=10, **{name: value}), "val")

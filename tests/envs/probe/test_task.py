@@ -296,6 +296,15 @@ def test_counts_by_loops_and_by_formulas_are_equal(volumes: Volumes) -> None:
     assert torch.equal(loops, count_target_tensors(labels, task.standard_masks, state.index))
 
 
+def test_a_view_that_does_not_reach_a_target_is_refused(volumes: Volumes) -> None:
+    with pytest.raises(
+        UserError, match="view_mm: the targets of 4 bodies, such as 'body-0000', are out of view"
+    ):
+        make(volumes, view_mm=12.0)
+    with pytest.raises(UserError, match="view_mm: Input should be less than or equal to 60"):
+        make(volumes, view_mm=61.0)
+
+
 def test_a_picture_shows_body_slice_and_standard_plane(volumes: Volumes) -> None:
     task = make(volumes)
     state = begin(task, 3)

@@ -27,7 +27,7 @@ class ProbeSettings(Strict):
         default=64, ge=36, le=256, description="S, side of a slice", json_schema_extra={"unit": "px"}
     )
     view_mm: float = Field(
-        default=48.0, gt=0, le=200, description="width and depth of a slice", json_schema_extra=_MM
+        default=48.0, gt=0, le=60, description="width and depth of a slice", json_schema_extra=_MM
     )
     geometry: Literal["linear", "sector"] = Field(default="linear", description="kind of probe")
     step_mm: float = Field(

@@ -21,6 +21,7 @@ from usrl.envs.probe.drawing import draw_navigation
 from usrl.envs.probe.scene import SCENE_PX, draw_scenes
 from usrl.envs.probe.settings import ProbeSettings
 from usrl.envs.task import State
+from usrl.errors import UserError
 
 SUCCESS_MM, SUCCESS_DEG = 5.0, 10.0
 """An episode succeeds if it ends at most this far from the standard plane."""
@@ -155,7 +156,11 @@ class ProbeTask:
     """
 
     def __init__(self, volumes: Volumes, settings: ProbeSettings, horizon: int) -> None:
-        """Prepare slices of the standard planes."""
+        """Prepare slices of the standard planes.
+
+        Raises:
+            UserError: If a target is too deep to be seen.
+        """
         self.cases = volumes
         self.settings = settings
         self.horizon = horizon
@@ -174,6 +179,12 @@ class ProbeTask:
         parts = [self._scanner.scan(rows, volumes.standard[rows]) for rows in every.split(64)]
         self.standard_slices = torch.cat([gray for gray, _ in parts])
         self.standard_masks = torch.cat([labels for _, labels in parts]) == LESION  # (M, S, S)
+        hidden = (~self.standard_masks.flatten(1).any(dim=1)).nonzero().flatten().tolist()
+        if hidden:
+            raise UserError(
+                f"view_mm: the targets of {len(hidden)} bodies, such as {volumes.names[hidden[0]]!r}, are out "
+                f"of view at {settings.view_mm:g} mm; set it higher, up to 60, or leave the bodies out"
+            )
 
     def reset(self, index: Tensor, keys: Tensor) -> ProbeState:
         """Begin episodes; see `Task.reset`."""
