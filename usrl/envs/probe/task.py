@@ -182,8 +182,8 @@ class ProbeTask:
         hidden = (~self.standard_masks.flatten(1).any(dim=1)).nonzero().flatten().tolist()
         if hidden:
             raise UserError(
-                f"view_mm: the targets of {len(hidden)} bodies, such as {volumes.names[hidden[0]]!r}, are out "
-                f"of view at {settings.view_mm:g} mm; set it higher, up to 60, or leave the bodies out"
+                f"view_mm: the targets of {len(hidden)} bodies, such as {volumes.names[hidden[0]]!r}, are "
+                f"out of view at {settings.view_mm:g} mm; set it higher, up to 60, or leave the bodies out"
             )
 
     def reset(self, index: Tensor, keys: Tensor) -> ProbeState:
