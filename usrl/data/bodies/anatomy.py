@@ -105,10 +105,11 @@ def _noise(rng: Draws, cells: int) -> FloatArray:
 def _draw_layers(rng: Draws, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the depths where fat and muscle end, mm, (Y, X, 1).
 
-    Fat gets thicker along y, and muscle along x.
+    Fat gets thicker along y, most of all above the lesion, and muscle along x.
     """
     uneven = np.float32(rng.within((0.4, 1.2), (0.2, 2.0)))
-    fat_end = np.float32(rng.within((6, 11), (4, 15))) + np.float32(0.05) * y + uneven * _noise(rng, 5)
+    step = np.float32(rng.within((3, 4), (2, 5))) * np.tanh(y / np.float32(14))
+    fat_end = np.float32(rng.within((8, 11), (7, 15))) + step + uneven * _noise(rng, 5)
     fat_end = np.maximum(fat_end, np.float32(3.5))
     muscle = np.float32(rng.within((7, 10), (5, 13))) + np.float32(0.05) * x + uneven * _noise(rng, 5)
     return fat_end, fat_end + np.maximum(muscle, np.float32(4))
@@ -123,8 +124,14 @@ def _fill_layers(rng: Draws, frame: _Frame, fat_end: FloatArray, muscle_end: Flo
     edge_x = np.float32(rng.within((-48, -36), (-60, -28)))
     beyond = np.maximum(frame.y - edge_y - 2 * _noise(rng, 6), edge_x - frame.x)  # mm outside of the organ
     beyond = beyond + np.float32(0.3) * (_Z - np.float32(30))
-    labels[beyond > 0] = TISSUES["bowel"].label
-    labels[np.abs(beyond) < 0.9] = TISSUES["fascia"].label
+    # A sloping boundary behind it, as the diaphragm is behind the liver: the slice that a probe sees has it
+    # deeper or higher by how far it is off the lesion, and oblique by how far it is turned.
+    slope = np.float32(rng.within((0.55, 0.7), (0.4, 0.9)))
+    behind = frame.axial - np.float32(rng.within((12.5, 14.5), (12, 18))) - slope * frame.elevational
+    behind = np.minimum(behind, frame.axial)  # it does not rise above the lesion's middle
+    for surface in (beyond, behind):
+        labels[surface > 0] = TISSUES["bowel"].label
+        labels[np.abs(surface) < 0.9] = TISSUES["fascia"].label
     for name, end in (("muscle", muscle_end), ("fat", fat_end), ("skin", skin_end)):
         if name != "skin":
             labels[np.abs(end - _Z) < 0.8] = TISSUES["fascia"].label
@@ -158,7 +165,7 @@ def _draw_vessels(rng: Draws, labels: Labels, frame: _Frame) -> None:
     """Draw a vessel along the lesion on one side, its branch across, and a bright band on the other side."""
     bend, phase = np.float32(rng.within((0.5, 2.0), (0.0, 4.0))), np.float32(rng.uniform(0, 2 * np.pi))
     wave = bend * np.sin(frame.lateral / np.float32(22) + phase)
-    beside = np.float32(rng.within((10.5, 12.5), (9.5, 15)))
+    beside = np.float32(rng.within((8.5, 9.5), (8.5, 13)))
     radius = rng.within((2.8, 3.6), (2.2, 4.2))
     main = np.square(frame.elevational - beside - wave) + np.square(frame.axial - np.float32(4))
     wall, vessel, fascia = (TISSUES[name].label for name in ("fascia", "vessel", "fascia"))
@@ -168,7 +175,7 @@ def _draw_vessels(rng: Draws, labels: Labels, frame: _Frame) -> None:
         frame.axial - np.float32(2) - np.float32(0.15) * np.abs(frame.elevational)
     )
     is_branch = frame.elevational < beside
-    band = np.square(frame.elevational + np.float32(rng.uniform(8.5, 10.5))) + np.square(frame.axial)
+    band = np.square(frame.elevational + np.float32(rng.uniform(7, 8))) + np.square(frame.axial)
     labels[deep & (band < 1.6**2)] = fascia
     labels[deep & ((main < (radius + 0.9) ** 2) | (is_branch & (branch < (radius - 0.2) ** 2)))] = wall
     labels[deep & ((main < radius**2) | (is_branch & (branch < (radius - 0.9) ** 2)))] = vessel
