@@ -10,6 +10,7 @@ from usrl.agents.players import RandomPlayer, begin_evaluation, play
 from usrl.data.bodies.dataset import make_body
 from usrl.data.bodies.poses import DEGREES
 from usrl.data.bodies.volumes import Volumes
+from usrl.errors import UserError
 from usrl.registry import build_task
 
 
@@ -56,6 +57,12 @@ def test_a_servo_centres_levels_and_enlarges_the_mask(volumes: Volumes, degree: 
     first, last = (task.figures(each)["score"] for each in (state, played.states[-1]))
     assert last.median() > 0.85  # the network does not see every lesion
     assert last.mean() > first.mean() + 0.1
+
+
+@pytest.mark.parametrize("settings", [{"geometry": "sector"}, {"shrink": True}])
+def test_what_players_cannot_measure_is_refused(volumes: Volumes, settings: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="sweep and servo play with geometry='linear' and shrink=False"):
+        SweepPlayer(make(volumes, **settings))
 
 
 @pytest.mark.parametrize("player", [SweepPlayer, ServoPlayer])

@@ -57,8 +57,9 @@ def load_playing_cases(env_id: str, data: DataRecipe, split: str) -> Any:
     Raises:
         UserError: If the data set cannot be used, or it gives cases of another kind.
     """
+    kind = check_kind(env_id, data.name)
     cases = load_cases(data, split)
-    return Bank.from_samples(cases, data.size) if check_kind(env_id, data.name) == IMAGES else cases
+    return Bank.from_samples(cases, data.size) if kind == IMAGES else cases
 
 
 def make_example(recipe: AgentRecipe) -> Any:

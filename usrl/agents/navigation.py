@@ -8,7 +8,9 @@ from torch import Tensor
 
 from usrl.compute.devices import one_thread
 from usrl.compute.trees import Tree
+from usrl.data.bodies.poses import DEGREES
 from usrl.envs.probe.task import ProbeState, ProbeTask
+from usrl.errors import UserError
 from usrl.networks.models import as_input, build_network, infer
 from usrl.networks.recipe import NetworkRecipe
 from usrl.runs.run import open_run
@@ -31,6 +33,12 @@ class _Eye:
     """Finds the target in slices: its area, how far it is from the middle, and its slope."""
 
     def __init__(self, task: ProbeTask) -> None:
+        settings = task.settings
+        if settings.geometry != "linear" or settings.shrink:
+            raise UserError(
+                "sweep and servo play with geometry='linear' and shrink=False, got "
+                f"geometry={settings.geometry!r} and shrink={settings.shrink}; leave these players out"
+            )
         self._task = task
         run = open_run(locate(NETWORK))
         self._recipe = run.recipe_as(NetworkRecipe)
@@ -124,7 +132,12 @@ class ServoPlayer:
         self._task, self._eye = task, _Eye(task)
         settings = task.settings
         self._reach = round(settings.start_mm / settings.step_mm)
-        self._turn = torch.pi / 180 * settings.step_deg
+        self._turn = DEGREES * settings.step_deg
+        device = task.cases.device
+        trials = torch.zeros(len(_TRIALS), 5, device=device)
+        for row, (degree, sign) in enumerate(_TRIALS):
+            trials[row, degree] = sign
+        self._trials = trials
         self.begin(0)
 
     def begin(self, count: int) -> None:
@@ -142,9 +155,7 @@ class ServoPlayer:
         """Return moves that centre, level or enlarge the mask; see `Player.act`."""
         with one_thread():
             area, offset, slope = self._eye.look(state)
-        degrees = torch.tensor([degree for degree, _ in _TRIALS], device=area.device)
-        signs = torch.tensor([float(sign) for _, sign in _TRIALS], device=area.device)
-        trial = torch.nn.functional.one_hot(degrees[self._trial], 5) * signs[self._trial, None]  # (B, 5)
+        trial = self._trials[self._trial]  # (B, 5)
         is_lost = (area == 0) & ~self._is_trying
         helped = self._is_trying & (area > _BETTER * self._area)
         is_undone = self._is_trying & ~helped
@@ -156,8 +167,7 @@ class ServoPlayer:
         search = torch.zeros_like(trial)
         search[:, _ELEVATIONAL] = torch.where(self._searched < self._reach, 1.0, -1.0)
         is_trying = ~is_lost & ~is_undone & (is_level | helped)
-        following = torch.nn.functional.one_hot(degrees[self._trial], 5) * signs[self._trial, None]
-        moves = torch.where(is_trying[:, None], following, level)
+        moves = torch.where(is_trying[:, None], self._trials[self._trial], level)
         moves = torch.where(is_undone[:, None], -trial, moves)
         moves = torch.where(is_lost[:, None], search, moves)
         self._searched = self._searched + is_lost

@@ -171,6 +171,8 @@ def play(task: Task[AnyState], player: Player, state: AnyState) -> Played[AnySta
         states.append(map_tree(_keep_ended(going), moved, states[-1]))
         returns, lengths = returns + reward * going, lengths + going
         going = going & ~terminated
+        if going.device.type == "cpu" and not going.any():  # a GPU would be waited for
+            break
     return Played(states, returns, lengths)
 
 

@@ -37,9 +37,11 @@ def film(
     """Film the episode that a player plays on one case of a data set."""
     from usrl.agents.recipe import AgentRecipe
     from usrl.compute.devices import select_device
+    from usrl.data.catalogue import kind_of
     from usrl.data.recipe import DataRecipe
     from usrl.evaluation.episodes import choose_environment
     from usrl.evaluation.films import check_film, film_episode, write_film
+    from usrl.registry import IMAGES
     from usrl.strict import check
 
     check_film(out)
@@ -47,7 +49,10 @@ def film(
     which = {"structure": structure, "count": count, "seed": seed, "variety": variety}
     recipe = check(DataRecipe, where | which, "options of the data set")
     runs = open_runs([player])
-    chosen = choose_environment([run.recipe_as(AgentRecipe).env for run in runs.values()], env)
+    recipes = [run.recipe_as(AgentRecipe) for run in runs.values()]
+    chosen = choose_environment([each.env for each in recipes], env)
+    if recipes and kind_of(data) == IMAGES:  # at the size that the agent has learned
+        recipe = recipe.model_copy(update={"size": recipes[0].data.size})
     task, players = open_stage([player], runs, chosen, recipe, split, select_device(device))
     frames = film_episode(task, players[0], case)
     write_film(frames, out)

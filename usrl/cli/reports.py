@@ -103,7 +103,7 @@ def _play(
     task, opened = open_stage(specs, runs, env, data, split, device)
     each = iter(opened)
     players = [[next(each) for _ in group] for group in groups]
-    curves = {run.name: run.read_log() for run in runs.values()}
+    curves = _read_curves([run.path for run in runs.values()])
     results = compare_players(
         task, players, folder, env.id, dataset=describe_data(data), split=split, curves=curves
     )

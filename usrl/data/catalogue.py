@@ -89,8 +89,7 @@ def load_split(data: DataRecipe | str, split: str = "train", **fields: Any) -> l
             images.
     """
     recipe = check(DataRecipe, {"name": data, **fields}, "load_split") if isinstance(data, str) else data
-    if split not in (known := (*DEFAULT_FRACTIONS, "all")):
-        raise UserError(f"unknown split {split!r}: {suggest(split, known)}")
+    _check_split(split)
     samples = _load_images(recipe)
     return samples if split == "all" else [samples[index] for index in _split(samples, recipe)[split]]
 
@@ -107,6 +106,7 @@ def load_cases(data: DataRecipe, split: str) -> Any:
     """Load one part of a data set of any kind: a list of `Sample`, or what its ``load`` returns."""
     if kind_of(data.name) == IMAGES:
         return load_split(data, split)
+    _check_split(split)
     _refuse_unused(data)
     return _find(data.name).load(data, split)
 
@@ -125,6 +125,11 @@ def require_dataset(data: DataRecipe) -> None:
     _refuse_unused(data)
     if (structures := _find(data.name).structures) is not None:
         choose_structure(structures, data.structure)
+
+
+def _check_split(split: str) -> None:
+    if split not in (known := (*DEFAULT_FRACTIONS, "all")):
+        raise UserError(f"unknown split {split!r}: {suggest(split, known)}")
 
 
 def _refuse_unused(data: DataRecipe) -> None:
@@ -167,7 +172,9 @@ def has_same_images(first: DataRecipe, second: DataRecipe) -> bool:
     if first.name != second.name:
         return False
     if first.name in SIMULATED:
-        return (first.seed, first.variety) == (second.seed, second.variety)
+        # A body of another variety has nearly the same voxels, and an image of another one looks otherwise.
+        is_alike = first.variety == second.variety or first.name != "phantom"
+        return first.seed == second.seed and is_alike
     # Folders of different places may use the same file names.
     return first.name not in _OWN or resolve_root(first) == resolve_root(second)
 

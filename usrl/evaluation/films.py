@@ -57,6 +57,8 @@ def write_film(frames: Sequence[Picture], path: Path) -> None:
         with writing_to(path.parent):
             if path.suffix.lower() == ".mp4":
                 _write_mp4(shown, part)
+                if cv2.VideoCapture(str(part)).get(cv2.CAP_PROP_FRAME_COUNT) != len(shown):
+                    raise UserError(f"{path}: cannot be written whole; make space, or choose another --out")
             else:
                 first, *others = [Image.fromarray(frame) for frame in shown]
                 duration_ms = 1000 // FRAMES_PER_SECOND
@@ -71,7 +73,7 @@ def _write_mp4(frames: Sequence[Picture], path: Path) -> None:
     codec = cv2.VideoWriter.fourcc(*"mp4v")
     writer = cv2.VideoWriter(str(path), codec, FRAMES_PER_SECOND, (width, height))
     if not writer.isOpened():
-        raise UserError(f"{path}: this build of OpenCV writes no mp4; give --out a name that ends with .gif")
+        raise UserError("this build of OpenCV writes no mp4; give --out a name that ends with .gif")
     for frame in frames:
         writer.write(np.ascontiguousarray(frame[:height, :width, ::-1]))
     writer.release()

@@ -5,6 +5,7 @@ the weights that they started from themselves. If these images are in the run's 
 training part.
 """
 
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -48,8 +49,8 @@ def find_parts(run: Run, data: DataRecipe, names: Iterable[str]) -> dict[str, st
 
 def _is_beyond(name: str, data: DataRecipe) -> bool:
     """Return whether a simulated case has a number beyond those of a run, which has not seen it then."""
-    number = name.rpartition("-")[2]
-    return data.name in SIMULATED and number.isdecimal() and int(number) >= data.count
+    number = re.search(r"-(\d+)", name)  # slices have a second number
+    return data.name in SIMULATED and number is not None and int(number[1]) >= data.count
 
 
 def trace(run: Run) -> Iterator[Run]:

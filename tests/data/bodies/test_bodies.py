@@ -9,7 +9,7 @@ from usrl.data.bodies.poses import DEGREES, angles_deg, angles_of, distances_mm,
 from usrl.data.bodies.scanner import Scanner
 from usrl.data.bodies.tissues import TISSUES, find_tissue, tissue_table
 from usrl.data.bodies.volumes import LABEL, SHAPE, SPACING_MM, SPECKLE, Body, Volumes, encode_voxels
-from usrl.data.catalogue import check_dataset, load_cases, load_split
+from usrl.data.catalogue import check_dataset, has_same_images, load_cases, load_split
 from usrl.data.phantom.anatomy import Draws
 from usrl.data.recipe import DataRecipe
 from usrl.data.splits import Member, split_samples
@@ -245,3 +245,14 @@ def test_distance_and_angle_of_poses_are_as_computed_by_hand():
 def test_choices_of_images_are_refused_for_bodies(name, value):
     with pytest.raises(UserError, match=f"data.{name}: data set 'bodies' consists of volumes"):
         load_cases(DataRecipe(name="bodies", count=10, **{name: value}), "val")
+
+
+def test_a_part_that_does_not_exist_is_refused_before_a_body_is_made():
+    with pytest.raises(UserError, match="unknown split 'tests': did you mean 'test'"):
+        load_cases(DataRecipe(name="bodies", count=MAX_BODIES), "tests")
+
+
+def test_bodies_of_another_variety_count_as_the_same():
+    first, second = DataRecipe(name="bodies"), DataRecipe(name="bodies", variety=0.5)
+    assert has_same_images(first, second)
+    assert not has_same_images(first, DataRecipe(name="bodies", seed=1))

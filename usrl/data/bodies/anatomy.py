@@ -116,7 +116,7 @@ def _draw_layers(rng: Draws, x: FloatArray, y: FloatArray) -> tuple[FloatArray, 
 
 
 def _fill_layers(rng: Draws, frame: _Frame, fat_end: FloatArray, muscle_end: FloatArray) -> Labels:
-    """Return skin, fat, muscle, the organ below and what lies beside it, uint8, (Y, X, Z)."""
+    """Return skin, fat, muscle, the organ below and what is next to it, uint8, (Y, X, Z)."""
     skin_end = np.float32(2.0) + np.float32(0.2) * _noise(rng, 6)
     labels = np.full(SHAPE, TISSUES["organ"].label, np.uint8)
     # The organ ends on one side along y, and far away on one side along x.

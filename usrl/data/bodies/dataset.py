@@ -32,7 +32,7 @@ def load_bodies(data: DataRecipe, split: str) -> Volumes:
     Raises:
         UserError: If the recipe asks for more bodies than memory holds.
     """
-    _check_count(data)
+    check_count(data)
     names = [Member(_name(index), _name(index), "bodies") for index in range(data.count)]
     part = range(data.count) if split == "all" else split_samples(names, seed=data.split_seed)[split]
     bodies = (make_body(data.seed, index, data.variety) for index in part)
@@ -41,7 +41,7 @@ def load_bodies(data: DataRecipe, split: str) -> Volumes:
 
 def check_bodies(data: DataRecipe) -> DataReport:
     """Return how many bodies there are, and what they take; they have no faults."""
-    _check_count(data)
+    check_count(data)
     size = f"{data.count * np.prod(SHAPE) * 4 / 2**20:.0f} MiB"
     counts = {"simulated": data.count}
     return DataReport(data.name, None, counts, data.count, {"memory, all parts": size}, unit="bodies")
@@ -64,7 +64,8 @@ def make_body(seed: int, index: int, variety: float = 0.0) -> Body:
     return Body(voxels, standard, _name(index), _name(index))
 
 
-def _check_count(data: DataRecipe) -> None:
+def check_count(data: DataRecipe) -> None:
+    """Refuse more bodies than memory holds."""
     if data.count > MAX_BODIES:
         raise UserError(
             f"data.count: bodies take 3 MiB each, so at most {MAX_BODIES} are allowed, got {data.count}; "

@@ -248,6 +248,7 @@ def write_bodies(out: Path, count: int, seed: int = 0, variety: float = 0.0) -> 
         raise UserError(
             f"count must be from 1 to {MAX_BODIES}, got {count}; ask for another number of bodies"
         )
+    make_body(seed, 0, variety)  # refuses what it cannot make, before there is a folder
     out = make_empty_folder(out)
     paths = []
     with writing_to(out):

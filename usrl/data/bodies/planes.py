@@ -1,11 +1,11 @@
-"""The standard plane of a target: where a probe stands whose slice shows it best."""
+"""The standard plane of a target: the pose of a probe that shows it best."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from usrl.data.bodies.poses import DEGREES, angles_of
-from usrl.data.bodies.volumes import HALF_MM, SPACING_MM, FloatArray
+from usrl.data.bodies.volumes import SKIN_MM, SPACING_MM, FloatArray
 from usrl.errors import UserError
 
 MAX_TILT, MAX_ROLL = 30 * DEGREES, 45 * DEGREES
@@ -14,7 +14,6 @@ MIN_VOXELS = 8
 """A target of fewer voxels has no axes."""
 NEARLY_EQUAL = 1.1
 """An axis that is longer than another by less than this factor could as well be the shorter one."""
-_EDGE_MM = HALF_MM - 8
 """A probe whose middle is farther out would hang over the edge of the body."""
 _Axes = NDArray[np.float64]
 
@@ -62,10 +61,10 @@ def standard_pose(target: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
             f"most {MAX_ROLL / DEGREES:.0f} degrees; name another side as skin, or remove the volume"
         )
     contact = centre - axes[:, 2] * centre[2] / axes[2, 2]
-    if np.abs(contact[:2]).max() > _EDGE_MM:
+    if np.abs(contact[:2]).max() > SKIN_MM:
         raise UserError(
             f"the probe would have to stand {np.abs(contact[:2]).max():.0f} mm from the middle, and at most "
-            f"{_EDGE_MM:.0f} mm are possible; name another side as skin, or remove the volume"
+            f"{SKIN_MM:.0f} mm are possible; name another side as skin, or remove the volume"
         )
     pose = np.array([*contact[:2], *_angles(axes)], np.float32)
     return pose, half_axes.astype(np.float32)

@@ -9,7 +9,7 @@ Licence: that of this package. Citation: none. Spacing: 0.75 mm.
 import numpy as np
 import torch
 
-from usrl.data.bodies.dataset import make_body
+from usrl.data.bodies.dataset import check_count, make_body
 from usrl.data.bodies.poses import DEGREES
 from usrl.data.bodies.scanner import Scanner
 from usrl.data.bodies.tissues import LESION
@@ -26,6 +26,7 @@ _FARTHEST_MM, _LARGEST_DEG = 10.0, 20.0
 
 def load_slices(data: DataRecipe, split: str) -> list[Sample]:
     """Return the slices of ``data.count`` bodies; all slices of a body are one group."""
+    check_count(data)
     bodies = track(range(data.count), "Simulating slices", data.count)
     return [sample for index in bodies for sample in make_slices(data.seed, index, data.variety)]
 

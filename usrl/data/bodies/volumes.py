@@ -29,6 +29,8 @@ ECHO, LOSS, SPECKLE, LABEL = range(4)
 """What the four bytes of a voxel hold; `usrl.data.bodies.tissues` says what the codes mean."""
 HALF_MM = SHAPE[0] * SPACING_MM / 2
 """Half the width of a volume, mm."""
+SKIN_MM = HALF_MM - 8
+"""The middle of a probe stays within this distance of the middle of the skin, along x and y, mm."""
 Voxels = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
 

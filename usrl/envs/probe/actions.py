@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 STOP_ABOVE = 0.5
-"""A continuous action stops if its last number is above this. Half would stop at once by chance."""
+"""A continuous action stops if its last number is above this. At 0, half of all random actions would stop."""
 
 
 class Moves(Protocol):

@@ -24,6 +24,7 @@ def draw_navigation(
     standard_gray: NDArray[np.uint8],
     standard_mask: NDArray[np.bool_],
     view_mm: float,
+    breath_mm: float,
     caption: str,
 ) -> Frame:
     """Return body, slice and standard plane next to each other, RGB, uint8, (PANEL_PX + 56, 3 PANEL_PX, 3).
@@ -36,11 +37,12 @@ def draw_navigation(
         gray: Current slice, (S, S).
         standard_gray: Slice of the standard plane, (S, S).
         standard_mask: The target in it, (S, S).
-        view_mm: Width of a slice.
+        view_mm: Depth of a slice.
+        breath_mm: How far breath has moved the body along y.
         caption: Text above.
     """
     panels = [
-        _draw_body(voxels, path, pose, standard, view_mm),
+        _draw_body(voxels, path, pose, standard, view_mm, breath_mm),
         _enlarge(gray),
         _draw_standard(standard_gray, standard_mask),
     ]
@@ -65,13 +67,19 @@ def _draw_standard(gray: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Frame:
     return frame
 
 
-def _draw_body(voxels: Voxels, path: Numbers, pose: Numbers, standard: Numbers, view_mm: float) -> Frame:
+def _draw_body(
+    voxels: Voxels, path: Numbers, pose: Numbers, standard: Numbers, view_mm: float, breath_mm: float
+) -> Frame:
     """Return the body from above: its bones and its lesion through the skin, the probes and the path."""
     labels = voxels[..., LABEL]
     shade = np.full((*labels.shape[:2], 3), (205, 160, 130), np.uint8)
     shade[(labels == _BONE).any(axis=2)] = (225, 195, 170)
     shade[(labels == LESION).any(axis=2)] = (150, 110, 100)
-    frame = np.ascontiguousarray(cv2.resize(shade, (PANEL_PX, PANEL_PX), interpolation=cv2.INTER_LINEAR))
+    large = cv2.resize(shade, (PANEL_PX, PANEL_PX), interpolation=cv2.INTER_LINEAR)
+    down = np.array([[1, 0, 0], [0, 1, breath_mm / (2 * HALF_MM) * PANEL_PX]], np.float32)
+    frame = np.ascontiguousarray(
+        cv2.warpAffine(large, down, large.shape[:2], borderMode=cv2.BORDER_REPLICATE)
+    )
     line = [_pixel(x, y) for x, y in path]
     cv2.polylines(frame, [np.array(line, np.int32)], False, PROPOSAL_COLOR, 2, cv2.LINE_AA)
     _draw_probe(frame, standard, view_mm, TARGET_COLOR)

@@ -21,13 +21,19 @@ class ProbeSettings(Strict):
     reward: Literal["quality", "distance", "sign", "area"] = Field(
         default="quality", description="what is paid for a step"
     )
-    right_stop: float = Field(default=1.0, description="paid for a stop at the standard plane")
-    wrong_stop: float = Field(default=-0.25, description="paid for a stop elsewhere")
+    right_stop: float = Field(
+        default=1.0, ge=-1e6, le=1e6, description="paid for a stop at the standard plane"
+    )
+    wrong_stop: float = Field(default=-0.25, ge=-1e6, le=1e6, description="paid for a stop elsewhere")
     side: int = Field(
         default=64, ge=36, le=256, description="S, side of a slice", json_schema_extra={"unit": "px"}
     )
     view_mm: float = Field(
-        default=48.0, gt=0, le=60, description="width and depth of a slice", json_schema_extra=_MM
+        default=48.0,
+        ge=10,
+        le=60,
+        description="depth of a slice, and width of a linear one",
+        json_schema_extra=_MM,
     )
     geometry: Literal["linear", "sector"] = Field(default="linear", description="kind of probe")
     step_mm: float = Field(

@@ -14,7 +14,7 @@ from usrl.compute.rng import mix, uniform
 from usrl.data.bodies.poses import DEGREES, angles_deg, distances_mm, turn
 from usrl.data.bodies.scanner import Scanner
 from usrl.data.bodies.tissues import LESION
-from usrl.data.bodies.volumes import HALF_MM, Volumes
+from usrl.data.bodies.volumes import SKIN_MM, Volumes
 from usrl.envs.probe import kernels
 from usrl.envs.probe.actions import ContinuousMoves, Moves, StepMoves
 from usrl.envs.probe.drawing import draw_navigation
@@ -29,14 +29,14 @@ SLICES = 4
 """Slices that an observation holds, the newest last."""
 LABEL_GRAY = 25
 """Gray levels between two labels in the observation `labels`."""
-SKIN_MM = HALF_MM - 8
-"""The middle of a probe stays within this distance of the middle of the skin, along x and y."""
 STEEPEST = 45 * DEGREES
 """Tilt and roll stay within this angle."""
 CENTRING = 0.3
 """Weight of centring in the view quality."""
 LIGHT_N, FIRM_N, MAX_N = 4.0, 6.0, 10.0
 """Below the first force the probe's ends lose contact; above the second it deforms the body."""
+MAX_STEPS = 10_000
+"""Longest episode."""
 _CHANCE = 0x2545F491
 """Keeps the draws of breath apart from those of the start."""
 
@@ -91,8 +91,9 @@ class ProbeTask:
         | `continuous` | `Box(-1, 1, (6,))` | all degrees at once; stops if the last is above 0.5 |
 
         The degrees are the move along the probe's lateral axis and along its elevational axis on the skin,
-        yaw, tilt and roll. With `contact`, force is a sixth degree, and both spaces grow by it. The probe
-        stays on the skin, and its tilt and roll within 45 degrees.
+        yaw, tilt and roll. With `contact`, force is a sixth degree, by 1 N from 0 to 10 N, and both spaces
+        grow by it: then action 12 stops. The probe stays on the skin, and its tilt and roll within 45
+        degrees. A step that stops moves neither probe nor body.
 
     Observation Space:
         | observation | space (uint8) | content | unit |
@@ -159,8 +160,12 @@ class ProbeTask:
         """Prepare slices of the standard planes.
 
         Raises:
-            UserError: If a target is too deep to be seen.
+            UserError: If a target is too deep to be seen, or the step limit is beyond `MAX_STEPS`.
         """
+        if horizon > MAX_STEPS:
+            raise UserError(
+                f"the step limit must be at most {MAX_STEPS}, as a state holds the whole path, got {horizon}"
+            )
         self.cases = volumes
         self.settings = settings
         self.horizon = horizon
@@ -189,7 +194,7 @@ class ProbeTask:
     def reset(self, index: Tensor, keys: Tensor) -> ProbeState:
         """Begin episodes; see `Task.reset`."""
         draw = uniform(keys, 8)  # (B, 8)
-        standard = self.cases.standard[index]
+        standard = self._standard_at(index, keys, torch.zeros_like(index))
         heading = 2 * torch.pi * draw[:, 0]
         away = self.settings.start_mm * draw[:, 1:2]
         moved = away * torch.stack([heading.cos(), heading.sin()], dim=1)
@@ -279,16 +284,23 @@ class ProbeTask:
         return (distance <= SUCCESS_MM) & (angle <= SUCCESS_DEG)
 
     def oracle_action(self, state: ProbeState) -> Tensor:
-        """Return a move along the degree that is farthest off, or a stop if none is off by half a step."""
+        """Return a move along the degree that is farthest off, or a stop if none is off by half a step.
+
+        With `steps` the half steps must fit into the limits of success: up to 7 mm and 11 degrees a step.
+        """
         moves = self.moves_left(state) / state.scale[:, None]
         if self.settings.contact:
             comfortable = (LIGHT_N + FIRM_N) / 2
             moves = torch.cat([moves, comfortable - state.force[:, None]], dim=1)
-        return self._moves.encode(moves, (moves.abs() <= 0.5).all(dim=1))
+        is_near = (moves.abs() <= 0.5).all(dim=1)
+        if self.settings.action == "continuous":  # which can go the rest of the way exactly
+            is_near = is_near & self.is_success(state)
+        return self._moves.encode(moves, is_near)
 
     def moves_left(self, state: ProbeState) -> Tensor:
         """Return the way to the standard plane in the longest steps of each degree, float32, (B, 5)."""
         left = self._standard(state) - state.pose
+        left[:, 2] = torch.atan2(left[:, 2].sin(), left[:, 2].cos())  # the shorter way round
         yaw = state.pose[:, 2]
         along = left[:, 0] * yaw.cos() + left[:, 1] * yaw.sin()
         across = left[:, 1] * yaw.cos() - left[:, 0] * yaw.sin()
@@ -316,6 +328,7 @@ class ProbeTask:
             self.standard_slices[body].cpu().numpy(),
             self.standard_masks[body].cpu().numpy(),
             self.settings.view_mm,
+            float((self._standard(state) - self.cases.standard[state.index])[row, 1]),
             self._caption(state, row),
         )
 
@@ -363,12 +376,19 @@ class ProbeTask:
         return state.replace(seen=seen, quality=quality, area=share, centring=centring)
 
     def _standard(self, state: ProbeState) -> Tensor:
-        """Return the poses of the standard planes now, (B, 5): breath moves them along y."""
-        standard = self.cases.standard[state.index]
+        """Return the poses of the standard planes now, (B, 5).
+
+        A probe that stops keeps the view that it stopped on: no breath passes in that step.
+        """
+        return self._standard_at(state.index, state.key, state.elapsed - state.is_stopped.long())
+
+    def _standard_at(self, index: Tensor, keys: Tensor, elapsed: Tensor) -> Tensor:
+        """Return the poses of the standard planes after some steps, (B, 5): breath moves them along y."""
+        standard = self.cases.standard[index]
         if not self.settings.breathing:
             return standard
-        draw = uniform(mix(state.key + _CHANCE), 2)
-        turns = state.elapsed / (8 + 8 * draw[:, 0]) + draw[:, 1]
+        draw = uniform(mix(keys + _CHANCE), 2)
+        turns = elapsed / (8 + 8 * draw[:, 0]) + draw[:, 1]
         moved = standard.clone()
         moved[:, 1] += self.settings.breathing * (2 * torch.pi * turns).sin()
         return moved
