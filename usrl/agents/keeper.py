@@ -57,6 +57,7 @@ class Keeper:
             raise diverged(self._record.step)
         found = evaluate_player(self._validation, PolicyPlayer(self._policy, self._validation))
         figures = {f"val_{name}": value for name, value in found.items()} | more()
+        figures["val_score"] = found[self._recipe.select_by]
         step, seconds = self._record.step, self._record.seconds
         done, spent = step - self._logged[0], seconds - self._logged[1]
         self._logged = (step, seconds)

@@ -140,6 +140,10 @@ def draw_actions(space: spaces.Space[Any], keys: Tensor) -> Tree:
     return (shares * torch.as_tensor(count).to(keys.device)).to(torch.int64)
 
 
+PLAYED_FIGURES = ("initial_score", "worsened", "return")
+"""What `evaluate_player` adds to the figures of a task."""
+
+
 @dataclass(frozen=True)
 class Played(Generic[AnyState]):
     """Played that were played to their end.
@@ -199,5 +203,5 @@ def evaluate_player(task: Task[Any], player: Player) -> dict[str, float]:
     episodes = play(task, player, begin_evaluation(task))
     first, last = (task.figures(state) for state in (episodes.states[0], episodes.states[-1]))
     worsened = (last["score"] < first["score"]).float()
-    figures = last | {"initial_score": first["score"], "worsened": worsened, "return": episodes.returns}
+    figures = last | dict(zip(PLAYED_FIGURES, (first["score"], worsened, episodes.returns), strict=True))
     return {name: float(values.float().mean()) for name, values in figures.items()}

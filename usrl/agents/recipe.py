@@ -25,7 +25,8 @@ class AgentRecipe(Recipe):
     sb3-contrib algorithm, and ``hyperparameters`` are arguments of its class. Steps count the steps of single
     environments. ``init_from`` names a run whose weights the policy starts from. That run may have seen other
     images and the training images here, but no others of this data set (`usrl.runs.leaks`). Only the value
-    function learns for the first ``value_warmup_steps``. More than 65,536 environments fill a GPU's memory
+    function learns for the first ``value_warmup_steps``. The weights that are kept are the best by the mean over
+    the validation cases of the figure ``select_by``: one of the task's, or ``return``. More than 65,536 environments fill a GPU's memory
     with observations and make no more steps a second (docs/performance.md).
     """
 
@@ -37,6 +38,7 @@ class AgentRecipe(Recipe):
     hyperparameters: dict[str, Scalar] = Field(default_factory=dict)
     init_from: str | None = None
     value_warmup_steps: Annotated[int, Field(ge=0)] = 0
+    select_by: str = "score"
     num_envs: Annotated[int, Field(gt=0, le=65_536)] = 32
     total_steps: PositiveInt = 100_000
     evaluate_every: PositiveInt = 10_240

@@ -16,11 +16,12 @@ from torch.utils.tensorboard import SummaryWriter
 from usrl.agents.algorithms import BUILD_ERRORS, check_hyperparameters, find_algorithm, find_policy
 from usrl.agents.cases import load_training_cases, make_example
 from usrl.agents.keeper import Keeper, TrainingCallback, ValueWarmup, diverged
+from usrl.agents.players import PLAYED_FIGURES
 from usrl.agents.qlearning import Q_LEARNING, build_table, train_table
 from usrl.agents.recipe import AgentRecipe
 from usrl.envs.sb3 import TaskVecEnv
 from usrl.envs.task import Masked, Task
-from usrl.errors import UserError
+from usrl.errors import UserError, suggest
 from usrl.registry import build_task
 from usrl.runs.checkpoints import Parts, Record
 from usrl.runs.run import Run
@@ -108,6 +109,10 @@ def build_untrained(recipe: AgentRecipe) -> BasePolicy:
         policy: BasePolicy = build_table(recipe, task)[0]
     else:
         policy = build_model(recipe, TaskVecEnv(task, recipe.num_envs), torch.device("cpu")).policy
+    zero = torch.zeros(1, dtype=torch.int64)
+    known = [*task.figures(task.reset(zero, zero)), *PLAYED_FIGURES]
+    if recipe.select_by not in known:
+        raise UserError(f"select_by: unknown figure {recipe.select_by!r}; {suggest(recipe.select_by, known)}")
     if recipe.value_warmup_steps:
         ValueWarmup(policy, recipe.value_warmup_steps)
     if recipe.init_from:

@@ -128,7 +128,7 @@ class ProbeTask:
         Termination by stop. Truncation at the step limit, 60 by default.
 
     Info:
-        `score` is the view quality; `distance_mm` and `angle_deg` are the distance from the standard plane;
+        `score` and `quality` are the view quality; `distance_mm` and `angle_deg` are the distance from the standard plane;
         `success` is 1 within 5 mm and 10 degrees; `path_mm` is the length of the path on the skin;
         `start_mm` and `start_deg` say how far away the episode began; `stopped` is 1 after a stop.
 
@@ -265,6 +265,7 @@ class ProbeTask:
         distance, angle = self._errors(state)
         return {
             "score": state.quality,
+            "quality": state.quality,
             "distance_mm": distance,
             "angle_deg": angle,
             "success": self.is_success(state).float(),
