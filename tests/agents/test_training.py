@@ -17,12 +17,12 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 
 from usrl.agents.recipe import AgentRecipe
-from usrl.agents.training import _parts, build_model, train_agent
+from usrl.agents.training import _parts, build_model, build_untrained, train_agent
 from usrl.data.phantom.dataset import default_bank
 from usrl.envs.sb3 import TaskVecEnv
 from usrl.errors import UserError
 from usrl.registry import build_task
-from usrl.runs.checkpoints import load_checkpoint, save_checkpoint
+from usrl.runs.checkpoints import load_checkpoint, read_best, save_checkpoint
 from usrl.runs.recipes import dump_recipe
 from usrl.runs.run import create_run
 from usrl.runs.tensors import load_tensors, save_tensors
@@ -44,6 +44,18 @@ def test_a_run_holds_weights_checkpoint_log_split_and_scalars(recipe: AgentRecip
     _, facts = load_tensors(run.checkpoint_path)
     assert facts["step"] == 320
     assert facts["best"] == max(row["val_score"] for row in rows)
+
+
+def test_weights_are_the_best_by_the_figure_that_the_recipe_names(recipe: AgentRecipe, out: Path) -> None:
+    chosen = recipe.model_copy(update={"select_by": "worsened"})
+    run = create_run(out, chosen)
+    train_agent(run, CPU)
+    rows = run.read_log()
+    assert all(row["val_score"] == row["val_worsened"] != row["val_dice"] for row in rows)
+    best = max(rows, key=lambda row: row["val_worsened"])
+    assert read_best(run).step == best["step"]
+    with pytest.raises(UserError, match="select_by: unknown figure 'dise'; did you mean 'dice'"):
+        build_untrained(recipe.model_copy(update={"select_by": "dise"}))
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "bc", "dqn"])

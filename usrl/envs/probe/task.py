@@ -128,9 +128,9 @@ class ProbeTask:
         Termination by stop. Truncation at the step limit, 60 by default.
 
     Info:
-        `score` and `quality` are the view quality; `distance_mm` and `angle_deg` are the distance from the standard plane;
-        `success` is 1 within 5 mm and 10 degrees; `path_mm` is the length of the path on the skin;
-        `start_mm` and `start_deg` say how far away the episode began; `stopped` is 1 after a stop.
+        `score` and `quality` are the view quality; `distance_mm` and `angle_deg` are the distance from the
+        standard plane; `success` is 1 within 5 mm and 10 degrees; `path_mm` is the length of the path on the
+        skin; `start_mm` and `start_deg` say how far away the episode began; `stopped` is 1 after a stop.
 
     Arguments:
         See `ProbeSettings`; ``usrl envs usrl/ProbeNavigate-v0`` prints them with their defaults.
