@@ -7,10 +7,10 @@ import numpy as np
 
 from usrl.agents.recipe import AgentRecipe, EnvRecipe
 from usrl.data.bank import Bank
-from usrl.data.catalogue import kind_of, load_cases, load_train_and_val
+from usrl.data.catalogue import kind_of, list_parts, load_cases, load_train_and_val
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import Sample
-from usrl.data.splits import DEFAULT_FRACTIONS, write_parts
+from usrl.data.splits import write_parts
 from usrl.errors import UserError
 from usrl.learners import load_object
 from usrl.networks.proposals import check_split, read_proposals, require_proposals
@@ -39,9 +39,9 @@ def load_training_cases(recipe: AgentRecipe, run: Run) -> tuple[Any, Any]:
         UserError: If the data set or its proposals cannot be used, or it gives cases of another kind.
     """
     if check_kind(recipe.env.id, recipe.data.name) != IMAGES:
-        parts = {part: load_cases(recipe.data, part) for part in DEFAULT_FRACTIONS}
-        write_parts(run.split_path, {part: list(dict.fromkeys(cases.names)) for part, cases in parts.items()})
-        return parts["train"], parts["val"]
+        train, val = (load_cases(recipe.data, part) for part in ("train", "val"))
+        write_parts(run.split_path, list_parts(recipe.data))
+        return train, val
     samples = load_train_and_val(recipe.data, run.split_path)
     folder, size = find_proposals(recipe.env), recipe.data.size
     if folder:

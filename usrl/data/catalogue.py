@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from usrl.data.bodies.dataset import check_bodies, load_bodies
+from usrl.data.bodies.dataset import check_bodies, list_bodies, load_bodies
 from usrl.data.bodies.folder import VOLUME_FILES
 from usrl.data.bodies.slices import check_slices, load_slices
 from usrl.data.bodies.volumes import VOLUMES
@@ -39,7 +39,7 @@ DATASETS: dict[str, Dataset] = {
     "hc18": HC18,
     "usgra": USGRA,
     "folder": FOLDER,
-    "bodies": Dataset(load_bodies, check_bodies, kind=VOLUMES),
+    "bodies": Dataset(load_bodies, check_bodies, kind=VOLUMES, members=list_bodies),
     "slices": Dataset(load_slices, check_slices, structures=LESION),
     "volumes": VOLUME_FILES,
 }
@@ -109,6 +109,15 @@ def load_cases(data: DataRecipe, split: str) -> Any:
     _check_split(split)
     _refuse_unused(data)
     return _find(data.name).load(data, split)
+
+
+def list_parts(data: DataRecipe) -> dict[str, list[str]]:
+    """Return the names of the cases of each part of a data set of another kind than images."""
+    if (list_members := _find(data.name).members) is None:
+        return {part: list(dict.fromkeys(load_cases(data, part).names)) for part in DEFAULT_FRACTIONS}
+    members = list_members(data)
+    split = split_samples(members, seed=data.split_seed)
+    return {part: [members[index].name for index in rows] for part, rows in split.items()}
 
 
 def check_dataset(data: DataRecipe) -> DataReport:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from usrl.data.duplicates import duplicate_pairs
 from usrl.data.pairs import MAX_LISTED, listed
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import LESION, Sample
+from usrl.data.splits import Member
 from usrl.errors import UserError
 from usrl.files import check_path
 
@@ -94,6 +95,8 @@ class Dataset:
         kind: Kind of the cases; an environment needs cases of its kind.
         reads_folder: Whether it is read from the folder ``data.root``, or ``$USRL_DATA/<name>``.
         structures: Numbers of its structures by name; None if they are known only after reading.
+        members: Lists the cases of a data set of another kind before they are made, so that a split can name
+            those of the test; None if they must be made for that.
     """
 
     load: Callable[[DataRecipe, str], Any]
@@ -101,6 +104,7 @@ class Dataset:
     kind: str = IMAGES
     reads_folder: bool = False
     structures: Mapping[str, int] | None = None
+    members: Callable[[DataRecipe], Sequence[Member]] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 import pytest
 
+from usrl.data.bodies import dataset
+from usrl.data.catalogue import list_parts, load_cases
 from usrl.data.recipe import DataRecipe
 from usrl.errors import UserError
 from usrl.runs.leaks import find_parts
@@ -25,3 +27,15 @@ def test_bodies_of_other_seeds_are_other_bodies_and_those_of_other_varieties_are
     for variety in (0.0, 0.5):
         parts = find_parts(run, own.model_copy(update={"variety": variety}), ["body-0000"])
         assert parts["body-0000"] in ("train", "val", "test")
+
+
+def test_the_split_of_a_run_is_listed_without_making_the_bodies_of_the_test(monkeypatch):
+    made = []
+    monkeypatch.setattr(dataset, "make_body", lambda seed, index, variety: made.append(index))
+    data = DataRecipe(name="bodies", count=1000)
+    parts = list_parts(data)
+    assert not made
+    assert [len(parts[part]) for part in ("train", "val", "test")] == [700, 100, 200]
+    monkeypatch.undo()
+    small = data.model_copy(update={"count": 10})
+    assert list(load_cases(small, "test").names) == list_parts(small)["test"]

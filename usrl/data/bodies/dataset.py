@@ -32,11 +32,16 @@ def load_bodies(data: DataRecipe, split: str) -> Volumes:
     Raises:
         UserError: If the recipe asks for more bodies than memory holds.
     """
-    check_count(data)
-    names = [Member(_name(index), _name(index), "bodies") for index in range(data.count)]
+    names = list_bodies(data)
     part = range(data.count) if split == "all" else split_samples(names, seed=data.split_seed)[split]
     bodies = (make_body(data.seed, index, data.variety) for index in part)
     return Volumes.from_bodies(list(track(bodies, "Simulating bodies", len(part), "bodies")))
+
+
+def list_bodies(data: DataRecipe) -> list[Member]:
+    """Return the bodies of a recipe's data set before they are made; see `load_bodies`."""
+    check_count(data)
+    return [Member(_name(index), _name(index), "bodies") for index in range(data.count)]
 
 
 def check_bodies(data: DataRecipe) -> DataReport:

@@ -121,6 +121,15 @@ class _Folder:
     faults: list[str] = field(default_factory=list)
 
 
+def list_members(data: DataRecipe) -> list[Member]:
+    """Return the volumes of a user's folder before they are read; see `load_volumes`."""
+    return _members(_list(find_root(data)))
+
+
+def _members(folder: _Folder) -> list[Member]:
+    return [Member(name, folder.groups.get(name, name), "folder") for name in folder.files]
+
+
 def load_volumes(data: DataRecipe, split: str) -> Volumes:
     """Read a user's folder; keep the volumes of a part of it in memory.
 
@@ -130,7 +139,7 @@ def load_volumes(data: DataRecipe, split: str) -> Volumes:
         UserError: If anything is wrong with the folder, or the part would be empty.
     """
     folder = _list(find_root(data))
-    members = [Member(name, folder.groups.get(name, name), "folder") for name in folder.files]
+    members = _members(folder)
     faults = list(folder.faults)
     part = set(folder.files)
     if split != "all" and not faults:
@@ -461,4 +470,4 @@ def _unplace(values: NDArray[np.uint8]) -> LabelVolume:
     return LabelVolume(np.asarray(canonical.dataobj), canonical.affine)
 
 
-VOLUME_FILES = Dataset(load_volumes, check_volumes, kind=VOLUMES, reads_folder=True)
+VOLUME_FILES = Dataset(load_volumes, check_volumes, kind=VOLUMES, reads_folder=True, members=list_members)
