@@ -52,7 +52,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.pop("own_environment", None)
 
 
-KNOWN = {*CLASSICAL, *CEILINGS, *PLAYERS, *list_shipped()}
+SCRIPTED = {name for row in REGISTRY.values() for name in row.players}
+KNOWN = {*CLASSICAL, *CEILINGS, *PLAYERS, *SCRIPTED, *list_shipped()}
 """What `usrl compare` takes by name."""
 
 
