@@ -156,14 +156,16 @@ def compare_players(
 
 
 def print_players(results: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the rows of ``results.json`` of players: score with its interval, and the other figures."""
+    """Print the rows of ``results.json`` of players: a line for each figure, a column for each player."""
     title = f"{results['dataset']}, {results['split']}"
     table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD)
     head, body = _tabulate(results["rows"])
-    for place, name in enumerate(head):
-        table.add_column(name, justify="right" if place else "left")
-    for cells in body:
-        table.add_row(*map(escape, cells))
+    # A column for each player: there may be more figures than fit into a line.
+    table.add_column("figure")
+    for player, *_ in body:
+        table.add_column(escape(player), justify="right")
+    for place, name in enumerate(head[1:], start=1):
+        table.add_row(escape(name), *(escape(cells[place]) for cells in body))
     (console or Console()).print(table)
 
 
