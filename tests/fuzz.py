@@ -1241,7 +1241,8 @@ def spoiled_tensors(data: bytes, rng: Random) -> bytes:  # noqa: C901
                 [float("nan"), float("inf"), 3e38, -1e30]
             )
         elif what == 5 and tensor.is_floating_point():
-            tensor = tensor * rng.choice([0.0, -1.0, 1e6, 1e20, 1e36])
+            factor = rng.choice([0.0, -1.0, 1e6, 1e20, 1e36])
+            tensor = (tensor.double() * factor).to(tensor.dtype)  # a float of 8 bits cannot multiply
         elif what == 6:
             tensor = torch.zeros(rng.choice([(0,), (1,), (), (2, 3), (0, 5)]))
         tensors[name] = tensor.contiguous()
