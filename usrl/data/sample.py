@@ -103,7 +103,9 @@ def numbers_in(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind != "u" or values.itemsize > 2:
         # `np.unique` takes a minute for 40 million whole numbers that differ, and this two seconds.
         ordered = np.sort(values, axis=None)
-        return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
+        is_new = np.ones(ordered.shape, np.bool_)
+        np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:])
+        return ordered[is_new]
     occurs = np.zeros(1 << 8 * values.itemsize, np.bool_)
     for row in range(0, len(values), 256):  # an index takes eight bytes
         occurs[values[row : row + 256]] = True
