@@ -44,7 +44,7 @@ def plot_navigation(task: Any, played: Mapping[str, Played[Any]]) -> dict[str, s
                 own[figure].clip(max=4 * limit), bins.tolist(), histtype="step", color=_color(row), label=name
             )
         axes.axvline(limit, color="#5b6875", linewidth=1, linestyle="dotted")
-        axes.set(xlabel=f"error at the end [{unit}]; the last bar holds all larger ones", ylabel="episodes")
+        axes.set(xlabel=f"error [{unit}], larger ones in the last bar", ylabel="episodes")
 
     def walks(axes: Axes, name: str, row: int) -> None:
         for line in paths[name]:
