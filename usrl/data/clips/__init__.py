@@ -1,0 +1,1 @@
+"""Ultrasound clips: frames over time, as cases of episodes and as files."""
