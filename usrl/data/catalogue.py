@@ -10,6 +10,8 @@ from usrl.data.bodies.folder import VOLUME_FILES
 from usrl.data.bodies.slices import check_slices, load_slices
 from usrl.data.bodies.volumes import VOLUMES
 from usrl.data.busi import BUSI
+from usrl.data.clips.clips import CLIPS
+from usrl.data.clips.lung import check_lung, list_lung, load_lung
 from usrl.data.dataset import IMAGES, DataReport, Dataset, find_root, report_samples
 from usrl.data.folder import FOLDER
 from usrl.data.hc18 import HC18
@@ -21,7 +23,7 @@ from usrl.data.usgra import USGRA
 from usrl.errors import UserError, suggest
 from usrl.strict import check
 
-SIMULATED = ("phantom", "bodies", "slices")
+SIMULATED = ("phantom", "bodies", "slices", "lung")
 """Data sets that ``count``, ``seed`` and ``variety`` of a recipe describe; they read no folder."""
 _OWN = ("folder", "volumes")
 """Data sets that read a user's folder of any name."""
@@ -42,6 +44,7 @@ DATASETS: dict[str, Dataset] = {
     "bodies": Dataset(load_bodies, check_bodies, kind=VOLUMES, members=list_bodies),
     "slices": Dataset(load_slices, check_slices, structures=LESION),
     "volumes": VOLUME_FILES,
+    "lung": Dataset(load_lung, check_lung, kind=CLIPS, members=list_lung),
 }
 
 
@@ -141,14 +144,17 @@ def _check_split(split: str) -> None:
         raise UserError(f"unknown split {split!r}: {suggest(split, known)}")
 
 
+_UNUSED_FIELDS = {VOLUMES: ("structure", "size", "labels"), CLIPS: ("structure", "labels")}
+"""What a recipe says about images and these kinds of cases do not have; clips have a size."""
+
+
 def _refuse_unused(data: DataRecipe) -> None:
-    """Refuse what a recipe says about images of a data set of volumes."""
-    if kind_of(data.name) != VOLUMES:
-        return
-    for name in ("structure", "size", "labels"):
+    """Refuse what a recipe says about images of a data set of volumes or clips."""
+    kind = kind_of(data.name)
+    for name in _UNUSED_FIELDS.get(kind, ()):
         if getattr(data, name) != DataRecipe.model_fields[name].default:
             raise UserError(
-                f"data.{name}: data set {data.name!r} consists of volumes, which have none, got "
+                f"data.{name}: data set {data.name!r} consists of {kind}, which have none, got "
                 f"{getattr(data, name)!r}; leave it out"
             )
 
@@ -181,8 +187,8 @@ def has_same_images(first: DataRecipe, second: DataRecipe) -> bool:
     if first.name != second.name:
         return False
     if first.name in SIMULATED:
-        # A body of another variety has nearly the same voxels, and an image of another one looks otherwise.
-        is_alike = first.variety == second.variety or first.name != "phantom"
+        # A body of another variety has nearly the same voxels; images and lungs look otherwise.
+        is_alike = first.variety == second.variety or first.name not in ("phantom", "lung")
         return first.seed == second.seed and is_alike
     # Folders of different places may use the same file names.
     return first.name not in _OWN or resolve_root(first) == resolve_root(second)
