@@ -691,6 +691,52 @@ def try_volumes(rng: Random, place: Path) -> None:
     assert report.is_sound
 
 
+@cache
+def clip_files() -> dict[str, bytes]:
+    """Return small clips of every container, and of several kinds of DICOM."""
+    from data.clip_builders import moving_bar, write_dicom, write_video  # tests/data
+
+    frames, kinds = moving_bar(6), {"mp4": "mp4v", "mov": "mp4v", "avi": "MJPG", "mpg": "mp1v"}
+    colour = np.stack([frames, frames // 2, frames // 3], axis=-1)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        for suffix, codec in kinds.items():
+            write_video(place / f"a.{suffix}", frames, fps=25, codec=codec)
+        write_dicom(place / "gray.dcm", frames, FrameTime="40", PixelSpacing=[0.2, 0.2], PatientID="7")
+        write_dicom(place / "deep.dcm", frames.astype(np.uint16) * 9, "MONOCHROME1")
+        write_dicom(place / "colour.dcm", colour, "RGB", CineRate="25")
+        write_dicom(place / "jpeg.dcm", colour, "YBR_FULL_422", jpeg=True)
+        return {path.name: path.read_bytes() for path in sorted(place.iterdir())}
+
+
+def spoiled_clip(data: bytes, rng: Random) -> bytes:
+    """Return a clip with damage, at times where its container says how long, large or fast it is."""
+    changed = bytearray(data)
+    names = [
+        name
+        for name in (b"stts", b"stsz", b"stsc", b"stco", b"mvhd", b"tkhd", b"avih", b"strh")
+        if name in data
+    ]
+    for _ in range(rng.choice([0, 1, 1, 3]) if names else 0):
+        place = data.index(rng.choice(names)) + rng.randrange(0, 40)
+        changed[place : place + 4] = struct.pack(rng.choice("<>") + "I", rng.choice(NUMBERS) % 2**32)
+    return damage(bytes(changed), rng) if not names or rng.random() < 0.5 else bytes(changed)
+
+
+def try_clip(rng: Random, place: Path) -> None:
+    """Read a damaged clip, whole or letterboxed, and at times under the suffix of another kind."""
+    from usrl.data.clips.reading import read_clip
+
+    name = rng.choice(sorted(clip_files()))
+    data = spoiled_clip(clip_files()[name], rng)
+    if rng.random() < 0.1:
+        name = Path(name).stem + rng.choice([".mp4", ".avi", ".dcm", ".mpg", ""])
+    (place / name).write_bytes(data)
+    clip = read_clip(place / name, rng.choice([None, 16, 64]))
+    assert len(clip.frames) >= 2
+    assert clip.fps > 0
+
+
 def table_of(text: str, rng: Random) -> bytes:
     """Return a CSV as a spreadsheet, an editor or an accident may leave it."""
     if rng.random() < 0.25:
@@ -1313,6 +1359,7 @@ KINDS: dict[str, tuple[int, Callable[[Random, Path], None]]] = {
     "usgra": (3, lambda rng, place: try_folder("usgra", usgra_files, rng, place)),
     "hc18": (5, lambda rng, place: try_folder("hc18", hc18_files, rng, place)),
     "volumes": (6, try_volumes),
+    "clip": (8, try_clip),
     "boxes": (6, try_boxes),
     "proposals": (2, try_proposals),
     "recipe": (10, try_recipe),

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from usrl.errors import UserError, brief
 
-_LEFTOVER = re.compile(r"\.[^.].*\.(csv|html|json|jsonl|md|png|safetensors|tsv|yaml)\.[a-z0-9_]{4,8}")
-"""Names of the temporary files of `write_atomically`, which a killed process leaves behind."""
+_LEFTOVER = re.compile(
+    r"\.[^.].*\.((csv|html|json|jsonl|md|png|safetensors|tsv|yaml)\.[a-z0-9_]{4,8}|[0-9a-f]{8}\.mp4)"
+)
+"""Names of the temporary files of `write_atomically` and of clips, which a killed process leaves behind."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:

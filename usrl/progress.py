@@ -46,7 +46,7 @@ def show_progress(total: int, items: str = "images") -> Iterator[ImageProgress]:
         yield ImageProgress(progress, progress.add_task("", total=total))
 
 
-def track(images: Iterable[T], what: str, total: int, items: str = "images") -> Iterator[T]:
+def track(images: Iterable[T], what: str, total: int | None, items: str = "images") -> Iterator[T]:
     """Yield images, or something for each image, and count them on a bar that says what is done."""
     with Progress(*_columns("", items, 1), console=Console(stderr=True)) as progress:
         yield from progress.track(images, total, description=what)
