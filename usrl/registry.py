@@ -164,6 +164,20 @@ def build_task(
     return task
 
 
+def drop_training_only(env_id: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of an environment without those that only a training may have.
+
+    A setting is one of these if its field has ``training_only`` in its ``json_schema_extra``: it tells an
+    episode what is known of the target.
+    """
+    fields = load_object(find_row(env_id).settings).model_fields
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in fields or not (fields[name].json_schema_extra or {}).get("training_only")
+    }
+
+
 def make_task(
     env_id: str,
     cases: "Cases | None",
@@ -193,6 +207,8 @@ def describe_arguments(env_id: str) -> str:
         default = f'"{info.default}"' if isinstance(info.default, str) else info.default
         unit = (info.json_schema_extra or {}).get("unit", "")
         text = info.description or ""
+        if (info.json_schema_extra or {}).get("training_only"):
+            text += ", in training only"
         choices = get_args(info.annotation) if get_origin(info.annotation) is Literal else ()
         if not all(f"`{choice}`" in text for choice in choices):
             text += ": " + ", ".join(f"`{choice}`" for choice in choices)

@@ -61,7 +61,8 @@ class TablePolicy(BasePolicy):
         self.values: Tensor
         self.register_buffer("place", torch.from_numpy(place), persistent=False)
         values = torch.zeros(int(radix.prod()), int(action_space.n))
-        values[:, action_space.n // 2] = 1e-6  # an unknown state prefers the middle action: change nothing
+        if action_space.n % 2:  # an unknown state prefers the middle action, which changes nothing
+            values[:, action_space.n // 2] = 1e-6
         self.register_buffer("values", values)
 
     def rows(self, observation: Tensor) -> Tensor:
@@ -127,9 +128,9 @@ class _Learner:
         entry = self._rows * values.shape[1] + actions
         error = wanted - values.ravel()[entry]
         # Environments that met the same state and action share one update.
-        met = np.bincount(entry, minlength=values.size)
-        mean = np.bincount(entry, weights=error, minlength=values.size) / np.maximum(met, 1)
-        values += (settings.learning_rate * mean).reshape(values.shape).astype(values.dtype)
+        met, place = np.unique(entry, return_inverse=True)
+        mean = np.bincount(place, weights=error) / np.bincount(place)
+        values.reshape(-1)[met] += (settings.learning_rate * mean).astype(values.dtype)
         self._rows = self._table_rows(seen)
 
     def _table_rows(self, observation: VecEnvObs) -> NDArray[np.int64]:

@@ -22,7 +22,7 @@ from usrl.envs.placement import Episodes, Place, Placement
 from usrl.errors import UserError
 from usrl.learners import load_object
 from usrl.metrics.uncertainty import measure_spread, vote
-from usrl.registry import find_row
+from usrl.registry import drop_training_only, find_row
 from usrl.runs.run import Run
 from usrl.segmenter import Answer, Segmenter, name_method
 from usrl.strict import check
@@ -60,7 +60,8 @@ class AgentSegmenter:
         env, row = recipe.env, find_row(recipe.env.id)
         if row.placement is None:
             raise UserError(f"{run.path}: agents of {env.id} make no masks; segment with another run")
-        settings, horizon = check(load_object(row.settings), env.kwargs, env.id), env.max_episode_steps
+        kwargs, horizon = drop_training_only(env.id, env.kwargs), env.max_episode_steps
+        settings = check(load_object(row.settings), kwargs, env.id)
         placement = load_object(row.placement)
         self._placement: Placement = placement(settings, horizon, recipe.data.size, device)
         takes_boxes = self._placement.takes_boxes

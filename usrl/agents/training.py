@@ -22,7 +22,7 @@ from usrl.agents.recipe import AgentRecipe
 from usrl.envs.sb3 import TaskVecEnv
 from usrl.envs.task import Masked, Task
 from usrl.errors import UserError, suggest
-from usrl.registry import build_task
+from usrl.registry import build_task, drop_training_only
 from usrl.runs.checkpoints import Parts, Record
 from usrl.runs.run import Run
 from usrl.runs.starting import load_start, open_start
@@ -41,9 +41,9 @@ def train_agent(run: Run, device: torch.device, *, resume: bool = False) -> None
     train, val = load_training_cases(recipe, run)
     if recipe.algorithm == Q_LEARNING:  # a table gains nothing from a GPU
         cpu = torch.device("cpu")
-        train_table(run, _task(recipe, train, cpu), _task(recipe, val, cpu), resume=resume)
+        train_table(run, _task(recipe, train, cpu), _validation(recipe, val, cpu), resume=resume)
         return
-    validation = _task(recipe, val, device)
+    validation = _validation(recipe, val, device)
     model = build_model(recipe, TaskVecEnv(_task(recipe, train, device), recipe.num_envs), device)
     record = Record(run, model.policy, _parts(model))
     if record.begin(resume=resume):
@@ -123,6 +123,12 @@ def build_untrained(recipe: AgentRecipe) -> BasePolicy:
 def _task(recipe: AgentRecipe, cases: Any, device: torch.device) -> Task[Any]:
     env = recipe.env
     return build_task(env.id, cases.to(device), env.kwargs, env.max_episode_steps)
+
+
+def _validation(recipe: AgentRecipe, cases: Any, device: torch.device) -> Task[Any]:
+    """Return a task that ends no episode on what only the target tells."""
+    kwargs = drop_training_only(recipe.env.id, recipe.env.kwargs)
+    return _task(recipe.model_copy(update={"env": recipe.env.model_copy(update={"kwargs": kwargs})}), cases, device)
 
 
 def build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> BaseAlgorithm:

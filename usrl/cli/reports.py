@@ -130,11 +130,12 @@ def open_stage(
     """Return the task over a part of a data set, and the players that a command line names."""
     from usrl.agents.cases import load_playing_cases
     from usrl.evaluation.episodes import open_players
-    from usrl.registry import build_task
+    from usrl.registry import build_task, drop_training_only
 
     cases = load_playing_cases(env.id, data, split)
     _check_runs([run.path for run in runs.values()], data, split, list(dict.fromkeys(cases.names)))
-    task = build_task(env.id, cases.to(device), env.kwargs, env.max_episode_steps)
+    kwargs = drop_training_only(env.id, env.kwargs)
+    task = build_task(env.id, cases.to(device), kwargs, env.max_episode_steps)
     return task, open_players(specs, runs, task, env, device)
 
 

@@ -1,4 +1,4 @@
-"""The square that a box cuts out of an image, and how its mask returns to the image."""
+"""The square that a box cuts out of an image, rectangles of it, and how a mask returns to the image."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,18 @@ from usrl.data.sample import BoolMask, Box, GrayImage
 MIN_SIDE_PX = 2.0
 """A region keeps at least this extent, however narrow its box or the image's content."""
 Floats = NDArray[np.float32]
+Window = tuple[slice, slice]
+"""Rows and columns of a rectangle, each a slice with a start and a stop."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A part of an image, resampled to a square.
+    """A part of an image, resampled to a square, or a rectangle of such a square.
 
     Attributes:
-        image: uint8, shape (s, s).
-        support: Where the object may lie, bool, shape (s, s).
-        box: What the square covers, in px of the image it was cut from.
+        image: uint8, shape (s, s), or (h, w) of a rectangle.
+        support: Where the object may lie, bool, of the same shape.
+        box: What it covers, in px of the image it was cut from.
     """
 
     image: GrayImage
@@ -29,8 +31,16 @@ class Region:
     box: Box
 
     def cut_mask(self, mask: BoolMask) -> BoolMask:
-        """Return a mask (H, W) of the whole image as a mask (s, s) of the region."""
-        return _sample(mask.astype(np.float32), self.box, self.image.shape[0]) > 0.5
+        """Return a mask (H, W) of the whole image as a mask (h, w) of the region."""
+        return _sample(mask.astype(np.float32), self.box, self.image.shape) > 0.5
+
+    def cut_window(self, window: Window) -> "Region":
+        """Return a rectangle of the region."""
+        (height, width), (x0, y0, x1, y1) = self.image.shape, self.box
+        x, y = (x1 - x0) / width, (y1 - y0) / height
+        rows, columns = window
+        box = x0 + columns.start * x, y0 + rows.start * y, x0 + columns.stop * x, y0 + rows.stop * y
+        return Region(self.image[window], self.support[window], box)
 
     def area_outside(self, mask: BoolMask) -> float:
         """Return how much of a mask (H, W) the region leaves out, in px of the region."""
@@ -70,7 +80,7 @@ def cut_region(image: GrayImage, box: Box | None, margin: float, side: int, *, i
     smooth = cv2.GaussianBlur(image, (0, 0), step / 4) if step > 2 else image
     x0, y0, x1, y1 = (int(end + 0.5) for end in content)
     inner = smooth[y0:y1, x0:x1].astype(np.float32)  # otherwise the border would mix with the black
-    square = _sample(inner, (kept[0] - x0, kept[1] - y0, kept[2] - x0, kept[3] - y0), side)
+    square = _sample(inner, (kept[0] - x0, kept[1] - y0, kept[2] - x0, kept[3] - y0), (side, side))
     return Region(np.rint(square).astype(np.uint8), support, kept)
 
 
@@ -91,8 +101,9 @@ def grow_box(box: Box, share: float) -> Box:
     return x0 - x, y0 - y, x1 + x, y1 + y
 
 
-def _sample(array: Floats, box: Box, side: int) -> Floats:
-    return _remap(array, _places(box[0], box[2], side), _places(box[1], box[3], side))
+def _sample(array: Floats, box: Box, shape: tuple[int, ...]) -> Floats:
+    height, width = shape
+    return _remap(array, _places(box[0], box[2], width), _places(box[1], box[3], height))
 
 
 def _remap(array: Floats, x: NDArray[np.floating], y: NDArray[np.floating]) -> Floats:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from usrl.classical.boxes import draw_ellipse
 from usrl.data.bank import Bank
@@ -17,6 +18,7 @@ from usrl.data.prompts import bounding_box, check_prompt, start_boxes
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import BoolMask, Box, GrayImage, Prompt
 from usrl.envs.placement import Place
+from usrl.envs.threshold.drawing import draw_mask_step
 from usrl.envs.threshold.settings import ThresholdSettings
 from usrl.envs.threshold.task import ThresholdState, ThresholdTask
 from usrl.geometry.regions import place_mask
@@ -79,8 +81,9 @@ class ThresholdEpisodes:
         """The first thresholds of every region; None if there is no region."""
         if not self.boxes:
             return None
-        index = torch.arange(len(self.boxes), device=self.placement.device)
-        return self.task.reset(index, index)
+        per_region = len(self.task.regions.windows)
+        case = torch.arange(len(self.boxes) * per_region, device=self.placement.device)
+        return self.task.begin(case // per_region, case, case)
 
     @cached_property
     def proposal(self) -> BoolMask:
@@ -96,13 +99,19 @@ class ThresholdEpisodes:
     def masks(self, state: ThresholdState) -> list[BoolMask]:
         """Return the mask of every region, bool, (H, W)."""
         boxes = self._letterbox.boxes_to_native([region.box for region in self.task.regions.cut])
-        masks = self.task.mask(state).cpu().numpy()
+        masks = self._regions(state).cpu().numpy()
         shape = self._letterbox.native_shape
         return [place_mask(mask, box, shape) for mask, box in zip(masks, boxes.tolist(), strict=True)]
 
     def draw(self, state: ThresholdState) -> NDArray[np.uint8]:
         """Return a picture of the first region."""
-        return self.task.render(state, 0)
+        if self.placement.settings.cut == "tiles":
+            return self.task.render(state, 0)
+        region, known = self.task.regions.cut[0], self.task.cases.targets.any()
+        first, mask = (self._regions(each)[0].cpu().numpy() for each in (self.state, state))
+        target = region.cut_mask(self.task.cases.targets[0].cpu().numpy()) if known else None
+        caption = f"step {int(state.elapsed[0])}/{self.task.horizon}   {len(self.task.regions.windows)} sub-images"
+        return draw_mask_step(region.image, target, first, mask, None, caption)
 
     def reach(self) -> BoolMask:
         """Return the mask of the settings that fit the targets best at any step limit, bool, (H, W)."""
@@ -111,6 +120,11 @@ class ThresholdEpisodes:
         best = self.task.regions.best
         masks = self.masks(replace(self.state, level=best[..., 1], size=best[..., 0]))
         return np.logical_or.reduce(masks)
+
+    def _regions(self, state: ThresholdState) -> Tensor:
+        """Return the masks of regions, bool (R, s, s); those of sub-images vote."""
+        masks, regions = self.task.mask(state), self.task.regions
+        return masks if self.placement.settings.cut == "tiles" else regions.vote(masks)
 
     @cached_property
     def _letterbox(self) -> Letterbox:

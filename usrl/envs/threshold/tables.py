@@ -38,6 +38,8 @@ _SHARES = (0.01, 0.99)
 class Tables:
     """Look-ups of C regions of side s, each with T tiles, Z openings and K thresholds.
 
+    A sub-image is a region of one tile, (h, w) instead of (s, s).
+
     Attributes:
         images: Regions without filter, uint8, (C, s, s).
         opened: Gray closings of the filtered region (inverted if objects are bright), tile by tile, uint8,
@@ -77,7 +79,7 @@ class Tables:
             for region, smooth, target in zip(regions, filtered, targets, strict=True)
         ]
         opened, levels, counts, start = (np.stack(column) for column in zip(*rows, strict=True))
-        images, tiles = np.stack([region.image for region in regions]), split_tiles(opened, settings.grid)
+        images, tiles = np.stack([region.image for region in regions]), split_tiles(opened, settings.tiling)
         sizes = np.array(areas, np.float32)
         arrays = (images, tiles, levels, counts, np.stack(targets), sizes, start)
         return cls(*(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays))
@@ -89,8 +91,8 @@ class Tables:
 
 def split_tiles(array: Bytes, grid: int) -> Bytes:
     """Return squares (..., s, s) tile by tile in raster order, (..., T, s * s / T)."""
-    *lead, side, _ = array.shape
-    cut = array.reshape(*lead, grid, side // grid, grid, side // grid).swapaxes(-3, -2)
+    *lead, height, width = array.shape
+    cut = array.reshape(*lead, grid, height // grid, grid, width // grid).swapaxes(-3, -2)
     return cut.reshape(*lead, grid**2, -1)
 
 
@@ -105,9 +107,8 @@ def join_tiles(tiles: Tensor, grid: int) -> Tensor:
 
 def spread_tiles(values: Tensor, grid: int, out: Tensor) -> Tensor:
     """Write one value per tile (B, T) to all its pixels in squares (B, s, s), and return the squares."""
-    side = out.shape[-1]
-    rows = values.view(-1, grid, grid).repeat_interleave(side // grid, dim=2)  # (B, G, s)
-    out.unflatten(1, (grid, side // grid)).copy_(rows[:, :, None])
+    rows = values.view(-1, grid, grid).repeat_interleave(out.shape[2] // grid, dim=2)  # (B, G, s)
+    out.unflatten(1, (grid, -1)).copy_(rows[:, :, None])
     return out
 
 
@@ -115,6 +116,16 @@ def dice_from(counts: Tensor, target_area: Tensor) -> Tensor:
     """Return the Dice (...) of counts (..., 2): pixels taken and target pixels among them; 1 if empty."""
     total = counts[..., 0] + target_area
     return torch.where(total > 0, 2 * counts[..., 1] / total.clamp_min(1), 1.0)
+
+
+def best_alone(tables: Tables) -> Tensor:
+    """Return the setting of regions of one tile that has the fewest wrong pixels, int64, (C, 1, 2).
+
+    Many sub-images hold no target, and Dice would call all their masks equally bad.
+    """
+    wrong = tables.counts[..., 0] - 2 * tables.counts[..., 1]  # (C, 1, Z, K); the target adds a constant
+    best, count = wrong.flatten(2).argmin(dim=2), tables.levels.shape[1]
+    return torch.stack([best // count, best % count], dim=2)
 
 
 def best_tiles(tables: Tables) -> Tensor:
@@ -166,14 +177,14 @@ def _tabulate(
 ) -> tuple[Bytes, Bytes, NDArray[np.int32], np.int64]:
     """Return gray openings (Z, s, s), levels (K,), counts (T, Z, K, 2) and the start of one region."""
     smooth = 255 - smooth if settings.polarity == "bright" else smooth
-    low, high = np.quantile(smooth[support], _SHARES)
+    low, high = np.quantile(smooth[support], _SHARES if settings.cut == "tiles" else (0, 1))
     levels = np.rint(np.linspace(low, high, settings.thresholds)).clip(0, NEVER - 1).astype(np.uint8)
-    closed = [cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, _disk(2 * z + 1)) for z in range(settings.sizes)]
+    closed = [_close(smooth, diameter) for diameter in settings.diameters]
     opened = np.stack([np.where(support, gray, NEVER).astype(np.uint8) for gray in closed])
-    if settings.clean != "none" and settings.grid == 1:
+    if settings.clean != "none" and settings.tiling == 1:
         counts = _count_cleaned(opened, levels, target, settings.clean)
     else:
-        counts = _count_tiles(opened, levels, target, settings.grid)
+        counts = _count_tiles(opened, levels, target, settings.tiling)
     otsu = threshold_otsu(smooth[support])
     return opened, levels, counts, np.abs(levels.astype(np.int64) - int(otsu)).argmin()
 
@@ -202,5 +213,11 @@ def _count_cleaned(opened: Bytes, levels: Bytes, target: BoolMask, clean: CleanN
     return counts
 
 
-def _disk(diameter: int) -> Bytes:
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter)), np.uint8)
+def _close(gray: GrayImage, diameter: int) -> GrayImage:
+    """Return the gray closing by a disc; one of two pixels is a square of 2 x 2."""
+    shape = cv2.MORPH_ELLIPSE if diameter % 2 else cv2.MORPH_RECT
+    disc = cv2.getStructuringElement(shape, (diameter, diameter))
+    # An even disc has no middle pixel. If both steps had one anchor, the mask would move by a pixel.
+    first, second = (diameter - 1) // 2, diameter // 2
+    grown = cv2.dilate(gray, disc, anchor=(first, first))
+    return np.asarray(cv2.erode(grown, disc, anchor=(second, second)), np.uint8)
