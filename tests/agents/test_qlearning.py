@@ -43,7 +43,7 @@ def small_policy() -> TablePolicy:
 def test_every_observation_has_a_row_of_its_own() -> None:
     policy = small_policy()
     every = torch.cartesian_prod(torch.arange(2), torch.arange(5), torch.arange(3)).to(torch.uint8)
-    assert policy.rows(every).tolist() == list(range(30))
+    assert policy.rows(every).tolist() == [[row] for row in range(30)]
     assert policy.values.shape == (30, 9)
 
 
@@ -203,7 +203,7 @@ def test_resuming_a_finished_table_adds_nothing(table: AgentRecipe, out: Path) -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"policy": "CnnPolicy"}, "q-learning needs TablePolicy without arguments, got 'CnnPolicy'"),
+        ({"policy": "CnnPolicy"}, "q-learning needs TablePolicy, got 'CnnPolicy'"),
         ({"hyperparameters": {"gama": 0.5}}, "unknown key 'gama'; did you mean 'gamma'"),
         (
             {"env": EnvRecipe(id="usrl/ThresholdSelect-v0", kwargs={"observation": "features"})},

@@ -17,7 +17,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from usrl.agents.cloning import Cloning
 from usrl.agents.device_ppo import DevicePPO
 from usrl.agents.policies import ContourPolicy
-from usrl.agents.qlearning import Q_LEARNING, TablePolicy
+from usrl.agents.qlearning import Q_LEARNING, make_table
 from usrl.agents.recipe import AgentRecipe, check_ranges
 from usrl.agents.slices import SlicePolicy
 from usrl.envs.task import Task
@@ -102,7 +102,7 @@ def build_policy(
 ) -> BasePolicy:
     """Return the policy of a recipe without algorithm and optimizer, ready to load weights."""
     if recipe.algorithm == Q_LEARNING:
-        return TablePolicy(observation_space, action_space)
+        return make_table(recipe, observation_space, action_space)
     algorithm = find_algorithm(recipe.algorithm)
     policy = find_policy(recipe.policy, algorithm)
     arguments: dict[str, Any] = {"optimizer_class": _no_optimizer, **recipe.policy_kwargs}

@@ -127,8 +127,9 @@ def _task(recipe: AgentRecipe, cases: Any, device: torch.device) -> Task[Any]:
 
 def _validation(recipe: AgentRecipe, cases: Any, device: torch.device) -> Task[Any]:
     """Return a task that ends no episode on what only the target tells."""
-    kwargs = drop_training_only(recipe.env.id, recipe.env.kwargs)
-    return _task(recipe.model_copy(update={"env": recipe.env.model_copy(update={"kwargs": kwargs})}), cases, device)
+    env = recipe.env
+    kwargs = drop_training_only(env.id, env.kwargs)
+    return build_task(env.id, cases.to(device), kwargs, env.max_episode_steps)
 
 
 def build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> BaseAlgorithm:

@@ -107,11 +107,12 @@ class ThresholdEpisodes:
         """Return a picture of the first region."""
         if self.placement.settings.cut == "tiles":
             return self.task.render(state, 0)
-        region, known = self.task.regions.cut[0], self.task.cases.targets.any()
-        first, mask = (self._regions(each)[0].cpu().numpy() for each in (self.state, state))
-        target = region.cut_mask(self.task.cases.targets[0].cpu().numpy()) if known else None
-        caption = f"step {int(state.elapsed[0])}/{self.task.horizon}   {len(self.task.regions.windows)} sub-images"
-        return draw_mask_step(region.image, target, first, mask, None, caption)
+        regions, known = self.task.regions, self.task.cases.targets.any()
+        begun = self.task.begin(state.index, state.case, state.key)
+        first, mask = (self._regions(each)[0].cpu().numpy() for each in (begun, state))
+        target = regions.cut[0].cut_mask(self.task.cases.targets[0].cpu().numpy()) if known else None
+        caption = f"step {int(state.elapsed[0])}/{self.task.horizon}   {len(regions.windows)} sub-images"
+        return draw_mask_step(regions.cut[0].image, target, first, mask, None, caption)
 
     def reach(self) -> BoolMask:
         """Return the mask of the settings that fit the targets best at any step limit, bool, (H, W)."""

@@ -65,7 +65,8 @@ class ThresholdSettings(Strict):
         default="none", description="keep the `largest` component, fill `holes`, or `largest+holes`"
     )
     start: Literal["otsu", "random"] = Field(
-        default="otsu", description="first setting: the threshold of `otsu` without opening, or a `random` one"
+        default="otsu",
+        description="first setting: the threshold of `otsu` without opening, or a `random` one",
     )
     action: Literal["tiles", "raster", "direct"] = Field(default="tiles", description="what an action is")
     observation: Literal["image", "features", "shape"] = Field(
