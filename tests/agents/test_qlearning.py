@@ -13,14 +13,14 @@ from usrl.agents.algorithms import build_policy, find_algorithm
 from usrl.agents.players import PolicyPlayer, evaluate_player
 from usrl.agents.qlearning import QLearningSettings, TablePolicy, _Learner, train_table
 from usrl.agents.recipe import AgentRecipe, EnvRecipe
-from usrl.agents.training import train_agent
+from usrl.agents.training import _task, _validation, train_agent
 from usrl.data.bank import Bank
 from usrl.envs.sb3 import TaskVecEnv
 from usrl.errors import UserError
 from usrl.registry import build_task
 from usrl.runs import checkpoints
 from usrl.runs.recipes import dump_recipe
-from usrl.runs.run import create_run
+from usrl.runs.run import Run, create_run
 from usrl.runs.tensors import load_tensors, save_tensors
 
 CPU = torch.device("cpu")
@@ -88,6 +88,75 @@ def test_values_converge_to_those_of_the_bellman_equation() -> None:
     assert policy.values[0, 0] == pytest.approx(0.25, abs=0.02)
 
 
+class Coin(TaskVecEnv):
+    """One place without end; action 1 is paid 1 and action 0 nothing."""
+
+    def __init__(self) -> None:
+        self.num_envs = 4
+
+    def reset(self) -> np.ndarray:
+        return np.zeros((4, 1), np.uint8)
+
+    def step(self, actions: np.ndarray):  # type: ignore[no-untyped-def, override]
+        return self.reset(), actions.astype(np.float32), np.zeros(4, bool), [{} for _ in range(4)]
+
+
+@pytest.mark.parametrize(("on_policy", "wanted"), [(False, [1.0, 2.0]), (True, [0.5, 1.5])])
+def test_sarsa_learns_the_values_of_the_policy_that_explores(on_policy: bool, wanted: list[float]) -> None:
+    space = gym.spaces.Box(np.zeros(1, np.uint8), np.zeros(1, np.uint8), dtype=np.uint8)
+    policy = TablePolicy(space, gym.spaces.Discrete(2))
+    settings = QLearningSettings(
+        learning_rate=0.02, gamma=0.5, epsilon_start=1.0, epsilon_end=1.0, on_policy=on_policy
+    )
+    learner, rng = _Learner(policy, settings, Coin()), np.random.default_rng(0)
+    for _ in range(1500):
+        learner.step(rng, 0.0)
+    # The next action is paid 1/2 on average, so its value v = 1/2 + v/2 is 1; the best action's is 2.
+    assert policy.values[0].tolist() == pytest.approx(wanted, abs=0.06)
+
+
+def test_tiled_observations_share_more_rows_the_nearer_they_are() -> None:
+    high = np.array([34, 34, 34, 4], np.uint8)
+    space = gym.spaces.Box(np.zeros(4, np.uint8), high, dtype=np.uint8)
+    policy = TablePolicy(space, gym.spaces.Discrete(6), tilings=64)
+    assert policy.values.shape == (27 * 64 * 5, 6)
+
+    def shared(one: list[int], other: list[int]) -> int:
+        rows = policy.rows(torch.tensor([one, other], dtype=torch.uint8))
+        assert rows.shape == (2, 64)
+        assert (rows[0] != rows[0, :1]).sum() == 63  # every tiling has rows of its own
+        return int((rows[0] == rows[1]).sum())
+
+    start = [10, 20, 5, 2]
+    counts = [shared(start, [10 + step, 20, 5, 2]) for step in range(0, 24, 2)]
+    assert counts[0] == 64
+    assert counts == sorted(counts, reverse=True)
+    # Tilings end at one of 64 places of a part, which is 17.5 numbers wide: two steps cross 2 / 17.5 of them.
+    assert counts[1] == pytest.approx(64 * (1 - 2 / 17.5), abs=1)
+    assert counts[-1] == 0
+    assert shared(start, [10, 20, 5, 3]) == 0  # the last number is not tiled
+    corners = torch.cartesian_prod(*[torch.tensor([0, int(top)]) for top in high]).to(torch.uint8)
+    assert 0 <= policy.rows(corners).min()
+    assert policy.rows(corners).max() < len(policy.values)
+
+
+def test_a_tiled_value_is_a_sum_that_learns_at_the_full_rate() -> None:
+    space = gym.spaces.Box(np.zeros(2, np.uint8), np.array([9, 1], np.uint8), dtype=np.uint8)
+    policy = TablePolicy(space, gym.spaces.Discrete(6), tilings=8)
+    learner = _Learner.__new__(_Learner)
+    learner._policy, learner._settings = policy, QLearningSettings(learning_rate=0.25)
+    rows = policy.rows(torch.tensor([[3, 0]])).numpy()
+    learner._learn(rows * 6 + 4, np.array([1.0]))
+    assert float(policy.values[rows].sum(dim=1)[0, 4]) == pytest.approx(0.25)
+    action, _ = policy.predict(np.array([[4, 0], [4, 1]], np.uint8), deterministic=True)
+    assert action.tolist() == [4, 0]  # a near one knows it, and that of another place does not
+
+
+def test_an_even_number_of_actions_has_no_middle() -> None:
+    space = gym.spaces.Box(np.zeros(1, np.uint8), np.array([3], np.uint8), dtype=np.uint8)
+    assert not TablePolicy(space, gym.spaces.Discrete(6)).values.any()
+
+
 class Cut(TaskVecEnv):
     """Episodes of one step from place 0 to place 1, which the limit of steps ends."""
 
@@ -135,6 +204,39 @@ def test_a_table_learns_and_its_run_opens(table: AgentRecipe, out: Path) -> None
     reached = evaluate_player(task, PolicyPlayer(policy, task))
     assert reached["initial_dice"] < 0.7
     assert reached["dice"] > reached["initial_dice"] + 0.2
+
+
+def test_a_tiled_table_that_learns_by_sarsa_is_rebuilt_from_its_recipe(table: AgentRecipe, out: Path) -> None:
+    protocol = {"cut": "subimages", "support": "rectangle", "action": "direct", "observation": "shape"}
+    changed = {
+        "env": EnvRecipe(id="usrl/ThresholdSelect-v0", kwargs=protocol | {"boxes": 1, "solved_ends": True}),
+        "policy_kwargs": {"tilings": 16},
+        "hyperparameters": {"on_policy": True},
+    }
+    run = create_run(out, table.model_copy(update=changed))
+    train_agent(run, CPU)
+    policy = build_policy(
+        run.recipe_as(AgentRecipe),
+        *(getattr(task_of(run), f"{of}_space") for of in ("observation", "action")),
+    )
+    policy.load_state_dict(load_tensors(run.checkpoint_path)[0])
+    assert policy.values.shape == (27 * 16 * 21, 6)
+    assert policy.values.any()
+
+
+def task_of(run: Run) -> Any:
+    """Return the task of a run, on a drawn bank."""
+    env = run.recipe_as(AgentRecipe).env
+    return build_task(env.id, deceptive_bank(), env.kwargs)
+
+
+def test_validation_ends_no_episode_on_what_only_the_target_tells(table: AgentRecipe) -> None:
+    kwargs = KWARGS | {"solved_ends": True}
+    recipe = table.model_copy(update={"env": EnvRecipe(id="usrl/ThresholdSelect-v0", kwargs=kwargs)})
+    zero = torch.zeros(1, dtype=torch.int64)
+    training, validation = (make(recipe, deceptive_bank(), CPU) for make in (_task, _validation))
+    assert training.terminated(training.reset(zero, zero)) is not None
+    assert validation.terminated(validation.reset(zero, zero)) is None
 
 
 def test_two_trainings_of_one_seed_agree(table: AgentRecipe, tmp_path: Path) -> None:
@@ -204,6 +306,8 @@ def test_resuming_a_finished_table_adds_nothing(table: AgentRecipe, out: Path) -
     ("change", "message"),
     [
         ({"policy": "CnnPolicy"}, "q-learning needs TablePolicy, got 'CnnPolicy'"),
+        ({"policy_kwargs": {"tilings": -1}}, "policy_kwargs: tilings: .*greater than or equal to 0"),
+        ({"policy_kwargs": {"net_arch": 64}}, "policy_kwargs: unknown key 'net_arch'"),
         ({"hyperparameters": {"gama": 0.5}}, "unknown key 'gama'; did you mean 'gamma'"),
         (
             {"env": EnvRecipe(id="usrl/ThresholdSelect-v0", kwargs={"observation": "features"})},

@@ -119,6 +119,43 @@ def test_a_trained_agent_moves_its_thresholds(recipe: AgentRecipe, out: Path, sa
     assert (film[0] != film[-1]).any()
 
 
+PROTOCOL: dict[str, Any] = {
+    "cut": "subimages",
+    "grid": 2,
+    "support": "rectangle",
+    "start": "random",
+    "action": "direct",
+    "observation": "shape",
+    "reward": "error",
+    "solved_ends": True,
+}
+
+
+def test_the_masks_of_sub_images_vote_within_each_box(recipe: AgentRecipe, out: Path, sample: Sample) -> None:
+    agent = AgentSegmenter(make_run(recipe, out, **PROTOCOL), CPU)
+    boxes = ((10.0, 10.0, 40.0, 40.0), bounding_box(sample.target))
+    both = agent.segment(sample.image, boxes)
+    apart = agent.segment_each(sample.image, boxes)
+    assert len(apart) == 2
+    assert (both.mask == (apart[0] | apart[1])).all()
+    # An empty table lowers all thresholds, so the mask is a small part of the random start.
+    assert both.proposal is not None
+    assert both.mask.sum() < 0.3 * both.proposal.sum()
+    best = agent.reach(sample.image, boxes, sample.target, both)
+    assert dice(best, sample.target) > dice(both.proposal, sample.target)
+
+
+def test_a_film_of_sub_images_shows_the_vote_and_does_not_end_early(
+    recipe: AgentRecipe, out: Path, sample: Sample, prompt: Prompt
+) -> None:
+    agent = AgentSegmenter(make_run(recipe, out, **PROTOCOL), CPU)
+    film = agent.film(sample.image, prompt, sample.target)
+    assert len(film) == 11
+    assert (film[0] != film[-1]).any()
+    unknown = agent.film(sample.image, prompt, None)
+    assert (unknown[0] != film[0]).any()  # the target is drawn where it is known
+
+
 def test_each_box_is_a_region_of_its_own(recipe: AgentRecipe, out: Path, sample: Sample) -> None:
     agent = AgentSegmenter(make_run(recipe, out), CPU)
     boxes = ((10.0, 10.0, 40.0, 40.0), (60.0, 90.0, 100.0, 130.0))
