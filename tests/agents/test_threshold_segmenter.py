@@ -145,15 +145,25 @@ def test_the_masks_of_sub_images_vote_within_each_box(recipe: AgentRecipe, out: 
     assert dice(best, sample.target) > dice(both.proposal, sample.target)
 
 
-def test_a_film_of_sub_images_shows_the_vote_and_does_not_end_early(
+def test_a_film_of_sub_images_shows_their_vote(
     recipe: AgentRecipe, out: Path, sample: Sample, prompt: Prompt
 ) -> None:
     agent = AgentSegmenter(make_run(recipe, out, **PROTOCOL), CPU)
     film = agent.film(sample.image, prompt, sample.target)
-    assert len(film) == 11
     assert (film[0] != film[-1]).any()
     unknown = agent.film(sample.image, prompt, None)
     assert (unknown[0] != film[0]).any()  # the target is drawn where it is known
+
+
+def test_no_episode_on_an_image_ends_on_what_only_the_target_tells(
+    recipe: AgentRecipe, tmp_path: Path, sample: Sample, prompt: Prompt
+) -> None:
+    runs = [
+        make_run(recipe, tmp_path / f"{ends}", **PROTOCOL | {"solved_ends": ends}) for ends in (True, False)
+    ]
+    films = [AgentSegmenter(run, CPU).film(sample.image, prompt, sample.target) for run in runs]
+    assert len(films[0]) == 11
+    assert all((one == other).all() for one, other in zip(*films, strict=True))
 
 
 def test_each_box_is_a_region_of_its_own(recipe: AgentRecipe, out: Path, sample: Sample) -> None:
