@@ -737,6 +737,52 @@ def try_clip(rng: Random, place: Path) -> None:
     assert clip.fps > 0
 
 
+@cache
+def clip_folders() -> dict[str, dict[str, bytes]]:
+    """Return small data sets of clips by name."""
+    videos = clip_files()
+    tables = {
+        "groups.csv": b"name,group\na,p1\nb,p1\nc,p2\n",
+        "labels.csv": b"name,severity,b_lines\na,2,1\nb,0,0\nc,3,1\n",
+        "informative.csv": b"name,frame\na,0\na,5\nb,2\nc,1\n",
+    }
+    own = {"clips/a.mp4": videos["a.mp4"], "clips/b.dcm": videos["gray.dcm"]}
+    own |= {f"clips/c/{number}.png": png_of(disk((40, 48), (20, 24), 9) * 200) for number in range(6)}
+    rows = "patient_1_L1,2.0,no,yes ,\npatient_2_R1,0.0,yes,no,\npatient_3_L2,3.0,no,no,none\n"
+    covid = {f"lus_videos/patient_{name}.mp4": videos["a.mp4"] for name in ("1_L1", "2_R1")}
+    covid["severity.csv"] = f"video_file,Severity Score,A-lines,B-lines,comments\n{rows}".encode()
+    return {"clips": own | tables, "covid-blues": covid}
+
+
+def try_clip_folder(rng: Random, place: Path) -> None:
+    """Damage a table or a file of a data set of clips, check it and load it."""
+    from usrl.data.catalogue import check_dataset, load_cases
+    from usrl.data.recipe import DataRecipe
+
+    name = rng.choice(sorted(clip_folders()))
+    files = dict(clip_folders()[name])
+    for table in [path for path in files if path.endswith(".csv")]:
+        if name == "clips" and rng.random() < 0.4:
+            del files[table]
+    path = rng.choice([path for path in files if path.endswith(".csv")] or sorted(files))
+    if path.endswith(".csv"):
+        files[path] = table_of(files[path].decode(), rng)
+    elif rng.random() < 0.3:
+        del files[path]
+    else:
+        files[path] = damage(files[path], rng)
+    write_files(place, files)
+    data = DataRecipe(name=name, root=str(place), size=16)
+    report = check_dataset(data)
+    report.lines()
+    try:
+        load_cases(data, "all")
+    except UserError:
+        assert not report.is_sound
+        raise
+    assert report.is_sound
+
+
 def table_of(text: str, rng: Random) -> bytes:
     """Return a CSV as a spreadsheet, an editor or an accident may leave it."""
     if rng.random() < 0.25:
@@ -1360,6 +1406,7 @@ KINDS: dict[str, tuple[int, Callable[[Random, Path], None]]] = {
     "hc18": (5, lambda rng, place: try_folder("hc18", hc18_files, rng, place)),
     "volumes": (6, try_volumes),
     "clip": (8, try_clip),
+    "clips": (5, try_clip_folder),
     "boxes": (6, try_boxes),
     "proposals": (2, try_proposals),
     "recipe": (10, try_recipe),

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clip_builders import moving_bar, write_dicom, write_video
 from nifti_builders import ellipsoid, write_nifti
 from sample_builders import disk, draw_ellipse, noise, write, write_classes
 
@@ -86,6 +87,42 @@ def volumes_root(tmp_path):
         write_nifti(root / "labels" / f"{name}.nii.gz", labels, 1.5)
     (root / "tissues.yaml").write_text("tissues:\n  1: organ\n  2: lesion\n")
     return root
+
+
+@pytest.fixture
+def covid_root(tmp_path):
+    """A tiny copy of COVID-BLUES: three patients, labels with a space, and a clip that is absent."""
+    root, frames = tmp_path / "covid_blues", moving_bar(6)
+    rows = ["video_file,Severity Score,A-lines,B-lines,comments"]
+    for name, severity, a_lines, b_lines in (
+        ("patient_1_L1", "2.0", "no", "yes "),
+        ("patient_1_R2_2", "0.0", "yes", "no"),
+        ("patient_22_L1", "3.0", "no ", "yes"),
+        ("patient_7_R1", "1.0", "yes", "yes"),
+        ("patient_9_R1", "1.0", "yes", "yes"),
+    ):
+        rows.append(f'{name},{severity},{a_lines},{b_lines},"pleura, broken"')
+        if name != "patient_9_R1":
+            write_video(root / "lus_videos" / f"{name}.mp4", np.roll(frames, 8 * len(rows), axis=1), fps=25)
+    (root / "severity.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture
+def clips_root(tmp_path):
+    """Three clips: a video, DICOM, and a folder of images."""
+    root, frames = tmp_path / "own", moving_bar(6)
+    write_video(root / "clips" / "a.mp4", frames)
+    write_dicom(root / "clips" / "b.dcm", np.roll(frames, 9, axis=1), PatientID="7", FrameTime="40")
+    for number, frame in enumerate(np.roll(frames, 20, axis=1)):
+        write(root / "clips" / "c" / f"{number}.png", frame)
+    return root
+
+
+@pytest.fixture(scope="session")
+def real_covid_blues():
+    """The folder of a real copy of COVID-BLUES."""
+    return _find_real("covid_blues")
 
 
 @pytest.fixture(scope="session")

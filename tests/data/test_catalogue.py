@@ -35,7 +35,8 @@ def test_a_misspelt_dataset_gets_a_suggestion():
     with pytest.raises(UserError, match=r"unknown data set 'bussi': did you mean 'busi'\?"):
         load_split("bussi", "all")
     with pytest.raises(
-        UserError, match="unknown data set 'zzz': known names: bodies, busi, folder, hc18, lung, phantom"
+        UserError,
+        match="unknown data set 'zzz': known names: bodies, busi, clips, covid-blues, folder, hc18, lung",
     ):
         check_dataset(DataRecipe(name="zzz"))
 
@@ -152,16 +153,19 @@ def test_a_foreign_data_set_of_images_is_split_like_ours():
 
 @pytest.mark.usefixtures("registered")
 def test_a_foreign_data_set_of_another_kind_makes_its_own_parts():
-    register_dataset("clips", lambda data, split: f"{data.count} clips for {split}", kind="clips")
-    assert load_cases(DataRecipe(name="clips", count=7), "val") == "7 clips for val"
+    register_dataset("films", lambda data, split: f"{data.count} films for {split}", kind="films")
+    assert load_cases(DataRecipe(name="films", count=7), "val") == "7 films for val"
     assert len(load_cases(DataRecipe(count=20), "val")) == 2
-    with pytest.raises(UserError, match="data set 'clips' consists of clips, and images are wanted here"):
-        load_split("clips")
+    with pytest.raises(UserError, match="data set 'films' consists of films, and images are wanted here"):
+        load_split("films")
 
 
-def test_every_dataset_can_be_checked(busi_root, folder_root, hc18_root, usgra_root, volumes_root):
+def test_every_dataset_can_be_checked(
+    busi_root, folder_root, hc18_root, usgra_root, volumes_root, covid_root, clips_root
+):
     roots = {"busi": busi_root, "folder": folder_root, "phantom": None, "hc18": hc18_root}
     roots |= {"usgra": usgra_root, "bodies": None, "slices": None, "volumes": volumes_root, "lung": None}
+    roots |= {"sweeps": None, "covid-blues": covid_root, "clips": clips_root}
     assert set(roots) == set(DATASETS)
     for name, root in roots.items():
         report = check_dataset(DataRecipe(name=name, root=root, count=3))

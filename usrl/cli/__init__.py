@@ -3,10 +3,10 @@
 import importlib.metadata
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -17,6 +17,9 @@ from usrl.cli.reports import compare
 from usrl.cli.segmentation import segment
 from usrl.cli.training import ablate, proposals, train, tune
 from usrl.errors import UserError
+
+if TYPE_CHECKING:
+    from usrl.data.clips.clips import Clip
 
 
 class _Group(TyperGroup):
@@ -156,6 +159,40 @@ def write_bodies_data(
 
     paths = write_bodies(out, count, seed, variety)
     typer.echo(f"wrote {len(paths)} bodies to {out}; use them with --data volumes --root {out}")
+
+
+@data_app.command("lung")
+def write_lung_data(
+    out: Annotated[Path, typer.Option(help="New folder to write.")],
+    count: Count = 8,
+    seed: Seed = 0,
+    variety: Variety = 0.0,
+) -> None:
+    """Write simulated lung clips as mp4."""
+    from usrl.data.clips.lung import make_lung
+
+    _write_clips("Writing clips", (make_lung(seed, index, variety) for index in range(count)), count, out)
+
+
+@data_app.command("sweeps")
+def write_sweeps_data(
+    out: Annotated[Path, typer.Option(help="New folder to write.")],
+    count: Count = 8,
+    seed: Seed = 0,
+    variety: Variety = 0.0,
+) -> None:
+    """Write sweeps over simulated bodies as mp4, with masks as PNG."""
+    from usrl.data.clips.sweeps import make_sweep
+
+    _write_clips("Writing sweeps", (make_sweep(seed, index, variety) for index in range(count)), count, out)
+
+
+def _write_clips(what: str, clips: "Iterable[Clip]", count: int, out: Path) -> None:
+    from usrl.data.clips.folder import write_clips
+    from usrl.progress import track
+
+    paths = write_clips(track(clips, what, count, "clips"), out)
+    typer.echo(f"wrote {len(paths)} clips to {out}; use them with --data clips --root {out}")
 
 
 for command in (train, tune, ablate, proposals, compare, film, segment):

@@ -40,7 +40,8 @@ Resume = Annotated[
 Data = Annotated[
     str,
     typer.Option(
-        help="Data set: phantom, busi, hc18, usgra, folder or slices; of bodies: bodies or volumes."
+        help="Data set: phantom, busi, hc18, usgra, folder or slices; of bodies: bodies or volumes; of "
+        "clips: lung, sweeps, covid-blues or clips."
     ),
 ]
 Structure = Annotated[
@@ -56,11 +57,9 @@ Split = Annotated[
 ]
 SplitSeed = Annotated[int, typer.Option(min=0, help="Seed of the split; as in the run's recipe.")]
 Labels = Annotated[float, typer.Option(help="Share of training images; as data.labels in the run's recipe.")]
-Count = Annotated[
-    int, typer.Option(min=1, help="Number of simulated images or bodies; as in the run's recipe.")
-]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of simulated images or bodies; as in the run's recipe.")]
-Variety = Annotated[float, typer.Option(help="How far simulated images or bodies range, from 0 to 1.")]
+Count = Annotated[int, typer.Option(min=1, help="Number of simulated cases; as in the run's recipe.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of simulated cases; as in the run's recipe.")]
+Variety = Annotated[float, typer.Option(help="How far simulated cases range, from 0 to 1.")]
 Starts = Annotated[
     int, typer.Option(min=1, help="Starts per box of agents and prompted networks; their masks vote.")
 ]

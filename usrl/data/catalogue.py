@@ -11,8 +11,11 @@ from usrl.data.bodies.slices import check_slices, load_slices
 from usrl.data.bodies.volumes import VOLUMES
 from usrl.data.busi import BUSI
 from usrl.data.clips.clips import CLIPS
+from usrl.data.clips.covid_blues import COVID_BLUES
+from usrl.data.clips.folder import CLIP_FOLDER
 from usrl.data.clips.lung import check_lung, list_lung, load_lung
-from usrl.data.dataset import IMAGES, DataReport, Dataset, find_root, report_samples
+from usrl.data.clips.sweeps import check_sweeps, list_sweeps, load_sweeps
+from usrl.data.dataset import IMAGES, DataReport, Dataset, find_root, report_samples, usual_root
 from usrl.data.folder import FOLDER
 from usrl.data.hc18 import HC18
 from usrl.data.phantom.dataset import load_phantom
@@ -23,9 +26,9 @@ from usrl.data.usgra import USGRA
 from usrl.errors import UserError, suggest
 from usrl.strict import check
 
-SIMULATED = ("phantom", "bodies", "slices", "lung")
+SIMULATED = ("phantom", "bodies", "slices", "lung", "sweeps")
 """Data sets that ``count``, ``seed`` and ``variety`` of a recipe describe; they read no folder."""
-_OWN = ("folder", "volumes")
+_OWN = ("folder", "volumes", "clips")
 """Data sets that read a user's folder of any name."""
 UNUSED = "unused"
 """Training images without labels, as a run's ``split.tsv`` calls them."""
@@ -45,6 +48,9 @@ DATASETS: dict[str, Dataset] = {
     "slices": Dataset(load_slices, check_slices, structures=LESION),
     "volumes": VOLUME_FILES,
     "lung": Dataset(load_lung, check_lung, kind=CLIPS, members=list_lung),
+    "sweeps": Dataset(load_sweeps, check_sweeps, kind=CLIPS, members=list_sweeps),
+    "covid-blues": COVID_BLUES,
+    "clips": CLIP_FOLDER,
 }
 
 
@@ -173,7 +179,7 @@ def _require_folder(data: DataRecipe) -> None:
 
 def resolve_root(data: DataRecipe) -> Path:
     """Return the absolute folder of a recipe's data set, which need not exist."""
-    return Path(os.path.realpath(data.root or Path(os.environ.get("USRL_DATA", "")) / data.name))
+    return Path(os.path.realpath(data.root or usual_root(data.name)))
 
 
 def describe_data(data: DataRecipe) -> str:
@@ -188,7 +194,7 @@ def has_same_images(first: DataRecipe, second: DataRecipe) -> bool:
         return False
     if first.name in SIMULATED:
         # A body of another variety has nearly the same voxels; images and lungs look otherwise.
-        is_alike = first.variety == second.variety or first.name not in ("phantom", "lung")
+        is_alike = first.variety == second.variety or first.name not in ("phantom", "lung", "sweeps")
         return first.seed == second.seed and is_alike
     # Folders of different places may use the same file names.
     return first.name not in _OWN or resolve_root(first) == resolve_root(second)

@@ -190,10 +190,16 @@ def find_root(data: DataRecipe) -> Path:
     how = f"with --root DIR, or set USRL_DATA to the folder that holds {data.name}/"
     if data.root is None and not os.environ.get("USRL_DATA"):
         raise UserError(f"data set {data.name!r} is read from a folder, and none is given; name it {how}")
-    folder = check_path(Path(data.root or Path(os.environ["USRL_DATA"]) / data.name))
+    folder = check_path(Path(data.root or usual_root(data.name)))
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name the folder of data set {data.name!r} {how}")
     return folder
+
+
+def usual_root(name: str) -> Path:
+    """Return ``$USRL_DATA/<name>``, or the same with underscores for hyphens if that is what is there."""
+    folder, spelt = (Path(os.environ.get("USRL_DATA", "")) / word for word in (name, name.replace("-", "_")))
+    return spelt if spelt.is_dir() and not folder.is_dir() else folder
 
 
 def links_out(root: Path) -> Iterator[str]:

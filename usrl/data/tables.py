@@ -49,6 +49,20 @@ def read_rows(path: Path, header: Sequence[str]) -> list[tuple[int, list[str]]]:
     return [(line, (cells + missing)[: len(header)]) for line, cells in fitting[0][1:]]
 
 
+def read_header(path: Path) -> list[str]:
+    """Return the cleaned cells of line 1 of a CSV file, whose separator is the one that it has most of."""
+    try:
+        with check_path(path).open("rb") as file:
+            line = file.readline(1 << 16).decode("utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: line 1 cannot be read ({error}); save it as UTF-8 text") from None
+    try:
+        rows = _split(line, max(",;\t", key=line.count))
+    except csv.Error as error:
+        raise UserError(f"{path}: line 1 cannot be read as CSV ({error}); fix it") from None
+    return rows[0][1] if rows else []
+
+
 def _split(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
     """Return the lines that are not empty, with their numbers."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)

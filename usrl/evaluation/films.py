@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 from PIL import Image
 
 from usrl.agents.players import Player, begin_evaluation, play
+from usrl.data.clips.reading import write_clip
 from usrl.envs.task import Drawn, Picture, Task
 from usrl.errors import UserError, suggest
 from usrl.files import check_path, make_folder, writing_to
@@ -52,28 +51,15 @@ def write_film(frames: Sequence[Picture], path: Path) -> None:
     check_film(path)
     make_folder(path.parent)
     shown = [*frames, *[frames[-1]] * _HOLD]
+    if path.suffix.lower() == ".mp4":
+        write_clip(path, shown, FRAMES_PER_SECOND)
+        return
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         with writing_to(path.parent):
-            if path.suffix.lower() == ".mp4":
-                _write_mp4(shown, part)
-                if cv2.VideoCapture(str(part)).get(cv2.CAP_PROP_FRAME_COUNT) != len(shown):
-                    raise UserError(f"{path}: cannot be written whole; make space, or choose another --out")
-            else:
-                first, *others = [Image.fromarray(frame) for frame in shown]
-                duration_ms = 1000 // FRAMES_PER_SECOND
-                first.save(part, save_all=True, append_images=others, duration=duration_ms, loop=0)
+            first, *others = [Image.fromarray(frame) for frame in shown]
+            duration_ms = 1000 // FRAMES_PER_SECOND
+            first.save(part, save_all=True, append_images=others, duration=duration_ms, loop=0)
             part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _write_mp4(frames: Sequence[Picture], path: Path) -> None:
-    height, width = (side - side % 2 for side in frames[0].shape[:2])  # the codec wants even sides
-    codec = cv2.VideoWriter.fourcc(*"mp4v")
-    writer = cv2.VideoWriter(str(path), codec, FRAMES_PER_SECOND, (width, height))
-    if not writer.isOpened():
-        raise UserError("this build of OpenCV writes no mp4; give --out a name that ends with .gif")
-    for frame in frames:
-        writer.write(np.ascontiguousarray(frame[:height, :width, ::-1]))
-    writer.release()

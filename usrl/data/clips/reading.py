@@ -55,6 +55,7 @@ class ClipFile:
         spacing_mm: (row, column) pixel size in millimetres, or None if it is unknown.
         patient: A name for the patient, or None if the file does not say.
         read: Returns an iterator over the frames; use `frames`.
+        files: The images of a folder, in order; empty if the clip is one file.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class ClipFile:
     spacing_mm: tuple[float, float] | None
     patient: str | None
     read: Callable[[], Iterator[GrayImage]]
+    files: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:
@@ -260,9 +262,11 @@ def _open_folder(path: Path) -> ClipFile:
     if numbers[-1] - numbers[0] != len(numbers) - 1:
         lost = next(number for number in range(numbers[0], numbers[-1]) if number not in files)
         raise UserError(f"{path}: frames are missing, the first is number {lost}; restore them")
-    ordered = [files[number] for number in numbers]
+    ordered = tuple(files[number] for number in numbers)
     shape = read_shape(ordered[0])
-    return ClipFile(path, shape, len(ordered), USUAL_FPS, None, None, lambda: map(read_gray, ordered))
+    return ClipFile(
+        path, shape, len(ordered), USUAL_FPS, None, None, lambda: map(read_gray, ordered), ordered
+    )
 
 
 def _open_video(path: Path) -> ClipFile:
