@@ -1,5 +1,6 @@
 """What a segmenter is: anything that maps an image and a prompt to a mask."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from usrl.data.sample import BoolMask, FloatArray, GrayImage, Prompt, Sample, Track
+from usrl.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,21 @@ class Ceiling(Named, Protocol):
 
 
 @runtime_checkable
+class ClipSegmenter(Named, Protocol):
+    """Segments the frames of a clip together."""
+
+    def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[BoolMask]:
+        """Yield the mask of each frame, bool, (H, W), in order; some frames are read ahead.
+
+        Args:
+            frames: uint8, (H, W), all of one shape, from the first to the last.
+
+        Raises:
+            UserError: If the method cannot segment clips.
+        """
+
+
+@runtime_checkable
 class Filmed(Protocol):
     """A segmenter that works step by step and can show its steps."""
 
@@ -101,6 +118,20 @@ def name_method(run: str, starts: int = 1, proposer: Segmenter | None = None) ->
     """Return the label of a run that starts several times or from a proposer, such as ``"unet+agent x8"``."""
     own = run if starts == 1 else f"{run} x{starts}"
     return own if proposer is None else f"{proposer.name}+{own}"
+
+
+def segment_frames(method: Segmenter, frames: Iterable[GrayImage]) -> Iterator[BoolMask]:
+    """Yield a method's mask of each frame of a clip: together if it can, or else frame by frame.
+
+    Raises:
+        UserError: If the method needs boxes.
+    """
+    if method.track == "prompted":
+        raise UserError(f"{method.name} needs a box for every frame; clips are for automatic methods")
+    if isinstance(method, ClipSegmenter):
+        yield from method.segment_clip(frames)
+    else:
+        yield from (method.segment(frame, None).mask for frame in frames)
 
 
 def answer_sample(method: Method, sample: Sample, prompt: Prompt | None) -> Answer:

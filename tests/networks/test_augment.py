@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from usrl.networks.augmentation import Augmentation
 from usrl.networks.recipe import AugmentRecipe
-from usrl.networks.training import Augmentation
 
 SIDE = 64
 NOTHING = AugmentRecipe(flip=False, rotation_deg=0.0, scale=0.0, translation=0.0, gamma=0.0)

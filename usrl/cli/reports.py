@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from usrl.data.recipe import DataRecipe
     from usrl.envs.task import Task
     from usrl.runs.run import Run
+    from usrl.segmenter import Method
 
 
 def compare(
@@ -49,13 +50,14 @@ def compare(
 ) -> None:
     """Score methods on the same images and write a report.
 
-    The report is report.html, next to cases.csv and results.json.
+    The report is report.html, next to cases.csv and results.json. On clips, every frame is segmented.
 
     Prompted methods get the same jittered box around every lesion. Agents whose environment makes no masks,
     random and teacher play the same episodes instead: one for each case.
     """
     from usrl.compute.devices import select_device
-    from usrl.data.catalogue import describe_data, load_split
+    from usrl.data.catalogue import describe_data, kind_of, load_split
+    from usrl.data.clips.clips import CLIPS
     from usrl.data.recipe import DataRecipe
     from usrl.evaluation.compare import compare as score
     from usrl.evaluation.methods import open_segmenter
@@ -70,6 +72,9 @@ def compare(
     if _play(groups, recipe, split, out, chosen, env):
         return
     segmenters = [[open_segmenter(run, chosen, starts) for run in runs] for runs in groups]
+    if kind_of(data) == CLIPS:
+        _compare_on_clips(groups, segmenters, recipe, split, out)
+        return
     of = f"{data}-{structure}" if structure else data
     name = f"evaluation-{of}-{split}" + (f"-x{starts}" if starts > 1 else "")
     folder = out or _report_folder(methods, name)
@@ -79,6 +84,30 @@ def compare(
     told, curves = describe_data(recipe), _read_curves(paths)
     results = score(segmenters, samples, folder, dataset=told, split=split, jitter=jitter, curves=curves)
     print_results(results)
+    typer.echo(f"wrote {folder / 'report.html'}, with cases.csv and results.json next to it")
+
+
+def _compare_on_clips(
+    groups: Sequence[Sequence[str]],
+    segmenters: "Sequence[Sequence[Method]]",
+    data: "DataRecipe",
+    split: str,
+    out: Path | None,
+) -> None:
+    """Compare automatic methods on the masks of clips, at the size that the first run has learned from."""
+    from usrl.data.catalogue import describe_data, load_cases
+    from usrl.evaluation.clips import compare_clips, print_clips
+    from usrl.runs.run import open_run
+
+    specs = [spec for group in groups for spec in group]
+    folder = out or _report_folder(specs, f"evaluation-{data.name}-{split}")
+    paths = [path for spec in specs for path in _run_folders(spec)]
+    if paths:
+        data = data.model_copy(update={"size": open_run(paths[0]).recipe.data.size})
+    clips = load_cases(data, split)
+    _check_runs(paths, data, split, list(clips.names))
+    told, curves = describe_data(data), _read_curves(paths)
+    print_clips(compare_clips(segmenters, clips, folder, dataset=told, split=split, curves=curves))
     typer.echo(f"wrote {folder / 'report.html'}, with cases.csv and results.json next to it")
 
 

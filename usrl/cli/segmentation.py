@@ -1,4 +1,4 @@
-"""The command that segments images without a target."""
+"""The command that segments images and clips without a target."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,9 @@ _UNITS = {"area_px": "px", "perimeter_px": "px", "area_mm2": "mm2", "perimeter_m
 
 def segment(
     run: Method,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE", help="Image files, clips, or folders of a clip's frames.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for masks, overlays and JSON, made if absent.")],
     box: Annotated[
         list[str] | None,
@@ -36,16 +38,34 @@ def segment(
 ) -> None:
     """Segment images: a mask, an overlay and a JSON with the area and perimeter of each lesion.
 
-    Prompted methods (agents) need a box around every lesion; others take none.
+    Every frame of a clip is segmented (mp4, mov, avi, mpeg, DICOM, or a folder of numbered images): a folder
+    of masks, an overlay clip, a CSV of areas and a JSON.
+
+    Prompted methods (agents) need a box around every lesion of an image; others take none.
     """
     # What the options say comes first: methods take seconds to import.
     prompts = _read_prompts(images, box or (), boxes)
     spacing = None if spacing_mm is None else _parse_spacing(spacing_mm)
     from usrl.compute.devices import select_device
+    from usrl.data.clips.reading import is_clip
     from usrl.evaluation.methods import open_segmenter
     from usrl.evaluation.segmentation import segment_files
 
-    results = segment_files(open_segmenter(run, select_device(device), starts), images, prompts, out, spacing)
+    clips = [path for path in images if is_clip(path)]
+    method = open_segmenter(run, select_device(device), starts)
+    if clips:
+        if len(clips) < len(images) or prompts or spacing:
+            raise UserError(
+                "clips are segmented without images, boxes and --spacing-mm; the pixel size comes from DICOM"
+            )
+        from usrl.evaluation.clips import segment_clips
+
+        for result in segment_clips(method, clips, out):
+            found = f"something found in {result['frames_found']} of {result['frames']} frames"
+            typer.echo(f"{result['clip']}: {found}")
+        typer.echo(f"wrote masks, overlay, areas and JSON of {len(clips)} clips to {out}")
+        return
+    results = segment_files(method, images, prompts, out, spacing)
     for result in results:
         typer.echo(f"{result['image']}: {_format_size(result)}")
         for lesion in result["lesions"] if len(result["boxes"]) > 1 else ():

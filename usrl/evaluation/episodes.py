@@ -4,15 +4,12 @@ Every player plays one episode for each case, by the same keys: it starts from t
 same chance. The figures are those of the task.
 """
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from usrl.agents.algorithms import load_policy
 from usrl.agents.players import PLAYERS, Played, Player, PolicyPlayer, begin_evaluation, play
@@ -24,8 +21,8 @@ from usrl.evaluation.compare import claimed, describe_comparison, free_name, wri
 from usrl.evaluation.figures import encode_film, plot_curves, plot_scores
 from usrl.evaluation.gallery import Shown, pick
 from usrl.evaluation.report import list_curves, render
-from usrl.evaluation.statistics import bootstrap_mean
-from usrl.evaluation.summary import Case, average_runs, compare_pairs, group_cases
+from usrl.evaluation.summary import Case, average_runs, compare_figures, group_cases, summarise_figures
+from usrl.evaluation.tables import print_figures, tabulate_figures
 from usrl.learners import load_object
 from usrl.progress import show_progress
 from usrl.registry import find_row
@@ -147,8 +144,8 @@ def compare_players(
         cases += [row for name, members in means.items() for row in average_runs(cases, name, members)]
         results = describe_comparison(dataset, split, seed, task.cases.groups) | {
             "cases": len(task.cases),
-            "rows": [_summarise(own, seed) for own in group_cases(cases, "method").values()],
-            "tests": _compare_pairs(cases, {TEACHER}.union(*means.values())),
+            "rows": [summarise_figures(own, seed) for own in group_cases(cases, "method").values()],
+            "tests": compare_figures(cases, {TEACHER}.union(*means.values()), TESTED),
         }
         page = _format_report(task, results, cases, played, curves or {}, find_row(env_id).plots)
         write_report(folder, results, page, {"cases.csv": cases})
@@ -157,16 +154,7 @@ def compare_players(
 
 def print_players(results: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the rows of ``results.json`` of players: a line for each figure, a column for each player."""
-    title = f"{results['dataset']}, {results['split']}"
-    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD)
-    head, body = _tabulate(results["rows"])
-    # A column for each player: there may be more figures than fit into a line.
-    table.add_column("figure")
-    for player, *_ in body:
-        table.add_column(escape(player), justify="right")
-    for place, name in enumerate(head[1:], start=1):
-        table.add_row(escape(name), *(escape(cells[place]) for cells in body))
-    (console or Console()).print(table)
+    print_figures(results, "player", TESTED, console)
 
 
 def _list_cases(task: Task[Any], name: str, played: Played[Any]) -> list[Case]:
@@ -181,38 +169,6 @@ def _list_cases(task: Task[Any], name: str, played: Played[Any]) -> list[Case]:
     ]
 
 
-def _compare_pairs(cases: Sequence[Case], left_out: Container[str]) -> list[dict[str, Any]]:
-    """Return paired tests of the score, and of success if the task knows it, between the other players."""
-    fair = [case for case in cases if case["method"] not in left_out]
-    figures = [name for name in TESTED if name in cases[0]]
-    return [test | {"figure": name} for name in figures for test in compare_pairs(fair, name)]
-
-
-def _summarise(cases: Sequence[Case], seed: int) -> dict[str, Any]:
-    """Return the row of one player: the mean of each figure, and the ends of its interval over groups."""
-    groups = [case["group"] for case in cases]
-    row: dict[str, Any] = {"method": cases[0]["method"], "n": len(cases)}
-    for name in (name for name in cases[0] if name not in ("case", "group", "method")):
-        found = bootstrap_mean([case[name] for case in cases], groups, seed=seed)
-        row |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
-    return row
-
-
-def _tabulate(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Return head and cells of the table of players; what tests compare has its interval."""
-    known = list(dict.fromkeys(key for row in rows for key in row if f"{key}_low" in row))
-    names = [name for name in TESTED if name in known] + [name for name in known if name not in TESTED]
-
-    def show(row: Mapping[str, Any], name: str) -> str:
-        if name not in row:
-            return ""
-        ends = f" [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]" if name in TESTED else ""
-        return f"{row[name]:.3f}{ends}"
-
-    body = [[row["method"], *(show(row, name) for name in names)] for row in rows]
-    return ["player", *(f"{name} [95%]" if name in TESTED else name for name in names)], body
-
-
 def _format_report(
     task: Task[Any],
     results: Mapping[str, Any],
@@ -222,7 +178,7 @@ def _format_report(
     plots: str | Plots | None,
 ) -> str:
     """Return the HTML page of a comparison of players."""
-    head, body = _tabulate(results["rows"])
+    head, body = tabulate_figures(results["rows"], "player", TESTED)
     scores = {name: [case["score"] for case in own] for name, own in group_cases(cases, "method").items()}
     curves = list_curves(logs)
     return render(

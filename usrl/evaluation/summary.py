@@ -1,6 +1,6 @@
 """From cases to statements about methods: means with intervals, tests, false detections."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import mean
@@ -130,6 +130,25 @@ def compare_pairs(cases: Sequence[Case], key: str = "dice") -> list[dict[str, An
         row = {"first": first, "second": second, "difference": float(np.mean(means[first] - means[second]))}
         rows.append(row | {"groups": len(means[first]), "p": p, "p_holm": p_holm})
     return rows
+
+
+def summarise_figures(cases: Sequence[Case], seed: int) -> dict[str, Any]:
+    """Return the row of one method: the mean of each figure, and the ends of its interval over groups."""
+    groups = [case["group"] for case in cases]
+    row: dict[str, Any] = {"method": cases[0]["method"], "n": len(cases)}
+    for name in (name for name in cases[0] if name not in LABELS):
+        found = bootstrap_mean([case[name] for case in cases], groups, seed=seed)
+        row |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
+    return row
+
+
+def compare_figures(
+    cases: Sequence[Case], left_out: Container[str], figures: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the tests of `compare_pairs` for the figures that cases have, without some methods."""
+    fair = [case for case in cases if case["method"] not in left_out]
+    known = [name for name in figures if name in cases[0]]
+    return [test | {"figure": name} for name in known for test in compare_pairs(fair, name)]
 
 
 def summarise_negatives(cases: Sequence[Case]) -> list[dict[str, Any]]:

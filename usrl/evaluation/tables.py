@@ -126,3 +126,40 @@ def print_results(results: Mapping[str, Any], console: Console | None = None) ->
     for row in results["negatives"]:
         found = f"{row['false_detections']} of {row['n']}"
         console.print(f"{row['method']}: false detections in {found} images without lesion", markup=False)
+
+
+def tabulate_figures(
+    rows: Sequence[Mapping[str, Any]], what: str, tested: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Return head and cells of a table of methods, which the head calls ``what``, from their figures' rows.
+
+    The rows are those of `usrl.evaluation.summary.summarise_figures`. What tests compare comes first and has
+    its interval.
+    """
+    known = list(dict.fromkeys(key for row in rows for key in row if f"{key}_low" in row))
+    names = [name for name in tested if name in known] + [name for name in known if name not in tested]
+
+    def show(row: Mapping[str, Any], name: str) -> str:
+        if name not in row:
+            return ""
+        ends = f" [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]" if name in tested else ""
+        return f"{row[name]:.3f}{ends}"
+
+    body = [[row["method"], *(show(row, name) for name in names)] for row in rows]
+    return [what, *(f"{name} [95%]" if name in tested else name for name in names)], body
+
+
+def print_figures(
+    results: Mapping[str, Any], what: str, tested: Sequence[str], console: Console | None = None
+) -> None:
+    """Print the rows of `tabulate_figures`: a line for each figure, and a column for each method."""
+    title = f"{results['dataset']}, {results['split']}"
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD)
+    head, body = tabulate_figures(results["rows"], what, tested)
+    # A column for each method: there may be more figures than fit into a line.
+    table.add_column("figure")
+    for method, *_ in body:
+        table.add_column(escape(method), justify="right")
+    for place, name in enumerate(head[1:], start=1):
+        table.add_row(escape(name), *(escape(cells[place]) for cells in body))
+    (console or Console()).print(table)

@@ -12,10 +12,15 @@ from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 
 from usrl.compute.devices import has_bfloat16
+from usrl.data.catalogue import kind_of
+from usrl.data.clips.clips import CLIPS
 from usrl.data.sample import FloatArray
 from usrl.errors import UserError, suggest
 from usrl.networks.recipe import NetworkRecipe
+from usrl.networks.recurrent import ConvGRU, ConvLSTM, RecurrentUNet
 
+RECURRENT = ("unet-convlstm", "unet-convgru")
+"""Networks that need windows of frames."""
 _MOST_WEIGHTS = 200_000_000  # 4 GB with gradient, average and Adam's two means
 
 
@@ -32,14 +37,20 @@ def build_network(recipe: NetworkRecipe) -> nn.Module:
     attention-unet  one per level                       0: it has none
     segresnet       multiples of 8 that double          blocks per level, at least 1
     unet++          five levels; much slower than unet  0: it has none
+    unet-convlstm   as unet; the last is even           as unet
+    unet-convgru    as unet                             as unet
     ==============  ==================================  ==============================
+
+    The last two have a recurrent layer at the bottleneck, which sees the frames of a clip over time
+    (`usrl.networks.recurrent`): one of both directions, and one that goes forward.
 
     Raises:
         UserError: If the name is unknown, or a key of the recipe does not fit the network.
 
     Source:
         MONAI's implementations of Kerfoot et al. (2019, unet), Oktay et al. (2018, attention-unet),
-        Myronenko (2018, segresnet) and Zhou et al. (2018, unet++).
+        Myronenko (2018, segresnet) and Zhou et al. (2018, unet++); after van den Noort et al. (2021,
+        unet-convlstm) and Anas et al. (2018, unet-convgru).
     """
     if recipe.network not in _BUILDERS:
         raise UserError(f"network: unknown name {recipe.network!r}; {suggest(recipe.network, _BUILDERS)}")
@@ -110,9 +121,16 @@ def _levels(recipe: NetworkRecipe) -> dict[str, Any]:
     return _shape(recipe) | levels | {"dropout": recipe.dropout}
 
 
-_BUILDERS: dict[str, Callable[[NetworkRecipe], nn.Module]] = {
+def _plain(recipe: NetworkRecipe) -> dict[str, Any]:
+    """Return what a U-Net takes, plain or recurrent."""
     # Instance norm would remove an image's overall brightness and contrast.
-    "unet": lambda recipe: UNet(**_levels(recipe), num_res_units=recipe.residual_units, norm="BATCH"),
+    return _levels(recipe) | {"num_res_units": recipe.residual_units, "norm": "BATCH"}
+
+
+_BUILDERS: dict[str, Callable[[NetworkRecipe], nn.Module]] = {
+    "unet": lambda recipe: UNet(**_plain(recipe)),
+    "unet-convlstm": lambda recipe: RecurrentUNet(ConvLSTM, _plain(recipe), both_ways=True),
+    "unet-convgru": lambda recipe: RecurrentUNet(ConvGRU, _plain(recipe), both_ways=False),
     "attention-unet": lambda recipe: AttentionUnet(**_levels(recipe)),
     "segresnet": lambda recipe: SegResNet(
         **_shape(recipe),
@@ -129,8 +147,30 @@ _BUILDERS: dict[str, Callable[[NetworkRecipe], nn.Module]] = {
 }
 
 
+def _check_frames(recipe: NetworkRecipe) -> None:
+    """Refuse windows of images, and what cannot be learned from windows of clips."""
+    is_recurrent, is_clips = recipe.network in RECURRENT, kind_of(recipe.data.name) == CLIPS
+    if not is_clips:
+        if recipe.window != 1 or is_recurrent:
+            raise UserError(
+                f"network: {recipe.network} with window: {recipe.window} learns from clips, and data.name: "
+                f"{recipe.data.name} gives {kind_of(recipe.data.name)}; choose clips, such as sweeps"
+            )
+        return
+    if is_recurrent and recipe.window < 2:
+        raise UserError(f"window: {recipe.network} needs at least 2 frames, got {recipe.window}; give more")
+    if recipe.prompt != "none" or not recipe.negatives:
+        raise UserError(
+            f"prompt and negatives: on clips a network sees every frame and no box, got prompt "
+            f"{recipe.prompt!r} and negatives {recipe.negatives}; leave both out"
+        )
+
+
 def _check_keys(recipe: NetworkRecipe) -> None:
+    _check_frames(recipe)
     name, channels, units = recipe.network, recipe.channels, recipe.residual_units
+    if name == "unet-convlstm" and channels[-1] % 2:
+        raise UserError(f"channels: the last of {name} is shared by two directions, so even; got {channels}")
     factor = 2 ** (len(channels) - 1)
     is_crop = recipe.prompt == "crop"
     key, size = ("crop_size", recipe.crop_size) if is_crop else ("data.size", recipe.data.size)

@@ -38,6 +38,9 @@ class NetworkRecipe(Recipe):
     ``none`` for an automatic network, ``box`` as a second channel, ``crop`` by cutting the image to the box,
     grown by ``crop_margin`` on each side and stretched to ``crop_size`` px (`usrl.networks.prompted`).
 
+    ``window`` is the number of neighbouring frames that a network learns from at once, if the data set gives
+    clips; 1 on images. ``batch_size`` counts windows. On clips a network sees no box.
+
     ``init_from`` is the run of a network whose weights this one starts from, such as one that has learned
     from simulated images. It must have learned from other images, or from no more than the training images
     here; for `usrl proposals` from other images only.
@@ -56,6 +59,7 @@ class NetworkRecipe(Recipe):
     jitter: Jitter = DEFAULT_JITTER
     crop_size: Annotated[int, Field(gt=0, le=1024)] = 96
     crop_margin: Annotated[float, Field(ge=0)] = 0.4
+    window: Annotated[int, Field(gt=0, le=256)] = 1
     epochs: PositiveInt = 40
     batch_size: PositiveInt = 16
     learning_rate: PositiveFloat = 1e-3

@@ -1,12 +1,17 @@
 """A trained segmentation network as a segmenter, automatic or prompted by boxes."""
 
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
 import numpy as np
 import torch
 
+from usrl.data.letterbox import Letterbox
 from usrl.data.prompts import check_prompt, start_boxes
-from usrl.data.sample import FloatArray, GrayImage, Prompt, Track
+from usrl.data.sample import BoolMask, FloatArray, GrayImage, Prompt, Track
 from usrl.errors import UserError
 from usrl.metrics.uncertainty import measure_softness
+from usrl.networks.clips import stream_clip
 from usrl.networks.models import build_network
 from usrl.networks.prompted import predict_native, shrink
 from usrl.networks.recipe import NetworkRecipe
@@ -14,11 +19,14 @@ from usrl.runs.run import Run
 from usrl.runs.tensors import load_weights
 from usrl.segmenter import Answer, Segmenter, name_method
 
+_NOT_NUMBERS = "the probabilities are not numbers, as the weights are out of all bounds; train it again"
+
 
 class NetworkSegmenter:
     """A trained network, with the name of its run's folder.
 
-    A prompted network sees ``starts`` boxes for each given one, and averages their probabilities.
+    A recurrent network sees the frames of a clip together, and another one frame by frame. A prompted network
+    sees ``starts`` boxes for each given one, and averages their probabilities.
 
     Raises:
         UserError: If the weights cannot be used, or belong to another architecture than the recipe's.
@@ -40,6 +48,18 @@ class NetworkSegmenter:
         mask = probability > 0.5
         return Answer(mask, probability=probability, uncertainty=measure_softness(probability, mask))
 
+    def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[BoolMask]:
+        """Yield the mask of each frame of a clip, bool, (H, W); see `usrl.networks.clips.stream_clip`."""
+        source = iter(frames)
+        if (first := next(source, None)) is None:
+            return
+        box = Letterbox.fit(first.shape, self._recipe.data.size)
+        working = map(box.image, chain([first], source))
+        for probability in stream_clip(self._network, working, self._recipe, self._device):
+            if not np.isfinite(probability).all():
+                raise UserError(f"{self.name}: {_NOT_NUMBERS}")
+            yield np.asarray(box.to_native(probability) > 0.5)
+
     def probability(self, image: GrayImage, prompt: Prompt | None = None) -> FloatArray:
         """Return the probability of lesion, float32, (H, W); of boxes the largest, averaged over starts."""
         prompts = None
@@ -49,10 +69,7 @@ class NetworkSegmenter:
         maps = list(predict_native(self._network, self._recipe, *shrunk, prompts))
         probability = np.asarray(np.mean(maps, axis=0), np.float32)
         if not np.isfinite(probability).all():
-            raise UserError(
-                f"{self.name}: the probabilities are not numbers, as the weights are out of all bounds; "
-                "train it again"
-            )
+            raise UserError(f"{self.name}: {_NOT_NUMBERS}")
         return probability
 
 

@@ -3,25 +3,29 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from monai.losses.dice import DiceCELoss
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
 from usrl.data.bank import Bank
-from usrl.data.catalogue import load_train_and_val
+from usrl.data.catalogue import kind_of, list_parts, load_cases, load_train_and_val
+from usrl.data.clips.clips import CLIPS
 from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import Sample
+from usrl.data.splits import write_parts
 from usrl.metrics.overlap import dice
+from usrl.networks.augmentation import Augmentation
+from usrl.networks.clips import ClipValidation, Windows
 from usrl.networks.models import autocast, build_network
 from usrl.networks.prompted import draw_inputs, predict_native, shrink
-from usrl.networks.recipe import AugmentRecipe, NetworkRecipe
+from usrl.networks.recipe import NetworkRecipe
 from usrl.networks.schedule import descend, epoch_seed, keep_lesions, make_schedule, mean_loss, seeded
 from usrl.progress import TrainingBar
 from usrl.runs.checkpoints import Parts, Record
@@ -32,80 +36,74 @@ VALIDATION_SEED = 1
 """Seed of the boxes that epochs are compared by."""
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """One drawn change for each image of a batch. Applying it again gives the same result."""
+class Lessons(Protocol):
+    """What a network learns from: examples, each of which it sees once an epoch.
 
-    flip: Tensor  # (B,), bool: is the image mirrored left to right?
-    angle: Tensor  # (B,), radians, from the x towards the y axis
-    scale: Tensor  # (B,), factor of magnification
-    shift: Tensor  # (B, 2), along (x, y), as a share of the side
-    gamma: Tensor  # (B,), exponent of the gray values
+    Attributes:
+        items: What the examples are, such as ``"images"``.
+        device: Where they are.
+    """
 
-    @classmethod
-    def draw(cls, recipe: AugmentRecipe, count: int, rng: torch.Generator) -> "Augmentation":
-        """Draw the changes of ``count`` images, on the generator's device.
+    items: str
+    device: torch.device
 
-        The recipe gives the half-widths of uniform distributions.
+    def __len__(self) -> int:
+        """Return the number of examples."""
+
+    def draw(self, rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return what a network sees of examples, changed at random, and the masks that it must answer.
+
+        Inputs are float32, masks bool; the network answers with logits of the masks' shape.
         """
 
-        def around_zero(half_width: float, *shape: int) -> Tensor:
-            return (torch.rand(shape, generator=rng, device=rng.device) * 2 - 1) * half_width
+    def logits(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        """Return a network's logits of such inputs, in the shape of the masks."""
 
-        return cls(
-            flip=(torch.rand(count, generator=rng, device=rng.device) < 0.5) & recipe.flip,
-            angle=around_zero(math.radians(recipe.rotation_deg), count),
-            scale=1 + around_zero(recipe.scale, count),
-            shift=around_zero(recipe.translation, count, 2),
-            gamma=torch.exp(around_zero(recipe.gamma, count)),
-        )
 
-    def apply(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Change images, uint8, and masks, bool, alike, by one bilinear resampling; all are (B, S, S).
+class Validation(Protocol):
+    """Scores a network on cases that it does not learn from."""
 
-        The new images are float32 in [0, 1] and black outside the old ones. The new masks are bool: true
-        where the resampled mask exceeds one half.
-        """
-        stack = torch.stack([images.float() / 255, masks.float()], dim=1)  # (B, 2, S, S)
-        grid = F.affine_grid(self._inverse(), list(stack.shape), align_corners=False)  # (B, S, S, 2)
-        moved = F.grid_sample(stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        gray = moved[:, 0].clamp(0, 1) ** self.gamma.view(-1, 1, 1)
-        return gray, moved[:, 1] > 0.5
-
-    def _inverse(self) -> Tensor:
-        """Return the map from new to old coordinates in [-1, 1], (B, 2, 3)."""
-        cos, sin = torch.cos(self.angle) / self.scale, torch.sin(self.angle) / self.scale
-        x, y = (2 * self.shift).unbind(-1)  # the side is 2 long in these coordinates
-        sign = 1 - 2 * self.flip.float()
-        first = torch.stack([sign * cos, sign * sin, -sign * (cos * x + sin * y)], dim=-1)  # (B, 3)
-        second = torch.stack([-sin, cos, sin * x - cos * y], dim=-1)  # (B, 3)
-        return torch.stack([first, second], dim=1)
+    def score(self, network: nn.Module) -> float:
+        """Return the score, which is larger for a better network."""
 
 
 def train_network(run: Run, device: torch.device, *, resume: bool = False) -> None:
-    """Train the network of a run's recipe on its data set; see `fit_network`."""
-    data = run.recipe_as(NetworkRecipe).data
-    fit_network(run, *load_train_and_val(data, run.split_path), device, resume=resume)
+    """Train the network of a run's recipe on its data set of images or clips; see `fit`.
+
+    The weights are those of the epoch with the best mean Dice over the validation images that have a
+    lesion, at native resolution; or over the frames of validation clips (`usrl.networks.clips`).
+    """
+    recipe = run.recipe_as(NetworkRecipe)
+    if kind_of(recipe.data.name) == CLIPS:
+        train, val = (load_cases(recipe.data, part) for part in ("train", "val"))
+        write_parts(run.split_path, list_parts(recipe.data))
+        fit(run, Windows(train.to(device), recipe), ClipValidation(val.to(device), recipe), resume=resume)
+        return
+    fit_network(run, *load_train_and_val(recipe.data, run.split_path), device, resume=resume)
 
 
 def fit_network(
     run: Run, train: Sequence[Sample], val: Sequence[Sample], device: torch.device, *, resume: bool = False
 ) -> None:
-    """Train a network and write weights, checkpoint, log and TensorBoard scalars into its run.
-
-    The weights are those of the epoch with the best mean Dice over the validation images that have a
-    lesion, at native resolution. An epoch's randomness depends on seed and epoch alone, so that a resumed
-    training repeats what an uninterrupted one does.
+    """Train a network on images; see `fit`.
 
     Raises:
-        UserError: If no validation image has a lesion, the checkpoint is unusable or training diverges.
+        UserError: If no validation image has a lesion, or as `fit`.
     """
     recipe = run.recipe_as(NetworkRecipe)
-    shown = [sample for sample in train if recipe.negatives or sample.target.any()]
-    is_prompted = recipe.prompt != "none"
-    # A box belongs to one lesion.
-    bank = Bank.from_samples(shown, recipe.data.size, by_component=is_prompted).to(device)
-    validation = _Validation(val, recipe, device)
+    fit(run, _Images(train, recipe, device), _Validation(val, recipe, device), resume=resume)
+
+
+def fit(run: Run, lessons: Lessons, validation: Validation, *, resume: bool = False) -> None:
+    """Train a network and write weights, checkpoint, log and TensorBoard scalars into its run.
+
+    The weights are those of the epoch with the best validation score. An epoch's randomness depends on seed
+    and epoch alone, so that a resumed training repeats what an uninterrupted one does.
+
+    Raises:
+        UserError: If the checkpoint is unusable or training diverges.
+    """
+    recipe, device = run.recipe_as(NetworkRecipe), lessons.device
     state = _start(recipe, device)
     mean = state.average.module
     parts: Parts = {"network/": state.network, "average/": mean, "optimizer.": state.optimizer}
@@ -115,14 +113,14 @@ def fit_network(
         mean.load_state_dict(state.network.state_dict())
         # A start that no epoch improves on is what is kept.
         record.log({"val_score": validation.score(mean)})
-    steps = math.ceil(len(bank) / recipe.batch_size)
+    steps = math.ceil(len(lessons) / recipe.batch_size)
     state.average.n_averaged.fill_(1 + record.step * steps)  # the network before its first step counts as one
     schedule = make_schedule(state.optimizer, recipe.epochs * steps, record.step * steps)
-    bar = TrainingBar(record.name, "epochs", recipe.epochs, record.step, ("images", len(bank)))
+    bar = TrainingBar(record.name, "epochs", recipe.epochs, record.step, (lessons.items, len(lessons)))
     with bar, SummaryWriter(str(run.path / "tb"), purge_step=record.step + 1) as board:
         while record.step < recipe.epochs:
             record.step += 1
-            loss = _train_epoch(state, record.step, bank, schedule, bar.show)
+            loss = _train_epoch(state, record.step, lessons, schedule, bar.show)
             figures = {"train_loss": loss, "val_score": validation.score(mean)}
             record.log(figures)
             record.checkpoint()
@@ -166,29 +164,54 @@ def _start(recipe: NetworkRecipe, device: torch.device) -> _State:
 
 
 def _train_epoch(
-    state: _State, epoch: int, bank: Bank, schedule: LambdaLR, show: Callable[[float], None]
+    state: _State, epoch: int, lessons: Lessons, schedule: LambdaLR, show: Callable[[float], None]
 ) -> float:
-    """Show the network every image once, changed at random; return the mean loss."""
-    recipe, device = state.recipe, bank.device
+    """Show the network every example once, changed at random; return the mean loss."""
+    recipe, device = state.recipe, lessons.device
     rng = torch.Generator(device).manual_seed(epoch_seed(recipe.seed, epoch))
-    batches = torch.randperm(len(bank), generator=rng, device=device).split(recipe.batch_size)
+    batches = torch.randperm(len(lessons), generator=rng, device=device).split(recipe.batch_size)
     # An image without lesion has no Dice; in the Dice of the batch its false positives count.
     loss_of = DiceCELoss(sigmoid=True, batch=recipe.negatives)
     total = torch.zeros((), device=device)
     state.network.train()
     with seeded(recipe.seed, epoch, device):
         for step, rows in enumerate(batches):
-            drawn = Augmentation.draw(recipe.augment, len(rows), rng)
-            images, masks = drawn.apply(bank.image(rows), bank.targets[rows])  # (B, S, S)
-            inputs, masks = draw_inputs(recipe, images, masks, rng)  # (B, C, s, s), (B, s, s)
+            inputs, masks = lessons.draw(rows, rng)
             with autocast(recipe, device):
-                logits = state.network(inputs)  # (B, 1, s, s)
-            loss = loss_of(logits.float(), masks[:, None].float())
+                logits = lessons.logits(state.network, inputs)  # (N, s, s)
+            loss = loss_of(logits[:, None].float(), masks[:, None].float())
             descend(state.optimizer, loss, schedule)
             state.average.update_parameters(state.network)
             total += loss.detach() * len(rows)
             show(epoch - 1 + (step + 1) / len(batches))
-    return mean_loss(total, len(bank), epoch)
+    return mean_loss(total, len(lessons), epoch)
+
+
+class _Images:
+    """Images with their masks, and with jittered boxes for a prompted network."""
+
+    items = "images"
+
+    def __init__(self, samples: Sequence[Sample], recipe: NetworkRecipe, device: torch.device) -> None:
+        self._recipe, self.device = recipe, device
+        shown = [sample for sample in samples if recipe.negatives or sample.target.any()]
+        # A box belongs to one lesion.
+        is_prompted = recipe.prompt != "none"
+        self._bank = Bank.from_samples(shown, recipe.data.size, by_component=is_prompted).to(device)
+
+    def __len__(self) -> int:
+        return len(self._bank)
+
+    def draw(self, rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return inputs (B, C, s, s) and masks (B, s, s)."""
+        drawn = Augmentation.draw(self._recipe.augment, len(rows), rng)
+        images, masks = drawn.apply(self._bank.image(rows), self._bank.targets[rows])  # (B, S, S)
+        return draw_inputs(self._recipe, images, masks, rng)
+
+    def logits(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        """Return the logits (B, s, s)."""
+        logits: Tensor = network(inputs)[:, 0]
+        return logits
 
 
 class _Validation:

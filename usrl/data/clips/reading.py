@@ -122,6 +122,13 @@ def open_clip(path: Path | str) -> ClipFile:
     return _open_video(path)
 
 
+def is_clip(path: Path) -> bool:
+    """Return whether a path names a clip and no image: a folder, a video, or DICOM of several frames."""
+    if check_path(path).is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
+        return True
+    return is_dicom(path) and open_dicom(path).count > 1
+
+
 def read_clip(
     path: Path | str, size: int | None = None, *, show_progress: bool = False, source: str = "clips"
 ) -> Clip:
