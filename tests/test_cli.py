@@ -675,3 +675,25 @@ def test_what_a_training_reached_is_what_its_weights_say(tmp_path: Path) -> None
     assert _describe(run) == "best val score 0.5000 at epoch 4 of 4, in 1 min 1 s"
     save_tensors(run.weights_path, {}, {"step": 3, "val_score": 0.75})  # whose row a kill has cut off
     assert _describe(run) == "best val score 0.7500 at epoch 3 of 4, in 1 min 1 s"
+
+
+def test_a_network_of_clips_is_trained_scored_and_segments_a_clip(tmp_path: Path) -> None:
+    tiny = tmp_path / "tiny.yaml"
+    tiny.write_text(
+        "kind: network\nnetwork: unet-convgru\ndata: {name: sweeps, size: 16, count: 8}\nchannels: [4, 8]\n"
+        "residual_units: 0\nwindow: 4\nepochs: 1\n"
+    )
+    run, clips = tmp_path / "run", tmp_path / "clips"
+    _usrl("train", tiny, "--out", run)
+    printed = _usrl("evaluate", run, "--data", "sweeps", "--count", 8)
+    assert "flicker [95%]" in printed
+    assert (run / "evaluation-sweeps-test" / "report.html").is_file()
+    printed = _usrl("data", "sweeps", "--count", 1, "--seed", 5, "--out", clips)
+    assert "use them with --data clips" in printed
+    video, out = clips / "clips" / "sweep-0000.mp4", tmp_path / "out"
+    assert "wrote masks, overlay, areas and JSON of 1 clips" in _usrl("segment", run, video, "--out", out)
+    assert (out / "sweep-0000_overlay.mp4").is_file()
+    told = _usrl("segment", run, video, "--box", "1,1,9,9", "--out", out, status=2)
+    assert "clips are segmented without images, boxes" in told
+    told = _usrl("segment", "contour-ppo", video, "--out", out, status=2)
+    assert "clips are for automatic methods" in told

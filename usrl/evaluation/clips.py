@@ -47,8 +47,8 @@ def compare_clips(
     """Score methods on the masks of clips and write the report.
 
     Writes ``cases.csv`` (a row per clip and method), ``results.json`` and ``report.html``. The figures are
-    those of `usrl.metrics.clips`, at the size of the clips' frames, and the seconds of a frame. A clip without
-    a target in any frame is left out, and named in the results.
+    those of `usrl.metrics.clips`, at the size of the clips' frames, and the seconds of a frame. A clip
+    without a target in any frame is left out, and named in the results.
 
     Args:
         segmenters: Automatic methods in the order of the tables; equal names get numbers. A sequence among
