@@ -1,0 +1,1 @@
+"""Features of the frames of clips: networks that learn them, and tables that hold them."""
