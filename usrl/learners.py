@@ -1,4 +1,4 @@
-"""The one table of what can be trained: agents, networks and judges.
+"""The one table of what can be trained: agents, networks, judges, and networks of features.
 
 Each kind is imported when it is asked for: an agent needs no MONAI, and a network no Stable-Baselines3.
 """
@@ -50,6 +50,12 @@ LEARNERS = {
         build="usrl.judging.training:build_untrained_judge",
         train="usrl.judging.training:train_judge",
         segmenter="usrl.judging.segmenter:JudgedSegmenter",
+    ),
+    "features": Learner(
+        recipe="usrl.features.recipe:FeatureRecipe",
+        build="usrl.networks.features:build_untrained_features",
+        train="usrl.networks.features:train_features",
+        segmenter="usrl.networks.features:refuse_features",
     ),
 }
 """By the ``kind`` of a recipe."""

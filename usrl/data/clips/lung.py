@@ -39,8 +39,8 @@ MM_PER_PX = WIDTH_MM / SIDE_PX
 MIN_FRAMES, MAX_FRAMES = 60, 150
 SEEN_WELL = 0.85
 """A frame shows a finding well if it shows it by this share of how the best frame shows it."""
-MAX_CLIPS = 2048
-"""Clips are held in memory: this many are 5 GiB at 128 px."""
+MAX_CLIPS = 1024
+"""Clips are held in memory: this many are 3.5 GiB at 128 px, and half of that are masks."""
 _STREAM = 0x1006
 """Keeps the draws of a clip apart from those of other simulated sets of the same seed and index."""
 _MARGIN_MM = 12.0
@@ -102,7 +102,8 @@ def make_lung(seed: int, index: int, variety: float = 0.0) -> Clip:
     finding by at least `SEEN_WELL` of how its best frame shows it. Findings whose best frame is less than
     half as good as the clip's best do not count.
 
-    Labels are ``severity`` (0 to 3), and ``a_lines`` and ``b_lines`` (1 if there are any).
+    Masks show B-lines and consolidations where the beam reaches them; in a clip without findings they are
+    empty. Labels are ``severity`` (0 to 3), and ``a_lines`` and ``b_lines`` (1 if there are any).
 
     Raises:
         UserError: If the seed or the index is negative, or the variety is not from 0 to 1.
@@ -121,7 +122,7 @@ def make_lung(seed: int, index: int, variety: float = 0.0) -> Clip:
     sweep = _draw_sweep(rng, findings, chest, fps)
     a_lines = severity <= 1 or (severity == 2 and bool(rng.random() < 0.5))
     quality = _quality(findings, chest, sweep)
-    frames = _acquire(rng, chest, findings, sweep, a_lines, severity)
+    frames, masks = _acquire(rng, chest, findings, sweep, a_lines, severity)
     labels = {
         "severity": severity,
         "a_lines": int(a_lines),
@@ -135,6 +136,7 @@ def make_lung(seed: int, index: int, variety: float = 0.0) -> Clip:
         member.name,
         member.group,
         member.source,
+        masks=masks,
         informative=find_informative(quality),
         labels=labels,
     )
@@ -318,14 +320,15 @@ def _quality(findings: Sequence[_Finding], chest: _Chest, sweep: _Sweep) -> Floa
 
 def _acquire(
     rng: Draws, chest: _Chest, findings: Sequence[_Finding], sweep: _Sweep, a_lines: bool, severity: int
-) -> NDArray[np.uint8]:
-    """Return the frames, uint8, (T, S, S)."""
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return the frames, uint8, and the masks of what is found, bool, (T, S, S) each."""
     count, deep = len(sweep.place), SIDE_PX - chest.pleura
     view = (np.arange(SIDE_PX, dtype=np.float32) - (SIDE_PX - 1) / 2) * np.float32(MM_PER_PX)
     chest_mm = sweep.place[:, None] + view  # (T, S)
     lung_mm = chest_mm - sweep.slide[:, None]
     wall = _shift(_draw_wall(rng, chest), chest_mm)  # (T, pleura, S) dB
-    lung = _shift(_draw_lung(rng, chest, findings, severity), lung_mm)  # (T, deep, S)
+    level, tissue = _draw_lung(rng, chest, findings, severity)
+    lung, found = _shift(level, lung_mm), _shift(tissue, lung_mm)  # (T, deep, S)
     depth = np.arange(deep, dtype=np.float32) * np.float32(MM_PER_PX)
     cover = _cover(rng, findings, lung_mm)  # (T, S): how much B-lines cover
     streaks = _shift(_draw_streaks(rng, chest, deep), lung_mm)
@@ -342,13 +345,17 @@ def _acquire(
     touched = _lit(_Chest(chest.length, chest.pleura, (1e6,), 1.0), sweep, chest_mm)
     level -= 55 * (1 - touched[:, None])
     level += np.float32(rng.uniform(-4, 4)) + np.float32(4) * (_smooth(rng, count, 12)[:, None, None] - 0.5)
-    level = _bend(rng, chest, level, chest_mm)
+    found = np.maximum(found, cover[:, None]) * lit[:, None]
+    masks = np.concatenate([np.zeros_like(wall), found], axis=1)
+    rows = _bend_rows(rng, chest, chest_mm)
+    level, masks = _remap(level, rows), _remap(masks, rows)
     sigma = np.float32(0.3) + np.float32(2.6) * np.square(1 - sweep.sharpness)
     for frame, blur in zip(level, sigma.tolist(), strict=True):
         cv2.GaussianBlur(frame, (0, 0), sigmaX=1.4 * blur, sigmaY=blur, dst=frame)
     level += np.float32(rng.within((1.0, 2.0), (0.5, 3.5))) * rng.standard_normal(level.shape, np.float32)
     gray = np.clip(1 + level / np.float32(rng.within((52, 62), (44, 74))), 0, 1)
-    return np.asarray(255 * gray ** np.float32(rng.within((1.1, 1.6), (0.8, 2.2))), np.uint8)
+    frames = np.asarray(255 * gray ** np.float32(rng.within((1.1, 1.6), (0.8, 2.2))), np.uint8)
+    return frames, masks > 0.5
 
 
 def _shift(table: FloatArray, place_mm: FloatArray) -> FloatArray:
@@ -403,8 +410,13 @@ def _draw_wall(rng: Draws, chest: _Chest) -> FloatArray:
     return layers + _to_db(speckle(rng, layers.shape, None, _spread(rng), looks=2))
 
 
-def _draw_lung(rng: Draws, chest: _Chest, findings: Sequence[_Finding], severity: int) -> FloatArray:
-    """Return the level of the pleural line, the little that returns from below it, and consolidations, dB."""
+def _draw_lung(
+    rng: Draws, chest: _Chest, findings: Sequence[_Finding], severity: int
+) -> tuple[FloatArray, FloatArray]:
+    """Return the level of pleural line, the little below it, and consolidations, dB; and where these are.
+
+    The second map is from 0 to 1; both are (deep, N).
+    """
     mm, deep = _map_mm(chest), SIDE_PX - chest.pleura
     depth = (np.arange(deep, dtype=np.float32) * np.float32(MM_PER_PX))[:, None]
     level = np.broadcast_to(-34 - np.float32(0.45) * depth, (deep, len(mm))).copy()
@@ -413,17 +425,22 @@ def _draw_lung(rng: Draws, chest: _Chest, findings: Sequence[_Finding], severity
     ragged = np.float32(0.25 * severity) * np.abs(uneven)
     line = np.exp(-np.square((depth - ragged - np.float32(0.5)) / thickness))
     grains = np.float32(3) * _along(rng, mm, 0.8)  # they show that the lung slides
+    tissue = np.zeros_like(level)
     for finding in findings:
         if finding.depth:
-            _put_consolidation(rng, level, line, mm, depth, finding)
+            np.maximum(tissue, _put_consolidation(rng, level, line, mm, depth, finding), out=tissue)
     level = np.maximum(level, -40 + 38 * line + grains * line)
-    return level + np.float32(0.8) * _to_db(speckle(rng, level.shape, None, _spread(rng), looks=2))
+    return level + np.float32(0.8) * _to_db(speckle(rng, level.shape, None, _spread(rng), looks=2)), tissue
 
 
 def _put_consolidation(
     rng: Draws, level: FloatArray, line: FloatArray, mm: FloatArray, depth: FloatArray, finding: _Finding
-) -> None:
-    """Draw tissue with a shredded lower border and bright air in its bronchi; the line above it is broken."""
+) -> FloatArray:
+    """Draw tissue with a shredded lower border and bright air in its bronchi; the line above it is broken.
+
+    Returns:
+        Where the tissue is, from 0 to 1, (deep, N).
+    """
     half = np.float32((finding.end - finding.start) / 2)
     across = (mm - np.float32(finding.start) - half) / half
     arch = np.sqrt(np.clip(1 - np.square(across), 0, 1)) * np.float32(finding.depth)
@@ -440,6 +457,7 @@ def _put_consolidation(
         spot = spot + np.square((depth - y * finding.depth) / rng.uniform(0.4, 0.8))
         level += np.exp(-spot) * inside * np.float32(rng.uniform(8, 14))
     line *= 1 - np.float32(0.75) * np.clip((border - 1) / 2, 0, 1)
+    return np.asarray(inside, np.float32)
 
 
 def _along(rng: Draws, mm: FloatArray, cell_mm: float) -> FloatArray:
@@ -478,17 +496,21 @@ def _a_line_echo(rng: Draws, chest: _Chest, deep: int) -> FloatArray:
     return echo
 
 
-def _bend(rng: Draws, chest: _Chest, level: FloatArray, chest_mm: FloatArray) -> FloatArray:
-    """Return the levels with the chest wall bent, and pressed as the hand does, by remapping rows."""
-    count = len(level)
+def _bend_rows(rng: Draws, chest: _Chest, chest_mm: FloatArray) -> FloatArray:
+    """Return the row that each pixel shows, (T, S, S), as the chest wall is bent, and pressed by the hand."""
     bend = np.float32(rng.within((1.0, 2.5), (0.5, 4.0))) * _along(rng, _map_mm(chest), 22)
-    offset = _shift(bend[None], chest_mm)[:, 0] + 3 * (_smooth(rng, count, 15)[:, None] - np.float32(0.5))
+    press = _smooth(rng, len(chest_mm), 15)[:, None] - np.float32(0.5)
+    offset = _shift(bend[None], chest_mm)[:, 0] + 3 * press
     rows = np.arange(SIDE_PX, dtype=np.float32)
     near = np.clip(rows / np.float32(chest.pleura), 0, 1)  # the skin stays where it is
-    x = np.broadcast_to(rows, (SIDE_PX, SIDE_PX))
-    x = np.ascontiguousarray(x)
-    bent = np.empty_like(level)
-    for frame, move, out in zip(level, offset, bent, strict=True):
-        y = rows[:, None] + near[:, None] * move[None]
+    return np.asarray(rows[:, None] + near[:, None] * offset[:, None], np.float32)
+
+
+def _remap(level: FloatArray, rows: FloatArray) -> FloatArray:
+    """Return levels whose pixels are those of other rows, (T, S, S)."""
+    x = np.ascontiguousarray(np.broadcast_to(np.arange(SIDE_PX, dtype=np.float32), (SIDE_PX, SIDE_PX)))
+    level = np.ascontiguousarray(level, np.float32)
+    moved = np.empty_like(level)
+    for frame, y, out in zip(level, rows, moved, strict=True):
         cv2.remap(frame, x, y, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REPLICATE)
-    return bent
+    return moved
