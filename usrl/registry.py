@@ -91,6 +91,25 @@ _OURS = {
         },
         plots="usrl.evaluation.navigation:plot_navigation",
     ),
+    "usrl/VideoSummary-v0": Row(
+        task="usrl.envs.summary.task:SummaryTask",
+        settings="usrl.envs.summary.settings:SummarySettings",
+        max_episode_steps=160,
+        summary="Keep the frames of a clip that are worth keeping",
+        cases="clips",
+        default_cases="usrl.data.clips.lung:default_clips",
+        players={
+            "uniform": "usrl.agents.summaries:UniformPlayer",
+            "random": "usrl.agents.summaries:RandomSummaryPlayer",
+            "k-medoids": "usrl.agents.summaries:MedoidsPlayer",
+            "classifier": "usrl.agents.summaries:ClassifierPlayer",
+            "motion": "usrl.agents.summaries:MotionPlayer",
+            "still": "usrl.agents.summaries:StillPlayer",
+            "sharp": "usrl.agents.summaries:SharpPlayer",
+            "known": "usrl.agents.summaries:KnownPlayer",
+        },
+        plots="usrl.evaluation.summaries:plot_summaries",
+    ),
 }
 
 

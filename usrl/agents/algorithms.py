@@ -14,20 +14,26 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import LinearSchedule
 
+from usrl.agents.clips import ClipPolicy
 from usrl.agents.cloning import Cloning
 from usrl.agents.device_ppo import DevicePPO
 from usrl.agents.policies import ContourPolicy
 from usrl.agents.qlearning import Q_LEARNING, make_table
 from usrl.agents.recipe import AgentRecipe, check_ranges
+from usrl.agents.reinforce import Reinforce
 from usrl.agents.slices import SlicePolicy
 from usrl.envs.task import Task
 from usrl.errors import UserError, suggest
 from usrl.runs.tensors import load_weights
 
-POLICIES: dict[str, type[BasePolicy]] = {"ContourPolicy": ContourPolicy, "SlicePolicy": SlicePolicy}
+POLICIES: dict[str, type[BasePolicy]] = {
+    "ContourPolicy": ContourPolicy,
+    "SlicePolicy": SlicePolicy,
+    "ClipPolicy": ClipPolicy,
+}
 """Our own policies. An algorithm of Stable-Baselines3 knows others."""
 
-ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"bc": Cloning, "ppo-device": DevicePPO}
+ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"bc": Cloning, "ppo-device": DevicePPO, "reinforce": Reinforce}
 """Our own algorithms, next to those of Stable-Baselines3."""
 
 BUILD_ERRORS = (

@@ -13,7 +13,7 @@ from torch import Tensor
 from usrl.compute.rng import episode_keys, mix, step_keys, uniform
 from usrl.compute.trees import Tree, map_tree
 from usrl.envs.batch import teacher_of, to_numpy
-from usrl.envs.task import AnyState, Masked, State, Task
+from usrl.envs.task import AnyState, Masked, Ruled, State, Task
 from usrl.errors import UserError
 
 EVALUATION_SEED = 2**40
@@ -46,7 +46,8 @@ class Player(Protocol):
 class PolicyPlayer:
     """A policy of Stable-Baselines3: its most likely actions, with its memory if it is recurrent.
 
-    A policy that takes masks gets those of the task.
+    A policy that takes masks gets those of the task. If a policy has a ``score`` and the task makes actions of
+    scores by a rule (`Ruled`), the task decides by them.
     """
 
     def __init__(self, policy: Any, task: Task[Any], name: str = "policy") -> None:
@@ -54,6 +55,8 @@ class PolicyPlayer:
         self._policy = policy
         takes_masks = "action_masks" in inspect.signature(policy.predict).parameters
         self._masks = task.action_masks if takes_masks and isinstance(task, Masked) else None
+        self._task = task
+        self.has_scores = hasattr(policy, "score") and isinstance(task, Ruled)
         self.begin(0)
 
     def begin(self, count: int) -> None:
@@ -62,7 +65,9 @@ class PolicyPlayer:
         self._starts = np.ones(count, bool)
 
     def act(self, seen: Tree, state: State) -> Tree:
-        """Return the most likely actions; see `Player.act`."""
+        """Return the most likely actions, or those of the task's rule; see `Player.act`."""
+        if self.has_scores:
+            return self._task.decide(state, self.score(seen))
         masks = {} if self._masks is None else {"action_masks": to_numpy(self._masks(state))}
         try:
             action, self._memory = self._policy.predict(
@@ -80,6 +85,13 @@ class PolicyPlayer:
             raise self._unusable()
         self._starts = np.zeros_like(self._starts)
         return torch.from_numpy(action).to(state.index.device)
+
+    def score(self, seen: Tree) -> Tensor:
+        """Return the scores of a policy that has some, (B, ...), on the device of the observations."""
+        scores: Tensor = self._policy.score(map_tree(lambda part: part.to(self._policy.device), seen))
+        if not scores.isfinite().all():
+            raise self._unusable()
+        return scores.to(seen.device)
 
     def _unusable(self) -> UserError:
         return UserError(

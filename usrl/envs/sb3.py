@@ -99,6 +99,11 @@ class TaskVecEnv(VecEnv):
         """The task."""
         return self._batch.task
 
+    @property
+    def state(self) -> Any:
+        """The states of the present episodes, which callers must not change; None before the first reset."""
+        return self._batch.state
+
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Give environments consecutive seeds for the next reset; they are drawn at random if None."""
         spread_seeds(seed, self.num_envs)

@@ -94,6 +94,14 @@ class Masked(Protocol):
 
 
 @runtime_checkable
+class Ruled(Protocol):
+    """A task that makes actions of scores by a rule, the same for every player."""
+
+    def decide(self, state: Any, scores: Tensor) -> Tree:
+        """Return the actions that follow from scores, float32 (B, ...)."""
+
+
+@runtime_checkable
 class Drawn(Protocol):
     """A task that can be shown."""
 

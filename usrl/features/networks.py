@@ -30,10 +30,12 @@ class Latents:
     Attributes:
         vectors: Features of each kind, of length 1, float32, (N, 3, D).
         abnormality: Probability that a frame is not normal, float32, (N,).
+        sharpness: Variance of the Laplacian of a frame, float32, (N,).
     """
 
     vectors: Tensor
     abnormality: Tensor
+    sharpness: Tensor
 
 
 class FeatureNetworks(nn.Module):
@@ -50,10 +52,11 @@ class FeatureNetworks(nn.Module):
 
     def forward(self, frames: Tensor) -> Latents:
         """Return the features of frames."""
-        parts = (self.classifier.encode(frames), self.autoencoder.encode(frames), self.segmentation.encode(frames))
+        networks = (self.classifier, self.autoencoder, self.segmentation)
+        parts = [network.encode(frames) for network in networks]
         abnormality = torch.sigmoid(self.classifier.head(parts[0])[:, 0])
         vectors = torch.stack([F.normalize(part, dim=1) for part in parts], dim=1)  # (N, 3, D)
-        return Latents(vectors, abnormality)
+        return Latents(vectors, abnormality, measure_sharpness(frames[:, 0]))
 
 
 def as_frames(frames: Tensor) -> Tensor:
@@ -62,6 +65,19 @@ def as_frames(frames: Tensor) -> Tensor:
     if gray.shape[-1] != SIDE_PX:
         gray = F.interpolate(gray, (SIDE_PX, SIDE_PX), mode="area")
     return ((gray - 64) / 64).contiguous(memory_format=torch.channels_last)
+
+
+def measure_sharpness(frames: Tensor) -> Tensor:
+    """Return the variance of the Laplacian of frames, float32, (N,), of gray levels (N, S, S).
+
+    Source:
+        Pech-Pacheco et al. (2000), Diatom autofocusing in brightfield microscopy, ICPR,
+        doi:10.1109/ICPR.2000.903548.
+    """
+    inner = frames[:, 1:-1, 1:-1]
+    across = frames[:, 1:-1, :-2] + frames[:, 1:-1, 2:]
+    along = frames[:, :-2, 1:-1] + frames[:, 2:, 1:-1]
+    return (across + along - 4 * inner).flatten(1).var(dim=1)
 
 
 class FrameClassifier(nn.Module):

@@ -1,7 +1,8 @@
 """Features of all frames of clips, computed once for each set of clips and weights."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -53,21 +54,37 @@ class FeatureTable:
         return cls(locate(name).resolve(), digest, recipe.width)
 
     def __call__(self, clips: Clips) -> Latents:
-        """Return the features of all frames of clips, on their device."""
-        return self.compute(clips.frames)
+        """Return the features of all frames of clips, on their device. Sharpness is ranked, see `rank`."""
+        latents = self.compute(clips.frames)
+        return replace(latents, sharpness=rank(latents.sharpness, clips.lengths))
 
     def compute(self, frames: Tensor) -> Latents:
         """Return the features of frames, uint8, (N, S, S), on their device."""
         networks = _load(self, frames.device)
         with torch.inference_mode(), one_thread():
             parts = [networks(as_frames(part)) for part in frames.split(_PART)]
-            vectors, abnormality = (torch.cat(each) for each in zip(*map(_unpack, parts), strict=True))
-        # Tensors of inference mode could not be saved for a gradient.
-        return Latents(vectors.clone(), abnormality.clone())
+        return join_latents(parts)
 
 
-def _unpack(latents: Latents) -> tuple[Tensor, Tensor]:
-    return latents.vectors, latents.abnormality
+def join_latents(parts: Sequence[Latents]) -> Latents:
+    """Return the features of several parts of frames as one."""
+    names = [field.name for field in fields(Latents)]
+    # Copies: tensors of inference mode could not be saved for a gradient.
+    return Latents(*(torch.cat([getattr(part, name).clone() for part in parts]) for name in names))
+
+
+def rank(values: Tensor, lengths: Tensor) -> Tensor:
+    """Return the share of the other frames of its clip that have a lower value, from 0 to 1, float32, (N,).
+
+    Args:
+        values: Of all frames, clip after clip, (N,).
+        lengths: Frames of each clip, int64, (M,), N in all. A clip of one frame has rank 0.
+    """
+    parts = []
+    for part in values.split(lengths.tolist()):
+        ordered = part.sort().values.contiguous()
+        parts.append(torch.searchsorted(ordered, part.contiguous()) / max(len(part) - 1, 1))
+    return torch.cat(parts)
 
 
 @lru_cache(maxsize=4)

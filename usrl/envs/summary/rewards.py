@@ -10,6 +10,8 @@ Source:
     arXiv:2109.01309.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ FARTHEST = 4.0
 """Largest squared distance of two features of length 1."""
 
 
-def measure_diversity(features: Tensor, kept: Tensor, apart: int) -> Tensor:
+def measure_diversity(similar: Tensor, kept: Tensor, apart: int) -> Tensor:
     """Return how different the kept frames are from each other, R_div, float32, (B,).
 
     R_div = 1 / (k (k - 1)) * the sum of d(s, t) over all ordered pairs s, t of K with s != t, where
@@ -25,34 +27,33 @@ def measure_diversity(features: Tensor, kept: Tensor, apart: int) -> Tensor:
     fewer than two frames are kept.
 
     Args:
-        features: Of length 1, float32, (B, T, F).
+        similar: Products x_s . x_t of features, float32, (B, T, T).
         kept: Kept frames, bool, (B, T).
         apart: Frames that are more than this apart count as different.
     """
     places = torch.arange(kept.shape[1], device=kept.device)
     away = (places[:, None] - places).abs()  # (T, T)
-    chosen = features * kept[..., None]
-    # (B, T, T): of kept frames, that are not too far apart, and not of a frame with itself.
-    alike = (chosen @ chosen.transpose(1, 2)) * ((away <= apart) & (away > 0))
-    count = kept.sum(dim=1).to(features.dtype)
+    near = ((away <= apart) & (away > 0)).float()
+    chosen = kept.float()
+    alike = ((similar * near) @ chosen[..., None])[..., 0]  # (B, T): of a frame with the kept ones
+    count = chosen.sum(dim=1)
     pairs = count * (count - 1)
-    return torch.where(pairs > 0, 1 - alike.sum(dim=(1, 2)) / pairs.clamp_min(1), 0.0)
+    return torch.where(pairs > 0, 1 - (alike * chosen).sum(dim=1) / pairs.clamp_min(1), 0.0)
 
 
-def measure_representativeness(features: Tensor, kept: Tensor, lengths: Tensor) -> Tensor:
+def measure_representativeness(similar: Tensor, kept: Tensor, lengths: Tensor) -> Tensor:
     """Return how near all frames are to a kept one, R_rep, float32, (B,).
 
     R_rep = exp(-1 / L * the sum over the frames t of the smallest |x_t - x_s|^2 over s in K). It is 0 if no
     frame is kept.
 
     Args:
-        features: Of length 1, float32, (B, T, F).
+        similar: Products x_s . x_t of features of length 1, float32, (B, T, T).
         kept: Kept frames, bool, (B, T).
         lengths: L of each clip, int64, (B,).
     """
-    squared = (2 - 2 * features @ features.transpose(1, 2)).clamp(0, FARTHEST)  # (B, T, T)
-    nearest = squared.masked_fill(~kept[:, None], FARTHEST).amin(dim=2)
-    return exponentiate_nearest(nearest, lengths) * kept.any(dim=1)
+    most = similar.masked_fill(~kept[:, None], -1).amax(dim=2)
+    return exponentiate_nearest((2 - 2 * most).clamp(0, FARTHEST), lengths) * kept.any(dim=1)
 
 
 def exponentiate_nearest(nearest: Tensor, lengths: Tensor) -> Tensor:
@@ -61,14 +62,16 @@ def exponentiate_nearest(nearest: Tensor, lengths: Tensor) -> Tensor:
     return torch.exp(-(nearest * is_frame).sum(dim=1) / lengths)
 
 
-def measure_abnormality(abnormality: Tensor, kept: Tensor) -> Tensor:
-    """Return the mean abnormality of the kept frames, R_cls, float32, (B,); 0 if no frame is kept.
+def measure_mean(values: Tensor, kept: Tensor) -> Tensor:
+    """Return the mean value of the kept frames, float32, (B,); 0 if no frame is kept.
+
+    Of the abnormality it is R_cls, and of the sharpness R_sharp.
 
     Args:
-        abnormality: Probability that a frame is not normal, float32, (B, T).
+        values: Of each frame, from 0 to 1, float32, (B, T).
         kept: Kept frames, bool, (B, T).
     """
-    return (abnormality * kept).sum(dim=1) / kept.sum(dim=1).clamp_min(1)
+    return (values * kept).sum(dim=1) / kept.sum(dim=1).clamp_min(1)
 
 
 def measure_share(kept: Tensor, lengths: Tensor) -> Tensor:
@@ -76,14 +79,22 @@ def measure_share(kept: Tensor, lengths: Tensor) -> Tensor:
     return kept.sum(dim=1) / lengths
 
 
-def combine_rewards(
-    diversity: Tensor, representativeness: Tensor, abnormality: Tensor, weight: float
-) -> Tensor:
-    """Return R = (R_div + R_rep + weight * R_cls) / (2 + weight), float32, (B,).
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the optional parts of the reward."""
 
-    With a weight of 0 it is the mean of R_div and R_rep, as in Zhou et al.
-    """
-    return (diversity + representativeness + weight * abnormality) / (2 + weight)
+    abnormality: float = 0.0
+    sharpness: float = 0.0
+
+    def combine(
+        self, diversity: Tensor, representativeness: Tensor, abnormality: Tensor, sharpness: Tensor
+    ) -> Tensor:
+        """Return R = (R_div + R_rep + a R_cls + s R_sharp) / (2 + a + s), float32, (B,).
+
+        a and s are the weights. If both are 0, it is the mean of R_div and R_rep, as in Zhou et al.
+        """
+        extra = self.abnormality * abnormality + self.sharpness * sharpness
+        return (diversity + representativeness + extra) / (2 + self.abnormality + self.sharpness)
 
 
 def measure_overlap(kept: Tensor, known: Tensor) -> dict[str, Tensor]:

@@ -39,6 +39,9 @@ class SummarySettings(Strict):
     abnormality: float = Field(
         default=0.0, ge=0, le=1e3, description="weight of the abnormality of kept frames in the reward"
     )
+    sharpness: float = Field(
+        default=0.0, ge=0, le=1e3, description="weight of the sharpness of kept frames in the reward"
+    )
     share_penalty: float = Field(
         default=0.0, ge=0, le=1e3, description="cost of a share that is one off the wanted one"
     )

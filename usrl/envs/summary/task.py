@@ -13,10 +13,10 @@ from usrl.data.clips.clips import Clips
 from usrl.envs.summary.drawing import draw_summary
 from usrl.envs.summary.rewards import (
     FARTHEST,
-    combine_rewards,
+    Weights,
     exponentiate_nearest,
-    measure_abnormality,
     measure_diversity,
+    measure_mean,
     measure_overlap,
     measure_representativeness,
     measure_share,
@@ -28,8 +28,10 @@ from usrl.errors import UserError
 from usrl.features.networks import LATENTS, Latents
 from usrl.features.table import FeatureTable
 
-EXTRAS = 4
+EXTRAS = 6
 """Numbers that follow the features in a sequential observation."""
+COLUMNS = 3
+"""Numbers that follow the features of a frame: abnormality, sharpness and the wanted share."""
 
 
 @dataclass(frozen=True)
@@ -74,30 +76,35 @@ class SummaryTask:
     Observation Space:
         | action | observation | space | content |
         | --- | --- | --- | --- |
-        | `frames` | `features` | `Box(-1, 1, (T, F + 1))`, float32 | features of each frame, and `share`; padding is 0 |
+        | `frames` | `features` | `Box(-1, 1, (T, F + 3))`, float32 | see below; padding is 0 |
         | `frames` | `image` | `Box(0, 255, (T, S, S))`, uint8 | the frames, gray level; padding is 0 |
-        | `sequential` | `features` | `Box(-1, 1, (2 F + 4,))`, float32 | see below |
+        | `sequential` | `features` | `Box(-1, 1, (2 F + 6,))`, float32 | see below |
         | `sequential` | `image` | `Box(0, 255, (4, S, S))`, uint8 | see below |
 
         F features describe a frame: 32 of each of the networks of `summary-features`, or of one of them with
-        `latents`. Features of one network have length 1, and all together have length 1 too. The last
-        column is `share` for a frame and 0 for padding, so it tells both what is wanted and what is a frame.
+        `latents`. Features of one network have length 1, and all together have length 1 too. Then follow
+        the probability that the frame is not normal, by the frame classifier, and the rank of its sharpness
+        in the clip, from 0 to 1. The last column is `share` for a frame and 0 for padding, so it tells both
+        what is wanted and what is a frame.
 
         Sequential features are those of the present frame; the mean of those of the kept frames, 0 if there
-        are none; the smallest squared distance of the present frame to a kept one, divided by 4; the number
+        are none; the present frame's probability and rank; its smallest squared distance to a kept frame,
+        divided by 4; the number
         of kept frames divided by the number wanted, at most 1; the elapsed share of the clip; and the time
         since a frame was kept, in units of `apart`, at most 1. Sequential images are the present frame, the
         last kept one, and two planes of one gray level: kept frames by wanted ones, and elapsed time.
 
     Rewards:
-        R = (R_div + R_rep + w R_cls) / (2 + w), where w is `abnormality` (0 by default). With k kept
-        frames in a set K, features x of length 1 and L frames:
+        R = (R_div + R_rep + a R_cls + s R_sharp) / (2 + a + s), where a is `abnormality` and s is
+        `sharpness`, both 0 by default. With k kept frames in a set K, features x of length 1 and L frames:
 
         | part | formula | if k = 0 |
         | --- | --- | --- |
         | R_div | mean over ordered pairs of K of 1 - x_s . x_t, or of 1 if more than `apart` frames apart | 0 |
         | R_rep | exp(-mean over all frames t of the smallest squared distance of x_t to x_s, s in K) | 0 |
         | R_cls | mean probability of the frame classifier that a kept frame is not normal | 0 |
+
+        | R_sharp | mean rank of the sharpness of a kept frame in its clip, from 0 to 1 | 0 |
 
         R_div of one frame is 0. `share_penalty` times the distance of k / L from `share` is taken away. With
         `frames`, the one reward is R less the penalty. With `sequential`, each step is paid what it changes,
@@ -112,7 +119,7 @@ class SummaryTask:
 
     Info:
         `score` is R without the penalty; `diversity` is R_div, `representativeness` R_rep, `abnormality`
-        R_cls; `share` is k / L. If the good frames of all clips are known, `f1`, `precision` and `recall` of
+        R_cls, `sharpness` R_sharp; `share` is k / L. If the good frames of all clips are known, `f1`, `precision` and `recall` of
         the kept frames.
 
     Arguments:
@@ -145,6 +152,7 @@ class SummaryTask:
         self.places = max(settings.frames, int(clips.lengths.max()))
         kinds = len(LATENTS) if settings.latents == "all" else 1
         self.features_dim = kinds * self.table.width
+        self._weights = Weights(settings.abnormality, settings.sharpness)
         self._range = torch.arange(self.places, device=clips.device)
         side = clips.frames.shape[-1]
         box = gym.spaces.Box
@@ -155,7 +163,7 @@ class SummaryTask:
             sees_image, sees_features = (4, side, side), (2 * self.features_dim + EXTRAS,)
         else:
             self.action_space = gym.spaces.MultiBinary(self.places)
-            sees_image, sees_features = (self.places, side, side), (self.places, self.features_dim + 1)
+            sees_image, sees_features = (self.places, side, side), (self.places, self.features_dim + COLUMNS)
         if settings.observation == "image":
             self.observation_space = box(0, 255, sees_image, np.uint8)
         else:
@@ -182,22 +190,21 @@ class SummaryTask:
         if self.settings.observation == "image":
             return self.cases.frames[self._rows(state.index)] * is_frame[..., None]
         wanted = torch.full_like(is_frame, self.settings.share, dtype=torch.float32) * is_frame
-        return torch.cat([self.features(state.index), wanted], dim=2)
+        numbers = torch.stack(self._rates(state.index), dim=2)
+        return torch.cat([self.features(state.index), numbers, wanted], dim=2)
 
     def figures(self, state: SummaryState) -> dict[str, Tensor]:
         """Return the parts of the reward, the share and the agreement with known frames; see `Task.figures`."""
         features, lengths = self.features(state.index), self.lengths(state.index)
-        diversity = measure_diversity(features, state.kept, self.settings.apart)
-        representativeness = measure_representativeness(features, state.kept, lengths)
-        abnormality = measure_abnormality(self.abnormality(state.index), state.kept)
-        weight = self.settings.abnormality
-        figures = {
-            "score": combine_rewards(diversity, representativeness, abnormality, weight),
-            "diversity": diversity,
-            "representativeness": representativeness,
-            "abnormality": abnormality,
-            "share": measure_share(state.kept, lengths),
+        similar = features @ features.transpose(1, 2)  # (B, T, T)
+        parts = {
+            "diversity": measure_diversity(similar, state.kept, self.settings.apart),
+            "representativeness": measure_representativeness(similar, state.kept, lengths),
+            "abnormality": measure_mean(self.abnormality(state.index), state.kept),
+            "sharpness": measure_mean(self.sharpness(state.index), state.kept),
         }
+        score = self._weights.combine(**parts)
+        figures = {"score": score} | parts | {"share": measure_share(state.kept, lengths)}
         if self.cases.informative is None:
             return figures
         return figures | measure_overlap(state.kept, self.known(state.index))
@@ -265,6 +272,10 @@ class SummaryTask:
         """Return the probability that frames are not normal, and 0 in padding, float32, (B, T)."""
         return self._latents.abnormality[self._rows(index)] * self.is_frame(index)
 
+    def sharpness(self, index: Tensor) -> Tensor:
+        """Return the rank of the sharpness of frames in their clip, and 0 in padding, float32, (B, T)."""
+        return self._latents.sharpness[self._rows(index)] * self.is_frame(index)
+
     def images(self, index: Tensor) -> Tensor:
         """Return the frames of clips, uint8, (B, T, S, S); padding repeats the last one."""
         return self.cases.frames[self._rows(index)]
@@ -285,6 +296,9 @@ class SummaryTask:
     @property
     def _latents(self) -> Latents:
         return self.cases.prepare(self.table)
+
+    def _rates(self, index: Tensor) -> list[Tensor]:
+        return [self.abnormality(index), self.sharpness(index)]
 
     def _rows(self, index: Tensor) -> Tensor:
         """Return the place of each frame among all frames, (B, T); padding has that of the last frame."""
@@ -331,10 +345,9 @@ class SummaryTask:
         pairs = count * (count - 1)
         diversity = torch.where(pairs > 0, 1 - state.alike / pairs.clamp_min(1), 0.0)
         representativeness = exponentiate_nearest(state.nearest, lengths) * (count > 0)
-        abnormality = torch.zeros_like(state.value)
-        if self.settings.abnormality:
-            abnormality = measure_abnormality(self.abnormality(state.index), state.kept)
-        value = combine_rewards(diversity, representativeness, abnormality, self.settings.abnormality)
+        abnormality = measure_mean(self.abnormality(state.index), state.kept)
+        sharpness = measure_mean(self.sharpness(state.index), state.kept)
+        value = self._weights.combine(diversity, representativeness, abnormality, sharpness)
         return value - self._penalty(state)
 
     def _penalty(self, state: SummaryState) -> Tensor:
@@ -356,7 +369,8 @@ class SummaryTask:
         summary = (features * state.kept[..., None]).sum(dim=1) / count[:, None]  # (B, F)
         distance = state.nearest.gather(1, now[:, None])[:, 0] / FARTHEST
         since = ((state.elapsed - self._last(state)) / max(self.settings.apart, 1)).clamp_max(1)
-        numbers = torch.stack([distance, *self._progress(state), since], dim=1)
+        own = [values.gather(1, now[:, None])[:, 0] for values in self._rates(state.index)]
+        numbers = torch.stack([*own, distance, *self._progress(state), since], dim=1)
         return torch.cat([present * ~is_over[:, None], summary, numbers], dim=1)
 
     def _show_image(self, state: SummaryState) -> Tensor:
