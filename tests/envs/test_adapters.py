@@ -80,7 +80,7 @@ def test_two_environments_of_one_seed_agree_exactly(env_id: str, cases: Any) -> 
     for one, other in zip(first, second, strict=True):
         assert (one[0] == other[0]).all()
         assert one[1:] == other[1:]
-    assert (rollout(make(env_id, cases), 8, 1)[0][0] != first[0][0]).any()
+    assert (rollout(make(env_id, cases), 9, 1)[0][0] != first[0][0]).any()
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -614,7 +614,8 @@ def test_layout_and_dtype_show_the_same_observations_in_every_adapter(
     env_id: str, layout: str, dtype: str, cases: Any
 ) -> None:
     view = {"layout": layout, "dtype": dtype}
-    settings = {"observation": "image"}
+    # The frames of a long clip, all in one observation, would take the checker a minute.
+    settings = {"observation": "image", **({"frames": 20} if "Video" in env_id else {})}
     plain = gym.make_vec(env_id, num_envs=2, cases=cases, **settings)
     shown: Any = gym.make_vec(env_id, num_envs=2, cases=cases, **settings | view)
     single: Any = make(env_id, cases, **settings | view)

@@ -52,7 +52,7 @@ class PolicyPlayer:
 
     def __init__(self, policy: Any, task: Task[Any], name: str = "policy") -> None:
         self.name = name
-        self._policy = policy
+        self.policy = policy
         takes_masks = "action_masks" in inspect.signature(policy.predict).parameters
         self._masks = task.action_masks if takes_masks and isinstance(task, Masked) else None
         self._task = task
@@ -70,7 +70,7 @@ class PolicyPlayer:
             return self._task.decide(state, self.score(seen))
         masks = {} if self._masks is None else {"action_masks": to_numpy(self._masks(state))}
         try:
-            action, self._memory = self._policy.predict(
+            action, self._memory = self.policy.predict(
                 map_tree(to_numpy, seen),
                 state=self._memory,
                 episode_start=self._starts,
@@ -88,7 +88,7 @@ class PolicyPlayer:
 
     def score(self, seen: Tree) -> Tensor:
         """Return the scores of a policy that has some, (B, ...), on the device of the observations."""
-        scores: Tensor = self._policy.score(map_tree(lambda part: part.to(self._policy.device), seen))
+        scores: Tensor = self.policy.score(map_tree(lambda part: part.to(self.policy.device), seen))
         if not scores.isfinite().all():
             raise self._unusable()
         return scores.to(seen.device)

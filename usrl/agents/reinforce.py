@@ -71,8 +71,12 @@ class Reinforce(OnPolicyAlgorithm):
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,  # SB3's `load` sets up by itself
     ) -> None:
-        check_ranges({"max_grad_norm": max_grad_norm, "n_steps": episodes, "gamma": momentum})
-        for name, value, most in (("length_penalty", length_penalty, 1e6), ("length_share", length_share, 1.0)):
+        check_ranges({"max_grad_norm": max_grad_norm})
+        if not isinstance(episodes, int) or episodes < 1:
+            raise UserError(f"hyperparameters: episodes must be a whole number from 1 on, got {episodes}")
+        shares = {"momentum": momentum, "length_share": length_share}
+        limits = {name: (value, 1.0) for name, value in shares.items()} | {"length_penalty": (length_penalty, 1e6)}
+        for name, (value, most) in limits.items():
             if not 0 <= value <= most:
                 raise UserError(f"hyperparameters: {name} must be from 0 to {most:g}, got {value}")
         self.episodes, self.momentum = episodes, momentum

@@ -415,6 +415,8 @@ def _take_numbers(actions: ArrayLike, space: gym.Space[Any]) -> Tensor:
         limit = space.n if isinstance(space, gym.spaces.Discrete) else space.nvec
         if (given < 0).any() or (given >= limit).any() or (given % 1).any():
             raise UserError(f"actions must be of {space}, got values from {given.min():g} to {given.max():g}")
+    if isinstance(space, gym.spaces.MultiBinary) and not np.isin(given, (0, 1)).all():
+        raise UserError(f"actions must be 0 or 1, got values from {given.min():g} to {given.max():g}")
     return torch.from_numpy(given.astype(space.dtype))
 
 

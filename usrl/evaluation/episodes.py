@@ -28,10 +28,10 @@ from usrl.progress import show_progress
 from usrl.registry import find_row
 from usrl.runs.run import Run
 
-Plots = Callable[[Any, Mapping[str, Played[Any]]], Mapping[str, str]]
-"""Takes a task and the episodes of each player; returns plots as data URIs by their titles."""
+Plots = Callable[[Any, Mapping[str, Played[Any]], Mapping[str, Player]], Mapping[str, str]]
+"""Takes a task, the episodes of each player, and the players; returns plots as data URIs by their titles."""
 TEACHER = "teacher"
-TESTED = ("score", "success")
+TESTED = ("score", "success", "f1")
 """Figures that are tested between players and shown with their intervals, if the task has them."""
 
 
@@ -147,7 +147,9 @@ def compare_players(
             "rows": [summarise_figures(own, seed) for own in group_cases(cases, "method").values()],
             "tests": compare_figures(cases, {TEACHER}.union(*means.values()), TESTED),
         }
-        page = _format_report(task, results, cases, played, curves or {}, find_row(env_id).plots)
+        drawing = find_row(env_id).plots
+        plots = load_object(drawing)(task, played, named) if drawing else {}
+        page = _format_report(task, results, cases, played, curves or {}, plots)
         write_report(folder, results, page, {"cases.csv": cases})
     return results
 
@@ -175,7 +177,7 @@ def _format_report(
     cases: Sequence[Case],
     played: Mapping[str, Played[Any]],
     logs: Mapping[str, Sequence[Mapping[str, float]]],
-    plots: str | Plots | None,
+    plots: Mapping[str, str],
 ) -> str:
     """Return the HTML page of a comparison of players."""
     head, body = tabulate_figures(results["rows"], "player", TESTED)
@@ -189,7 +191,7 @@ def _format_report(
         table={"head": head, "body": body},
         scores_plot=plot_scores(scores, "score"),
         curves_plot=plot_curves(curves, "score") if curves else "",
-        plots=load_object(plots)(task, played) if plots else {},
+        plots=plots,
         films=_show_films(task, played, scores) if isinstance(task, Drawn) else {},
     )
 

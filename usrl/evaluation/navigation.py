@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 
-from usrl.agents.players import Played
+from usrl.agents.players import Played, Player
 from usrl.envs.probe.task import SUCCESS_DEG, SUCCESS_MM
 from usrl.evaluation.figures import COLORS, plot_panels
 
@@ -18,7 +18,9 @@ _PATHS = 40
 """Paths that are drawn for a player; more would hide each other."""
 
 
-def plot_navigation(task: Any, played: Mapping[str, Played[Any]]) -> dict[str, str]:
+def plot_navigation(
+    task: Any, played: Mapping[str, Played[Any]], players: Mapping[str, Player]
+) -> dict[str, str]:
     """Return plots of success by start, of errors at the end and of paths, as data URIs by title."""
     figures = {
         name: {key: values.cpu().numpy() for key, values in task.figures(own.states[-1]).items()}

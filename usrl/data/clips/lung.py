@@ -89,8 +89,8 @@ def check_lung(data: DataRecipe) -> DataReport:
 
 @lru_cache(maxsize=2)
 def default_clips(size: int = SIDE_PX) -> Clips:
-    """Return 24 clips for environments that are made without cases."""
-    return Clips.from_clips([make_lung(0, index) for index in range(24)], size)
+    """Return 8 clips for environments that are made without cases."""
+    return Clips.from_clips([make_lung(0, index) for index in range(8)], size)
 
 
 def make_lung(seed: int, index: int, variety: float = 0.0) -> Clip:

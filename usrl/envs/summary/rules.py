@@ -10,12 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from usrl.data.sample import FloatArray
+from usrl.errors import UserError
 
 WINDOW = 5
 """Frames of a window."""
 RULES = ("windows", "shots")
 _MIN_SHOT = 5
 """Frames of a shot, on average, at the least."""
+MAX_SHOT_FRAMES = 2000
+"""Longest clip that is divided into shots: time and memory grow with the square of the frames and more."""
 
 
 def count_kept(lengths: Tensor, share: float) -> Tensor:
@@ -100,11 +103,19 @@ def find_shots(features: FloatArray) -> NDArray[np.int64]:
     Args:
         features: Of the frames of one clip, float32, (T, F).
 
+    Raises:
+        UserError: If there are more than `MAX_SHOT_FRAMES` frames.
+
     Source:
         Potapov, Douze, Harchaoui, Schmid (2014), Category-specific video summarization, ECCV,
         doi:10.1007/978-3-319-10599-4_35.
     """
     count = len(features)
+    if count > MAX_SHOT_FRAMES:
+        raise UserError(
+            f"rule: shots are looked for in clips of at most {MAX_SHOT_FRAMES} frames, got {count}; choose "
+            "rule=windows, or cut the clip into parts"
+        )
     cost = _scatter(features)
     most = max(1, count // _MIN_SHOT)
     # best[m, t]: the least cost of the first t frames in m + 1 shots; last[m, t]: where the last shot begins
