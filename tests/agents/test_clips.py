@@ -85,8 +85,18 @@ def test_the_policy_of_stable_baselines_and_its_scores_agree(clips: Clips) -> No
 @pytest.mark.parametrize(
     ("seen", "action", "kwargs", "message"),
     [
-        ((24, 99), spaces.Discrete(2), {}, "one decision for each frame, got observations .24, 99. and actions Dis"),
-        ((24, 99), spaces.MultiBinary(24), {"kinds": 5}, "kinds must divide 96 features, got width 12 and kinds 5"),
+        (
+            (24, 99),
+            spaces.Discrete(2),
+            {},
+            "one decision for each frame, got observations .24, 99. and actions Dis",
+        ),
+        (
+            (24, 99),
+            spaces.MultiBinary(24),
+            {"kinds": 5},
+            "kinds must divide 96 features, got width 12 and kinds 5",
+        ),
         ((24, 99), spaces.MultiBinary(24), {"use_sde": True}, "use_sde: ClipPolicy decides yes or no"),
         ((24, 64, 64), spaces.MultiBinary(24), {}, "set env.kwargs.action=frames and observation=features"),
     ],
@@ -108,17 +118,17 @@ def test_a_player_with_scores_keeps_what_the_rule_of_the_task_makes_of_them(clip
 
 
 def test_the_baseline_of_a_clip_is_the_moving_average_of_its_mean_rewards(clips: Clips) -> None:
-    model = make_model(make_task(clips), momentum=0.5, episodes=2)
-    tasks = model.env
-    model.learn(1)
-    index, mean = model._index, model._rewards.mean(dim=0)
-    assert model._rewards.shape == (2, 6)
-    for clip in range(3):
-        own = mean[index == clip]
-        wanted = 0.5 * float(own.mean()) if len(own) else 0.0  # it begins at 0
-        assert float(model.baseline[clip]) == pytest.approx(wanted, abs=1e-6)
-    assert tasks.state.index is not index
-    assert model.num_timesteps == 12
+    model = make_model(make_task(clips), momentum=0.75, episodes=2)
+    wanted = [None, None, None]
+    for steps in (12, 24, 36):
+        model.learn(12, reset_num_timesteps=False)
+        assert model.num_timesteps == steps
+        assert model._rewards.shape == (2, 6)
+        for clip in set(model._index.tolist()):
+            mean = float(model._rewards[:, model._index == clip].mean())
+            wanted[clip] = mean if wanted[clip] is None else 0.75 * wanted[clip] + 0.25 * mean
+    assert model.baseline.tolist() == pytest.approx([value or 0 for value in wanted], abs=1e-6)
+    assert model.is_begun.tolist() == [value is not None for value in wanted]
 
 
 def test_a_gradient_step_follows_the_formula(clips: Clips) -> None:
@@ -126,6 +136,7 @@ def test_a_gradient_step_follows_the_formula(clips: Clips) -> None:
     settings = {"episodes": 3, "length_penalty": 0.3, "length_share": 0.2, "max_grad_norm": 1e9}
     model = make_model(task, learning_rate=0.0, **settings)
     model.learn(1)
+    first = torch.stack([model._rewards[:, model._index == clip].mean() for clip in range(3)])
     grads = [parameter.grad for parameter in model.policy.action_net.parameters()]
     policy = model.policy
     distribution = torch.distributions.Bernoulli(logits=policy.rate(model._seen))
@@ -133,7 +144,7 @@ def test_a_gradient_step_follows_the_formula(clips: Clips) -> None:
     loss = torch.zeros(())
     for drawn, rewards in zip(model._drawn, model._rewards, strict=True):
         per_frame = distribution.log_prob(drawn).sum(dim=1) / lengths  # padding adds nothing
-        loss = loss - (rewards * per_frame).mean() / 3  # baselines were 0
+        loss = loss - ((rewards - first[model._index]) * per_frame).mean() / 3
     share = distribution.probs.sum(dim=1) / lengths
     loss = loss + 0.3 * (share - 0.2).square().mean()
     wanted = torch.autograd.grad(loss, list(policy.action_net.parameters()))
@@ -183,7 +194,9 @@ def test_reinforce_wants_its_policy_and_episodes_of_one_step(clips: Clips) -> No
     with pytest.raises(UserError, match="reinforce trains a ClipPolicy, got ActorCriticPolicy"):
         Reinforce("MlpPolicy", TaskVecEnv(make_task(clips), 2), device="cpu")
     stepwise = make_task(clips, action="sequential")
-    recipe = AgentRecipe(kind="agent", algorithm="reinforce", policy="ClipPolicy", data=DataRecipe(name="lung"))
+    recipe = AgentRecipe(
+        kind="agent", algorithm="reinforce", policy="ClipPolicy", data=DataRecipe(name="lung")
+    )
     with pytest.raises(UserError, match="one decision for each frame"):
         build_model(recipe, TaskVecEnv(stepwise, 2), torch.device("cpu"))
 

@@ -41,7 +41,9 @@ def begin(task: SummaryTask, *rows: int) -> SummaryState:
     return task.reset(index, torch.arange(len(index)) + 7)
 
 
-def play_out(task: SummaryTask, state: SummaryState, plans: torch.Tensor) -> tuple[SummaryState, torch.Tensor]:
+def play_out(
+    task: SummaryTask, state: SummaryState, plans: torch.Tensor
+) -> tuple[SummaryState, torch.Tensor]:
     """Follow plans (B, T) frame by frame to the end; return the last state and the sum of rewards."""
     total = torch.zeros(len(state.index))
     for place in range(task.places):

@@ -175,7 +175,7 @@ class ClipPolicy(ActorCriticPolicy):
     def rate(self, observations: Tensor) -> Tensor:
         """Return the logit of keeping each frame, float32, (B, T), of observations (B, T, F + 3)."""
         extractor = self.features_extractor if self.share_features_extractor else self.pi_features_extractor
-        return self.action_net.rate(extractor.read(observations))  # type: ignore[operator, union-attr]
+        return self.action_net.rate(extractor.read(observations))  # type: ignore[operator]
 
     @torch.no_grad()
     def score(self, observations: Tensor) -> Tensor:

@@ -46,8 +46,8 @@ class Player(Protocol):
 class PolicyPlayer:
     """A policy of Stable-Baselines3: its most likely actions, with its memory if it is recurrent.
 
-    A policy that takes masks gets those of the task. If a policy has a ``score`` and the task makes actions of
-    scores by a rule (`Ruled`), the task decides by them.
+    A policy that takes masks gets those of the task. If a policy has a ``score`` and the task makes actions
+    of scores by a rule (`Ruled`), the task decides by them.
     """
 
     def __init__(self, policy: Any, task: Task[Any], name: str = "policy") -> None:
@@ -55,8 +55,7 @@ class PolicyPlayer:
         self.policy = policy
         takes_masks = "action_masks" in inspect.signature(policy.predict).parameters
         self._masks = task.action_masks if takes_masks and isinstance(task, Masked) else None
-        self._task = task
-        self.has_scores = hasattr(policy, "score") and isinstance(task, Ruled)
+        self._rule = task if hasattr(policy, "score") and isinstance(task, Ruled) else None
         self.begin(0)
 
     def begin(self, count: int) -> None:
@@ -66,8 +65,8 @@ class PolicyPlayer:
 
     def act(self, seen: Tree, state: State) -> Tree:
         """Return the most likely actions, or those of the task's rule; see `Player.act`."""
-        if self.has_scores:
-            return self._task.decide(state, self.score(seen))
+        if self._rule is not None:
+            return self._rule.decide(state, self.score(seen))
         masks = {} if self._masks is None else {"action_masks": to_numpy(self._masks(state))}
         try:
             action, self._memory = self.policy.predict(
@@ -85,6 +84,11 @@ class PolicyPlayer:
             raise self._unusable()
         self._starts = np.zeros_like(self._starts)
         return torch.from_numpy(action).to(state.index.device)
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether the task decides by scores of the policy."""
+        return self._rule is not None
 
     def score(self, seen: Tree) -> Tensor:
         """Return the scores of a policy that has some, (B, ...), on the device of the observations."""

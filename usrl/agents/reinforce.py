@@ -27,7 +27,8 @@ class Reinforce(OnPolicyAlgorithm):
     frame, and rewarded. A gradient step then raises the mean of (R - b) log p over the summaries, where
     log p is the mean log-probability of its decisions over the frames of the clip, and lowers
     length_penalty * (the mean of p_t - length_share)^2. Afterwards the baseline b of each clip moves
-    towards the mean of its rewards: b = momentum * b + (1 - momentum) * mean R. It begins at 0.
+    towards the mean of its rewards: b = momentum * b + (1 - momentum) * mean R. It begins as the mean of the
+    clip's first rewards. Zhou et al. begin at 0, so that at first everything that is drawn seems good.
 
     Steps of the environment count every drawn summary.
 
@@ -75,7 +76,9 @@ class Reinforce(OnPolicyAlgorithm):
         if not isinstance(episodes, int) or episodes < 1:
             raise UserError(f"hyperparameters: episodes must be a whole number from 1 on, got {episodes}")
         shares = {"momentum": momentum, "length_share": length_share}
-        limits = {name: (value, 1.0) for name, value in shares.items()} | {"length_penalty": (length_penalty, 1e6)}
+        limits = {name: (value, 1.0) for name, value in shares.items()} | {
+            "length_penalty": (length_penalty, 1e6)
+        }
         for name, (value, most) in limits.items():
             if not 0 <= value <= most:
                 raise UserError(f"hyperparameters: {name} must be from 0 to {most:g}, got {value}")
@@ -102,9 +105,12 @@ class Reinforce(OnPolicyAlgorithm):
     def _setup_model(self) -> None:
         super()._setup_model()
         if not isinstance(self.policy, ClipPolicy):
-            raise UserError(f"reinforce trains a ClipPolicy, got {type(self.policy).__name__}; set policy: ClipPolicy")
+            raise UserError(
+                f"reinforce trains a ClipPolicy, got {type(self.policy).__name__}; set policy: ClipPolicy"
+            )
         cases = self._tasks().task.cases
         self.baseline = torch.zeros(len(cases), device=self.device)
+        self.is_begun = torch.zeros(len(cases), device=self.device)  # 1 for clips that have a baseline
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
@@ -127,11 +133,12 @@ class Reinforce(OnPolicyAlgorithm):
                 raise UserError("reinforce needs episodes of one step; set env.kwargs.action=frames")
             rewards.append(reward)
         self._rewards = torch.stack(rewards).to(self.device)  # (E, B)
-        seen, rewards, dones, infos = env.step(self._drawn[-1].cpu().numpy())
+        seen, _, dones, infos = env.step(self._drawn[-1].cpu().numpy())
         self._last_obs = seen  # type: ignore[assignment]
         self._last_episode_starts = dones
         self.num_timesteps += self.episodes * env.num_envs
         callback.update_locals(locals())
+        self._begin_baselines()
         is_going = callback.on_step()
         callback.on_rollout_end()
         return is_going
@@ -158,17 +165,26 @@ class Reinforce(OnPolicyAlgorithm):
         for name, value in (("reward", self._rewards.mean()), ("share", share.mean()), ("loss", loss)):
             self.logger.record(f"train/{name}", float(value.detach()))
 
+    def _begin_baselines(self) -> None:
+        means, is_there = self._mean_by_clip()
+        self.baseline = torch.where(is_there & (self.is_begun == 0), means, self.baseline)
+        self.is_begun = torch.maximum(self.is_begun, is_there.float())
+
     def _move_baselines(self) -> None:
-        """Move the baseline of each clip of the batch; a clip that is there twice counts by its mean."""
-        mean = self._rewards.mean(dim=0)  # (B,)
+        means, is_there = self._mean_by_clip()
+        moved = self.momentum * self.baseline + (1 - self.momentum) * means
+        self.baseline = torch.where(is_there, moved, self.baseline)
+
+    def _mean_by_clip(self) -> tuple[Tensor, Tensor]:
+        """Return the mean of the present rewards of each clip, and which clips have some, (M,) each."""
+        mean = self._rewards.mean(dim=0)  # (B,), in which a clip may be several times
         sums = torch.zeros_like(self.baseline).index_add(0, self._index, mean)
         counts = torch.zeros_like(self.baseline).index_add(0, self._index, torch.ones_like(mean))
-        moved = self.momentum * self.baseline + (1 - self.momentum) * sums / counts.clamp_min(1)
-        self.baseline = torch.where(counts > 0, moved, self.baseline)
+        return sums / counts.clamp_min(1), counts > 0
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         parts, variables = super()._get_torch_save_params()
-        return parts, [*variables, "baseline"]
+        return parts, [*variables, "baseline", "is_begun"]
 
     def _tasks(self) -> TaskVecEnv:
         if not isinstance(self.env, TaskVecEnv):

@@ -40,7 +40,9 @@ def plot_summaries(
     draws = [partial(draw, label=label, row=row) for label, row in rows.items()]
     plots = {f"Scores over time, by the {figure} of {first}": plot_panels(draws, legend=False)}
     if figure == "f1":
-        plots["Agreement with known frames"] = plot_panels([partial(_draw_agreement, task=task, played=played)])
+        plots["Agreement with known frames"] = plot_panels(
+            [partial(_draw_agreement, task=task, played=played)]
+        )
     return plots
 
 
@@ -56,10 +58,14 @@ def score_clip(task: Any, player: Player, states: Sequence[Any], row: int) -> ND
         scores = player.score(task.observe(state))
     elif isinstance(player, PlannedPlayer) and type(player).score is not PlannedPlayer.score:
         scores = player.score(state)
-    elif isinstance(player, PolicyPlayer) and task.is_sequential and hasattr(player.policy, "get_distribution"):
+    elif (
+        isinstance(player, PolicyPlayer) and task.is_sequential and hasattr(player.policy, "get_distribution")
+    ):
         seen = torch.cat([task.observe(map_tree(_take(row), each)) for each in states[:length]])
         with torch.no_grad():
-            scores = player.policy.get_distribution(seen.to(player.policy.device)).distribution.probs[None, :, 1]
+            scores = player.policy.get_distribution(seen.to(player.policy.device)).distribution.probs[
+                None, :, 1
+            ]
     else:
         return None
     own: NDArray[np.float32] = scores[0, :length].cpu().numpy()
@@ -77,7 +83,14 @@ def _draw_clip(
     if task.cases.informative is not None:
         known = task.known(torch.tensor([row], device=task.cases.device))[0, :length].cpu().numpy()
         axes.fill_between(
-            np.arange(length), -0.1 * len(played), 1, where=known, color="#009E73", alpha=0.15, step="mid", lw=0
+            np.arange(length),
+            -0.1 * len(played),
+            1,
+            where=known,
+            color="#009E73",
+            alpha=0.15,
+            step="mid",
+            lw=0,
         )
     for number, (name, own) in enumerate(played.items()):
         color = COLORS[number % len(COLORS)]

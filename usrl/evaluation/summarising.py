@@ -52,7 +52,12 @@ class Summary:
 
 
 def summarise_file(
-    path: Path | str, out: Path | str, *, by: str = "summary-reinforce", share: float = 0.15, device: torch.device
+    path: Path | str,
+    out: Path | str,
+    *,
+    by: str = "summary-reinforce",
+    share: float = 0.15,
+    device: torch.device,
 ) -> Summary:
     """Summarise a clip on disk into a folder.
 
@@ -115,7 +120,10 @@ def format_scores(summary: Summary) -> bytes:
     """Return the rows ``frame,score,kept`` of a summary as CSV."""
     rows = zip(summary.scores.tolist(), summary.kept.tolist(), strict=True)
     return format_csv(
-        [{"frame": place, "score": f"{score:.6g}", "kept": int(kept)} for place, (score, kept) in enumerate(rows)]
+        [
+            {"frame": place, "score": f"{score:.6g}", "kept": int(kept)}
+            for place, (score, kept) in enumerate(rows)
+        ]
     )
 
 
@@ -152,7 +160,9 @@ class _Stage:
             return cls(by, EnvRecipe(id=ENVIRONMENT, kwargs={"share": share}))
         env = open_run(locate(by)).recipe_as(AgentRecipe).env
         if env.id != ENVIRONMENT:
-            raise UserError(f"--by: {by} is an agent of {env.id}, and clips are summarised by those of {ENVIRONMENT}")
+            raise UserError(
+                f"--by: {by} is an agent of {env.id}, and clips are summarised by those of {ENVIRONMENT}"
+            )
         return cls(by, env.model_copy(update={"kwargs": env.kwargs | {"share": share}}))
 
     def summarise(self, clips: Clips, device: torch.device) -> Summary:
@@ -205,4 +215,3 @@ def _figure_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()
-

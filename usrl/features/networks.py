@@ -145,7 +145,7 @@ class SmallUNet(nn.Module):
         Where nothing is found, every place has nearly the same small weight.
         """
         logits, deep = self._run(frames)
-        weight = F.adaptive_avg_pool2d(torch.sigmoid(logits), deep.shape[2:]) + 1e-3
+        weight = F.interpolate(torch.sigmoid(logits), deep.shape[2:], mode="area") + 1e-3
         return (deep * weight).sum(dim=(2, 3)) / weight.sum(dim=(2, 3))
 
     def forward(self, frames: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -63,7 +62,9 @@ def build_untrained_features(recipe: FeatureRecipe) -> FeatureNetworks:
         UserError: If the data set does not consist of clips.
     """
     if (kind := kind_of(recipe.data.name)) != CLIPS:
-        raise UserError(f"data.name: {recipe.data.name} gives {kind}, and features are of {CLIPS}; choose lung")
+        raise UserError(
+            f"data.name: {recipe.data.name} gives {kind}, and features are of {CLIPS}; choose lung"
+        )
     return FeatureNetworks(recipe)
 
 
@@ -77,9 +78,9 @@ def measure_networks(networks: FeatureNetworks, clips: Clips, recipe: FeatureRec
     """Return what the networks reach on some frames of each clip.
 
     Returns:
-        ``accuracy`` and ``auc`` of the classifier, ``dice`` of the U-Net over the frames with a mask, and
-        ``error``, the autoencoder's squared error as a share of the variance of the frames; ``val_score`` is
-        accuracy + dice - error.
+        ``val_accuracy`` of the classifier; ``val_dice_of_masks`` of the U-Net, the mean over the frames with a
+        mask; ``val_error``, the autoencoder's squared error as a share of the variance of the frames; and
+        ``val_score``, which is accuracy + Dice - error.
     """
     networks.eval()
     share = torch.linspace(0, 1, _CHECKED, device=clips.device)
@@ -97,8 +98,8 @@ def measure_networks(networks: FeatureNetworks, clips: Clips, recipe: FeatureRec
         small = F.avg_pool2d(frames, 2)
         wrong += float(F.mse_loss(networks.autoencoder(frames), small, reduction="sum"))
         variance += float((small - small.mean()).square().sum())
-    logit, label, hit, area = (torch.cat(each).cpu().numpy() for each in (logits, labels, hits, areas))
-    accuracy = float(((logit > 0) == label).mean())
+    logit, known, hit, area = (torch.cat(each).cpu().numpy() for each in (logits, labels, hits, areas))
+    accuracy = float(((logit > 0) == known).mean())
     dice = float((hit[area > 0] / area[area > 0]).mean()) if (area > 0).any() else 0.0
     error = wrong / max(variance, 1e-9)
     score = accuracy + dice - error
@@ -149,7 +150,7 @@ def _loss(networks: FeatureNetworks, frames: Tensor, masks: Tensor, label: Tenso
 def _examples(
     clips: Clips, rows: Tensor, recipe: FeatureRecipe, mirrored: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return frames as the networks see them, masks at half their size, (N, 32, 32), and labels, bool (N,)."""
+    """Return frames as networks see them, masks at half the size, (N, 32, 32), and labels, bool (N,)."""
     if clips.masks is None:
         raise UserError(f"data.name: features learn from masks, and {recipe.data.name} has none; choose lung")
     frames, full = as_frames(clips.frames[rows]), clips.masks[rows]

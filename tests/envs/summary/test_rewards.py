@@ -54,7 +54,9 @@ def test_representativeness_falls_with_the_mean_squared_distance_to_the_nearest_
     frames = similar(EAST, NORTH, EAST, WEST)
     length = torch.tensor([4])
     # To east: 0, 2, 0 and 4; the mean is 1.5.
-    assert measure_representativeness(frames, keep(1, 0, 0, 0), length).item() == pytest.approx(math.exp(-1.5))
+    assert measure_representativeness(frames, keep(1, 0, 0, 0), length).item() == pytest.approx(
+        math.exp(-1.5)
+    )
     # To the nearest of north and west: 2, 0, 2, 0.
     assert measure_representativeness(frames, keep(0, 1, 0, 1), length).item() == pytest.approx(math.exp(-1))
     assert measure_representativeness(frames, keep(1, 1, 0, 1), length).item() == pytest.approx(1)

@@ -56,7 +56,9 @@ def test_a_clip_is_the_same_whatever_padding_follows_it(clips: Clips) -> None:
     short, long = make_task(clips), make_task(clips, frames=40)
     action = random_plans(long).to(torch.int8)
     moved = [task.step(begin(task), action[:, : task.places])[0] for task in (short, long)]
-    for one, other in zip(*(task.figures(state).values() for task, state in zip((short, long), moved)), strict=True):
+    for one, other in zip(
+        *(task.figures(state).values() for task, state in zip((short, long), moved, strict=True)), strict=True
+    ):
         assert one.tolist() == pytest.approx(other.tolist(), abs=1e-6)
     torch.testing.assert_close(short.observe(begin(short)), long.observe(begin(long))[:, :24])
 
@@ -84,7 +86,9 @@ def test_the_penalty_is_paid_for_the_distance_from_the_wanted_share(clips: Clips
     action = torch.zeros(3, 24, dtype=torch.int8)
     action[:, :3] = 1  # 3/12, 3/9 and 3/20
     rewards = [task.step(begin(task), action)[1] for task in (free, strict)]
-    assert (rewards[0] - rewards[1]).tolist() == pytest.approx([0, 2 * (1 / 3 - 0.25), 2 * (0.25 - 0.15)], abs=1e-6)
+    assert (rewards[0] - rewards[1]).tolist() == pytest.approx(
+        [0, 2 * (1 / 3 - 0.25), 2 * (0.25 - 0.15)], abs=1e-6
+    )
 
 
 def test_weights_of_the_reward_move_the_score(clips: Clips) -> None:
@@ -205,7 +209,7 @@ def test_features_are_computed_once_for_all_tasks_of_the_same_weights(
 
 
 def test_a_run_of_another_kind_gives_no_features(clips: Clips) -> None:
-    with pytest.raises(UserError, match="features: .*wanted a recipe of kind 'features', got 'agent'"):
+    with pytest.raises(UserError, match=r"features: .*wanted a recipe of kind 'features', got 'agent'"):
         make_task(clips, features="contour-ppo")
     with pytest.raises(UserError, match="features: nothing: no such run"):
         make_task(clips, features="nothing")
@@ -216,7 +220,10 @@ def test_a_run_of_another_kind_gives_no_features(clips: Clips) -> None:
     [
         ({"budget": True}, "budget: frames are kept all at once; set action='sequential', or leave it out"),
         ({"share": 0.0}, "share: Input should be greater than 0"),
-        ({"latents": "both"}, "latents: Input should be 'all', 'classifier', 'autoencoder' or 'segmentation'"),
+        (
+            {"latents": "both"},
+            "latents: Input should be 'all', 'classifier', 'autoencoder' or 'segmentation'",
+        ),
         ({"rule": "shot"}, "rule: Input should be 'windows' or 'shots'"),
     ],
 )

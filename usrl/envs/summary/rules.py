@@ -126,13 +126,12 @@ def find_shots(features: FloatArray) -> NDArray[np.int64]:
         total = best[borders - 1, :, None] + cost  # (T + 1, T + 1): the last shot is from row to column
         last[borders] = total.argmin(axis=0)
         best[borders] = total.min(axis=0)
-    borders = np.arange(most)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        penalty = np.where(borders > 0, borders * (np.log(count / borders) + 1), 0) / count
+    m = np.arange(most)
+    penalty = m * (np.log(count / np.maximum(m, 1)) + 1) / count
     chosen = int((best[:, count] / count + penalty * cost[0, count] / count).argmin())
     bounds = [count]
-    for place in range(chosen, 0, -1):
-        bounds.append(int(last[place, bounds[-1]]))
+    for number in range(chosen, 0, -1):
+        bounds.append(int(last[number, bounds[-1]]))
     return np.array([0, *bounds[::-1]], np.int64)
 
 

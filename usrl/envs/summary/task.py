@@ -77,7 +77,7 @@ class SummaryTask:
         | action | observation | space | content |
         | --- | --- | --- | --- |
         | `frames` | `features` | `Box(-1, 1, (T, F + 3))`, float32 | see below; padding is 0 |
-        | `frames` | `image` | `Box(0, 255, (T, S, S))`, uint8 | the frames, gray level; padding is 0 |
+        | `frames` | `image` | `Box(0, 255, (T, S, S))`, uint8 | the frames; padding is 0 |
         | `sequential` | `features` | `Box(-1, 1, (2 F + 6,))`, float32 | see below |
         | `sequential` | `image` | `Box(0, 255, (4, S, S))`, uint8 | see below |
 
@@ -100,7 +100,7 @@ class SummaryTask:
 
         | part | formula | if k = 0 |
         | --- | --- | --- |
-        | R_div | mean over ordered pairs of K of 1 - x_s . x_t, or of 1 if more than `apart` frames apart | 0 |
+        | R_div | mean over pairs of K of 1 - x_s . x_t, or of 1 if more than `apart` frames apart | 0 |
         | R_rep | exp(-mean over all frames t of the smallest squared distance of x_t to x_s, s in K) | 0 |
         | R_cls | mean probability of the frame classifier that a kept frame is not normal | 0 |
 
@@ -119,8 +119,8 @@ class SummaryTask:
 
     Info:
         `score` is R without the penalty; `diversity` is R_div, `representativeness` R_rep, `abnormality`
-        R_cls, `sharpness` R_sharp; `share` is k / L. If the good frames of all clips are known, `f1`, `precision` and `recall` of
-        the kept frames.
+        R_cls, `sharpness` R_sharp; `share` is k / L. If the good frames of all clips are known, `f1`,
+        `precision` and `recall` of the kept frames.
 
     Arguments:
         See `SummarySettings`; ``usrl envs usrl/VideoSummary-v0`` prints them with their defaults.
@@ -155,19 +155,17 @@ class SummaryTask:
         self._weights = Weights(settings.abnormality, settings.sharpness)
         self._range = torch.arange(self.places, device=clips.device)
         side = clips.frames.shape[-1]
-        box = gym.spaces.Box
-        self.action_space: gym.Space[Any]
-        self.observation_space: gym.Space[Any]
-        if self.is_sequential:
-            self.action_space = gym.spaces.Discrete(2)
-            sees_image, sees_features = (4, side, side), (2 * self.features_dim + EXTRAS,)
-        else:
-            self.action_space = gym.spaces.MultiBinary(self.places)
-            sees_image, sees_features = (self.places, side, side), (self.places, self.features_dim + COLUMNS)
+        shape: tuple[int, ...]
         if settings.observation == "image":
-            self.observation_space = box(0, 255, sees_image, np.uint8)
+            shape = (4 if self.is_sequential else self.places, side, side)
+            self.observation_space: gym.Space[Any] = gym.spaces.Box(0, 255, shape, np.uint8)
         else:
-            self.observation_space = box(-1, 1, sees_features, np.float32)
+            stepwise, at_once = (2 * self.features_dim + EXTRAS,), (self.places, self.features_dim + COLUMNS)
+            shape = stepwise if self.is_sequential else at_once
+            self.observation_space = gym.spaces.Box(-1, 1, shape, np.float32)
+        self.action_space: gym.Space[Any] = (
+            gym.spaces.Discrete(2) if self.is_sequential else gym.spaces.MultiBinary(self.places)
+        )
 
     def reset(self, index: Tensor, keys: Tensor) -> SummaryState:
         """Begin episodes; see `Task.reset`."""
@@ -194,7 +192,7 @@ class SummaryTask:
         return torch.cat([self.features(state.index), numbers, wanted], dim=2)
 
     def figures(self, state: SummaryState) -> dict[str, Tensor]:
-        """Return the parts of the reward, the share and the agreement with known frames; see `Task.figures`."""
+        """Return parts of the reward, the share, and agreement with known frames; see `Task.figures`."""
         features, lengths = self.features(state.index), self.lengths(state.index)
         similar = features @ features.transpose(1, 2)  # (B, T, T)
         parts = {
