@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from summary_builders import make_clips
 
 import usrl  # noqa: F401 - registers the environments
 from usrl.agents.players import begin_evaluation
@@ -15,6 +16,7 @@ from usrl.data.bank import Bank
 from usrl.data.bodies.dataset import make_body
 from usrl.data.bodies.volumes import VOLUMES, Volumes
 from usrl.data.catalogue import DATASETS
+from usrl.data.clips.clips import CLIPS, Clips
 from usrl.data.phantom.dataset import load_phantom
 from usrl.data.recipe import DataRecipe
 from usrl.data.splits import DEFAULT_FRACTIONS
@@ -55,9 +57,14 @@ def volumes() -> Volumes:
     return Volumes.from_bodies([make_body(0, 0)])
 
 
+@pytest.fixture(scope="module")
+def clips() -> Clips:
+    return make_clips()
+
+
 @pytest.fixture
-def cases(card: dict[str, Any], bank: Bank, volumes: Volumes) -> Any:
-    return volumes if REGISTRY[card["id"]].cases == VOLUMES else bank
+def cases(card: dict[str, Any], bank: Bank, volumes: Volumes, clips: Clips) -> Any:
+    return {VOLUMES: volumes, CLIPS: clips}.get(REGISTRY[card["id"]].cases, bank)
 
 
 def test_every_registered_environment_has_one_card_and_every_card_is_registered() -> None:
@@ -92,6 +99,8 @@ def pinned_space(pinned: dict[str, Any]) -> gym.Space[Any]:
         return gym.spaces.Discrete(pinned["n"])
     if "choices" in pinned:
         return gym.spaces.MultiDiscrete(pinned["choices"], np.dtype(pinned["dtype"]).type)
+    if "binary" in pinned:
+        return gym.spaces.MultiBinary(pinned["binary"])
     return gym.spaces.Box(pinned["low"], pinned["high"], tuple(pinned["shape"]), np.dtype(pinned["dtype"]))
 
 

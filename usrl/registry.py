@@ -40,6 +40,8 @@ class Row:
         players: Import paths of scripted players by name; each is made with the task.
         plots: Import path of a function that draws plots of its own for the report of players
             (`usrl.evaluation.episodes.Plots`).
+        sources: Arguments that name runs whose weights the task uses, such as networks of features. What
+            these have learned from is checked as if an agent had learned from it.
     """
 
     task: Any
@@ -51,6 +53,7 @@ class Row:
     placement: Any = None
     players: Mapping[str, Any] = field(default_factory=dict)
     plots: Any = None
+    sources: tuple[str, ...] = ()
 
 
 REGISTRY: dict[str, Row] = {}
@@ -109,6 +112,7 @@ _OURS = {
             "known": "usrl.agents.summaries:KnownPlayer",
         },
         plots="usrl.evaluation.summaries:plot_summaries",
+        sources=("features",),
     ),
 }
 
@@ -154,6 +158,17 @@ def find_row(env_id: str) -> Row:
     if env_id not in REGISTRY:
         raise UserError(f"unknown environment {env_id!r}; {suggest(env_id, REGISTRY)}")
     return REGISTRY[env_id]
+
+
+def find_sources(env_id: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the runs whose weights a task with these settings uses, by the argument that names each."""
+    from usrl.strict import check
+
+    row = find_row(env_id)
+    if not row.sources:
+        return {}
+    checked = check(load_object(row.settings), dict(settings), env_id)
+    return {name: getattr(checked, name) for name in row.sources}
 
 
 def build_task(

@@ -14,8 +14,9 @@ from usrl.data.splits import write_parts
 from usrl.errors import UserError
 from usrl.learners import load_object
 from usrl.networks.proposals import check_split, read_proposals, require_proposals
-from usrl.registry import IMAGES, find_row
-from usrl.runs.run import Run
+from usrl.registry import IMAGES, find_row, find_sources
+from usrl.runs.leaks import check_source
+from usrl.runs.run import Run, open_run
 
 
 def check_kind(env_id: str, data_name: str) -> str:
@@ -41,6 +42,8 @@ def load_training_cases(recipe: AgentRecipe, run: Run) -> tuple[Any, Any]:
     if check_kind(recipe.env.id, recipe.data.name) != IMAGES:
         train, val = (load_cases(recipe.data, part) for part in ("train", "val"))
         write_parts(run.split_path, list_parts(recipe.data))
+        for name, source in find_sources(recipe.env.id, recipe.env.kwargs).items():
+            check_source(f"env.kwargs.{name}", open_run(source), run)
         return train, val
     samples = load_train_and_val(recipe.data, run.split_path)
     folder, size = find_proposals(recipe.env), recipe.data.size

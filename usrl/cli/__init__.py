@@ -15,7 +15,7 @@ from usrl.cli.films import film
 from usrl.cli.options import Count, Device, Root, Seed, Variety
 from usrl.cli.reports import compare
 from usrl.cli.segmentation import segment
-from usrl.cli.summaries import summarize
+from usrl.cli.summaries import diagnose, summarize
 from usrl.cli.training import ablate, proposals, train, tune
 from usrl.errors import UserError
 
@@ -196,7 +196,7 @@ def _write_clips(what: str, clips: "Iterable[Clip]", count: int, out: Path) -> N
     typer.echo(f"wrote {len(paths)} clips to {out}; use them with --data clips --root {out}")
 
 
-for command in (train, tune, ablate, proposals, compare, film, segment, summarize):
+for command in (train, tune, ablate, proposals, compare, film, segment, summarize, diagnose):
     app.command()(command)
 app.command("evaluate", short_help="Score one run: `usrl compare` with the report inside the run.")(compare)
 

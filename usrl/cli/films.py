@@ -38,6 +38,7 @@ def film(
     from usrl.agents.recipe import AgentRecipe
     from usrl.compute.devices import select_device
     from usrl.data.catalogue import kind_of
+    from usrl.data.clips.clips import CLIPS
     from usrl.data.recipe import DataRecipe
     from usrl.evaluation.episodes import choose_environment
     from usrl.evaluation.films import check_film, film_episode, write_film
@@ -51,7 +52,7 @@ def film(
     runs = open_runs([player])
     recipes = [run.recipe_as(AgentRecipe) for run in runs.values()]
     chosen = choose_environment([each.env for each in recipes], env)
-    if recipes and kind_of(data) == IMAGES:  # at the size that the agent has learned
+    if recipes and kind_of(data) in (IMAGES, CLIPS):  # at the size that the agent has learned
         recipe = recipe.model_copy(update={"size": recipes[0].data.size})
     task, players = open_stage([player], runs, chosen, recipe, split, select_device(device))
     frames = film_episode(task, players[0], case)

@@ -67,7 +67,7 @@ def compare(
     where = {"name": data, "root": None if root is None else str(root), "split_seed": split_seed}
     which = {"structure": structure, "labels": labels, "count": count, "seed": seed, "variety": variety}
     recipe = check(DataRecipe, where | which, "options of the data set")
-    groups = [_split_runs(method) for method in methods]
+    groups = [split_runs(method) for method in methods]
     chosen = select_device(device)
     if _play(groups, recipe, split, out, chosen, env):
         return
@@ -120,7 +120,8 @@ def _play(
     env_id: str | None,
 ) -> bool:
     """Compare players if that is asked for; return whether it was."""
-    from usrl.data.catalogue import describe_data
+    from usrl.data.catalogue import describe_data, kind_of
+    from usrl.data.clips.clips import CLIPS
     from usrl.evaluation.episodes import compare_players, find_environment, print_players
 
     specs = [spec for group in groups for spec in group]
@@ -129,6 +130,8 @@ def _play(
     if env is None:
         return False
     folder = out or _report_folder(specs, f"evaluation-{data.name}-{split}")
+    if runs and kind_of(data.name) == CLIPS:  # at the size that the agent has learned
+        data = data.model_copy(update={"size": next(iter(runs.values())).recipe.data.size})
     task, opened = open_stage(specs, runs, env, data, split, device)
     each = iter(opened)
     players = [[next(each) for _ in group] for group in groups]
@@ -159,10 +162,13 @@ def open_stage(
     """Return the task over a part of a data set, and the players that a command line names."""
     from usrl.agents.cases import load_playing_cases
     from usrl.evaluation.episodes import open_players
-    from usrl.registry import build_task, drop_training_only
+    from usrl.registry import build_task, drop_training_only, find_sources
+    from usrl.runs.shipped import locate
 
     cases = load_playing_cases(env.id, data, split)
-    _check_runs([run.path for run in runs.values()], data, split, list(dict.fromkeys(cases.names)))
+    paths = [run.path for run in runs.values()]
+    paths += [locate(source) for source in find_sources(env.id, env.kwargs).values()]
+    _check_runs(paths, data, split, list(dict.fromkeys(cases.names)))
     kwargs = drop_training_only(env.id, env.kwargs)
     task = build_task(env.id, cases.to(device), kwargs, env.max_episode_steps)
     return task, open_players(specs, runs, task, env, device)
@@ -179,7 +185,7 @@ def _report_folder(methods: Sequence[str], name: str) -> Path:
     return Path("runs") / f"{folder.name}-{name}" if is_shipped(folder) else folder / name
 
 
-def _split_runs(method: str) -> list[str]:
+def split_runs(method: str) -> list[str]:
     """Return the runs whose mean a method's text asks for, between commas; most texts name one."""
     runs = [method] if os.path.exists(method) else method.split(",")  # a folder may have a comma in its name
     if len(set(runs)) < len(runs):

@@ -78,8 +78,8 @@ def measure_networks(networks: FeatureNetworks, clips: Clips, recipe: FeatureRec
     """Return what the networks reach on some frames of each clip.
 
     Returns:
-        ``val_accuracy`` of the classifier; ``val_dice_of_masks`` of the U-Net, the mean over the frames with a
-        mask; ``val_error``, the autoencoder's squared error as a share of the variance of the frames; and
+        ``val_accuracy`` of the classifier; ``val_dice_of_masks`` of the U-Net, the mean over the frames with
+        a mask; ``val_error``, the autoencoder's squared error as a share of the variance of the frames; and
         ``val_score``, which is accuracy + Dice - error.
     """
     networks.eval()
