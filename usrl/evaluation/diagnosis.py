@@ -230,7 +230,7 @@ def _fit(seen: Tensor, target: Tensor, weight: Tensor, grades: int) -> Callable[
         total.backward()
         return total
 
-    optimizer.step(loss)  # type: ignore[arg-type]
+    optimizer.step(loss)
     return lambda frames: torch.softmax(read(frames), dim=1).detach()
 
 
