@@ -815,6 +815,7 @@ def names() -> dict[str, list[Any]]:
     import sb3_contrib
     import stable_baselines3
 
+    from usrl.networks.models import _BUILDERS
     from usrl.registry import REGISTRY
 
     found = {
@@ -832,7 +833,7 @@ def names() -> dict[str, list[Any]]:
         "name": ["phantom", "busi", "hc18", "usgra", "folder", "usgra-vessels"],
         "algorithm": [*sorted(found), "bc", "ppo-device", "q-learning"] * 2,
         "policy": policies,
-        "network": ["unet", "attention-unet", "segresnet", "unet++"],
+        "network": [*_BUILDERS, "os:system", "torch.nn:Identity"],
         "prompt": ["none", "box", "crop"],
         "precision": ["float32", "bfloat16", "auto"],
         "init_from": ["contour-ppo", "contour-bc", "unet-phantom", "unet-prompted", "judge-phantom", "unet"],

@@ -1,6 +1,7 @@
-"""Segmentation networks from MONAI: how a recipe builds and runs them."""
+"""Segmentation networks: how a recipe builds and runs them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from usrl.compute.devices import has_bfloat16
 from usrl.data.sample import FloatArray
 from usrl.errors import UserError, suggest
+from usrl.networks.architectures.rows import ROWS, Row
+from usrl.networks.own import build_own, is_own
 from usrl.networks.recipe import NetworkRecipe
 
 _MOST_WEIGHTS = 200_000_000  # 4 GB with gradient, average and Adam's two means
@@ -23,7 +26,8 @@ def build_network(recipe: NetworkRecipe) -> nn.Module:
     """Return the network of a recipe, untrained.
 
     It maps images, float32 in [0, 1], (B, 1, S, S), or (B, 2, S, S) with a box as the second channel, to
-    logits (B, 1, S, S).
+    logits (B, 1, S, S). In training, a network of several outputs gives a list of such logits: its answer
+    first, and others that learn the same mask.
 
     ==============  ==================================  ==============================
     Name            ``channels``                        ``residual_units``
@@ -32,15 +36,26 @@ def build_network(recipe: NetworkRecipe) -> nn.Module:
     attention-unet  one per level                       0: it has none
     segresnet       multiples of 8 that double          blocks per level, at least 1
     unet++          five levels; much slower than unet  0: it has none
+    fcn             five stages, last layers            0: it has none
+    segnet          five stages                         0: it has none
+    deeplabv3plus   four stages, decoder                blocks per stage, at least 1
+    pranet          four stages, decoder                blocks per stage, at least 1
+    rfnet           four stages                         blocks per stage, at least 1
+    transresunet    four stages, the last of 16 n       blocks per stage, at least 1
     ==============  ==================================  ==============================
+
+    A name with a colon is the import path of a network of the user's own (`usrl.networks.own`).
 
     Raises:
         UserError: If the name is unknown, or a key of the recipe does not fit the network.
 
     Source:
         MONAI's implementations of Kerfoot et al. (2019, unet), Oktay et al. (2018, attention-unet),
-        Myronenko (2018, segresnet) and Zhou et al. (2018, unet++).
+        Myronenko (2018, segresnet) and Zhou et al. (2018, unet++). The others are in
+        `usrl.networks.architectures`.
     """
+    if is_own(recipe.network):
+        return _arrange(build_own(recipe, _inputs(recipe), _size(recipe)[1]))
     if recipe.network not in _BUILDERS:
         raise UserError(f"network: unknown name {recipe.network!r}; {suggest(recipe.network, _BUILDERS)}")
     _check_keys(recipe)
@@ -51,8 +66,11 @@ def build_network(recipe: NetworkRecipe) -> nn.Module:
             f"channels: the network would have {count / 1e6:.0f} million weights, and a training keeps five "
             f"numbers for each; at most {_MOST_WEIGHTS / 1e6:.0f} million are allowed, give fewer channels"
         )
-    network = _BUILDERS[recipe.network](recipe)
-    # Convolutions are faster with the channels innermost, on a CPU and on a GPU.
+    return _arrange(_BUILDERS[recipe.network](recipe))
+
+
+def _arrange(network: nn.Module) -> nn.Module:
+    """Put the channels of weights innermost: convolutions are faster so, on a CPU and on a GPU."""
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -100,14 +118,27 @@ class _LastOutput(nn.Module):
         return output
 
 
+def _inputs(recipe: NetworkRecipe) -> int:
+    return 2 if recipe.prompt == "box" else 1
+
+
+def _size(recipe: NetworkRecipe) -> tuple[str, int]:
+    """Return the key of a recipe that says the side of the network's images, and the side, px."""
+    return ("crop_size", recipe.crop_size) if recipe.prompt == "crop" else ("data.size", recipe.data.size)
+
+
 def _shape(recipe: NetworkRecipe) -> dict[str, Any]:
-    return {"spatial_dims": 2, "in_channels": 2 if recipe.prompt == "box" else 1, "out_channels": 1}
+    return {"spatial_dims": 2, "in_channels": _inputs(recipe), "out_channels": 1}
 
 
 def _levels(recipe: NetworkRecipe) -> dict[str, Any]:
     """Return what both kinds of U-Net with any number of levels take."""
     levels = {"channels": recipe.channels, "strides": [2] * (len(recipe.channels) - 1)}
     return _shape(recipe) | levels | {"dropout": recipe.dropout}
+
+
+def _build_row(row: Row, recipe: NetworkRecipe) -> nn.Module:
+    return row.build(recipe, _inputs(recipe))
 
 
 _BUILDERS: dict[str, Callable[[NetworkRecipe], nn.Module]] = {
@@ -126,14 +157,16 @@ _BUILDERS: dict[str, Callable[[NetworkRecipe], nn.Module]] = {
             **_shape(recipe), features=[*recipe.channels, recipe.channels[0]], dropout=recipe.dropout
         )
     ),
-}
+} | {name: partial(_build_row, row) for name, row in ROWS.items()}
 
 
 def _check_keys(recipe: NetworkRecipe) -> None:
     name, channels, units = recipe.network, recipe.channels, recipe.residual_units
     factor = 2 ** (len(channels) - 1)
-    is_crop = recipe.prompt == "crop"
-    key, size = ("crop_size", recipe.crop_size) if is_crop else ("data.size", recipe.data.size)
+    key, size = _size(recipe)
+    if name in ROWS:
+        ROWS[name].check(recipe, key, size)
+        return
     if size % factor or size < 2 * factor:
         raise UserError(
             f"{key}: {len(channels)} levels want a multiple of {factor} from {2 * factor} px on, "

@@ -1,12 +1,24 @@
 """How a segmentation network is trained, as a recipe."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from usrl.data.sample import DEFAULT_JITTER, Jitter
 from usrl.runs.recipe import Recipe
 from usrl.strict import Channels, PositiveFloat, PositiveInt, Strict
+
+OWN_SHAPES: dict[str, dict[str, Any]] = {
+    "attention-unet": {"residual_units": 0},
+    "unet++": {"residual_units": 0},
+    "fcn": {"channels": [16, 32, 64, 128, 128, 512], "residual_units": 0},
+    "segnet": {"channels": [16, 32, 64, 128, 128], "residual_units": 0},
+    "deeplabv3plus": {"channels": [32, 64, 128, 256, 128]},
+    "pranet": {"channels": [32, 64, 128, 256, 32]},
+    "rfnet": {"channels": [32, 64, 128, 256]},
+    "transresunet": {"channels": [32, 64, 128, 256]},
+}
+"""Defaults of networks that differ from those of `NetworkRecipe`, which are the U-Net's."""
 
 
 class AugmentRecipe(Strict):
@@ -24,6 +36,10 @@ class AugmentRecipe(Strict):
 
 class NetworkRecipe(Recipe):
     """How a segmentation network is trained.
+
+    ``network`` is a name (`usrl.networks.models.build_network`), or the import path of a network of yours,
+    such as ``mypackage.nets:Build``. ``channels`` and ``residual_units`` left out are the network's own
+    (`OWN_SHAPES`).
 
     ``precision`` is that of the convolutions. bfloat16 is about twice as fast on GPUs and on CPUs with
     instructions for it, and up to ten times slower on others; auto takes it where it is fast.
@@ -65,6 +81,14 @@ class NetworkRecipe(Recipe):
     flip_test: bool = True
     negatives: bool = True
     init_from: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_own_shape(cls, tree: Any) -> Any:
+        """Give a network the channels and blocks that are its own if the recipe names none."""
+        if not isinstance(tree, dict) or not isinstance(tree.get("network"), str):
+            return tree
+        return OWN_SHAPES.get(tree["network"], {}) | tree
 
     @property
     def subject(self) -> str:

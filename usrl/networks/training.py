@@ -182,8 +182,9 @@ def _train_epoch(
             images, masks = drawn.apply(bank.image(rows), bank.targets[rows])  # (B, S, S)
             inputs, masks = draw_inputs(recipe, images, masks, rng)  # (B, C, s, s), (B, s, s)
             with autocast(recipe, device):
-                logits = state.network(inputs)  # (B, 1, s, s)
-            loss = loss_of(logits.float(), masks[:, None].float())
+                output = state.network(inputs)  # (B, 1, s, s), or a list of these that learn the same mask
+            learning = output if isinstance(output, list) else [output]
+            loss = torch.stack([loss_of(logits.float(), masks[:, None].float()) for logits in learning]).sum()
             descend(state.optimizer, loss, schedule)
             state.average.update_parameters(state.network)
             total += loss.detach() * len(rows)
