@@ -23,6 +23,7 @@ SMALL = {
     "pranet": [16, 16, 16, 16, 8],
     "rfnet": [32, 8, 16, 16],
     "transresunet": [8, 8, 16, 32],
+    "unet-lite0": [16, 16, 16, 16],
 }
 SUPERVISED = {"pranet": 4, "rfnet": 3}
 """Logits in training."""
@@ -110,7 +111,7 @@ def test_network_learns_two_images_by_heart(name: str) -> None:
     masks = torch.stack([disk, square])[:, None].float()
     images = torch.rand(masks.shape) * 0.3 + 0.3 * masks
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-    for _ in range(60):
+    for _ in range(45):
         losses = [
             nn.functional.binary_cross_entropy_with_logits(logits, masks)
             for logits in _logits(network(images))

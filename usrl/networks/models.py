@@ -42,6 +42,7 @@ def build_network(recipe: NetworkRecipe) -> nn.Module:
     pranet          four stages, decoder                blocks per stage, at least 1
     rfnet           four stages                         blocks per stage, at least 1
     transresunet    four stages, the last of 16 n       blocks per stage, at least 1
+    unet-lite0      four blocks of the decoder          0: it has none
     ==============  ==================================  ==============================
 
     A name with a colon is the import path of a network of the user's own (`usrl.networks.own`).

@@ -1,13 +1,19 @@
 """How a segmentation network is trained, as a recipe."""
 
+import os.path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from usrl.data.sample import DEFAULT_JITTER, Jitter
 from usrl.runs.recipe import Recipe
 from usrl.strict import Channels, PositiveFloat, PositiveInt, Strict
 
+IMAGENET = "imagenet"
+"""The weights of an installed package; any other word is a path, kept absolute."""
+EncoderWeights = Annotated[
+    str, AfterValidator(lambda word: word if word == IMAGENET else os.path.abspath(word))
+]
 OWN_SHAPES: dict[str, dict[str, Any]] = {
     "attention-unet": {"residual_units": 0},
     "unet++": {"residual_units": 0},
@@ -17,6 +23,7 @@ OWN_SHAPES: dict[str, dict[str, Any]] = {
     "pranet": {"channels": [32, 64, 128, 256, 32]},
     "rfnet": {"channels": [32, 64, 128, 256]},
     "transresunet": {"channels": [32, 64, 128, 256]},
+    "unet-lite0": {"channels": [96, 64, 48, 32], "residual_units": 0},
 }
 """Defaults of networks that differ from those of `NetworkRecipe`, which are the U-Net's."""
 
@@ -58,6 +65,9 @@ class NetworkRecipe(Recipe):
     from simulated images. It must have learned from other images, or from no more than the training images
     here; for `usrl proposals` from other images only.
 
+    ``encoder_weights`` are published weights that the encoder of ``unet-lite0`` starts from: ``imagenet``, or
+    the path of a file (`usrl.networks.pretrained`).
+
     The bounds of ``channels``, ``residual_units`` and ``crop_size`` are far above what segments better: they
     keep a typing error from filling the memory or building for minutes.
     """
@@ -81,6 +91,7 @@ class NetworkRecipe(Recipe):
     flip_test: bool = True
     negatives: bool = True
     init_from: str | None = None
+    encoder_weights: EncoderWeights | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -20,6 +20,7 @@ from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import Sample
 from usrl.metrics.overlap import dice
 from usrl.networks.models import autocast, build_network
+from usrl.networks.pretrained import load_encoder
 from usrl.networks.prompted import draw_inputs, predict_native, shrink
 from usrl.networks.recipe import AugmentRecipe, NetworkRecipe
 from usrl.networks.schedule import descend, epoch_seed, keep_lesions, make_schedule, mean_loss, seeded
@@ -110,11 +111,14 @@ def fit_network(
     mean = state.average.module
     parts: Parts = {"network/": state.network, "average/": mean, "optimizer.": state.optimizer}
     record = Record(run, mean, parts)
-    if not record.begin(resume=resume) and recipe.init_from:
-        load_start(run, recipe, state.network)
+    if not record.begin(resume=resume):
+        if recipe.encoder_weights:
+            load_encoder(recipe, state.network)
+        if recipe.init_from:
+            load_start(run, recipe, state.network)
         mean.load_state_dict(state.network.state_dict())
-        # A start that no epoch improves on is what is kept.
-        record.log({"val_score": validation.score(mean)})
+        if recipe.init_from:  # a start that no epoch improves on is what is kept
+            record.log({"val_score": validation.score(mean)})
     steps = math.ceil(len(bank) / recipe.batch_size)
     state.average.n_averaged.fill_(1 + record.step * steps)  # the network before its first step counts as one
     schedule = make_schedule(state.optimizer, recipe.epochs * steps, record.step * steps)
@@ -135,9 +139,12 @@ def build_untrained_network(recipe: NetworkRecipe) -> nn.Module:
     """Return the network that a recipe trains, before its first step.
 
     Raises:
-        UserError: If it cannot be built, or `usrl.runs.starting.open_start` refuses ``init_from``.
+        UserError: If it cannot be built, `usrl.runs.starting.open_start` refuses ``init_from``, or
+            `usrl.networks.pretrained.load_encoder` refuses ``encoder_weights``.
     """
     network = build_network(recipe)
+    if recipe.encoder_weights:
+        load_encoder(recipe, network)
     if recipe.init_from:
         open_start(recipe, network)
     return network

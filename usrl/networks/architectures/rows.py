@@ -12,6 +12,7 @@ from usrl.networks.architectures.pranet import PraNet
 from usrl.networks.architectures.rfnet import RFNet
 from usrl.networks.architectures.segnet import SegNet
 from usrl.networks.architectures.transresunet import TransResUNet
+from usrl.networks.architectures.unet_lite0 import UNetLite0
 from usrl.networks.recipe import NetworkRecipe
 
 
@@ -93,5 +94,12 @@ ROWS = {
         count=4,
         least=32,
         multiple=16,
+    ),
+    "unet-lite0": Row(
+        lambda recipe, inputs: UNetLite0(inputs, recipe.channels, recipe.dropout),
+        "of the decoder's four blocks",
+        count=4,
+        least=64,
+        has_units=False,
     ),
 }
