@@ -584,6 +584,20 @@ def hc18_files(rng: Random) -> dict[str, bytes]:
     return files | {"training_set_pixel_size_and_HC.csv": "".join(rows).encode()}
 
 
+def ddti_files(rng: Random) -> dict[str, bytes]:
+    points = [{"x": 4, "y": 3}, {"x": 20, "y": 4}, {"x": 15, "y": 18}]
+    regions = [{"points": points, "annotation": {}, "regionType": rng.choice(["freehand"] * 5 + ["arrow"])}]
+    mark = f"<mark><image>1</image><svg>{json.dumps(regions * rng.choice([1, 2, 40]))}</svg></mark>"
+    files = {}
+    for number in range(1, 4):
+        case = f"<case><number>{number}</number><tirads>4a</tirads>{mark}</case>".encode()
+        place = rng.randrange(len(case))
+        if rng.random() < 0.3:
+            case = rng.choice([case[:place], case[:place] + rng.randbytes(3) + case[place:], b""])
+        files |= {f"{number}.xml": case, f"{number}_1.jpg": pair(number)[0]}
+    return files
+
+
 def try_folder(name: str, make: Callable[[Random], dict[str, bytes]], rng: Random, place: Path) -> None:
     """Damage one or two files of a data set, check it and load it."""
     from usrl.data.catalogue import check_dataset, load_split
@@ -592,7 +606,8 @@ def try_folder(name: str, make: Callable[[Random], dict[str, bytes]], rng: Rando
     files = make(rng)
     tables = [path for path in files if path.endswith(".csv")]
     for _ in range(rng.choice([1, 1, 2])):
-        path = rng.choice(tables) if tables and rng.random() < 0.6 else rng.choice(sorted(files))
+        images = sorted(path for path in files if not path.endswith(".xml"))
+        path = rng.choice(tables) if tables and rng.random() < 0.6 else rng.choice(images)
         if path.endswith(".csv"):
             files[path] = table_of(files[path].decode(errors="replace"), rng)
         elif rng.random() < 0.1:
@@ -1359,6 +1374,7 @@ KINDS: dict[str, tuple[int, Callable[[Random, Path], None]]] = {
     "busi": (3, lambda rng, place: try_folder("busi", busi_files, rng, place)),
     "usgra": (3, lambda rng, place: try_folder("usgra", usgra_files, rng, place)),
     "hc18": (5, lambda rng, place: try_folder("hc18", hc18_files, rng, place)),
+    "ddti": (3, lambda rng, place: try_folder("ddti", ddti_files, rng, place)),
     "volumes": (6, try_volumes),
     "clip": (8, try_clip),
     "boxes": (6, try_boxes),

@@ -39,9 +39,7 @@ Resume = Annotated[
 ]
 Data = Annotated[
     str,
-    typer.Option(
-        help="Data set: phantom, busi, hc18, usgra, folder or slices; of bodies: bodies or volumes."
-    ),
+    typer.Option(help="Data set, such as phantom, busi, ddti or folder; of bodies: bodies or volumes."),
 ]
 Structure = Annotated[
     str | None, typer.Option(help="What is segmented, such as nerve; needed if there are several structures.")

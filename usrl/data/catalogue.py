@@ -13,6 +13,7 @@ from usrl.data.busi import BUSI
 from usrl.data.clips.clips import CLIPS
 from usrl.data.clips.lung import check_lung, list_lung, load_lung
 from usrl.data.dataset import IMAGES, DataReport, Dataset, find_root, report_samples
+from usrl.data.ddti import DDTI
 from usrl.data.folder import FOLDER
 from usrl.data.hc18 import HC18
 from usrl.data.phantom.dataset import load_phantom
@@ -40,6 +41,7 @@ DATASETS: dict[str, Dataset] = {
     "busi": BUSI,
     "hc18": HC18,
     "usgra": USGRA,
+    "ddti": DDTI,
     "folder": FOLDER,
     "bodies": Dataset(load_bodies, check_bodies, kind=VOLUMES, members=list_bodies),
     "slices": Dataset(load_slices, check_slices, structures=LESION),
