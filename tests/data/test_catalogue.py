@@ -160,6 +160,7 @@ def test_a_foreign_data_set_of_another_kind_makes_its_own_parts():
         load_split("clips")
 
 
+@pytest.mark.filterwarnings("ignore:.*not for commercial use")
 def test_every_dataset_can_be_checked(busi_root, folder_root, hc18_root, usgra_root, volumes_root, tmp_path):
     roots = {"busi": busi_root, "folder": folder_root, "phantom": None, "hc18": hc18_root}
     roots |= {"usgra": usgra_root, "bodies": None, "slices": None, "volumes": volumes_root, "lung": None}

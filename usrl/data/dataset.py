@@ -161,17 +161,25 @@ def _count_structures(samples: list[Sample]) -> dict[str, int]:
 
 
 def image_files(
-    find: Callable[[Path], Path], read: Callable[[Path], Found], structures: Mapping[str, int] | None = LESION
+    find: Callable[[Path], Path],
+    read: Callable[[Path], Found],
+    structures: Mapping[str, int] | None = LESION,
+    terms: str | None = None,
 ) -> Dataset:
     """Return a data set of image files. Loading raises on faults and warns of images left out.
 
-    A check reports both.
+    A check reports both. Terms that forbid some use are told by a warning before anything is read.
 
     ``find`` returns the folder to read inside the folder that the user names, or raises a `UserError`.
     """
 
+    def locate(data: DataRecipe) -> Path:
+        if terms is not None:
+            warnings.warn(f"{data.name}: {terms}", stacklevel=5)
+        return find(find_root(data))
+
     def load(data: DataRecipe, split: str) -> list[Sample]:
-        found = read(find(find_root(data)))
+        found = read(locate(data))
         if found.faults:
             more = len(found.faults) - MAX_LISTED
             lines = [*found.faults[:MAX_LISTED], *([f"... and {more} more"] if more > 0 else [])]
@@ -181,7 +189,7 @@ def image_files(
         return found.samples
 
     def check(data: DataRecipe) -> DataReport:
-        folder = find(find_root(data))
+        folder = locate(data)
         found = read(folder)
         report = report_samples(data.name, str(folder), found.samples, found.faults, found.duplicates)
         counts = {source: report.counts.get(source, 0) for source in found.sources} or report.counts

@@ -40,9 +40,9 @@ from numpy.typing import NDArray
 
 from usrl.data.components import fill_holes
 from usrl.data.dataset import Found, image_files
-from usrl.data.duplicates import cluster_names, duplicate_pairs
+from usrl.data.duplicates import duplicate_pairs
 from usrl.data.files import list_images
-from usrl.data.pairs import Pair, listed, read_pairs
+from usrl.data.pairs import Pair, join_duplicates, listed, read_pairs
 from usrl.data.sample import BoolMask, Sample
 from usrl.data.tables import clean
 from usrl.errors import UserError
@@ -106,7 +106,7 @@ def _read(root: Path) -> Found:
                 "remove it with the image"
             )
     duplicates = duplicate_pairs(sample.image for sample in samples)
-    samples = _group(samples, duplicates)
+    samples = join_duplicates(samples, [s.name.partition("_")[0] for s in samples], duplicates)
     left_out = [f"{what}: {listed(names[what])}" for what in (_CUT, _EMPTY) if names[what]]
     notes = [f"{what}: {listed(names[what])}" for what in (_ARROWS, _OUTSIDE) if names[what]]
     facts: dict[str, int | str] = {
@@ -223,15 +223,6 @@ def _fill(image: Sample, outlines: list[Outline]) -> Sample:
         cv2.polylines(drawn, [np.rint(outline).astype(np.int32)], isClosed=True, color=1)
         mask |= fill_holes(drawn.view(np.bool_))
     return replace(image, labels=mask)
-
-
-def _group(samples: list[Sample], duplicates: NDArray[np.int64]) -> list[Sample]:
-    """Return samples grouped by case; near duplicates join their cases."""
-    cases = [sample.name.partition("_")[0] for sample in samples]
-    firsts: dict[str, int] = {}
-    links = [(firsts.setdefault(case, place), place) for place, case in enumerate(cases)]
-    groups = cluster_names(cases, np.concatenate([duplicates, np.array(links, np.int64).reshape(-1, 2)]))
-    return [replace(sample, group=group) for sample, group in zip(samples, groups, strict=True)]
 
 
 DDTI = image_files(_find, _read)
