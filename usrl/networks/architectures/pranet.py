@@ -33,7 +33,7 @@ class PraNet(nn.Module):
         segmentation, MICCAI, 263-273, doi:10.1007/978-3-030-59725-2_26. Gao et al. (2021), Res2Net: a new
         multi-scale backbone architecture, IEEE TPAMI 43(2):652-662, doi:10.1109/TPAMI.2019.2938758. Wu, Su
         and Huang (2019), Cascaded partial decoder for fast and accurate salient object detection, CVPR,
-        3902-3911, doi:10.1109/CVPR.2019.00403.
+        3907-3916, arXiv:1904.08739.
     """
 
     def __init__(self, inputs: int, channels: Sequence[int], blocks: int, dropout: float) -> None:

@@ -31,8 +31,8 @@ class RFNet(nn.Module):
 
     Source:
         Wang, Liang and Zhang (2021), Residual feedback network for breast lesion segmentation in ultrasound
-        image, MICCAI, 471-481, doi:10.1007/978-3-030-87193-2_45. The size of the encoder's features, the
-        decoder's blocks and the places of the feedback are those of the authors' program.
+        image, MICCAI, 471-481. The decoder's blocks and the places of the feedback are those of the authors'
+        program.
     """
 
     def __init__(self, inputs: int, channels: Sequence[int], blocks: int, dropout: float) -> None:

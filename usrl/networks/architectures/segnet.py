@@ -25,7 +25,7 @@ class SegNet(nn.Module):
     Source:
         Badrinarayanan, Kendall and Cipolla (2017), SegNet: a deep convolutional encoder-decoder architecture
         for image segmentation, IEEE TPAMI 39(12):2481-2495, doi:10.1109/TPAMI.2016.2644615. Kendall,
-        Badrinarayanan and Cipolla (2017), Bayesian SegNet, BMVC, doi:10.5244/C.31.57.
+        Badrinarayanan and Cipolla (2017), Bayesian SegNet, BMVC, arXiv:1511.02680.
     """
 
     def __init__(self, inputs: int, channels: Sequence[int], dropout: float) -> None:
