@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from usrl.networks.architectures.fcn import FCN
 from usrl.networks.architectures.rfnet import RFNet
 from usrl.networks.architectures.rows import ROWS
 from usrl.networks.architectures.segnet import SegNet
-from usrl.networks.models import build_network
+from usrl.networks.models import _BUILDERS, build_network
 from usrl.networks.recipe import OWN_SHAPES, NetworkRecipe
 
 SMALL = {
@@ -62,6 +63,18 @@ def test_docstring_states_the_number_of_parameters(name: str) -> None:
     assert stated is not None
     count = sum(parameter.numel() for parameter in network.parameters())
     assert int(stated[1].replace(",", "")) == count
+
+
+def test_the_page_states_the_number_of_parameters() -> None:
+    page = (Path(__file__).parents[2] / "docs/agents.md").read_text(encoding="utf-8")
+    stated = {
+        name: int(count.replace(",", "")) for name, count in re.findall(r"\| `(.+?)` .* \| ([\d,]+) \|", page)
+    }
+    counts = {
+        name: sum(parameter.numel() for parameter in build_network(_recipe(name, size=128)).parameters())
+        for name in _BUILDERS
+    }
+    assert stated == counts
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -153,6 +166,13 @@ def test_a_recipe_that_names_no_channels_gets_those_of_its_network() -> None:
     assert NetworkRecipe(kind="network", network="segnet").channels == [16, 32, 64, 128, 128]
     assert NetworkRecipe(kind="network", network="attention-unet").residual_units == 0
     assert NetworkRecipe(kind="network").channels == [16, 32, 64, 128, 256]
+
+
+@pytest.mark.parametrize("name", ["unet", *ROWS])
+def test_null_stands_for_the_networks_own_channels(name: str) -> None:
+    recipe = NetworkRecipe.model_validate({"kind": "network", "network": name})
+    tree = recipe.model_dump() | {"channels": None, "residual_units": None}
+    assert NetworkRecipe.model_validate(tree) == recipe
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,8 @@ class NetworkRecipe(Recipe):
     """How a segmentation network is trained.
 
     ``network`` is a name (`usrl.networks.models.build_network`), or the import path of a network of yours,
-    such as ``mypackage.nets:Build``. ``channels`` and ``residual_units`` left out are the network's own
-    (`OWN_SHAPES`).
+    such as ``mypackage.nets:Build``. ``channels`` and ``residual_units`` that are null or left out are the
+    network's own (`OWN_SHAPES`).
 
     ``precision`` is that of the convolutions. bfloat16 is about twice as fast on GPUs and on CPUs with
     instructions for it, and up to ten times slower on others; auto takes it where it is fast.
@@ -97,9 +97,11 @@ class NetworkRecipe(Recipe):
     @classmethod
     def _fill_in_own_shape(cls, tree: Any) -> Any:
         """Give a network the channels and blocks that are its own if the recipe names none."""
-        if not isinstance(tree, dict) or not isinstance(tree.get("network"), str):
+        if not isinstance(tree, dict):
             return tree
-        return OWN_SHAPES.get(tree["network"], {}) | tree
+        left_out = {key for key in ("channels", "residual_units") if key in tree and tree[key] is None}
+        given = {key: value for key, value in tree.items() if key not in left_out}
+        return OWN_SHAPES.get(str(tree.get("network")), {}) | given
 
     @property
     def subject(self) -> str:

@@ -42,11 +42,13 @@ class Row:
         if len(recipe.channels) != self.count:
             raise UserError(
                 f"channels: {name} takes {self.count} numbers, {self.channels}, got {recipe.channels}; "
-                "leave them out for its own"
+                "set channels: null for its own"
             )
         if bool(units) != self.has_units:
             told = "needs at least 1 block a stage" if self.has_units else "has none"
-            raise UserError(f"residual_units: {name} {told}, got {units}; leave it out for its own")
+            raise UserError(
+                f"residual_units: {name} {told}, got {units}; set residual_units: null for its own"
+            )
         if recipe.channels[-1] % self.multiple:
             raise UserError(
                 f"channels: the last must be a multiple of {self.multiple}, got {recipe.channels[-1]}"
