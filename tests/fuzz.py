@@ -584,6 +584,66 @@ def hc18_files(rng: Random) -> dict[str, bytes]:
     return files | {"training_set_pixel_size_and_HC.csv": "".join(rows).encode()}
 
 
+def ddti_files(rng: Random) -> dict[str, bytes]:
+    points = [{"x": 4, "y": 3}, {"x": 20, "y": 4}, {"x": 15, "y": 18}]
+    regions = [{"points": points, "annotation": {}, "regionType": rng.choice(["freehand"] * 5 + ["arrow"])}]
+    mark = f"<mark><image>1</image><svg>{json.dumps(regions * rng.choice([1, 2, 40]))}</svg></mark>"
+    files = {}
+    for number in range(1, 4):
+        case = f"<case><number>{number}</number><tirads>4a</tirads>{mark}</case>".encode()
+        place = rng.randrange(len(case))
+        if rng.random() < 0.3:
+            case = rng.choice([case[:place], case[:place] + rng.randbytes(3) + case[place:], b""])
+        files |= {f"{number}.xml": case, f"{number}_1.jpg": pair(number)[0]}
+    return files
+
+
+def bus_bra_files(rng: Random) -> dict[str, bytes]:
+    rows, folds = ["ID,Case,Pathology,BIRADS,Width,Height\n"], ["ID,kFold\n"]
+    files = {}
+    for number in range(3):
+        image, mask = pair(number)
+        files |= {f"Images/bus_{number:04d}-l.png": image, f"Masks/mask_{number:04d}-l.png": mask}
+        rows.append(f"bus_{number:04d}-l,{number // 2},benign,3,32,24\n")
+        folds.append(f"bus_{number:04d}-l,{number // 2 + 1}\n")
+    return files | {"bus_data.csv": "".join(rows).encode(), "5-fold-cv.csv": "".join(folds).encode()}
+
+
+def cva_net_files(rng: Random) -> dict[str, bytes]:
+    images = [{"id": number, "file_name": f"benign/v/{number:06d}.png"} for number in range(3)]
+    boxes = [
+        {"image_id": number, "category_id": 1, "bbox": [4, 3, rng.choice([9, -3, 0, 1e9]), 8]}
+        for number in range(3)
+    ]
+    tree = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "benign"}]}
+    text = json.dumps(tree).encode()
+    place = rng.randrange(len(text))
+    if rng.random() < 0.6:
+        odd = rng.choice([b"", b"null", b"[]", b"{}", b"-1", b'"', b"1e400", b"\xff", b"..", b"\\u0000"])
+        text = text[:place] + odd + text[place + rng.choice([0, 1, 5]) :]
+    files = {f"rawframes/{image['file_name']}": pair(number)[0] for number, image in enumerate(images)}
+    return files | {"imagenet_vid_val.json": text}
+
+
+def camus_files(rng: Random) -> dict[str, bytes]:
+    import nibabel
+
+    files = {"patient0001/Info_2CH.cfg": b"ImageQuality: Good\n"}
+    for view, instant in itertools.product(("2CH", "4CH"), ("ED", "ES")):
+        for suffix, top in (("", 255), ("_gt", 3)):
+            values = np.full((20, 16), top, np.uint8)
+            values[:9] = 0
+            data = bytearray(nibabel.Nifti1Image(values, np.diag([0.3, 0.2, 1.0, 1.0])).to_bytes())
+            if rng.random() < 0.3:
+                for _ in range(rng.choice([1, 3])):
+                    data[rng.randrange(352)] = rng.randrange(256)
+            if rng.random() < 0.1:
+                del data[rng.randrange(len(data)) :]
+            name = f"patient0001/patient0001_{view}_{instant}{suffix}.nii.gz"
+            files[name] = gzip.compress(bytes(data)) if rng.random() < 0.5 else bytes(data)
+    return files
+
+
 def try_folder(name: str, make: Callable[[Random], dict[str, bytes]], rng: Random, place: Path) -> None:
     """Damage one or two files of a data set, check it and load it."""
     from usrl.data.catalogue import check_dataset, load_split
@@ -592,7 +652,10 @@ def try_folder(name: str, make: Callable[[Random], dict[str, bytes]], rng: Rando
     files = make(rng)
     tables = [path for path in files if path.endswith(".csv")]
     for _ in range(rng.choice([1, 1, 2])):
-        path = rng.choice(tables) if tables and rng.random() < 0.6 else rng.choice(sorted(files))
+        images = sorted(path for path in files if not path.endswith((".xml", ".json", ".nii.gz", ".cfg")))
+        if not images:
+            break
+        path = rng.choice(tables) if tables and rng.random() < 0.6 else rng.choice(images)
         if path.endswith(".csv"):
             files[path] = table_of(files[path].decode(errors="replace"), rng)
         elif rng.random() < 0.1:
@@ -611,7 +674,7 @@ def try_folder(name: str, make: Callable[[Random], dict[str, bytes]], rng: Rando
             files[path] = image_file(rng, "mask" in path or "Annot" in path, shape)
         tables = [path for path in files if path.endswith(".csv")]
     write_files(place, files)
-    usual = "nerve" if name == "usgra" else None
+    usual = {"usgra": "nerve", "camus": "atrium"}.get(name)
     structure = rng.choice([usual] * 8 + ["nerve", "1", "2", "é", None])
     data = DataRecipe(name=name, root=str(place), structure=structure)
     report = check_dataset(data)
@@ -861,6 +924,7 @@ def names() -> dict[str, list[Any]]:
     import sb3_contrib
     import stable_baselines3
 
+    from usrl.networks.models import _BUILDERS
     from usrl.registry import REGISTRY
 
     found = {
@@ -878,7 +942,7 @@ def names() -> dict[str, list[Any]]:
         "name": ["phantom", "busi", "hc18", "usgra", "folder", "usgra-vessels"],
         "algorithm": [*sorted(found), "bc", "ppo-device", "q-learning"] * 2,
         "policy": policies,
-        "network": ["unet", "attention-unet", "segresnet", "unet++"],
+        "network": [*_BUILDERS, "os:system", "torch.nn:Identity"],
         "prompt": ["none", "box", "crop"],
         "precision": ["float32", "bfloat16", "auto"],
         "init_from": ["contour-ppo", "contour-bc", "unet-phantom", "unet-prompted", "judge-phantom", "unet"],
@@ -1404,6 +1468,10 @@ KINDS: dict[str, tuple[int, Callable[[Random, Path], None]]] = {
     "busi": (3, lambda rng, place: try_folder("busi", busi_files, rng, place)),
     "usgra": (3, lambda rng, place: try_folder("usgra", usgra_files, rng, place)),
     "hc18": (5, lambda rng, place: try_folder("hc18", hc18_files, rng, place)),
+    "ddti": (3, lambda rng, place: try_folder("ddti", ddti_files, rng, place)),
+    "bus-bra": (2, lambda rng, place: try_folder("bus-bra", bus_bra_files, rng, place)),
+    "cva-net": (2, lambda rng, place: try_folder("cva-net", cva_net_files, rng, place)),
+    "camus": (3, lambda rng, place: try_folder("camus", camus_files, rng, place)),
     "volumes": (6, try_volumes),
     "clip": (8, try_clip),
     "clips": (5, try_clip_folder),

@@ -143,6 +143,12 @@ def real_usgra():
     return _find_real("usgra")
 
 
+@pytest.fixture(scope="session")
+def real_ddti():
+    """The folder of a real copy of DDTI."""
+    return _find_real("ddti")
+
+
 def _find_real(name):
     default = Path(__file__).parents[3] / "shared" / "data"
     root = Path(os.environ.get("USRL_DATA") or default) / name

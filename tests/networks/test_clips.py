@@ -119,7 +119,7 @@ def test_what_each_network_sees_of_other_frames(network: str, sees_before: bool,
     before, after = windows.clone(), windows.clone()
     before[:, 0], after[:, 4] = 0, 0
     with torch.no_grad():
-        same, moved, turned = (show_windows(model, each)[:, 2] for each in (windows, before, after))
+        same, moved, turned = (show_windows(model, each)[0][:, 2] for each in (windows, before, after))
     assert torch.equal(same, moved) is not sees_before
     assert torch.equal(same, turned) is not sees_after
 
@@ -137,7 +137,7 @@ def test_images_that_come_alone_do_not_belong_together() -> None:
 def test_every_parameter_of_a_recurrent_network_gets_a_gradient() -> None:
     for network in ("unet-convgru", "unet-convlstm"):
         model = build_network(recipe(network))
-        show_windows(model, torch.rand(2, 3, SIDE, SIDE)).square().mean().backward()
+        show_windows(model, torch.rand(2, 3, SIDE, SIDE))[0].square().mean().backward()
         assert all(parameter.grad is not None for parameter in model.parameters())
 
 

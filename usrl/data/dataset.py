@@ -1,6 +1,7 @@
 """Defines a data set and the report of its check, and loads and checks one of image files."""
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -117,6 +118,7 @@ class Found:
     duplicates: NDArray[np.int64] | None = None  # positions of near-duplicates, (P, 2), if looked for
     sources: tuple[str, ...] = ()  # those that are counted even if no sample has them
     notes: list[str] = field(default_factory=list)  # advice for the user; the data set loads all the same
+    left_out: list[str] = field(default_factory=list)  # why, and the names: loading warns of them
 
 
 def report_samples(
@@ -159,27 +161,40 @@ def _count_structures(samples: list[Sample]) -> dict[str, int]:
 
 
 def image_files(
-    find: Callable[[Path], Path], read: Callable[[Path], Found], structures: Mapping[str, int] | None = LESION
+    find: Callable[[Path], Path],
+    read: Callable[[Path], Found],
+    structures: Mapping[str, int] | None = LESION,
+    terms: str | None = None,
 ) -> Dataset:
-    """Return a data set of image files. Loading raises on faults; a check reports them.
+    """Return a data set of image files. Loading raises on faults and warns of images left out.
+
+    A check reports both. Terms that forbid some use are told by a warning before anything is read.
 
     ``find`` returns the folder to read inside the folder that the user names, or raises a `UserError`.
     """
 
+    def locate(data: DataRecipe) -> Path:
+        if terms is not None:
+            warnings.warn(f"{data.name}: {terms}", stacklevel=5)
+        return find(find_root(data))
+
     def load(data: DataRecipe, split: str) -> list[Sample]:
-        found = read(find(find_root(data)))
+        found = read(locate(data))
         if found.faults:
             more = len(found.faults) - MAX_LISTED
             lines = [*found.faults[:MAX_LISTED], *([f"... and {more} more"] if more > 0 else [])]
             raise UserError("\n".join(lines))
+        for names in found.left_out:
+            warnings.warn(f"{data.name}: images left out: {names}", stacklevel=4)
         return found.samples
 
     def check(data: DataRecipe) -> DataReport:
-        folder = find(find_root(data))
+        folder = locate(data)
         found = read(folder)
         report = report_samples(data.name, str(folder), found.samples, found.faults, found.duplicates)
         counts = {source: report.counts.get(source, 0) for source in found.sources} or report.counts
-        notes = (*found.notes, *links_out(folder))
+        left_out = [f"images left out: {names}" for names in found.left_out]
+        notes = (*left_out, *found.notes, *links_out(folder))
         return replace(report, counts=counts, facts=report.facts | found.facts, notes=notes)
 
     return Dataset(load, check, reads_folder=True, structures=structures)

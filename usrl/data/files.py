@@ -31,6 +31,8 @@ _NO_TEXT = re.compile(r"[\t\ud800-\udfff]")
 _BLOCK_ROWS = 256
 _GRAY_SPREAD = 8
 """Channels that differ by no more than this are gray: JPEG does not keep gray exactly."""
+_TINT = 12
+"""Levels by which a channel of a colour may differ from the colour that it means."""
 _FEW_LEVELS = 16
 """A mask with a smooth outline has more levels than this, or only levels that fill no area."""
 _MOST_BETWEEN = 0.4
@@ -141,6 +143,29 @@ def read_classes(path: Path | str, known: tuple[int, ...]) -> Labels:
             "the mask with its class numbers again"
         )
     return values.astype(np.uint8)
+
+
+def read_nearest_colours(path: Path | str, colours: NDArray[np.uint8]) -> Labels:
+    """Read an annotation in colours: each pixel gets the number of the nearest of some colours, (C, 3).
+
+    Outlines may be smoothed. A file is refused if less than half of its pixels have one of the colours, each
+    channel within `_TINT`.
+    """
+    path = Path(path)
+    with _opened(path) as image:
+        channels = np.asarray(image.convert("RGB")).astype(np.int32)  # (H, W, 3)
+    labels = np.empty(channels.shape[:2], np.uint8)
+    near = 0
+    for row in range(0, len(channels), _BLOCK_ROWS):
+        apart = channels[row : row + _BLOCK_ROWS, :, None] - colours.astype(np.int32)  # (h, W, C, 3)
+        labels[row : row + _BLOCK_ROWS] = np.square(apart).sum(axis=-1).argmin(axis=-1)
+        near += int((np.abs(apart).max(axis=-1).min(axis=-1) <= _TINT).sum())
+    if 2 * near < labels.size:
+        raise UserError(
+            f"{path}: {near / labels.size:.0%} of its pixels have one of the annotation's colours, and half "
+            "or more are wanted; restore the annotation"
+        )
+    return labels
 
 
 def check_name(path: Path) -> None:

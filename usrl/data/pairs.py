@@ -1,11 +1,12 @@
 """Reads images and their masks from disk, in pairs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,17 +24,22 @@ MAX_LISTED = 10
 
 @dataclass(frozen=True)
 class Pair:
-    """The files of one sample, with its source and structures. Several masks are united."""
+    """The files of one sample, with its source and structures. Several masks are united.
+
+    Masks of another size than the image are stretched to it if ``is_stretched``, and refused otherwise.
+    """
 
     image: Path
     masks: tuple[Path, ...]
     source: str
-    structures: dict[str, int] | None = None
+    structures: Mapping[str, int] | None = None
+    is_stretched: bool = False
+    title: str | None = None
 
     @property
     def name(self) -> str:
-        """Name of the sample: that of the image without its suffix, cleaned."""
-        return clean(self.image.stem)
+        """Name of the sample: its title, or that of the image without its suffix, cleaned."""
+        return self.title or clean(self.image.stem)
 
 
 def read_pairs(
@@ -71,6 +77,19 @@ def group_duplicates(
     return [replace(s, group=group) for s, group in zip(samples, groups, strict=True)], duplicates
 
 
+def join_duplicates(
+    samples: Sequence[Sample], keys: Sequence[str], duplicates: NDArray[np.int64]
+) -> list[Sample]:
+    """Return samples whose groups are those of equal keys, such as patients; near duplicates join groups.
+
+    The duplicates are positions, (P, 2).
+    """
+    firsts: dict[str, int] = {}
+    links = [(firsts.setdefault(key, place), place) for place, key in enumerate(keys)]
+    groups = cluster_names(keys, np.concatenate([duplicates, np.array(links, np.int64).reshape(-1, 2)]))
+    return [replace(sample, group=group) for sample, group in zip(samples, groups, strict=True)]
+
+
 def listed(names: Sequence[str], most: int = MAX_LISTED) -> str:
     """Return the first names in one line, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
@@ -84,6 +103,11 @@ def _try_read(read: Callable[[Path], Labels | BoolMask], pair: Pair) -> Sample |
         labels = np.zeros(image.shape, np.uint8)
         for path in pair.masks:
             mask = read(path)
+            if mask.shape != image.shape and pair.is_stretched:
+                size = image.shape[1], image.shape[0]
+                mask = np.asarray(
+                    cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT)
+                )
             if mask.shape != image.shape:
                 remedy = "restore the original pair"
                 if mask.shape == image.shape[::-1]:

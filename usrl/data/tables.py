@@ -24,18 +24,10 @@ def read_rows(path: Path, header: Sequence[str]) -> list[tuple[int, list[str]]]:
     The file is UTF-8 text, and line 1 must be the header. Commas, semicolons or tabs separate cells. Cells
     may be quoted and have spaces around them. Empty lines are left out.
     """
-    try:
-        text = check_path(path).read_bytes().decode("utf-8-sig")
-        tables = [_split(text, delimiter) for delimiter in ",;\t"]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read as CSV ({error}); save it as UTF-8 text") from error
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}); name a CSV file that is there, or restore it"
-        ) from error
+    tables = _read_tables(path)
     fitting = [table for table in tables if table and table[0][1] == list(header)]
     if not fitting:
-        found = text.splitlines()[0].strip() if text else ""
+        found = ",".join(tables[0][0][1]) if tables[0] else ""
         raise UserError(f"{path}: the header must be {','.join(header)}, got {found[:200]!r}; fix line 1")
     for line, cells in fitting[0]:
         if max(map(len, cells)) > _LONGEST:
@@ -61,6 +53,37 @@ def read_header(path: Path) -> list[str]:
     except csv.Error as error:
         raise UserError(f"{path}: line 1 cannot be read as CSV ({error}); fix it") from None
     return rows[0][1] if rows else []
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[int, list[str]]]:
+    """Return line number and cleaned cells of some columns of a CSV file with any others; see `read_rows`.
+
+    Line 1 names the columns, in any order. Letters' case does not count.
+    """
+    tables = _read_tables(path)
+    wanted = [column.lower() for column in columns]
+    for table in tables:
+        found = [cell.lower() for cell in table[0][1]] if table else []
+        if all(found.count(column) == 1 for column in wanted):
+            places = [found.index(column) for column in wanted]
+            return [
+                (line, [cells[place] if place < len(cells) else "" for place in places])
+                for line, cells in table[1:]
+            ]
+    raise UserError(f"{path}: line 1 must name the columns {', '.join(columns)}, each once; restore the file")
+
+
+def _read_tables(path: Path) -> list[list[tuple[int, list[str]]]]:
+    """Return the rows of a CSV file by each delimiter that it may have."""
+    try:
+        text = check_path(path).read_bytes().decode("utf-8-sig")
+        return [_split(text, delimiter) for delimiter in ",;\t"]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as CSV ({error}); save it as UTF-8 text") from error
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); name a CSV file that is there, or restore it"
+        ) from error
 
 
 def _split(text: str, delimiter: str) -> list[tuple[int, list[str]]]:

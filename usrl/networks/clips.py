@@ -60,9 +60,9 @@ class Windows:
         frames, masks = drawn.apply(self._clips.frames[places], self._masks[places])
         return frames.unflatten(0, (-1, window)), masks
 
-    def logits(self, network: nn.Module, inputs: Tensor) -> Tensor:
-        """Return the logits, (B * T, S, S)."""
-        return show_windows(network, inputs)[:, :, 0].flatten(0, 1)
+    def logits(self, network: nn.Module, inputs: Tensor) -> list[Tensor]:
+        """Return the logits, (B * T, S, S); see `usrl.networks.training.Lessons`."""
+        return [logits[:, :, 0].flatten(0, 1) for logits in show_windows(network, inputs)]
 
 
 class ClipValidation:
@@ -140,9 +140,9 @@ def infer_windows(network: nn.Module, windows: Tensor, recipe: NetworkRecipe) ->
     network.eval()
     inputs = windows.float() / 255
     with autocast(recipe, windows.device):
-        probability = torch.sigmoid(show_windows(network, inputs)[:, :, 0].float())
+        probability = torch.sigmoid(show_windows(network, inputs)[0][:, :, 0].float())
         if recipe.flip_test:
-            mirrored = torch.sigmoid(show_windows(network, inputs.flip(-1))[:, :, 0].float()).flip(-1)
+            mirrored = torch.sigmoid(show_windows(network, inputs.flip(-1))[0][:, :, 0].float()).flip(-1)
             probability = (probability + mirrored) / 2
     return probability
 

@@ -1,6 +1,7 @@
-"""Segmentation networks from MONAI: how a recipe builds and runs them."""
+"""Segmentation networks: how a recipe builds and runs them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from usrl.data.catalogue import kind_of
 from usrl.data.clips.clips import CLIPS
 from usrl.data.sample import FloatArray
 from usrl.errors import UserError, suggest
+from usrl.networks.architectures.rows import ROWS, Row
+from usrl.networks.own import build_own, is_own
 from usrl.networks.recipe import NetworkRecipe
 from usrl.networks.recurrent import ConvGRU, ConvLSTM, RecurrentUNet
 
@@ -28,7 +31,8 @@ def build_network(recipe: NetworkRecipe) -> nn.Module:
     """Return the network of a recipe, untrained.
 
     It maps images, float32 in [0, 1], (B, 1, S, S), or (B, 2, S, S) with a box as the second channel, to
-    logits (B, 1, S, S).
+    logits (B, 1, S, S). In training, a network of several outputs gives a list of such logits: its answer
+    first, and others that learn the same mask.
 
     ==============  ==================================  ==============================
     Name            ``channels``                        ``residual_units``
@@ -39,10 +43,18 @@ def build_network(recipe: NetworkRecipe) -> nn.Module:
     unet++          five levels; much slower than unet  0: it has none
     unet-convlstm   as unet; the last is even           as unet
     unet-convgru    as unet                             as unet
+    fcn             five stages, last layers            0: it has none
+    segnet          five stages                         0: it has none
+    deeplabv3plus   four stages, decoder                blocks per stage, at least 1
+    pranet          four stages, decoder                blocks per stage, at least 1
+    rfnet           four stages                         blocks per stage, at least 1
+    transresunet    four stages, the last of 16 n       blocks per stage, at least 1
+    unet-lite0      four blocks of the decoder          0: it has none
     ==============  ==================================  ==============================
 
-    The last two have a recurrent layer at the bottleneck, which sees the frames of a clip over time
-    (`usrl.networks.recurrent`): one of both directions, and one that goes forward.
+    `unet-convlstm` and `unet-convgru` have a recurrent layer at the bottleneck, which sees the frames of a
+    clip over time (`usrl.networks.recurrent`): one of both directions, and one that goes forward. A name with
+    a colon is the import path of a network of the user's own (`usrl.networks.own`).
 
     Raises:
         UserError: If the name is unknown, or a key of the recipe does not fit the network.
@@ -50,8 +62,10 @@ def build_network(recipe: NetworkRecipe) -> nn.Module:
     Source:
         MONAI's implementations of Kerfoot et al. (2019, unet), Oktay et al. (2018, attention-unet),
         Myronenko (2018, segresnet) and Zhou et al. (2018, unet++); after van den Noort et al. (2021,
-        unet-convlstm) and Anas et al. (2018, unet-convgru).
+        unet-convlstm) and Anas et al. (2018, unet-convgru). The others are in `usrl.networks.architectures`.
     """
+    if is_own(recipe.network):
+        return _arrange(build_own(recipe, _inputs(recipe), _size(recipe)[1]))
     if recipe.network not in _BUILDERS:
         raise UserError(f"network: unknown name {recipe.network!r}; {suggest(recipe.network, _BUILDERS)}")
     _check_keys(recipe)
@@ -62,8 +76,11 @@ def build_network(recipe: NetworkRecipe) -> nn.Module:
             f"channels: the network would have {count / 1e6:.0f} million weights, and a training keeps five "
             f"numbers for each; at most {_MOST_WEIGHTS / 1e6:.0f} million are allowed, give fewer channels"
         )
-    network = _BUILDERS[recipe.network](recipe)
-    # Convolutions are faster with the channels innermost, on a CPU and on a GPU.
+    return _arrange(_BUILDERS[recipe.network](recipe))
+
+
+def _arrange(network: nn.Module) -> nn.Module:
+    """Put the channels of weights innermost: convolutions are faster so, on a CPU and on a GPU."""
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -111,8 +128,17 @@ class _LastOutput(nn.Module):
         return output
 
 
+def _inputs(recipe: NetworkRecipe) -> int:
+    return 2 if recipe.prompt == "box" else 1
+
+
+def _size(recipe: NetworkRecipe) -> tuple[str, int]:
+    """Return the key of a recipe that says the side of the network's images, and the side, px."""
+    return ("crop_size", recipe.crop_size) if recipe.prompt == "crop" else ("data.size", recipe.data.size)
+
+
 def _shape(recipe: NetworkRecipe) -> dict[str, Any]:
-    return {"spatial_dims": 2, "in_channels": 2 if recipe.prompt == "box" else 1, "out_channels": 1}
+    return {"spatial_dims": 2, "in_channels": _inputs(recipe), "out_channels": 1}
 
 
 def _levels(recipe: NetworkRecipe) -> dict[str, Any]:
@@ -125,6 +151,10 @@ def _plain(recipe: NetworkRecipe) -> dict[str, Any]:
     """Return what a U-Net takes, plain or recurrent."""
     # Instance norm would remove an image's overall brightness and contrast.
     return _levels(recipe) | {"num_res_units": recipe.residual_units, "norm": "BATCH"}
+
+
+def _build_row(row: Row, recipe: NetworkRecipe) -> nn.Module:
+    return row.build(recipe, _inputs(recipe))
 
 
 _BUILDERS: dict[str, Callable[[NetworkRecipe], nn.Module]] = {
@@ -144,7 +174,7 @@ _BUILDERS: dict[str, Callable[[NetworkRecipe], nn.Module]] = {
             **_shape(recipe), features=[*recipe.channels, recipe.channels[0]], dropout=recipe.dropout
         )
     ),
-}
+} | {name: partial(_build_row, row) for name, row in ROWS.items()}
 
 
 def _check_frames(recipe: NetworkRecipe) -> None:
@@ -172,8 +202,10 @@ def _check_keys(recipe: NetworkRecipe) -> None:
     if name == "unet-convlstm" and channels[-1] % 2:
         raise UserError(f"channels: the last of {name} is shared by two directions, so even; got {channels}")
     factor = 2 ** (len(channels) - 1)
-    is_crop = recipe.prompt == "crop"
-    key, size = ("crop_size", recipe.crop_size) if is_crop else ("data.size", recipe.data.size)
+    key, size = _size(recipe)
+    if name in ROWS:
+        ROWS[name].check(recipe, key, size)
+        return
     if size % factor or size < 2 * factor:
         raise UserError(
             f"{key}: {len(channels)} levels want a multiple of {factor} from {2 * factor} px on, "

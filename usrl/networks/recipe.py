@@ -1,12 +1,31 @@
 """How a segmentation network is trained, as a recipe."""
 
-from typing import Annotated, Literal
+import os.path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from usrl.data.sample import DEFAULT_JITTER, Jitter
 from usrl.runs.recipe import Recipe
 from usrl.strict import Channels, PositiveFloat, PositiveInt, Strict
+
+IMAGENET = "imagenet"
+"""The weights of an installed package; any other word is a path, kept absolute."""
+EncoderWeights = Annotated[
+    str, AfterValidator(lambda word: word if word == IMAGENET else os.path.abspath(word))
+]
+OWN_SHAPES: dict[str, dict[str, Any]] = {
+    "attention-unet": {"residual_units": 0},
+    "unet++": {"residual_units": 0},
+    "fcn": {"channels": [16, 32, 64, 128, 128, 512], "residual_units": 0},
+    "segnet": {"channels": [16, 32, 64, 128, 128], "residual_units": 0},
+    "deeplabv3plus": {"channels": [32, 64, 128, 256, 128]},
+    "pranet": {"channels": [32, 64, 128, 256, 32]},
+    "rfnet": {"channels": [32, 64, 128, 256]},
+    "transresunet": {"channels": [32, 64, 128, 256]},
+    "unet-lite0": {"channels": [96, 64, 48, 32], "residual_units": 0},
+}
+"""Defaults of networks that differ from those of `NetworkRecipe`, which are the U-Net's."""
 
 
 class AugmentRecipe(Strict):
@@ -24,6 +43,10 @@ class AugmentRecipe(Strict):
 
 class NetworkRecipe(Recipe):
     """How a segmentation network is trained.
+
+    ``network`` is a name (`usrl.networks.models.build_network`), or the import path of a network of yours,
+    such as ``mypackage.nets:Build``. ``channels`` and ``residual_units`` that are null or left out are the
+    network's own (`OWN_SHAPES`).
 
     ``precision`` is that of the convolutions. bfloat16 is about twice as fast on GPUs and on CPUs with
     instructions for it, and up to ten times slower on others; auto takes it where it is fast.
@@ -44,6 +67,9 @@ class NetworkRecipe(Recipe):
     ``init_from`` is the run of a network whose weights this one starts from, such as one that has learned
     from simulated images. It must have learned from other images, or from no more than the training images
     here; for `usrl proposals` from other images only.
+
+    ``encoder_weights`` are published weights that the encoder of ``unet-lite0`` starts from: ``imagenet``, or
+    the path of a file (`usrl.networks.pretrained`).
 
     The bounds of ``channels``, ``residual_units`` and ``crop_size`` are far above what segments better: they
     keep a typing error from filling the memory or building for minutes.
@@ -69,6 +95,17 @@ class NetworkRecipe(Recipe):
     flip_test: bool = True
     negatives: bool = True
     init_from: str | None = None
+    encoder_weights: EncoderWeights | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_own_shape(cls, tree: Any) -> Any:
+        """Give a network the channels and blocks that are its own if the recipe names none."""
+        if not isinstance(tree, dict):
+            return tree
+        left_out = {key for key in ("channels", "residual_units") if key in tree and tree[key] is None}
+        given = {key: value for key, value in tree.items() if key not in left_out}
+        return OWN_SHAPES.get(str(tree.get("network")), {}) | given
 
     @property
     def subject(self) -> str:

@@ -18,6 +18,8 @@ import torch
 from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 
+from usrl.networks.schedule import list_answers
+
 KERNEL = 3
 
 
@@ -129,16 +131,19 @@ class RecurrentUNet(UNet):
         return nn.Sequential(bottom, Recurrence(out_channels, self._layer, both_ways=self._both_ways))
 
 
-def show_windows(network: nn.Module, windows: Tensor) -> Tensor:
-    """Return the logits (B, T, 1, S, S) of windows of frames, float32, (B, T, S, S)."""
+def show_windows(network: nn.Module, windows: Tensor) -> list[Tensor]:
+    """Return the logits (B, T, 1, S, S) of windows of frames, float32, (B, T, S, S).
+
+    They are several in training if the network answers so; see `usrl.networks.schedule.list_answers`.
+    """
     length = windows.shape[1]
     frames = windows.flatten(0, 1)[:, None].contiguous(memory_format=torch.channels_last)
     layers = [module for module in network.modules() if isinstance(module, Recurrence)]
     try:
         for layer in layers:
             layer.length = length
-        logits: Tensor = network(frames)
+        answers = list_answers(network(frames))
     finally:
         for layer in layers:
             layer.length = 1  # images that come otherwise do not belong together
-    return logits.unflatten(0, (-1, length))
+    return [logits.unflatten(0, (-1, length)) for logits in answers]

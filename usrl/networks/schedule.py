@@ -34,6 +34,11 @@ def rate_factor(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP)))
 
 
+def list_answers(answer: Tensor | list[Tensor]) -> list[Tensor]:
+    """Return what a network answers as a list: in training it may have several maps, which learn the same."""
+    return answer if isinstance(answer, list) else [answer]
+
+
 def epoch_seed(seed: int, epoch: int) -> int:
     """Return the seed of an epoch: a resumed training draws the same as an uninterrupted one."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])

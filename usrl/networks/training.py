@@ -24,9 +24,18 @@ from usrl.metrics.overlap import dice
 from usrl.networks.augmentation import Augmentation
 from usrl.networks.clips import ClipValidation, Windows
 from usrl.networks.models import autocast, build_network
+from usrl.networks.pretrained import load_encoder
 from usrl.networks.prompted import draw_inputs, predict_native, shrink
 from usrl.networks.recipe import NetworkRecipe
-from usrl.networks.schedule import descend, epoch_seed, keep_lesions, make_schedule, mean_loss, seeded
+from usrl.networks.schedule import (
+    descend,
+    epoch_seed,
+    keep_lesions,
+    list_answers,
+    make_schedule,
+    mean_loss,
+    seeded,
+)
 from usrl.progress import TrainingBar
 from usrl.runs.checkpoints import Parts, Record
 from usrl.runs.run import Run
@@ -56,8 +65,11 @@ class Lessons(Protocol):
         Inputs are float32, masks bool; the network answers with logits of the masks' shape.
         """
 
-    def logits(self, network: nn.Module, inputs: Tensor) -> Tensor:
-        """Return a network's logits of such inputs, in the shape of the masks."""
+    def logits(self, network: nn.Module, inputs: Tensor) -> list[Tensor]:
+        """Return a network's logits of such inputs, in the shape of the masks.
+
+        There are several if the network has several answers that learn the same masks.
+        """
 
 
 class Validation(Protocol):
@@ -108,11 +120,14 @@ def fit(run: Run, lessons: Lessons, validation: Validation, *, resume: bool = Fa
     mean = state.average.module
     parts: Parts = {"network/": state.network, "average/": mean, "optimizer.": state.optimizer}
     record = Record(run, mean, parts)
-    if not record.begin(resume=resume) and recipe.init_from:
-        load_start(run, recipe, state.network)
+    if not record.begin(resume=resume):
+        if recipe.encoder_weights:
+            load_encoder(recipe, state.network)
+        if recipe.init_from:
+            load_start(run, recipe, state.network)
         mean.load_state_dict(state.network.state_dict())
-        # A start that no epoch improves on is what is kept.
-        record.log({"val_score": validation.score(mean)})
+        if recipe.init_from:  # a start that no epoch improves on is what is kept
+            record.log({"val_score": validation.score(mean)})
     steps = math.ceil(len(lessons) / recipe.batch_size)
     state.average.n_averaged.fill_(1 + record.step * steps)  # the network before its first step counts as one
     schedule = make_schedule(state.optimizer, recipe.epochs * steps, record.step * steps)
@@ -133,9 +148,12 @@ def build_untrained_network(recipe: NetworkRecipe) -> nn.Module:
     """Return the network that a recipe trains, before its first step.
 
     Raises:
-        UserError: If it cannot be built, or `usrl.runs.starting.open_start` refuses ``init_from``.
+        UserError: If it cannot be built, `usrl.runs.starting.open_start` refuses ``init_from``, or
+            `usrl.networks.pretrained.load_encoder` refuses ``encoder_weights``.
     """
     network = build_network(recipe)
+    if recipe.encoder_weights:
+        load_encoder(recipe, network)
     if recipe.init_from:
         open_start(recipe, network)
     return network
@@ -178,8 +196,9 @@ def _train_epoch(
         for step, rows in enumerate(batches):
             inputs, masks = lessons.draw(rows, rng)
             with autocast(recipe, device):
-                logits = lessons.logits(state.network, inputs)  # (N, s, s)
-            loss = loss_of(logits[:, None].float(), masks[:, None].float())
+                answers = lessons.logits(state.network, inputs)  # (N, s, s) each
+            wanted = masks[:, None].float()
+            loss = torch.stack([loss_of(logits[:, None].float(), wanted) for logits in answers]).sum()
             descend(state.optimizer, loss, schedule)
             state.average.update_parameters(state.network)
             total += loss.detach() * len(rows)
@@ -208,10 +227,9 @@ class _Images:
         images, masks = drawn.apply(self._bank.image(rows), self._bank.targets[rows])  # (B, S, S)
         return draw_inputs(self._recipe, images, masks, rng)
 
-    def logits(self, network: nn.Module, inputs: Tensor) -> Tensor:
-        """Return the logits (B, s, s)."""
-        logits: Tensor = network(inputs)[:, 0]
-        return logits
+    def logits(self, network: nn.Module, inputs: Tensor) -> list[Tensor]:
+        """Return the logits (B, s, s); see `Lessons`."""
+        return [logits[:, 0] for logits in list_answers(network(inputs))]
 
 
 class _Validation:

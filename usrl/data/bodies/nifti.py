@@ -23,6 +23,8 @@ from usrl.files import check_path, write_atomically
 SUFFIXES = (".nii", ".nii.gz")
 MAX_VOXELS = 2**28
 """Voxels of the largest volume that is read, 512 x 512 x 1024: a CT from neck to thighs. It takes 256 MiB."""
+MAX_PIXELS = 2**24
+"""Pixels of the largest image that is read."""
 _MAX_EXTRA = 2**24
 """Bytes of extensions in front of the voxels, and of what comes after them."""
 _BLOCK = 2**20
@@ -101,6 +103,58 @@ def read_volume(path: Path, codes: Mapping[int, int], table: str) -> LabelVolume
             labels[first : first + len(values)] = encode(path, values, table)
         _check_end(path, stream)
     return LabelVolume(labels.reshape(shape, order="F"), affine)
+
+
+def read_plane(path: Path) -> tuple[NDArray[Any], tuple[float, float]]:
+    """Read an image of two axes, such as a frame of CAMUS, with its pixel size.
+
+    Returns:
+        The values, scaled as the header says, (H, W): rows are the second axis of the file, columns the
+        first.
+        The (row, column) pixel size, mm.
+
+    Raises:
+        UserError: If the file is absent, not NIfTI, damaged or too large, has other than two axes, or has no
+            sound spacing.
+    """
+    path = Path(path)
+    with _opened(path) as stream:
+        header = _read_header(path, stream)
+        sides = [int(side) for side in header["dim"]]
+        given = sides[1 : 1 + max(0, min(sides[0], 7))]
+        if len(given) < 2 or min(given) < 1 or any(side != 1 for side in given[2:]):
+            raise UserError(f"{path}: has the axes {_times(given)}, and two are wanted; save a single image")
+        width, height = given[:2]
+        if width * height > MAX_PIXELS:
+            raise UserError(
+                f"{path}: has {_times(given[:2])} pixels, and at most {MAX_PIXELS} are read; crop it"
+            )
+        dtype, spacing = _check_dtype(path, header), _check_spacing(path, header)
+        try:
+            slope, intercept = header.get_slope_inter()
+        except HeaderDataError as error:
+            raise UserError(_DAMAGED.format(path, error)) from None
+        _skip(path, stream, header)
+        values = np.concatenate([part for _, part in _parts(stream, dtype, width * height)])
+        _check_end(path, stream)
+    if slope is not None and (slope, intercept) != (1, 0):
+        values = values.astype(np.float64) * slope + (intercept or 0.0)
+    return values.reshape(height, width), spacing
+
+
+def _check_spacing(path: Path, header: Any) -> tuple[float, float]:
+    """Return the (row, column) pixel size of an image, mm."""
+    try:
+        factor = _MM_PER_UNIT[header.get_xyzt_units()[0]]
+    except (HeaderDataError, KeyError) as error:
+        raise UserError(_DAMAGED.format(path, f"its unit of length: {error}")) from error
+    across, down = (factor * float(side) for side in header["pixdim"][1:3])
+    if not 0.001 <= min(across, down) <= max(across, down) <= 100:  # refuses what is not a number too
+        raise UserError(
+            f"{path}: its spacing is {across:g} x {down:g} mm, and from 0.001 to 100 mm are possible; export "
+            "it with its spacing in mm"
+        )
+    return down, across
 
 
 def write_volume(path: Path, volume: LabelVolume) -> None:
