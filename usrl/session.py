@@ -8,18 +8,24 @@ same session.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
+
+import torch
 
 from usrl.data.prompts import check_prompt
 from usrl.data.sample import BoolMask, GrayImage, Prompt
 from usrl.errors import UserError
-from usrl.segmenter import Answer
+from usrl.geometry.area import rasterise
+from usrl.geometry.polygon import ellipse_in_box
+from usrl.segmenter import Answer, Segmenter, name_method
 
 Point = tuple[float, float]
 """(x, y) in pixels of the native image, with pixel centres at integers."""
 Asks = Literal["border", "clicks"]
 """What a method wants of a user: points on the true border, or clicks inside and outside the lesion."""
 S = TypeVar("S")
+_ELLIPSE = 64
+"""Vertices of an ellipse."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +67,15 @@ class Marks:
 
 
 class Interactive(Protocol[S]):
-    """A method that takes corrections. Its functions are pure: the same state and marks give the same.
+    """A method that takes corrections. Its functions are pure: the same state and marks give the same."""
 
-    Attributes:
-        name: Row label in tables.
-        asks: What it wants of a user.
-    """
+    @property
+    def name(self) -> str:
+        """Row label in tables."""
 
-    name: str
-    asks: Asks
+    @property
+    def asks(self) -> Asks:
+        """What it wants of a user."""
 
     def begin(self, image: GrayImage, marks: Marks) -> S:
         """Return the state after a user has marked boxes, or a mask to start from; uint8, (H, W)."""
@@ -79,6 +85,51 @@ class Interactive(Protocol[S]):
 
     def answer(self, state: S) -> Answer:
         """Return what the method says in a state."""
+
+
+@dataclass(frozen=True, eq=False)
+class Proposed(Generic[S]):
+    """A method that starts from the masks of a segmenter; see `Interactive`.
+
+    A box in which the segmenter finds nothing gives its ellipse, because there must be something to correct.
+
+    Attributes:
+        proposer: Segments an image at the start: with the boxes if it is prompted.
+        method: Takes the corrections.
+    """
+
+    proposer: Segmenter
+    method: Interactive[S]
+
+    @property
+    def name(self) -> str:
+        """Row label in tables."""
+        return name_method(self.method.name, proposer=self.proposer)
+
+    @property
+    def asks(self) -> Asks:
+        """What the method wants of a user."""
+        return self.method.asks
+
+    def begin(self, image: GrayImage, marks: Marks) -> S:
+        """Return the method's state after the segmenter's mask, or after a mask that is marked."""
+        if marks.mask is None:
+            prompt = check_prompt(marks.boxes, image.shape) if self.proposer.track == "prompted" else None
+            found = self.proposer.segment(image, prompt).mask
+            boxes = torch.tensor(marks.boxes, dtype=torch.float32).view(-1, 4)
+            for ellipse in rasterise(ellipse_in_box(boxes, _ELLIPSE), *image.shape).numpy():
+                if not (found & ellipse).any():
+                    found = found | ellipse
+            marks = Marks(mask=found)
+        return self.method.begin(image, marks)
+
+    def correct(self, state: S, marks: Marks) -> S:
+        """Return the state after a correction."""
+        return self.method.correct(state, marks)
+
+    def answer(self, state: S) -> Answer:
+        """Return what the method says."""
+        return self.method.answer(state)
 
 
 class Session(Generic[S]):
@@ -175,9 +226,6 @@ class Session(Generic[S]):
             self.done, self._states = kept
             raise
         return self.answer
-
-
-AnySession = Session[Any]
 
 
 def _refuse(marks: Marks, names: Sequence[str], when: str, wanted: str) -> None:

@@ -46,13 +46,15 @@ def compare(
         str | None,
         typer.Option(metavar="ID", help="Let agents, random and teacher play episodes of an environment."),
     ] = None,
+    user: options.User = None,
 ) -> None:
     """Score methods on the same images and write a report.
 
     The report is report.html, next to cases.csv and results.json.
 
     Prompted methods get the same jittered box around every lesion. Agents whose environment makes no masks,
-    random and teacher play the same episodes instead: one for each case.
+    random and teacher play the same episodes instead: one for each case. With a user, methods are corrected
+    up to 20 times on each image, and the table says how their Dice grows.
     """
     from usrl.compute.devices import select_device
     from usrl.data.catalogue import describe_data, load_split
@@ -67,6 +69,9 @@ def compare(
     recipe = check(DataRecipe, where | which, "options of the data set")
     groups = [_split_runs(method) for method in methods]
     chosen = select_device(device)
+    if user is not None:
+        _correct(groups, recipe, split, out, chosen, user, jitter)
+        return
     if _play(groups, recipe, split, out, chosen, env):
         return
     segmenters = [[open_segmenter(run, chosen, starts) for run in runs] for runs in groups]
@@ -79,6 +84,33 @@ def compare(
     told, curves = describe_data(recipe), _read_curves(paths)
     results = score(segmenters, samples, folder, dataset=told, split=split, jitter=jitter, curves=curves)
     print_results(results)
+    typer.echo(f"wrote {folder / 'report.html'}, with cases.csv and results.json next to it")
+
+
+def _correct(
+    groups: Sequence[Sequence[str]],
+    data: "DataRecipe",
+    split: str,
+    out: Path | None,
+    device: "torch.device",
+    user: str,
+    jitter: float,
+) -> None:
+    """Compare methods that a simulated user corrects."""
+    from usrl.data.catalogue import describe_data, load_split
+    from usrl.evaluation.corrections import Meeting, compare_corrections, print_corrections
+    from usrl.evaluation.methods import open_interactive
+    from usrl.users.users import find_user
+
+    meeting = Meeting(find_user(user), jitter=jitter)
+    specs = [spec for group in groups for spec in group]
+    methods = [[open_interactive(spec, device) for spec in group] for group in groups]
+    folder = out or _report_folder(specs, f"evaluation-{data.name}-{split}-{user}")
+    samples = load_split(data, split)
+    paths = [path for spec in specs for path in _run_folders(spec)]
+    _check_runs(paths, data, split, [sample.name for sample in samples])
+    results = compare_corrections(methods, samples, folder, meeting, dataset=describe_data(data), split=split)
+    print_corrections(results)
     typer.echo(f"wrote {folder / 'report.html'}, with cases.csv and results.json next to it")
 
 

@@ -1,8 +1,8 @@
 """Points on the true border: what each says to the vertices of a contour near it.
 
 A point belongs to the vertex that is nearest to it, its foot. How far the point lies outside the contour is
-measured along the foot's normal. The other vertices are told the same, and how sure they may be of it falls off
-along the contour.
+measured along the foot's normal. The other vertices are told the same, and how sure they may be of it falls
+off along the contour.
 """
 
 from dataclasses import dataclass
@@ -39,12 +39,11 @@ def find_guides(vertices: Tensor, points: Tensor, count: Tensor) -> Guides:
         count: Points of each contour, int64, (B,).
     """
     number, rounds = vertices.shape[1], points.shape[1]
-    x, y = (points[:, :, None] - vertices[:, None]).unbind(dim=-1)  # (B, R, N)
-    foot = (x * x + y * y).argmin(dim=2, keepdim=True)  # (B, R, 1)
+    foot = find_feet(vertices, points)[..., None]  # (B, R, 1)
     before, after = (_pick(vertices, (foot + reach) % number) for reach in (-NORMAL_REACH, NORMAL_REACH))
     chord_x, chord_y = (after - before).unbind(dim=-1)  # (B, R)
     length = torch.sqrt(chord_x * chord_x + chord_y * chord_y).clamp_min(1e-6)
-    away_x, away_y = (side.gather(2, foot).squeeze(2) for side in (x, y))
+    away_x, away_y = (points - _pick(vertices, foot)).unbind(dim=-1)  # (B, R)
     outside = (away_x * chord_y - away_y * chord_x) / length  # (B, R)
     place = torch.arange(number, device=vertices.device)
     along = (place - foot).abs()  # (B, R, N)
@@ -54,6 +53,12 @@ def find_guides(vertices: Tensor, points: Tensor, count: Tensor) -> Guides:
     nearest = (gap * rounds + (rounds - 1 - order)[:, None]).argmin(dim=1)  # (B, N)
     gap = gap.gather(1, nearest[:, None]).squeeze(1)  # (B, N)
     return Guides(torch.where(gap < number, outside.gather(1, nearest), 0.0), gap)
+
+
+def find_feet(vertices: Tensor, points: Tensor) -> Tensor:
+    """Return the vertex of each contour (B, N, 2) that is nearest to each of its points (B, R, 2), (B, R)."""
+    x, y = (points[:, :, None] - vertices[:, None]).unbind(dim=-1)  # (B, R, N)
+    return (x * x + y * y).argmin(dim=2)
 
 
 @cache

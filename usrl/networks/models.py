@@ -16,14 +16,18 @@ from usrl.data.sample import FloatArray
 from usrl.errors import UserError, suggest
 from usrl.networks.recipe import NetworkRecipe
 
+CHANNELS = {"none": 1, "box": 2, "crop": 1, "clicks": 4, "landmarks": 3}
+"""Channels of the input by ``prompt``: the image, marks of a user, and a former prediction."""
+CROPS = ("crop", "clicks", "landmarks")
+"""Prompts that cut the image to the box."""
 _MOST_WEIGHTS = 200_000_000  # 4 GB with gradient, average and Adam's two means
 
 
 def build_network(recipe: NetworkRecipe) -> nn.Module:
     """Return the network of a recipe, untrained.
 
-    It maps images, float32 in [0, 1], (B, 1, S, S), or (B, 2, S, S) with a box as the second channel, to
-    logits (B, 1, S, S).
+    It maps images, float32 in [0, 1], (B, C, S, S), to logits (B, 1, S, S). There are `CHANNELS`, the image
+    first.
 
     ==============  ==================================  ==============================
     Name            ``channels``                        ``residual_units``
@@ -67,8 +71,16 @@ def infer(network: nn.Module, inputs: Tensor, recipe: NetworkRecipe) -> Tensor:
     """Return probabilities, float32, (B, 1, S, S), of inputs, float32, (B, C, S, S).
 
     They are computed in the recipe's precision, and averaged with the mirrored image if it asks for that.
+    With ``feedback`` they come back as the last channel, and are computed again.
     """
     network.eval()
+    probability = _infer_once(network, inputs, recipe)
+    for _ in range(recipe.feedback):
+        probability = _infer_once(network, torch.cat([inputs[:, :-1], probability], dim=1), recipe)
+    return probability
+
+
+def _infer_once(network: nn.Module, inputs: Tensor, recipe: NetworkRecipe) -> Tensor:
     with autocast(recipe, inputs.device):
         probability = torch.sigmoid(network(inputs).float())
         if recipe.flip_test:
@@ -101,7 +113,7 @@ class _LastOutput(nn.Module):
 
 
 def _shape(recipe: NetworkRecipe) -> dict[str, Any]:
-    return {"spatial_dims": 2, "in_channels": 2 if recipe.prompt == "box" else 1, "out_channels": 1}
+    return {"spatial_dims": 2, "in_channels": CHANNELS[recipe.prompt], "out_channels": 1}
 
 
 def _levels(recipe: NetworkRecipe) -> dict[str, Any]:
@@ -131,8 +143,13 @@ _BUILDERS: dict[str, Callable[[NetworkRecipe], nn.Module]] = {
 
 def _check_keys(recipe: NetworkRecipe) -> None:
     name, channels, units = recipe.network, recipe.channels, recipe.residual_units
+    if recipe.feedback and recipe.prompt not in ("clicks", "landmarks"):
+        raise UserError(
+            f"feedback: a network with prompt: {recipe.prompt} sees no former prediction, got "
+            f"{recipe.feedback}; set feedback: 0"
+        )
     factor = 2 ** (len(channels) - 1)
-    is_crop = recipe.prompt == "crop"
+    is_crop = recipe.prompt in CROPS
     key, size = ("crop_size", recipe.crop_size) if is_crop else ("data.size", recipe.data.size)
     if size % factor or size < 2 * factor:
         raise UserError(

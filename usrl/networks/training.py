@@ -19,6 +19,7 @@ from usrl.data.catalogue import load_train_and_val
 from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import Sample
 from usrl.metrics.overlap import dice
+from usrl.networks.clicks import MARKED, draw_marks, score_marks
 from usrl.networks.models import autocast, build_network
 from usrl.networks.prompted import draw_inputs, predict_native, shrink
 from usrl.networks.recipe import AugmentRecipe, NetworkRecipe
@@ -181,6 +182,8 @@ def _train_epoch(
             drawn = Augmentation.draw(recipe.augment, len(rows), rng)
             images, masks = drawn.apply(bank.image(rows), bank.targets[rows])  # (B, S, S)
             inputs, masks = draw_inputs(recipe, images, masks, rng)  # (B, C, s, s), (B, s, s)
+            if recipe.prompt in MARKED:
+                inputs = draw_marks(recipe, state.network, inputs, masks, rng)
             with autocast(recipe, device):
                 logits = state.network(inputs)  # (B, 1, s, s)
             loss = loss_of(logits.float(), masks[:, None].float())
@@ -192,15 +195,21 @@ def _train_epoch(
 
 
 class _Validation:
-    """Mean Dice at native resolution over the images that have a lesion, from fixed jittered boxes."""
+    """Mean Dice at native resolution over the images that have a lesion, from fixed jittered boxes.
+
+    Of a network that takes corrections it is the mean of `usrl.networks.clicks.score_marks`.
+    """
 
     def __init__(self, samples: Sequence[Sample], recipe: NetworkRecipe, device: torch.device) -> None:
         self._samples, self._recipe = keep_lesions(samples), recipe
         self._shrunk = shrink([sample.image for sample in self._samples], recipe.data.size, device)
         is_prompted, jitter = recipe.prompt != "none", recipe.jitter
+        self._is_marked = recipe.prompt in MARKED
         boxes = [jittered_boxes(sample, jitter, VALIDATION_SEED) for sample in self._samples]
         self._prompts = boxes if is_prompted else None
 
     def score(self, network: nn.Module) -> float:
+        if self._is_marked and self._prompts is not None:
+            return score_marks(network, self._recipe, *self._shrunk, self._prompts, self._samples)
         maps = predict_native(network, self._recipe, *self._shrunk, self._prompts)
         return float(np.mean([dice(m > 0.5, s.target) for m, s in zip(maps, self._samples, strict=True)]))

@@ -4,9 +4,9 @@ A user compares a segmentation with a border. Both are given as signed distances
 places that are wrong, how deep one lies in its error is its distance from the nearest right place, and the
 deepest place is the centre of the largest error. So clicks are those of RITM's user.
 
-Not every user is perfect. RClicks found that methods which are ranked by perfect clicks are flattered, and
-ranked in another order than by those of people. So a user may miss the place by some pixels, choose the second
-largest error, not see small ones, and have a border of their own, as readers have.
+Not every user is perfect. RClicks found that perfect clicks flatter methods, and rank them in another order
+than those of people do. So a user may miss the place by some pixels, choose the second largest error, not see
+small ones, and have a border of their own, as readers have.
 
 Sources:
     Sofiiuk, Petrov, Konushin (2022), Reviving iterative training with mask guidance, ICIP, arXiv:2102.06583.
@@ -54,8 +54,8 @@ USERS = {
     user.name: user
     for user in (
         User("centre"),
-        User("person", jitter=0.006, second=0.2, unseen=0.006, border=0.03),
-        User("careless", jitter=0.015, second=0.4, unseen=0.015, border=0.05),
+        User("person", jitter=0.006, second=0.2, unseen=0.004, border=0.03),
+        User("careless", jitter=0.012, second=0.4, unseen=0.01, border=0.05),
     )
 }
 """Users by name. 0.006 of a side is 3 pixels of 500."""
@@ -100,7 +100,7 @@ def draw_border(user: User, target: Tensor, keys: Tensor) -> Tensor:
     """
     if not user.border:
         return target
-    batch, height, width = target.shape
+    height, width = target.shape[1:]
     inside = target < 0
     area = inside.flatten(1).sum(dim=1).clamp_min(1)  # (B,)
     # Whole numbers have exact sums, so that a row does not depend on the batch.

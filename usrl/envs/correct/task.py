@@ -57,8 +57,8 @@ class CorrectTask(ContourTask):
     Description:
         An episode begins from a box or a mask. From a box the agent first has some moves of its own. Then a
         simulated user looks at the contour, finds the largest error and places one point on the true border,
-        where it is nearest to the error's centre. The agent moves the whole contour, not just what is near the
-        point, and after a few moves the user looks again. Geometry, profiles and actions are those of
+        where it is nearest to the error's centre. The agent moves the whole contour, not just what is near
+        the point, and after a few moves the user looks again. Geometry, profiles and actions are those of
         `usrl.envs.contour.task.ContourTask`.
 
         Points hold the contour. A vertex at a point moves by the share ``hold`` of the way to it, and by the
@@ -71,22 +71,22 @@ class CorrectTask(ContourTask):
     Observation Space:
         | observation | space (uint8) | channels | unit |
         | --- | --- | --- | --- |
-        | `profile+start` | `Box(0, 255, (7, N, K))` | those of contour refinement, then the user's | see below |
+        | `profile+start` | `Box(0, 255, (7, N, K))` | contour refinement's, then the user's | see below |
         | `profile` | `Box(0, 255, (6, N, K))` | the same without the distance from the start | see below |
         | `image` | `Box(0, 255, (4, S, S))` | image, mask, time left, the user's points | gray level |
 
         Three channels are the user's: how far each place lies outside the border that the nearest point
         tells of, from 0 at K / 2 inside to 255 at K / 2 outside, faded to 127 where the point is not sure;
-        how sure the point is, from 255 at the point to 0, a Gaussian of ``sure_width`` along the contour; and
-        the rounds that are left, from 255 to 0.
+        how sure the point is, from 255 at the point to 0, a Gaussian of ``sure_width`` along the contour;
+        and the rounds that are left, from 255 to 0.
 
     Rewards:
         The change of a score as in contour refinement, less ``cost`` when the user places a point.
 
     Starting State:
         As in contour refinement. A share ``masks`` of the episodes starts instead from the target's outline
-        in waves of up to ``mask_error`` radii, as a mask that exists already may be wrong. Episodes that start
-        from a mask, also from a network's, have no opening: the user places a point at once.
+        in waves of up to ``mask_error`` radii, as a mask that exists already may be wrong. Episodes that
+        start from a mask, also from a network's, have no opening: the user places a point at once.
 
     Episode End:
         Termination when the user looks and sees an overlap of at least ``satisfied``, sees no error, or has
@@ -105,8 +105,9 @@ class CorrectTask(ContourTask):
         v0: first version.
 
     References:
-        Wang, Lekadir et al. (2013), doi:10.1109/EMBC.2013.6610499, learn online from a user's corrections;
-        Girum et al. (2020), doi:10.1007/s11548-020-02231-x, segment with landmarks as a prior; Sofiiuk,
+        Wang, Lekadir, Lee, Merrifield and Yang (2013), IEEE Trans Med Imaging 32(5):943-956,
+        doi:10.1109/TMI.2013.2252431, adapt a segmentation to a user's corrections by reinforcement; Girum et
+        al. (2020), doi:10.1007/s11548-020-02231-x, segment with points of the border as a prior; Sofiiuk,
         Petrov and Konushin (2022), arXiv:2102.06583, whose user clicks the centre of the largest error.
     """
 
