@@ -16,8 +16,9 @@ from usrl.segmenter import Answer
 from usrl.session import Asks, Marks, Point
 
 Seeds = NDArray[np.int32]
-_CLICK = 0.03
-"""Radius of a click's seeds, as a share of the crop's longer side."""
+_CLICK, _CLEARED = 0.03, 0.15
+"""Radius of a click's seeds, and of the disc where it clears seeds of the other kind; shares of the crop's
+longer side."""
 _CORE = 0.4
 """Seeds from a mask keep this share of its depth away from its border."""
 
@@ -28,13 +29,15 @@ class Walked:
 
     Attributes:
         crops: The image around each lesion.
-        seeds: Labels of pixels that are known, int32, (h, w), for each crop.
+        seeds: Labels of pixels that the box or the mask gives, int32, (h, w), for each crop.
+        clicks: Labels of pixels that the clicks give, likewise.
         found: The mask of each lesion, bool, (H, W).
         start: The mask of the start, bool, (H, W), until there is a click; None if it began from boxes.
     """
 
     crops: tuple[Crop, ...]
     seeds: tuple[Seeds, ...]
+    clicks: tuple[Seeds, ...]
     found: tuple[BoolMask, ...]
     start: BoolMask | None
     shape: tuple[int, ...]
@@ -44,7 +47,7 @@ class Walked:
 class RandomWalkerClicks:
     """A random walker from the seeds of boxes or of a mask, to which clicks add; `usrl.session.Interactive`.
 
-    Each click seeds a small disc, also where a seed of the box says otherwise.
+    Each click seeds a small disc, and clears the box's seeds of the other kind around it.
 
     Attributes:
         beta: How much edges slow the walk.
@@ -67,19 +70,26 @@ class RandomWalkerClicks:
             crops = tuple(Crop.cut(image, bounding_box(part), MARGIN) for part in parts)
             seeds = tuple(_seed_mask(crop, part) for crop, part in zip(crops, parts, strict=True))
         found = tuple(self._walk(crop, own) for crop, own in zip(crops, seeds, strict=True))
-        return Walked(crops, seeds, found, marks.mask, image.shape)
+        none = tuple(map(np.zeros_like, seeds))
+        return Walked(crops, seeds, none, found, marks.mask, image.shape)
 
     def correct(self, state: Walked, marks: Marks) -> Walked:
         """Return what the walkers find with more seeds; see `usrl.session.Interactive`."""
-        seeds, found = list(state.seeds), list(state.found)
+        seeds, clicks, found = list(state.seeds), list(state.clicks), list(state.found)
         for number, crop in enumerate(state.crops):
-            own = seeds[number].copy()
             for points, label in ((marks.inside, INSIDE), (marks.outside, OUTSIDE)):
                 for point in points:
-                    _add_click(own, crop, point, label)
-            if not np.array_equal(own, seeds[number]):
-                seeds[number], found[number] = own, self._walk(crop, own)
-        return replace(state, seeds=tuple(seeds), found=tuple(found), start=None)
+                    away = _measure_away(crop, point)
+                    reach = max(crop.image.shape)
+                    wrong = (seeds[number] != label) & (away <= _CLEARED * reach)
+                    seeds[number] = np.where(wrong, np.int32(0), seeds[number])
+                    clicks[number] = np.where(
+                        away <= max(1.0, _CLICK * reach), np.int32(label), clicks[number]
+                    )
+            if (clicks[number] != state.clicks[number]).any():
+                known = np.where(clicks[number] > 0, clicks[number], seeds[number])
+                found[number] = self._walk(crop, known)
+        return replace(state, seeds=tuple(seeds), clicks=tuple(clicks), found=tuple(found), start=None)
 
     def answer(self, state: Walked) -> Answer:
         """Return the union of what was found; see `usrl.session.Interactive`."""
@@ -114,13 +124,16 @@ def _seed_mask(crop: Crop, mask: BoolMask) -> Seeds:
     return seeds
 
 
-def _add_click(seeds: Seeds, crop: Crop, point: Point, label: int) -> None:
-    """Seed a disc around a point of the native image, if the crop shows it."""
+def _measure_away(crop: Crop, point: Point) -> NDArray[np.float64]:
+    """Return how far each pixel of a crop is from a point of the native image, (h, w), in px of the crop.
+
+    It is infinite if the crop does not show the point.
+    """
     rows, columns = crop.slices
-    height, width = seeds.shape
+    height, width = crop.image.shape
     x = (point[0] - columns.start + 0.5) * width / (columns.stop - columns.start) - 0.5
     y = (point[1] - rows.start + 0.5) * height / (rows.stop - rows.start) - 0.5
-    if -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5:
-        radius = max(1.0, _CLICK * max(height, width))
-        place_y, place_x = np.ogrid[:height, :width]
-        seeds[(place_x - x) ** 2 + (place_y - y) ** 2 <= radius**2] = label
+    if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
+        return np.full((height, width), np.inf)
+    place_y, place_x = np.ogrid[:height, :width]
+    return np.hypot(place_x - x, place_y - y)

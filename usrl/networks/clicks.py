@@ -185,7 +185,8 @@ class ClickedNetwork:
         lists = (marks.border,) if self.asks == "border" else (marks.inside, marks.outside)
         low, extent = state.regions[:, :2], state.regions[:, 2:] - state.regions[:, :2]  # (B, 2)
         for channel, points in enumerate(lists, start=1):
-            for point in torch.from_numpy(state.letterbox.points_to_working(points)).to(self._device):
+            placed = state.letterbox.points_to_working(np.reshape(points, (-1, 2)))
+            for point in torch.from_numpy(placed).to(self._device):
                 place = (point - low) / extent * size - 0.5  # (B, 2)
                 discs = paint_discs(place, size, self._recipe.mark_px)
                 inputs[:, channel] = torch.maximum(inputs[:, channel], discs.float())
