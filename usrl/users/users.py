@@ -123,7 +123,7 @@ def draw_border(user: User, target: Tensor, keys: Tensor) -> Tensor:
     return target + scale[:, None, None] * wave
 
 
-def look(user: User, seen: Tensor, border: Tensor, keys: Tensor) -> Look:
+def look(user: User, seen: Tensor, border: Tensor, keys: Tensor, side: int | None = None) -> Look:
     """Return what users see in segmentations and would mark.
 
     Args:
@@ -131,8 +131,11 @@ def look(user: User, seen: Tensor, border: Tensor, keys: Tensor) -> Look:
         seen: Signed distances from the segmentation's border, float32, (B, H, W).
         border: Signed distances from the user's own border, float32, (B, H, W); see `draw_border`.
         keys: Of this look, int64, (B,).
+        side: Longer side of the image, in pixels, if the distances are of a part of it. Then marks may lie
+            outside of that part.
     """
-    side = max(seen.shape[1:])
+    is_whole = side is None
+    side = max(seen.shape[1:]) if side is None else side
     has, wants = seen < 0, border < 0  # (B, H, W)
     overlap, union = (part.flatten(1).sum(dim=1) for part in (has & wants, has | wants))  # (B,)
     depth = torch.where(has ^ wants, torch.minimum(seen.abs(), border.abs()), 0.0)
@@ -152,10 +155,12 @@ def look(user: User, seen: Tensor, border: Tensor, keys: Tensor) -> Look:
         normal = ((draws[:, :2] + draws[:, 2:4]) + (draws[:, 4:6] + draws[:, 6:8]) - 2) * 3**0.5  # (B, 2)
         shift = normal * (user.jitter * side)
         nearest, centre = nearest + shift, centre + shift
-    limit = seen.new_tensor([seen.shape[2] - 1, seen.shape[1] - 1])
+    if is_whole:
+        limit = seen.new_tensor([seen.shape[2] - 1, seen.shape[1] - 1])
+        nearest, centre = (marks.clamp_min(0).minimum(limit) for marks in (nearest, centre))
     return Look(
-        border=nearest.clamp_min(0).minimum(limit),
-        centre=centre.clamp_min(0).minimum(limit),
+        border=nearest,
+        centre=centre,
         is_missing=wants.flatten(1).gather(1, place[:, None]).squeeze(1),
         iou=overlap / union.clamp_min(1),
         sees_error=deepest > user.unseen * side,

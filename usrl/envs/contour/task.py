@@ -205,7 +205,9 @@ class ContourTask:
             return self._outlines[index]
         if settings.proposal == "box":
             shares = (2 * uniform(keys, 4) - 1) * settings.jitter  # (B, 4)
-            return ellipse_in_box(move_sides(self.cases.prepare(_boxes)[index], shares), settings.vertices)
+            return ellipse_in_box(
+                move_sides(self.cases.prepare(boxes_of_targets)[index], shares), settings.vertices
+            )
         return self._wave(self._outlines[index], index, keys, settings.jitter)
 
     def _wave(self, outlines: Tensor, index: Tensor, keys: Tensor, height: float) -> Tensor:
@@ -253,7 +255,8 @@ class ContourTask:
 # What tasks of one bank share. It is prepared on first use, because an episode needs only some of it.
 
 
-def _boxes(bank: Bank) -> Tensor:
+def boxes_of_targets(bank: Bank) -> Tensor:
+    """Return the boxes around the targets, float32, (M, 4)."""
     return boxes_of_masks(bank.targets)  # (M, 4)
 
 

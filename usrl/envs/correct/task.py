@@ -1,6 +1,7 @@
 """Contour correction: a contour is moved between the corrections of a user."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,12 +14,12 @@ from torch import Tensor
 from usrl.compute.rng import mix, step_keys, uniform
 from usrl.data.bank import Bank
 from usrl.envs import rendering
-from usrl.envs.contour.task import ContourState, ContourTask, distances_of_targets
+from usrl.envs.contour.task import ContourState, ContourTask, boxes_of_targets, distances_of_targets
 from usrl.envs.correct.drawing import draw_points
 from usrl.envs.correct.settings import CorrectSettings
-from usrl.geometry.area import signed_distances
+from usrl.geometry.area import rasterise, signed_distances
 from usrl.geometry.guides import Guides, falloff, find_guides
-from usrl.users.users import draw_border, find_user, look
+from usrl.users.users import Look, draw_border, find_user, look
 
 MOST_COUNTED = 10
 """Dice is kept after each of so many corrections."""
@@ -225,23 +226,43 @@ class CorrectTask(ContourTask):
     def _ask(self, state: CorrectState, *, is_first: bool = False) -> CorrectState:
         """Return the state after the users have looked who have no moves left to wait for.
 
-        They look on the host, at a mask of the contour. At the start they place a point in any case: an
-        episode without a step could not end.
+        They look on the host. At the start they place a point in any case: an episode without a step could
+        not end.
         """
         rows = ((state.left <= 0) & ~state.is_done).nonzero()[:, 0]  # (R,)
         if not len(rows):
             return state
-        index, keys = state.index[rows], state.key[rows]
-        masks = self.mask(state.replace(vertices=state.vertices[rows]))
-        border = draw_border(self._user, self.cases.prepare(distances_of_targets)[index], keys)
-        seen = look(self._user, signed_distances(masks), border, step_keys(keys, state.elapsed[rows]))
-        tired = state.corrections[rows] >= self.settings.rounds
-        stops = tired | ~seen.sees_error | (seen.iou >= self.settings.satisfied)
+        seen = [self._look(state, row) for row in rows.tolist()]
+        stops = torch.tensor(
+            [not one.sees_error or float(one.iou) >= self.settings.satisfied for one in seen],
+            device=rows.device,
+        )
+        stops |= state.corrections[rows] >= self.settings.rounds
         if is_first:
             stops = torch.zeros_like(stops)
         going = rows[~stops]
         stopped = state.replace(is_done=state.is_done.index_fill(0, rows[stops], True))
-        return self.place(stopped, going, seen.border[~stops]) if len(going) else stopped
+        points = torch.cat([one.border for one in seen]).to(rows.device)  # (R, 2)
+        return self.place(stopped, going, points[~stops]) if len(going) else stopped
+
+    def _look(self, state: CorrectState, row: int) -> Look:
+        """Return what the user of a row sees, in the part of the image that holds contour and target."""
+        index, vertices = int(state.index[row]), state.vertices[row].cpu()
+        box, size = self.cases.prepare(boxes_of_targets)[index].cpu(), self.cases.size
+        # A border of the user's own reaches further than the target.
+        margin = 2 + 10 * self._user.border * math.sqrt(float(self._targets.area[index]) / math.pi)
+        low = torch.minimum(box[:2], vertices.amin(dim=0)) - margin
+        high = torch.maximum(box[2:], vertices.amax(dim=0)) + margin
+        x0, y0 = low.floor().clamp_min(0).long().tolist()
+        x1, y1 = (high.ceil() + 1).clamp_max(size).long().tolist()
+        origin = vertices.new_tensor([x0, y0])
+        mask = rasterise((vertices - origin)[None], y1 - y0, x1 - x0)
+        target = self.cases.prepare(distances_of_targets)[index, y0:y1, x0:x1].cpu()
+        key, elapsed = state.key[row : row + 1].cpu(), state.elapsed[row : row + 1].cpu()
+        border = draw_border(self._user, target[None], key)
+        seen = look(self._user, signed_distances(mask), border, step_keys(key, elapsed), side=size)
+        marks = {name: (getattr(seen, name) + origin).clamp(0, size - 1) for name in ("border", "centre")}
+        return replace(seen, **marks)
 
     def _guide(self, state: CorrectState) -> Guides:
         return find_guides(state.vertices, state.points, state.corrections)
