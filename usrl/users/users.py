@@ -4,9 +4,9 @@ A user compares a segmentation with a border. Both are given as signed distances
 places that are wrong, how deep one lies in its error is its distance from the nearest right place, and the
 deepest place is the centre of the largest error. So clicks are those of RITM's user.
 
-Not every user is perfect. RClicks found that perfect clicks flatter methods, and rank them in another order
-than those of people do. So a user may miss the place by some pixels, choose the second largest error, not see
-small ones, and have a border of their own, as readers have.
+Not every user is perfect. RClicks found that perfect clicks flatter methods. So a user may miss the place by
+some pixels, choose the second largest error, not see small ones, and have a border of their own, as readers
+have.
 
 Sources:
     Sofiiuk, Petrov, Konushin (2022), Reviving iterative training with mask guidance, ICIP, arXiv:2102.06583.
