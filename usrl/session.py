@@ -8,7 +8,7 @@ same session.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 
@@ -87,6 +87,14 @@ class Interactive(Protocol[S]):
         """Return what the method says in a state."""
 
 
+@runtime_checkable
+class Learning(Protocol):
+    """A method that learns from what its user accepts."""
+
+    def accept(self, image: GrayImage, mask: BoolMask) -> None:
+        """Learn from an image, uint8, (H, W), and the mask that the user has accepted, bool, (H, W)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Proposed(Generic[S]):
     """A method that starts from the masks of a segmenter; see `Interactive`.
@@ -131,6 +139,16 @@ class Proposed(Generic[S]):
         """Return what the method says."""
         return self.method.answer(state)
 
+    def accept(self, image: GrayImage, mask: BoolMask) -> None:
+        """Let the method learn, if it is `Learning`."""
+        if isinstance(self.method, Learning):
+            self.method.accept(image, mask)
+
+
+def can_learn(method: Interactive[Any]) -> bool:
+    """Return whether a method learns from what its user accepts."""
+    return isinstance(method.method if isinstance(method, Proposed) else method, Learning)
+
 
 class Session(Generic[S]):
     """One image that a method segments together with a user.
@@ -148,7 +166,7 @@ class Session(Generic[S]):
         self.done: list[Marks] = []
         self._undone: list[tuple[Marks, S]] = []
         self._states: list[S] = []
-        self._shape: tuple[int, ...] = ()
+        self._image: GrayImage | None = None
 
     @property
     def corrections(self) -> int:
@@ -164,7 +182,7 @@ class Session(Generic[S]):
         if not marks.boxes and marks.mask is None:
             raise UserError("a session begins with a box around each lesion or with a mask, got neither")
         _refuse(marks, ("border", "inside", "outside"), "to begin with", "boxes or a mask")
-        self._shape = image.shape
+        self._image = image
         self._states = [self.method.begin(image, marks.check(image.shape))]
         self.done, self._undone = [], []
         return self.answer
@@ -180,7 +198,7 @@ class Session(Generic[S]):
         Raises:
             UserError: If no image has begun, or the marks are of another kind or outside the image.
         """
-        if not self._states:
+        if self._image is None:
             raise UserError("no image has begun; call start() before correct()")
         asked: tuple[str, ...] = ("border",) if self.method.asks == "border" else ("inside", "outside")
         told = "points on the border" if self.method.asks == "border" else "clicks inside or outside"
@@ -188,10 +206,23 @@ class Session(Generic[S]):
         _refuse(marks, others, f"as a correction of {self.method.name}", told)
         if not any(getattr(marks, name) for name in asked):
             raise UserError(f"{self.method.name} is corrected by {told}, got none")
-        self._states.append(self.method.correct(self._states[-1], marks.check(self._shape)))
+        self._states.append(self.method.correct(self._states[-1], marks.check(self._image.shape)))
         self.done.append(marks)
         self._undone = []
         return self.answer
+
+    def accept(self) -> BoolMask:
+        """Return the mask that the user accepts, bool, (H, W), after a `Learning` method has learned from it.
+
+        Raises:
+            UserError: If no image has begun.
+        """
+        if self._image is None:
+            raise UserError("no image has begun; call start() before accept()")
+        mask = self.answer.mask
+        if isinstance(self.method, Learning):
+            self.method.accept(self._image, mask)
+        return mask
 
     def undo(self) -> Answer:
         """Return the answer before the last correction; raise a `UserError` if there is none."""

@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from usrl.agents.online import LearningAgent
 from usrl.agents.segmenter import AgentSegmenter
 from usrl.data.phantom.dataset import load_phantom
 from usrl.data.prompts import jittered_boxes
-from usrl.evaluation.methods import open_interactive
+from usrl.errors import UserError
+from usrl.evaluation.methods import let_learn, open_interactive
 from usrl.learners import train_folder
 from usrl.metrics.overlap import dice
 from usrl.runs.recipes import parse_recipe
 from usrl.runs.run import Run, open_run
-from usrl.session import Marks, Session
+from usrl.session import Marks, Session, can_learn
 from usrl.users.simulated import SimulatedUser
 from usrl.users.users import USERS
 
@@ -76,6 +78,55 @@ def test_before_the_first_correction_a_session_says_what_the_segmenter_says(run:
     assert (answer.mask == started.mask).all()
     assert answer.proposal is not None
     assert (answer.mask != answer.proposal).any()
+
+
+def test_an_agent_learns_from_accepted_masks_and_its_original_does_not_change(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("usrl.agents.online.EPOCHS", 15)  # the tiny clone has learned next to nothing
+    sample = load_phantom(1, seed=9, shape=(96, 128))[0]
+    original = open_interactive(run.path)
+    learning = let_learn(original)
+    assert isinstance(learning, LearningAgent)
+    assert learning.name == "clone, learning"
+
+    def begin(method: Any) -> np.ndarray:
+        return Session(method).start(sample.image, Marks(boxes=jittered_boxes(sample))).mask
+
+    before = begin(original)
+    assert (begin(learning) == before).all()
+    for _ in range(3):
+        session = Session(learning)
+        session.start(sample.image, Marks(mask=sample.target))
+        assert (session.accept() == session.answer.mask).all()
+    assert learning.seen == 3
+    assert (begin(original) == before).all()
+    assert dice(begin(learning), sample.target) > dice(before, sample.target) + 0.01
+
+
+def test_what_is_learned_is_the_same_each_time(run: Run) -> None:
+    sample = load_phantom(1, seed=9, shape=(96, 128))[0]
+
+    def learn() -> np.ndarray:
+        method = let_learn(open_interactive(f"proposal+{run.path}"))
+        assert method is not None
+        assert can_learn(method)
+        session = Session(method)
+        session.start(sample.image, Marks(boxes=jittered_boxes(sample)))
+        session.correct(Marks(border=((60.0, 40.0),)))
+        session.accept()
+        session.start(sample.image, Marks(boxes=jittered_boxes(sample)))
+        return session.correct(Marks(border=((60.0, 40.0),))).mask
+
+    assert (learn() == learn()).all()
+
+
+def test_what_has_no_policy_does_not_learn() -> None:
+    pull = open_interactive("pull")
+    assert let_learn(pull) is None
+    assert not can_learn(pull)
+    with pytest.raises(UserError, match="pull has no policy that could learn"):
+        LearningAgent(pull)  # type: ignore[arg-type]
 
 
 def test_a_run_starts_from_the_masks_of_another_method(run: Run) -> None:

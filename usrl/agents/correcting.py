@@ -23,13 +23,19 @@ from usrl.strict import check
 
 
 @dataclass(frozen=True)
-class _Acting:
-    """A policy that moves contours."""
+class PolicyMoves:
+    """Moves contours by a policy's most likely actions.
+
+    Attributes:
+        policy: Of Stable-Baselines3.
+        name: For messages.
+    """
 
     policy: Any
     name: str
 
     def __call__(self, task: CorrectTask, state: CorrectState) -> Tensor:
+        """Return actions (B, A); see `usrl.envs.correct.methods.Act`."""
         action: Tensor = PolicyPlayer(self.policy, task, self.name).act(task.observe(state), state)
         return action
 
@@ -53,4 +59,4 @@ def open_correcting_agent(run: Run, device: torch.device) -> ContourMethod:
     # The spaces depend on the recipe alone, so that any image and any box will do.
     task = placed.begin(Place(np.zeros((8, 8), np.uint8), ((-0.5, -0.5, 7.5, 7.5),))).task
     policy = load_policy(run.weights_path, recipe, task, device)
-    return ContourMethod(run.name, placed, _Acting(policy, run.name))
+    return ContourMethod(run.name, placed, PolicyMoves(policy, run.name))

@@ -4,7 +4,7 @@ import os.path
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -47,6 +47,13 @@ def compare(
         typer.Option(metavar="ID", help="Let agents, random and teacher play episodes of an environment."),
     ] = None,
     user: options.User = None,
+    learn: Annotated[
+        bool,
+        typer.Option("--learn", help="Add to each corrected agent one that learns from accepted masks."),
+    ] = False,
+    most: Annotated[
+        int | None, typer.Option("--images", min=1, help="With a user: only the first images of the split.")
+    ] = None,
 ) -> None:
     """Score methods on the same images and write a report.
 
@@ -70,8 +77,11 @@ def compare(
     groups = [_split_runs(method) for method in methods]
     chosen = select_device(device)
     if user is not None:
-        _correct(groups, recipe, split, out, chosen, user, jitter)
+        correcting = Correcting(user, jitter, learn, most)
+        _correct(groups, recipe, split, out, chosen, correcting)
         return
+    if learn or most is not None:
+        raise UserError("--learn and --images are for methods that a user corrects; give --user centre")
     if _play(groups, recipe, split, out, chosen, env):
         return
     segmenters = [[open_segmenter(run, chosen, starts) for run in runs] for runs in groups]
@@ -87,26 +97,40 @@ def compare(
     typer.echo(f"wrote {folder / 'report.html'}, with cases.csv and results.json next to it")
 
 
+class Correcting(NamedTuple):
+    """Options of a comparison with a user."""
+
+    user: str
+    jitter: float
+    learn: bool
+    images: int | None
+
+
 def _correct(
     groups: Sequence[Sequence[str]],
     data: "DataRecipe",
     split: str,
     out: Path | None,
     device: "torch.device",
-    user: str,
-    jitter: float,
+    correcting: "Correcting",
 ) -> None:
     """Compare methods that a simulated user corrects."""
     from usrl.data.catalogue import describe_data, load_split
     from usrl.evaluation.corrections import Meeting, compare_corrections, print_corrections
-    from usrl.evaluation.methods import open_interactive
+    from usrl.evaluation.methods import let_learn, open_interactive
     from usrl.users.users import find_user
 
-    meeting = Meeting(find_user(user), jitter=jitter)
+    user = correcting.user
+    meeting = Meeting(find_user(user), jitter=correcting.jitter)
     specs = [spec for group in groups for spec in group]
     methods = [[open_interactive(spec, device) for spec in group] for group in groups]
+    if correcting.learn:
+        learning = [[own for each in group if (own := let_learn(each))] for group in methods]
+        if not any(learning):
+            raise UserError("--learn: none of these methods can learn; name an agent of contour correction")
+        methods += [group for group in learning if group]
     folder = out or _report_folder(specs, f"evaluation-{data.name}-{split}-{user}")
-    samples = load_split(data, split)
+    samples = [sample for sample in load_split(data, split) if sample.target.any()][: correcting.images]
     paths = [path for spec in specs for path in _run_folders(spec)]
     _check_runs(paths, data, split, [sample.name for sample in samples])
     results = compare_corrections(methods, samples, folder, meeting, dataset=describe_data(data), split=split)

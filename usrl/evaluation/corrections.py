@@ -5,7 +5,7 @@ the image, not on the method. What is measured is how the overlap grows with the
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,7 +31,7 @@ from usrl.evaluation.summary import Case, average_runs, compare_pairs, group_cas
 from usrl.metrics.overlap import dice, iou
 from usrl.metrics.surface import NSD_TOLERANCE, measure_surface
 from usrl.progress import show_progress
-from usrl.session import Interactive, Marks, Session
+from usrl.session import Interactive, Marks, Session, can_learn
 from usrl.users.simulated import SimulatedUser, make_key
 from usrl.users.users import User
 
@@ -43,6 +43,8 @@ AREA = 10
 """The area under the Dice is over 0 to so many corrections."""
 GOALS = {"85": 0.85, "90": 0.90}
 """Overlaps (IoU) to reach."""
+_NEIGHBOURS = 10
+"""Images that a plot of corrections in order averages over."""
 TESTED = ("dice_auc", "noc85", "noc90")
 """Figures that are tested and have intervals."""
 
@@ -72,6 +74,7 @@ class Meeting:
             if marks is None:
                 break
             masks.append(session.correct(marks).mask)
+        session.accept()
         return masks
 
 
@@ -103,7 +106,8 @@ def compare_corrections(
         corrections; ``dice_auc``, the area under the Dice over 0 to 10 corrections, from 0 to 1; ``noc85``
         and ``noc90``, the mean number of corrections until IoU is 0.85 and 0.90, at most 20; and ``nof85``
         and ``nof90``, the number of cases that never get there. Once a user has stopped, an image stays as
-        it is.
+        it is. ``corrections_by_third`` and ``noc90_by_third`` are of the first, the middle and the last
+        images.
 
     Raises:
         UserError: If there is nothing to score, the folder holds other files or cannot be written, or a
@@ -195,6 +199,10 @@ def _summarise(cases: Sequence[Case], meeting: Meeting) -> dict[str, Any]:
     for goal in GOALS:  # of a mean of runs, the mean number
         total = sum(case[f"nof{goal}"] for case in cases)
         row[f"nof{goal}"] = int(total) if float(total).is_integer() else total
+    thirds = np.array_split(np.arange(len(cases)), 3)
+    for key in ("corrections", "noc90"):  # in the order of the images, in which a method may learn
+        values = np.array([case[key] for case in cases], np.float64)
+        row[f"{key}_by_third"] = [float(values[part].mean()) for part in thirds if len(part)]
     row["seconds_per_answer"] = float(np.median([case["seconds"] for case in cases if "seconds" in case]))
     return row
 
@@ -246,7 +254,8 @@ def _format_report(
     head, body = _tabulate(results["rows"])
     areas = {name: [case["dice_auc"] for case in own] for name, own in group_cases(cases, "method").items()}
     films: dict[str, list[Shown]] = {}
-    for name, method in methods.items():
+    steady = {name: method for name, method in methods.items() if not can_learn(method)}
+    for name, method in steady.items():  # one that learns has changed since
         for label, place in pick(areas[name], ("best", "median", "worst")).items():
             sample = samples[place]
             masks = meeting.correct(method, sample)
@@ -264,12 +273,28 @@ def _format_report(
         results=results,
         table={"head": head, "body": body},
         curve_plot=plot_panels([_draw_curves(results["rows"])]),
+        order_plot=plot_panels([_draw_order(cases)]),
         areas_plot=plot_scores(areas, "area under the Dice over 0 to 10 corrections"),
         films=films,
     )
 
 
-def _draw_curves(rows: Sequence[Mapping[str, Any]]) -> Any:
+def _draw_order(cases: Sequence[Case]) -> Callable[[Axes], None]:
+    """Return a function that draws the corrections of images in their order, averaged over neighbours."""
+
+    def draw(axes: Axes) -> None:
+        for number, (name, own) in enumerate(group_cases(cases, "method").items()):
+            values = np.array([case["corrections"] for case in own], np.float64)
+            width = min(_NEIGHBOURS, len(values))
+            means = np.convolve(values, np.full(width, 1 / width), mode="valid")
+            places = np.arange(len(means)) + (width + 1) / 2
+            axes.plot(places, means, label=shorten(name), color=COLORS[number % len(COLORS)])
+        axes.set(xlabel="image", ylabel=f"corrections, mean of {width} images")
+
+    return draw
+
+
+def _draw_curves(rows: Sequence[Mapping[str, Any]]) -> Callable[[Axes], None]:
     """Return a function that draws the mean Dice of each method over corrections."""
 
     def draw(axes: Axes) -> None:

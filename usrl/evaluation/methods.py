@@ -85,6 +85,20 @@ def open_interactive(spec: str | Path, device: torch.device | str = "auto") -> I
     return open_run_interactive(open_run(spec), device)
 
 
+def let_learn(method: Interactive[Any]) -> Interactive[Any] | None:
+    """Return a method that learns from what its user accepts, or None if it cannot.
+
+    The given one is not changed.
+    """
+    from usrl.agents.online import LearningAgent  # other methods need not wait for it
+    from usrl.envs.correct.methods import ContourMethod
+
+    if isinstance(method, Proposed):
+        learning = let_learn(method.method)
+        return None if learning is None else Proposed(method.proposer, learning)
+    return LearningAgent(method) if isinstance(method, ContourMethod) and LearningAgent.fits(method) else None
+
+
 def split_chain(spec: str) -> tuple[str, str] | None:
     """Return both parts of ``FIRST+RUN``, else None. The name of a folder may have a plus too."""
     if os.path.exists(spec) or "+" not in spec:
