@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from usrl.cli.annotation import annotate
 from usrl.cli.films import film
 from usrl.cli.options import Count, Device, Root, Seed, Variety
 from usrl.cli.reports import compare
@@ -158,7 +159,7 @@ def write_bodies_data(
     typer.echo(f"wrote {len(paths)} bodies to {out}; use them with --data volumes --root {out}")
 
 
-for command in (train, tune, ablate, proposals, compare, film, segment):
+for command in (train, tune, ablate, proposals, compare, film, segment, annotate):
     app.command()(command)
 app.command("evaluate", short_help="Score one run: `usrl compare` with the report inside the run.")(compare)
 

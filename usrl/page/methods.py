@@ -1,0 +1,129 @@
+"""Methods as the page uses them: those that take corrections, and those that segment once."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from skimage.measure import find_contours
+
+from usrl.agents.segmenter import AgentSegmenter
+from usrl.data.sample import BoolMask, FloatArray, GrayImage
+from usrl.errors import UserError
+from usrl.evaluation.methods import open_segmenter
+from usrl.segmenter import Answer, Segmenter
+from usrl.session import Asks, Interactive, Marks
+
+Outline = list[list[float]]
+"""Points (x, y) of a closed line, in pixels of the image."""
+
+
+@runtime_checkable
+class Moved(Protocol):
+    """An answer that shows how contours have come there.
+
+    Attributes:
+        contours: The contours before the first move and after each, (T, B, N, 2), px of the native image.
+    """
+
+    contours: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Once:
+    """A segmenter as a method of a session, which takes no corrections; see `usrl.session.Interactive`.
+
+    From a mask, an agent that moves something from a box moves it on. Others leave the mask as it is.
+
+    Attributes:
+        segmenter: What segments.
+    """
+
+    segmenter: Segmenter
+    asks: Asks = field(default="border", init=False)
+
+    @property
+    def name(self) -> str:
+        """Row label in tables."""
+        return self.segmenter.name
+
+    def begin(self, image: GrayImage, marks: Marks) -> Answer:
+        """Return the answer for boxes or a mask."""
+        segmenter = self.segmenter
+        if marks.mask is None:
+            return segmenter.segment(image, marks.boxes)
+        if isinstance(segmenter, AgentSegmenter) and segmenter.track == "prompted":
+            return segmenter.refine(image, marks.mask)
+        return Answer(marks.mask)
+
+    def correct(self, state: Answer, marks: Marks) -> Answer:
+        """Refuse a correction."""
+        raise UserError(f"{self.name} takes no corrections; accept its mask, or draw other boxes")
+
+    def answer(self, state: Answer) -> Answer:
+        """Return what the segmenter said."""
+        return state
+
+    def steps(self, image: GrayImage, marks: Marks) -> list[BoolMask]:
+        """Return the masks of an agent's steps, bool, (H, W); none if the segmenter is no agent."""
+        if not isinstance(self.segmenter, AgentSegmenter):
+            return []
+        if self.segmenter.track == "automatic":
+            return self.segmenter.steps(image, None)
+        return self.segmenter.steps(image, marks.boxes, marks.mask)
+
+
+PageMethod = Interactive[Any]
+
+
+def open_method(spec: str, device: torch.device) -> PageMethod:
+    """Return the method of a name: one that takes corrections, or a segmenter that segments `Once`.
+
+    Raises:
+        UserError: If no method and no run has the name, or it needs the target.
+    """
+    return Once(_open_segmenter(spec, device))
+
+
+def open_network(spec: str, device: torch.device) -> Segmenter:
+    """Return a segmenter that needs no boxes, whose masks a session can begin from."""
+    segmenter = _open_segmenter(spec, device)
+    if segmenter.track != "automatic":
+        raise UserError(f"{segmenter.name} needs boxes itself; name an automatic method such as unet-phantom")
+    return segmenter
+
+
+def _open_segmenter(spec: str, device: torch.device) -> Segmenter:
+    """Return a segmenter; refuse a ceiling, which sees the target."""
+    method = open_segmenter(spec, device)
+    if not isinstance(method, Segmenter):
+        raise UserError(f"{method.name} chooses with the target, which only `usrl compare` has")
+    return method
+
+
+def takes_corrections(method: PageMethod) -> bool:
+    """Return whether a method takes corrections."""
+    return not isinstance(method, Once)
+
+
+def takes_boxes(method: PageMethod) -> bool:
+    """Return whether a session of a method can begin with boxes."""
+    return not isinstance(method, Once) or method.segmenter.track == "prompted"
+
+
+def outline_moves(answer: Answer) -> list[list[Outline]]:
+    """Return the outlines before and after each move since the last correction, if there are any."""
+    if not isinstance(answer, Moved):
+        return []
+    return [[_round(contour) for contour in step] for step in answer.contours]
+
+
+def trace(mask: BoolMask) -> list[Outline]:
+    """Return the outlines of a mask, bool, (H, W), with those of its holes."""
+    curves = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
+    return [_round(curve[:, ::-1] - 1) for curve in curves]
+
+
+def _round(points: Any) -> Outline:
+    rounded: Outline = np.round(np.asarray(points, np.float64), 1).tolist()
+    return rounded
