@@ -56,11 +56,14 @@ class Guard:
     Args:
         app: What is guarded.
         token: First part of every path.
-        host: Name or address that the server was told to listen on.
+        host: Name or address that the server was told to listen on. If it is every address of this machine,
+            the machine's name is known too.
     """
 
     def __init__(self, app: ASGIApp, token: str, host: str) -> None:
-        self._app, self._token, self._host = app, token.encode(), host.casefold()
+        self._app, self._token = app, token.encode()
+        own = socket.gethostname() if _is_every(host) else host
+        self._names = (*_LOCAL, own.casefold())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -121,7 +124,7 @@ class Guard:
         try:
             ipaddress.ip_address(name)
         except ValueError:
-            return name in (*_LOCAL, self._host)
+            return name in self._names
         return True
 
 
@@ -251,8 +254,17 @@ def listen(host: str, port: int) -> socket.socket:
 def address_of(own: socket.socket, token: str) -> str:
     """Return the address of the page."""
     host, port = own.getsockname()[:2]
+    host = socket.gethostname() if _is_every(host) else host
     name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{port}/{token}/"
+
+
+def _is_every(host: str) -> bool:
+    """Return whether a host is every address of this machine, such as 0.0.0.0."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return not host
 
 
 def is_loopback(own: socket.socket) -> bool:
