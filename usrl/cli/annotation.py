@@ -75,7 +75,9 @@ def annotate(
     opened, finder = open_method(method, chosen), None if network is None else open_network(network, chosen)
     with labels.open(), listen(host, port) as own:
         token = secrets.token_urlsafe(24)
-        app = build_app(Desk(images, labels, opened, finder), token, host)
+        desk = Desk(images, labels, opened, finder)
+        desk.warm_up()
+        app = build_app(desk, token, host)
         typer.echo(f"{len(images.sources)} images; open {address_of(own, token)}")
         if not is_loopback(own):
             typer.echo("usrl: whoever sees this address can see the images, and so can the network", err=True)

@@ -1,6 +1,7 @@
 """Methods as the page uses them: those that take corrections, and those that segment once."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -8,11 +9,13 @@ import torch
 from skimage.measure import find_contours
 
 from usrl.agents.segmenter import AgentSegmenter
+from usrl.classical import CLASSICAL
 from usrl.data.sample import BoolMask, FloatArray, GrayImage
-from usrl.errors import UserError
-from usrl.evaluation.methods import open_segmenter
+from usrl.errors import UserError, suggest
+from usrl.evaluation.methods import INTERACTIVE, open_interactive, open_segmenter, split_chain
+from usrl.runs.shipped import list_shipped
 from usrl.segmenter import Answer, Segmenter
-from usrl.session import Asks, Interactive, Marks
+from usrl.session import Asks, Interactive, Marks, Proposed
 
 Outline = list[list[float]]
 """Points (x, y) of a closed line, in pixels of the image."""
@@ -58,7 +61,7 @@ class Once:
 
     def correct(self, state: Answer, marks: Marks) -> Answer:
         """Refuse a correction."""
-        raise UserError(f"{self.name} takes no corrections; accept its mask, or draw other boxes")
+        raise UserError(f"{self.name} takes no corrections")
 
     def answer(self, state: Answer) -> Answer:
         """Return what the segmenter said."""
@@ -82,7 +85,17 @@ def open_method(spec: str, device: torch.device) -> PageMethod:
     Raises:
         UserError: If no method and no run has the name, or it needs the target.
     """
-    return Once(_open_segmenter(spec, device))
+    names = (*INTERACTIVE, *CLASSICAL, *list_shipped())
+    if spec not in names and not Path(spec).exists() and not {"/", "+"} & set(spec):
+        raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, names)}")
+    try:
+        return open_interactive(spec, device)
+    except UserError as error:
+        first = error
+    try:
+        return Once(_open_segmenter(spec, device))
+    except UserError as second:
+        raise (first if split_chain(spec) else second) from None
 
 
 def open_network(spec: str, device: torch.device) -> Segmenter:
@@ -99,6 +112,13 @@ def _open_segmenter(spec: str, device: torch.device) -> Segmenter:
     if not isinstance(method, Segmenter):
         raise UserError(f"{method.name} chooses with the target, which only `usrl compare` has")
     return method
+
+
+def find_network(method: PageMethod) -> Segmenter | None:
+    """Return the segmenter that a method brings along and that needs no boxes, if there is one."""
+    brought = method.segmenter if isinstance(method, Once) else None
+    brought = method.proposer if isinstance(method, Proposed) else brought
+    return brought if brought is not None and brought.track == "automatic" else None
 
 
 def takes_corrections(method: PageMethod) -> bool:

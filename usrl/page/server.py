@@ -13,6 +13,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -278,4 +279,5 @@ def serve(app: Guard, own: socket.socket) -> None:
     config = Config(
         app, access_log=False, log_level="warning", limit_concurrency=MAX_REQUESTS, server_header=False
     )
-    Server(config).run(sockets=[own])
+    with suppress(KeyboardInterrupt):  # which uvicorn raises again after it has ended in order
+        Server(config).run(sockets=[own])

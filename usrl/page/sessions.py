@@ -24,6 +24,7 @@ from usrl.page.methods import (
     Once,
     Outline,
     PageMethod,
+    find_network,
     outline_moves,
     takes_boxes,
     takes_corrections,
@@ -50,6 +51,10 @@ from usrl.strict import Strict
 MOST_MARKS = 200
 """Corrections of one structure."""
 MOST_BOXES = 64
+NO_CORRECTIONS = (
+    "{0} takes no corrections: accept its masks or draw other boxes. Points can correct its masks if usrl "
+    "annotate runs with --method {0}+pull."
+)
 _HELD = 4
 """Images that are kept in memory."""
 _MEASURED = 8
@@ -164,9 +169,8 @@ class Desk:
         title: str | None = None,
     ) -> None:
         self._images, self._labels, self._method = images, labels, method
-        if network is None and isinstance(method, Once) and not takes_boxes(method):
-            network = method.segmenter
-        self._network, self.title = network, title or method.name
+        self._network = find_network(method) if network is None else network
+        self.title = title or method.name
         self._version = importlib.metadata.version("usrl")
         self._begun = labels.begun()
         self._opened: OrderedDict[str, Opened] = OrderedDict()
@@ -191,11 +195,24 @@ class Desk:
                 "method": {
                     "name": self.title,
                     "asks": asks,
+                    "note": "" if asks != "nothing" else NO_CORRECTIONS.format(self.title),
                     "takes_boxes": takes_boxes(method),
                     "network": None if self._network is None else self._network.name,
                 },
                 "version": self._version,
             }
+
+    def warm_up(self) -> None:
+        """Let the method segment and be corrected once, so that no person waits for what it compiles."""
+        image, box = np.zeros((64, 64), np.uint8), (15.5, 15.5, 47.5, 47.5)
+        image[16:48, 16:48] = 128
+        session = Session(self._method)
+        session.start(image, Marks(boxes=(box,)) if takes_boxes(self._method) else Marks(mask=image > 0))
+        if takes_corrections(self._method):
+            session.correct(
+                _as_marks(Mark(kind="border" if self._method.asks == "border" else "inside", x=40, y=30))
+            )
+        measure(session.answer.mask, None)
 
     def view(self, name: str) -> dict[str, Any]:
         """Return everything that the page shows of an image, except for its pixels."""
@@ -395,7 +412,7 @@ class Desk:
     def _correct(self, opened: Opened, act: Act, now: Step) -> Step:
         """Return the step after a point was put down, moved or removed."""
         if not takes_corrections(self._method):
-            raise UserError(f"{self.title} takes no corrections; accept its mask, or draw other boxes")
+            raise UserError(NO_CORRECTIONS.format(self.title))
         if now.script.is_empty:
             raise UserError("there is nothing to correct yet; draw a box, or start from a mask")
         script = self._reproduce(opened, act.structure, now)

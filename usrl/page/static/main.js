@@ -484,9 +484,7 @@ async function begin() {
   desk = await api.readDesk();
   list.set(desk.images);
   const { method } = desk;
-  find("method").textContent =
-    `Method: ${method.name}. ` +
-    (takesCorrections() ? "" : "It takes no corrections: accept its masks, or draw other boxes.");
+  find("method").textContent = method.note || `Method: ${method.name}`;
   const asked = decodeURIComponent(location.hash.slice(1));
   const known = list.images.find((each) => each.name === asked && !each.fault);
   const name = known?.name ?? list.nextOpen(null) ?? list.images.find((each) => !each.fault)?.name;

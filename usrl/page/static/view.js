@@ -306,7 +306,7 @@ export class View {
 function paint({ width, height, levels }, [red, green, blue]) {
   const shown = new ImageData(width, height);
   const words = new Uint32Array(shown.data.buffer);
-  const word = ((56 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+  const word = ((36 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
   for (let place = 0; place < levels.length; place++) if (levels[place]) words[place] = word;
   const canvas = new OffscreenCanvas(width, height);
   canvas.getContext("2d").putImageData(shown, 0, 0);
