@@ -20,6 +20,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn import Config, Server
 
@@ -160,6 +161,7 @@ def build_app(desk: Desk, token: str, host: str = "127.0.0.1") -> Guard:
     app.include_router(_route_desk(desk))
     app.add_exception_handler(UserError, lambda _, error: _tell(error, 422))
     app.add_exception_handler(RequestValidationError, lambda _, error: _tell(_first(error), 422))
+    app.add_exception_handler(HTTPException, _tell_wrong)
     app.add_exception_handler(Exception, _tell_bug)
     return Guard(app, token, host)
 
@@ -230,6 +232,12 @@ def _tell(error: Exception | str, status: int) -> JSONResponse:
     return JSONResponse({"error": str(error)}, status)
 
 
+def _tell_wrong(request: Request, error: Exception) -> JSONResponse:
+    """Return what the framework refuses, such as an address that leads nowhere."""
+    assert isinstance(error, HTTPException)
+    return _tell(f"the request is not understood: {error.detail}", error.status_code)
+
+
 def _tell_bug(request: Request, error: Exception) -> JSONResponse:
     """Return that something went wrong, and print what; the page goes on."""
     traceback.print_exception(error, file=sys.stderr)
@@ -273,11 +281,20 @@ def is_loopback(own: socket.socket) -> bool:
     return ipaddress.ip_address(own.getsockname()[0]).is_loopback
 
 
+def make_server(app: Guard) -> Server:
+    """Return a server of the page. It logs no requests: they would show the token and names of images."""
+    return Server(
+        Config(
+            app,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            limit_concurrency=MAX_REQUESTS,
+        )
+    )
+
+
 def serve(app: Guard, own: socket.socket) -> None:
     """Answer requests until the process is told to stop."""
-    # There is no log of requests: it would show the token and the names of images.
-    config = Config(
-        app, access_log=False, log_level="warning", limit_concurrency=MAX_REQUESTS, server_header=False
-    )
     with suppress(KeyboardInterrupt):  # which uvicorn raises again after it has ended in order
-        Server(config).run(sockets=[own])
+        make_server(app).run(sockets=[own])
