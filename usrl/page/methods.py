@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from skimage.measure import find_contours
 
-from usrl.agents.segmenter import AgentSegmenter
 from usrl.classical import CLASSICAL
-from usrl.data.sample import BoolMask, FloatArray, GrayImage
+from usrl.data.sample import BoolMask, FloatArray, GrayImage, Prompt
 from usrl.errors import UserError, suggest
 from usrl.evaluation.methods import INTERACTIVE, open_interactive, open_segmenter, split_chain
 from usrl.runs.shipped import list_shipped
@@ -30,6 +29,17 @@ class Moved(Protocol):
     """
 
     contours: FloatArray
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """A segmenter that moves something step by step: `usrl.agents.segmenter.AgentSegmenter`."""
+
+    def refine(self, image: GrayImage, found: BoolMask) -> Answer:
+        """Return the answer that starts from a mask, bool, (H, W)."""
+
+    def steps(self, image: GrayImage, prompt: Prompt | None, found: BoolMask | None = None) -> list[BoolMask]:
+        """Return the masks before and after each step, bool, (H, W)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +65,7 @@ class Once:
         segmenter = self.segmenter
         if marks.mask is None:
             return segmenter.segment(image, marks.boxes)
-        if isinstance(segmenter, AgentSegmenter) and segmenter.track == "prompted":
+        if isinstance(segmenter, Agent) and segmenter.track == "prompted":
             return segmenter.refine(image, marks.mask)
         return Answer(marks.mask)
 
@@ -69,7 +79,7 @@ class Once:
 
     def steps(self, image: GrayImage, marks: Marks) -> list[BoolMask]:
         """Return the masks of an agent's steps, bool, (H, W); none if the segmenter is no agent."""
-        if not isinstance(self.segmenter, AgentSegmenter):
+        if not isinstance(self.segmenter, Agent):
             return []
         if self.segmenter.track == "automatic":
             return self.segmenter.steps(image, None)

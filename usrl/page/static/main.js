@@ -105,6 +105,7 @@ function render() {
       .map(({ colour }, each) => ({ mask: image.masks[each], colour, isActive: each === number }))
       .filter(({ mask }) => mask),
   );
+  view.canvas.dataset.revision = image.revision;
   find("title").textContent = image.name;
   document.title = `${image.name} · usrl annotate`;
   const state = find("state");
