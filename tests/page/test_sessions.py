@@ -263,7 +263,7 @@ def test_a_method_that_segments_once_is_accepted_and_says_what_it_cannot_do(toy,
     person = toy.Person(open_desk(make_images(1), method), "scan 0")
     told = person.desk.describe()["method"]
     assert (told["asks"], told["takes_boxes"]) == ("nothing", True)
-    assert "--method contour-ppo+pull" in told["note"]
+    assert "the method contour-ppo+pull" in told["note"]
     work = person.box(*BOX)
     assert isinstance(method, Once)
     expected = method.segmenter.segment(toy.make_image(0), (BOX,))

@@ -77,14 +77,6 @@ class Once:
         """Return what the segmenter said."""
         return state
 
-    def steps(self, image: GrayImage, marks: Marks) -> list[BoolMask]:
-        """Return the masks of an agent's steps, bool, (H, W); none if the segmenter is no agent."""
-        if not isinstance(self.segmenter, Agent):
-            return []
-        if self.segmenter.track == "automatic":
-            return self.segmenter.steps(image, None)
-        return self.segmenter.steps(image, marks.boxes, marks.mask)
-
 
 PageMethod = Interactive[Any]
 
@@ -139,6 +131,24 @@ def takes_corrections(method: PageMethod) -> bool:
 def takes_boxes(method: PageMethod) -> bool:
     """Return whether a session of a method can begin with boxes."""
     return not isinstance(method, Once) or method.segmenter.track == "prompted"
+
+
+def outline_steps(method: PageMethod, image: GrayImage, marks: Marks) -> list[list[Outline]]:
+    """Return the outlines before and after each step of an agent from a start; none if there is no agent.
+
+    An agent may be what segments once, or what a method starts from.
+    """
+    agent = method.segmenter if isinstance(method, Once) else None
+    agent = method.proposer if isinstance(method, Proposed) else agent
+    if agent is None or not isinstance(agent, Agent):
+        return []
+    if agent.track == "automatic":
+        masks = agent.steps(image, None)
+    elif isinstance(method, Proposed):  # which leaves a mask as it is
+        masks = [] if marks.mask is not None else agent.steps(image, marks.boxes)
+    else:
+        masks = agent.steps(image, marks.boxes, marks.mask)
+    return [trace(mask) for mask in masks]
 
 
 def outline_moves(answer: Answer) -> list[list[Outline]]:

@@ -26,9 +26,9 @@ from usrl.page.methods import (
     PageMethod,
     find_network,
     outline_moves,
+    outline_steps,
     takes_boxes,
     takes_corrections,
-    trace,
 )
 from usrl.page.storage import (
     MOST_STEPS,
@@ -52,8 +52,8 @@ MOST_MARKS = 200
 """Corrections of one structure."""
 MOST_BOXES = 64
 NO_CORRECTIONS = (
-    "{0} takes no corrections: accept its masks or draw other boxes. Points can correct its masks if usrl "
-    "annotate runs with --method {0}+pull."
+    "{0} takes no corrections: accept its masks or draw other boxes. Points can correct them if usrl annotate "
+    "runs with the method {0}+pull."
 )
 _HELD = 4
 """Images that are kept in memory."""
@@ -296,13 +296,15 @@ class Desk:
             now = opened.draft.works.get(self._known(structure), Work()).now
             if now.script.is_empty or now.method != self.title:
                 return []
-            if isinstance(self._method, Once):
-                masks = self._method.steps(opened.image, _start(now.script, opened.image))
-                return (
-                    [trace(mask) for mask in masks] if masks and encode_mask(masks[-1]) == now.shown else []
-                )
             answer = self._bench(opened, structure).bring(now.script, opened.image)
-            return outline_moves(answer) if encode_mask(answer.mask) == now.shown else []
+            if encode_mask(answer.mask) != now.shown:
+                return []
+            moves = (
+                []
+                if now.script.marks
+                else outline_steps(self._method, opened.image, _start(now.script, opened.image))
+            )
+            return moves or outline_moves(answer)
 
     def _open(self, name: str) -> Opened:
         if name not in self._images.sources:

@@ -92,6 +92,7 @@ function readKey(event) {
 }
 
 function isTaken(target, key) {
+  if (!(target instanceof Element)) return false;
   if (target.closest("dialog")) return true;
   const plain = key.replace("shift+", "");
   if (target.matches("button")) return plain === "space" || plain === "enter";

@@ -189,11 +189,11 @@ function renderSizes() {
   const rows = size
     ? size.lesions.map((lesion, number) => [
         String(number + 1),
-        `${format(lesion[`area_${squared}`])} ${shown}`,
-        `${format(lesion[`long_${unit}`])} × ${format(lesion[`short_${unit}`])} ${unit}`,
+        format(lesion[`area_${squared}`]),
+        `${format(lesion[`long_${unit}`])} × ${format(lesion[`short_${unit}`])}`,
       ])
     : [];
-  if (size && size.components > 1) rows.push([`all ${size.components}`, `${format(size[`area_${squared}`])} ${shown}`, ""]);
+  if (size && size.components > 1) rows.push([`all ${size.components}`, format(size[`area_${squared}`]), ""]);
   body.replaceChildren(
     ...rows.map((cells) => {
       const row = document.createElement("tr");
@@ -201,6 +201,8 @@ function renderSizes() {
       return row;
     }),
   );
+  find("area-title").textContent = `Area, ${shown}`;
+  find("axes-title").textContent = `Axes, ${unit}`;
   find("sizes").hidden = !rows.length;
   find("no-size").hidden = rows.length > 0;
 }
@@ -372,8 +374,14 @@ function escape() {
     view.cursor = null;
     view.stop();
   }
-  document.body.classList.remove("with-list");
+  showList(false);
   alarm("");
+}
+
+/** Opens or closes the list where the screen is too narrow to have it beside the image. */
+function showList(isOpen) {
+  document.body.classList.toggle("with-list", isOpen);
+  document.querySelector("[data-do=list]").setAttribute("aria-expanded", String(isOpen));
 }
 
 function setTheme(name) {
@@ -439,7 +447,7 @@ const actions = {
   next: () => beside(1),
   previous: () => beside(-1),
   list() {
-    document.body.classList.toggle("with-list");
+    showList(!document.body.classList.contains("with-list"));
     list.focus();
   },
   structure: (key) => choose(Number(key) - 1),
@@ -479,7 +487,7 @@ find("show-axes").addEventListener("change", (event) => {
   view.showsAxes = event.target.checked;
   view.draw();
 });
-find("list").addEventListener("click", () => document.body.classList.remove("with-list"));
+find("list").addEventListener("click", () => showList(false));
 
 async function begin() {
   desk = await api.readDesk();
