@@ -9,7 +9,7 @@ import torch
 
 from usrl.errors import UserError
 from usrl.evaluation.methods import open_interactive
-from usrl.page.methods import Once, open_method, open_network
+from usrl.page.methods import Once, open_learning, open_method, open_network
 from usrl.page.sessions import Act, StaleError
 from usrl.page.storage import MOST_STEPS, decode_mask
 from usrl.session import Marks, Session
@@ -301,6 +301,38 @@ def test_moves_of_contours_are_shown_to_the_last_one(toy, make_images, open_desk
     assert person.desk.moves("scan 0", "lesion") == moves
 
 
+def test_a_method_that_learns_does_so_from_accepted_masks_and_again_after_a_restart(
+    toy, make_images, open_desk
+):
+    images, pupil = make_images(3), toy.Pupil()
+    desk = open_desk(images, pupil)
+    for name, side in (("scan 2", 10), ("scan 0", 20)):
+        person = toy.Person(desk, name)
+        person.box(9.5, 9.5, 9.5 + side, 19.5)
+        person.accept()
+    person = toy.Person(desk, "scan 1")
+    person.box(*BOX)
+    assert person.mark(10, 10)["size"]["area_px"] == 400 + 25  # what was accepted counts at once
+    assert pupil.seen == [(int(toy.make_image(2).sum()), 100), (int(toy.make_image(0).sum()), 200)]
+    again = toy.Pupil()
+    assert open_desk(images, again).learn_again() == 2
+    assert sorted(again.seen) == sorted(pupil.seen)
+    assert open_desk(images, toy.Painter()).learn_again() == 0
+
+
+def test_what_was_accepted_first_is_learned_from_first(toy, make_images, open_desk, tmp_path):
+    images = make_images(3)
+    desk = open_desk(images)
+    for name in ("scan 0", "scan 1", "scan 2"):
+        toy.Person(desk, name).accept(is_empty=True)
+    for name, time in (("scan 0", "2026-01-03"), ("scan 1", "2026-01-01"), ("scan 2", "2026-01-02")):
+        path = tmp_path / "labels" / "masks" / f"{name}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"accepted": time}))
+    pupil = toy.Pupil()
+    open_desk(images, pupil).learn_again()
+    assert [levels for levels, _ in pupil.seen] == [int(toy.make_image(number).sum()) for number in (1, 2, 0)]
+
+
 def test_histories_stay_short(person):
     person.box(*BOX)
     for number in range(MOST_STEPS + 5):
@@ -321,6 +353,8 @@ def test_names_of_methods_are_explained():
         open_network("otsu-box", CPU)
     with pytest.raises(UserError, match="chooses with the target"):
         open_network("threshold-oracle", CPU)
+    with pytest.raises(UserError, match="cannot learn; leave --learn out"):
+        open_learning("pull", CPU)
     assert open_method("contour-ppo+pull", CPU).asks == "border"
 
 

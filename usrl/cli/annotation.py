@@ -46,6 +46,9 @@ def annotate(
         str, typer.Option(help="Address to listen on. Others than the default let other machines in.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; any free one if 0.")] = 0,
+    learn: Annotated[
+        bool, typer.Option("--learn", help="Let the agent learn from every accepted mask, image by image.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Segment images in the browser: draw boxes, correct what the method says, accept.
@@ -63,7 +66,7 @@ def annotate(
     import secrets
 
     from usrl.compute.devices import select_device
-    from usrl.page.methods import open_method, open_network
+    from usrl.page.methods import open_learning, open_method, open_network
     from usrl.page.server import address_of, build_app, is_loopback, listen, serve
     from usrl.page.sessions import Desk
     from usrl.page.storage import ImageFolder, LabelFolder
@@ -72,11 +75,14 @@ def annotate(
     if out.resolve() in (images.root.resolve(), images.path.resolve()):
         raise UserError(f"{out} holds the images themselves; choose another --out")
     chosen = select_device(device)
-    opened, finder = open_method(method, chosen), None if network is None else open_network(network, chosen)
+    opened = open_learning(method, chosen) if learn else open_method(method, chosen)
+    finder = None if network is None else open_network(network, chosen)
     with labels.open(), listen(host, port) as own:
         token = secrets.token_urlsafe(24)
         desk = Desk(images, labels, opened, finder)
         desk.warm_up()
+        if count := desk.learn_again():
+            typer.echo(f"{opened.name} has learned again from {count} accepted images")
         app = build_app(desk, token, host)
         typer.echo(f"{len(images.sources)} images; open {address_of(own, token)}")
         if not is_loopback(own):

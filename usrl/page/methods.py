@@ -11,7 +11,7 @@ from skimage.measure import find_contours
 from usrl.classical import CLASSICAL
 from usrl.data.sample import BoolMask, FloatArray, GrayImage, Prompt
 from usrl.errors import UserError, suggest
-from usrl.evaluation.methods import INTERACTIVE, open_interactive, open_segmenter, split_chain
+from usrl.evaluation.methods import INTERACTIVE, let_learn, open_interactive, open_segmenter, split_chain
 from usrl.runs.shipped import list_shipped
 from usrl.segmenter import Answer, Segmenter
 from usrl.session import Asks, Interactive, Marks, Proposed
@@ -98,6 +98,14 @@ def open_method(spec: str, device: torch.device) -> PageMethod:
         return Once(_open_segmenter(spec, device))
     except UserError as second:
         raise (first if split_chain(spec) else second) from None
+
+
+def open_learning(spec: str, device: torch.device) -> PageMethod:
+    """Return the agent of a name that learns from what is accepted; refuse a method that cannot learn."""
+    method = let_learn(open_interactive(spec, device))
+    if method is None:
+        raise UserError(f"{spec} cannot learn; leave --learn out, or name an agent of contour correction")
+    return method
 
 
 def open_network(spec: str, device: torch.device) -> Segmenter:

@@ -9,6 +9,8 @@ import importlib.metadata
 import math
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
@@ -45,15 +47,15 @@ from usrl.page.storage import (
     encode_mask,
 )
 from usrl.segmenter import Answer, Segmenter
-from usrl.session import Marks, Point, Session
+from usrl.session import Learning, Marks, Point, Session, can_learn
 from usrl.strict import Strict
 
 MOST_MARKS = 200
 """Corrections of one structure."""
 MOST_BOXES = 64
 NO_CORRECTIONS = (
-    "{0} takes no corrections: accept its masks or draw other boxes. Points can correct them if usrl annotate "
-    "runs with the method {0}+pull."
+    "{0} takes no corrections: accept its masks or draw other boxes. Points can correct them if usrl "
+    "annotate runs with the method {0}+pull."
 )
 _HELD = 4
 """Images that are kept in memory."""
@@ -175,6 +177,8 @@ class Desk:
         self._begun = labels.begun()
         self._opened: OrderedDict[str, Opened] = OrderedDict()
         self._lock = threading.RLock()
+        self._worker = ThreadPoolExecutor(1, "learning")
+        self._learning: Future[None] | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return the images with their states, the structures and what the method can do."""
@@ -213,6 +217,21 @@ class Desk:
                 _as_marks(Mark(kind="border" if self._method.asks == "border" else "inside", x=40, y=30))
             )
         measure(session.answer.mask, None)
+
+    def learn_again(self) -> int:
+        """Let a method that learns do so from all accepted masks, in the order in which they were accepted.
+
+        Returns:
+            The number of images.
+        """
+        if not can_learn(self._method):
+            return 0
+        names = [name for name in self._labels.accepted_in_order() if name in self._images.sources]
+        for name in names:
+            image = self._images.read(name)
+            numbers = range(1, len(self._labels.structures) + 1)
+            self._learn(image, [self._labels.read_mask(name, number, image.shape) for number in numbers])
+        return len(names)
 
     def view(self, name: str) -> dict[str, Any]:
         """Return everything that the page shows of an image, except for its pixels."""
@@ -287,6 +306,8 @@ class Desk:
             record = self._record(name, opened, draft, found, labels)
             self._labels.accept(name, opened.image, labels, record, draft, self._images.groups())
             opened.draft, self._begun[name] = draft, False
+            # A person need not wait for it before the next image is shown.
+            self._learning = self._worker.submit(self._learn, opened.image, list(found.values()))
             return self.view(name) | {"overlap_px": overlap}
 
     def moves(self, name: str, structure: str) -> list[list[Outline]]:
@@ -296,6 +317,7 @@ class Desk:
             now = opened.draft.works.get(self._known(structure), Work()).now
             if now.script.is_empty or now.method != self.title:
                 return []
+            self._finish_learning()
             answer = self._bench(opened, structure).bring(now.script, opened.image)
             if encode_mask(answer.mask) != now.shown:
                 return []
@@ -305,6 +327,12 @@ class Desk:
                 else outline_steps(self._method, opened.image, _start(now.script, opened.image))
             )
             return moves or outline_moves(answer)
+
+    def _learn(self, image: GrayImage, masks: Iterable[BoolMask]) -> None:
+        """Let the method learn from accepted masks, if it is one that learns."""
+        if isinstance(self._method, Learning):
+            for mask in masks:
+                self._method.accept(image, mask)
 
     def _open(self, name: str) -> Opened:
         if name not in self._images.sources:
@@ -353,8 +381,15 @@ class Desk:
             works=works,
         )
 
+    def _finish_learning(self) -> None:
+        """Wait until the method has learned from what was accepted last."""
+        learning, self._learning = self._learning, None
+        if learning is not None:
+            learning.result()
+
     def _next(self, name: str, opened: Opened, act: Act, now: Step) -> Step:
         """Return the step after a person has done something with a structure."""
+        self._finish_learning()
         if act.verb == "clear":
             return Step()
         if act.verb == "mask":

@@ -279,6 +279,16 @@ class LabelFolder:
         found = (path for path in (self.path / "masks").glob("*.json") if not path.name.startswith("."))
         return {clean(path.stem) for path in found if path.with_suffix(".png").exists()}
 
+    def accepted_in_order(self) -> list[str]:
+        """Return the names of the accepted images, the first accepted first."""
+
+        def time_of(name: str) -> str:
+            path = self.path / "masks" / f"{name}.json"
+            record = read_json(path.read_bytes(), str(path), "accept the image again")
+            return str(record.get("accepted", "")) if isinstance(record, dict) else ""
+
+        return sorted(sorted(self.accepted()), key=time_of)
+
     def begun(self) -> dict[str, bool]:
         """Return which images have a draft, and whether it has changed since the last acceptance."""
         found = {}
