@@ -1,6 +1,7 @@
 import http.client
 import json
 import threading
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -61,6 +62,7 @@ class Pupil(Painter):
     seen: list = field(default_factory=list)
 
     def accept(self, image, mask):
+        time.sleep(0.1)  # learning takes its time
         self.seen.append((int(image.sum()), int(mask.sum())))
 
     def correct(self, state, marks):
