@@ -1336,6 +1336,68 @@ def try_trial(rng: Random, place: Path) -> None:
         trials.train_run = original
 
 
+@cache
+def page_files() -> dict[str, bytes]:
+    """Return a folder of labels with an image that is accepted and one that is begun."""
+    from usrl.page.sessions import Acceptance, Act, Desk
+    from usrl.page.storage import ImageFolder, LabelFolder
+
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        write_files(place / "images", {f"{name}.png": pair(number)[0] for number, name in enumerate("ab")})
+        labels = LabelFolder(place / "labels", ("nerve", "vessel"))
+        with labels.open():
+            desk = Desk(ImageFolder(place / "images"), labels, _page_method())
+            for name in "ab":
+                box = Act(revision=0, structure="vessel", verb="box", box=[5, 5, 30, 25])
+                mark = Act(revision=1, structure="vessel", verb="mark", kind="border", point=[20, 30])
+                desk.act(name, box)
+                desk.act(name, mark)
+            desk.accept("a", Acceptance(revision=2))
+        found = [path for path in (place / "labels").rglob("*") if path.is_file()]
+        journal = {"masks/a.json": "e30=", "structures.csv": "eA=="}
+        files = {path.relative_to(place).as_posix(): path.read_bytes() for path in found}
+        images = {
+            path.relative_to(place).as_posix(): path.read_bytes() for path in (place / "images").iterdir()
+        }
+    return images | files | {"labels/.accepting.json": json.dumps(journal).encode()}
+
+
+def _page_method() -> Any:
+    from usrl.evaluation.methods import open_interactive
+
+    return open_interactive("pull", _cpu())
+
+
+def try_labels(rng: Random, place: Path) -> None:
+    """Open the page over labels of which a file is damaged, and go on with both images."""
+    from usrl.page.sessions import Acceptance, Act, Desk
+    from usrl.page.storage import ImageFolder, LabelFolder
+
+    files = dict(page_files())
+    if rng.random() < 0.8:
+        del files["labels/.accepting.json"]
+    name = rng.choice([name for name in files if name.startswith("labels/") and "/images/" not in name])
+    if name.endswith(".json") and rng.random() < 0.8:
+        text = json_text(grafted(json.loads(files[name]), rng), rng)
+        files[name] = encoded(text, rng) if rng.random() < 0.2 else text.encode("utf-8", "surrogatepass")
+    else:
+        files[name] = damage(files[name], rng)
+    write_files(place, files)
+    labels = LabelFolder(place / "labels", ("nerve", "vessel"))
+    with labels.open():
+        desk = Desk(ImageFolder(place / "images"), labels, _page_method())
+        desk.describe()
+        labels.accepted_in_order()
+        for image in "ab":
+            with contextlib.suppress(UserError):
+                revision = desk.view(image)["revision"]
+                act = rng.choice([{"verb": "undo"}, {"verb": "mark", "kind": "border", "point": [9, 9]}])
+                revision = desk.act(image, Act(revision=revision, structure="vessel", **act))["revision"]
+                desk.moves(image, "vessel")
+                desk.accept(image, Acceptance(revision=revision))
+
+
 def _refuse_training(*_: object, **__: object) -> None:
     raise UserError("nothing is trained here")
 
@@ -1484,6 +1546,7 @@ KINDS: dict[str, tuple[int, Callable[[Random, Path], None]]] = {
     "log": (5, try_log),
     "split": (4, try_split),
     "trial": (4, try_trial),
+    "labels": (4, try_labels),
     "weights": (10, try_weights),
     "checkpoint": (6, try_checkpoint),
 }

@@ -170,6 +170,20 @@ def test_train_evaluate_compare_and_segment_go_through(
     assert "is there already" in _usrl("segment", "runs/tiny", image, "--out", "masks", status=2)
 
 
+def test_compare_lets_a_user_correct_methods(tmp_path: Path) -> None:
+    data = ("--data", "phantom", "--count", 20, "--split", "val", "--device", "cpu")
+    text = _usrl("compare", "pull", "otsu-box+pull", *data, "--user", "centre", "--out", tmp_path / "out")
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert [row["method"] for row in results["rows"]] == ["pull", "otsu-box+pull"]
+    assert all(row["dice_after"]["3"] > row["dice_after"]["0"] for row in results["rows"])
+    assert "corrected by centre" in text
+    out = ("--out", tmp_path / "no")
+    text = _usrl("compare", "pull", *data, "--user", "center", *out, status=2)
+    assert "unknown user 'center'; did you mean 'centre'" in text
+    text = _usrl("compare", "otsu-box", *data, "--user", "centre", *out, status=2)
+    assert "'otsu-box' is neither a method that takes corrections nor a run" in text
+
+
 def test_several_starts_are_asked_for_in_every_command_that_segments(tmp_path: Path, image: Path) -> None:
     shutil.copytree(Path(__file__).parents[1] / "agents" / "contour-ppo", tmp_path / "agent")
     options = ("--data", "phantom", "--count", 12, "--seed", 3, "--device", "cpu", "--starts", 2)

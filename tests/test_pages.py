@@ -23,6 +23,7 @@ import usrl
 from usrl.agents.players import PLAYERS, RandomPlayer, TeacherPlayer, evaluate_player
 from usrl.classical import CLASSICAL
 from usrl.cli import app
+from usrl.evaluation.methods import INTERACTIVE
 from usrl.registry import REGISTRY
 from usrl.runs.recipes import load_recipe
 from usrl.runs.shipped import list_shipped, locate
@@ -53,7 +54,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 SCRIPTED = {name for row in REGISTRY.values() for name in row.players}
-KNOWN = {*CLASSICAL, *CEILINGS, *PLAYERS, *SCRIPTED, *list_shipped()}
+KNOWN = {*CLASSICAL, *CEILINGS, *PLAYERS, *SCRIPTED, *INTERACTIVE, *list_shipped()}
 """What `usrl compare` takes by name."""
 
 
@@ -275,7 +276,9 @@ def test_the_film_of_the_readme_is_made_by_the_script_that_it_names(tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["contour-refine", "contour-refine-v1", "threshold-select"])
+@pytest.mark.parametrize(
+    "name", ["contour-refine", "contour-refine-v1", "contour-correct", "threshold-select"]
+)
 def test_the_picture_of_a_card_is_made_by_the_code_under_it(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

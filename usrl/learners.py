@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from usrl.runs.recipe import Recipe
     from usrl.runs.run import Run
     from usrl.segmenter import Segmenter
+    from usrl.session import Interactive
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Learner:
     build: str  # build(recipe) checks a recipe and returns its untrained model
     train: str  # train(run, device, resume=...)
     segmenter: str  # segmenter(run, device, proposer=..., starts=...) opens a trained run
+    interactive: str | None = None  # interactive(run, device) opens one that takes corrections
 
 
 LEARNERS = {
@@ -38,12 +40,14 @@ LEARNERS = {
         build="usrl.agents.training:build_untrained",
         train="usrl.agents.training:train_agent",
         segmenter="usrl.agents.segmenter:AgentSegmenter",
+        interactive="usrl.agents.correcting:open_correcting_agent",
     ),
     "network": Learner(
         recipe="usrl.networks.recipe:NetworkRecipe",
         build="usrl.networks.training:build_untrained_network",
         train="usrl.networks.training:train_network",
         segmenter="usrl.networks.segmenter:open_network",
+        interactive="usrl.networks.clicks:open_clicked_network",
     ),
     "judge": Learner(
         recipe="usrl.judging.recipe:JudgeRecipe",
@@ -124,6 +128,19 @@ def open_run_segmenter(
     open_segmenter = load_object(LEARNERS[run.recipe.kind].segmenter)
     segmenter: Segmenter = open_segmenter(run, device, proposer=proposer, starts=starts)
     return segmenter
+
+
+def open_run_interactive(run: "Run", device: "torch.device") -> "Interactive[Any]":
+    """Return a trained run as a method that takes corrections.
+
+    Raises:
+        UserError: If the run takes no corrections.
+    """
+    path = LEARNERS[run.recipe.kind].interactive
+    if path is None:
+        raise UserError(f"{run.path}: a {run.recipe.kind} takes no corrections; name another run")
+    method: Interactive[Any] = load_object(path)(run, device)
+    return method
 
 
 def load_object(path: Any) -> Any:

@@ -74,6 +74,13 @@ _OURS = {
         summary="The same with five smooth moves, which stock PPO learns with its defaults",
         placement="usrl.envs.contour.placement:ContourPlacement",
     ),
+    "usrl/ContourCorrect-v0": Row(
+        task="usrl.envs.correct.task:CorrectTask",
+        settings="usrl.envs.correct.settings:CorrectSettings",
+        max_episode_steps=36,
+        summary="Move a contour between the corrections of a simulated user",
+        placement="usrl.envs.correct.placement:CorrectPlacement",
+    ),
     "usrl/ThresholdSelect-v0": Row(
         task="usrl.envs.threshold.task:ThresholdTask",
         settings="usrl.envs.threshold.settings:ThresholdSettings",

@@ -222,6 +222,28 @@ def test_a_film_has_a_frame_per_step_and_needs_no_target(run: Run, sample: Sampl
     assert (film[0] != agent.film(sample.image, prompt, sample.target)[0]).any()
 
 
+def test_steps_lead_from_the_proposal_to_the_answer(run: Run, sample: Sample) -> None:
+    agent = AgentSegmenter(run, CPU)
+    prompt = (bounding_box(sample.target),)
+    answer, steps = agent.segment(sample.image, prompt), agent.steps(sample.image, prompt)
+    assert len(steps) == run.recipe_as(AgentRecipe).env.max_episode_steps + 1
+    np.testing.assert_array_equal(steps[0], answer.proposal)
+    np.testing.assert_array_equal(steps[-1], answer.mask)
+
+
+def test_a_mask_is_refined_as_a_chain_refines_that_of_its_network(run: Run, sample: Sample) -> None:
+    found = sample.target.copy()
+    found[2:4, 2:4] = True  # too small for a contour
+    chain, agent = AgentSegmenter(run, CPU, FixedMask(found)), AgentSegmenter(run, CPU)
+    expected = chain.segment(sample.image, None)
+    np.testing.assert_array_equal(agent.refine(sample.image, found).mask, expected.mask)
+    np.testing.assert_array_equal(agent.steps(sample.image, None, found)[-1], expected.mask)
+    np.testing.assert_array_equal(chain.steps(sample.image, None)[-1], expected.mask)
+    nothing = np.zeros_like(found)
+    assert not agent.refine(sample.image, nothing).mask.any()
+    assert agent.steps(sample.image, None, nothing) == []
+
+
 def test_a_prompted_agent_without_boxes_says_so(run: Run, sample: Sample) -> None:
     with pytest.raises(UserError, match="needs a box"):
         AgentSegmenter(run, CPU).segment(sample.image, None)

@@ -4,7 +4,7 @@ from skimage.draw import disk
 from skimage.measure import perimeter_crofton
 
 from usrl.errors import UserError
-from usrl.metrics.size import measure_area, measure_perimeter
+from usrl.metrics.size import measure_area, measure_axes, measure_perimeter
 
 
 @pytest.fixture
@@ -53,3 +53,44 @@ def test_an_empty_mask_has_no_size():
 def test_a_spacing_that_is_not_positive_is_refused():
     with pytest.raises(UserError, match="two positive sizes"):
         measure_perimeter(np.ones((3, 3), bool), (0.0, 1.0))
+
+
+def test_the_axes_of_a_rectangle_are_its_diagonal_and_the_line_across_it():
+    mask = np.zeros((30, 60), bool)
+    mask[10:20, 10:50] = True
+    axes = measure_axes(mask)
+    assert axes.long == pytest.approx(np.hypot(40, 10))
+    assert axes.short == pytest.approx(10 / np.cos(np.arctan2(10, 40)))
+    assert np.hypot(*np.subtract(*axes.long_ends)) == pytest.approx(axes.long)
+    assert np.hypot(*np.subtract(*axes.short_ends)) == pytest.approx(axes.short)
+    assert {end[1] for end in axes.short_ends} == {9.5, 19.5}
+    assert np.dot(np.subtract(*axes.long_ends), np.subtract(*axes.short_ends)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 75, 120])
+def test_the_axes_of_an_ellipse_are_its_own_however_it_is_turned(degrees):
+    rows, columns = np.mgrid[:200, :200] - 100.0
+    angle = np.deg2rad(degrees)
+    along, across = (
+        columns * np.cos(angle) + rows * np.sin(angle),
+        rows * np.cos(angle) - columns * np.sin(angle),
+    )
+    axes = measure_axes((along / 80) ** 2 + (across / 30) ** 2 <= 1)
+    assert axes.long == pytest.approx(160, abs=2)
+    assert axes.short == pytest.approx(60, abs=2)
+
+
+def test_axes_in_millimetres_are_at_right_angles_in_millimetres(circle):
+    assert measure_axes(circle, (0.5, 0.5)).long == pytest.approx(60, abs=1)
+    axes = measure_axes(circle, (0.2, 0.1))  # twice as high as wide
+    assert (axes.long, axes.short) == (pytest.approx(24, abs=0.5), pytest.approx(12, abs=0.5))
+    ends = [np.subtract(*ends) * (0.1, 0.2) for ends in (axes.long_ends, axes.short_ends)]
+    assert np.dot(*ends) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_axes_of_a_pixel_are_its_diagonals_and_nothing_has_none():
+    mask = np.zeros((5, 5), bool)
+    assert measure_axes(mask) is None
+    mask[2, 2] = True
+    axes = measure_axes(mask)
+    assert (axes.long, axes.short) == (pytest.approx(2**0.5), pytest.approx(2**0.5))

@@ -162,7 +162,7 @@ def test_windows_are_neighbouring_frames_of_one_clip_with_their_masks(clips: Cli
     lessons = Windows(clips, recipe(augment=STILL))
     assert len(lessons) == 4 * (2 + 3 + 3)  # clips of 10, 11 and 12 frames in windows of 5
     rng = torch.Generator().manual_seed(0)
-    frames, masks = lessons.draw(torch.arange(len(lessons)), rng)
+    frames, masks = lessons.draw(torch.arange(len(lessons)), nn.Identity(), rng)
     starts = set()
     for row in range(len(lessons)):
         shown = (frames[row] * 255).round().to(torch.uint8)
@@ -194,7 +194,7 @@ def test_the_frames_of_a_window_are_moved_alike(clips: Clips) -> None:
         SIDE,
     )
     frames, _ = Windows(still, recipe()).draw(
-        torch.zeros(3, dtype=torch.int64), torch.Generator().manual_seed(1)
+        torch.zeros(3, dtype=torch.int64), nn.Identity(), torch.Generator().manual_seed(1)
     )
     assert torch.equal(frames[:, :1].expand_as(frames), frames)
     assert not torch.equal(frames[0], frames[1])

@@ -89,6 +89,23 @@ class AgentSegmenter:
         spread = None if self._starts == 1 else measure_spread(masks, united)
         return AgentAnswer(mask=united, proposal=episodes.proposal, uncertainty=spread, found=place.found)
 
+    def refine(self, image: GrayImage, found: BoolMask) -> AgentAnswer:
+        """Return the answer of one start from a mask, bool, (H, W), instead of boxes or a proposer."""
+        episodes = self._begin(Place(image, None, found))
+        state = None if episodes.state is None else self._play(episodes)[-1]
+        masks = [] if state is None else episodes.masks(state)
+        mask = np.logical_or.reduce([episodes.kept, *masks])
+        return AgentAnswer(mask=mask, proposal=episodes.proposal, found=found)
+
+    def steps(self, image: GrayImage, prompt: Prompt | None, found: BoolMask | None = None) -> list[BoolMask]:
+        """Return the masks before and after each step of the first start, bool, (H, W).
+
+        A mask that is found takes the place of boxes and proposer.
+        """
+        episodes = self._begin(self._place(image, prompt) if found is None else Place(image, None, found))
+        played = [] if episodes.state is None else self._play(episodes)
+        return [np.logical_or.reduce([episodes.kept, *episodes.masks(state)]) for state in played]
+
     def segment_each(self, image: GrayImage, boxes: Prompt) -> list[BoolMask]:
         """Return the refined mask of each box, bool, (H, W)."""
         episodes = self._begin(Place(image, check_prompt(boxes, image.shape)))

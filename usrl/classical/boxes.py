@@ -82,10 +82,16 @@ class Crop:
 
     def finish(self, mask: BoolMask, margin: float) -> BoolMask:
         """Return a crop's mask, cut to the ellipse of the box grown by the margin, after `keep_inside`."""
+        return keep_inside(
+            self.enlarge(mask) & draw_ellipse(grow_box(self.box, margin), self.shape), self.box
+        )
+
+    def enlarge(self, mask: BoolMask) -> BoolMask:
+        """Return a crop's mask, bool, (h, w), as a mask of the whole image, bool, (H, W)."""
         whole = np.zeros(self.shape, np.bool_)
         native = whole[self.slices].shape[::-1]
         whole[self.slices] = self._resize(mask.astype(np.float32), native, cv2.INTER_LINEAR)
-        return keep_inside(whole & draw_ellipse(grow_box(self.box, margin), self.shape), self.box)
+        return whole
 
     @staticmethod
     def _resize(mask: NDArray[np.float32], size: tuple[int, ...], method: int) -> BoolMask:

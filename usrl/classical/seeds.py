@@ -10,8 +10,8 @@ from skimage.segmentation import random_walker, watershed
 from usrl.classical.boxes import BoxMethod, Crop
 from usrl.data.sample import BoolMask, Box, GrayImage
 
-_INSIDE, _OUTSIDE = 1, 2
-_MARGIN = 0.3
+INSIDE, OUTSIDE = 1, 2
+MARGIN = 0.3
 """Crops show this share of the box's size around it: methods need background to learn from."""
 
 
@@ -35,7 +35,7 @@ class GrabCutInBox(BoxMethod):
     iterations: int = 3
 
     def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
-        crop = Crop.cut(image, box, _MARGIN)
+        crop = Crop.cut(image, box, MARGIN)
         inside, possible = crop.ellipse(), crop.ellipse(self.margin)
         labels = np.full(crop.image.shape, cv2.GC_BGD, np.uint8)
         labels[possible] = cv2.GC_PR_BGD
@@ -68,15 +68,15 @@ class RandomWalkerInBox(BoxMethod):
     beta: float = 3000.0
 
     def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
-        crop = Crop.cut(image, box, _MARGIN)
-        seeds = _seed(crop, self.core, self.margin)
+        crop = Crop.cut(image, box, MARGIN)
+        seeds = seed_box(crop, self.core, self.margin)
         # The walker needs seeds of both kinds, somewhere to walk, and gray levels that differ.
         if np.unique(seeds).size < 3 or crop.image.min() == crop.image.max():
             return crop.finish(crop.ellipse(), self.margin)
         gray = crop.image.astype(np.float64) / 255
         # Labels are compared, not probabilities, so rounding of these beyond [0, 1] does not matter.
         labels = random_walker(gray, seeds, beta=self.beta, mode="cg_j", tol=1e-6, prob_tol=0.1)
-        return crop.finish(labels == _INSIDE, self.margin)
+        return crop.finish(labels == INSIDE, self.margin)
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,16 @@ class WatershedInBox(BoxMethod):
     margin: float = 0.2
 
     def _segment_box(self, image: GrayImage, box: Box) -> BoolMask:
-        crop = Crop.cut(image, box, _MARGIN)
-        labels = watershed(sobel(crop.image), _seed(crop, self.core, self.margin))
-        return crop.finish(labels == _INSIDE, self.margin)
+        crop = Crop.cut(image, box, MARGIN)
+        labels = watershed(sobel(crop.image), seed_box(crop, self.core, self.margin))
+        return crop.finish(labels == INSIDE, self.margin)
 
 
-def _seed(crop: Crop, core: float, margin: float) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+def seed_box(
+    crop: Crop, core: float = 0.15, margin: float = 0.2
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
     """Return seeds inside and outside, int32, (h, w); 0 in between."""
     seeds = np.zeros(crop.image.shape, np.int32)
-    seeds[~crop.ellipse(margin)] = _OUTSIDE
-    seeds[crop.ellipse(-core)] = _INSIDE
+    seeds[~crop.ellipse(margin)] = OUTSIDE
+    seeds[crop.ellipse(-core)] = INSIDE
     return seeds

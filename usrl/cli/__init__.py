@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from usrl.cli.annotation import annotate
 from usrl.cli.films import film
 from usrl.cli.options import Count, Device, Root, Seed, Variety
 from usrl.cli.reports import compare
@@ -196,7 +197,7 @@ def _write_clips(what: str, clips: "Iterable[Clip]", count: int, out: Path) -> N
     typer.echo(f"wrote {len(paths)} clips to {out}; use them with --data clips --root {out}")
 
 
-for command in (train, tune, ablate, proposals, compare, film, segment, summarize, diagnose):
+for command in (train, tune, ablate, proposals, compare, film, segment, summarize, diagnose, annotate):
     app.command()(command)
 app.command("evaluate", short_help="Score one run: `usrl compare` with the report inside the run.")(compare)
 

@@ -71,3 +71,11 @@ Jitter = Annotated[
         help="Largest move of a side of the boxes drawn around targets, as a share of the box.",
     ),
 ]
+User = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Let a simulated user correct the methods: centre, person or careless. Methods are then pull, "
+        "snap, random-walker, runs that take corrections, or FIRST+METHOD.",
+    ),
+]

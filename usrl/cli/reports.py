@@ -4,7 +4,7 @@ import os.path
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -47,13 +47,22 @@ def compare(
         str | None,
         typer.Option(metavar="ID", help="Let agents, random and teacher play episodes of an environment."),
     ] = None,
+    user: options.User = None,
+    learn: Annotated[
+        bool,
+        typer.Option("--learn", help="Add to each corrected agent one that learns from accepted masks."),
+    ] = False,
+    most: Annotated[
+        int | None, typer.Option("--images", min=1, help="With a user: only the first images of the split.")
+    ] = None,
 ) -> None:
     """Score methods on the same images and write a report.
 
     The report is report.html, next to cases.csv and results.json. On clips, every frame is segmented.
 
     Prompted methods get the same jittered box around every lesion. Agents whose environment makes no masks,
-    random and teacher play the same episodes instead: one for each case.
+    random and teacher play the same episodes instead: one for each case. With a user, methods are corrected
+    up to 20 times on each image, and the table says how their Dice grows.
     """
     from usrl.compute.devices import select_device
     from usrl.data.catalogue import describe_data, kind_of, load_split
@@ -69,6 +78,12 @@ def compare(
     recipe = check(DataRecipe, where | which, "options of the data set")
     groups = [split_runs(method) for method in methods]
     chosen = select_device(device)
+    if user is not None:
+        correcting = Correcting(user, jitter, learn, most)
+        _correct(groups, recipe, split, out, chosen, correcting)
+        return
+    if learn or most is not None:
+        raise UserError("--learn and --images are for methods that a user corrects; give --user centre")
     if _play(groups, recipe, split, out, chosen, env):
         return
     segmenters = [[open_segmenter(run, chosen, starts) for run in runs] for runs in groups]
@@ -108,6 +123,47 @@ def _compare_on_clips(
     _check_runs(paths, data, split, list(clips.names))
     told, curves = describe_data(data), _read_curves(paths)
     print_clips(compare_clips(segmenters, clips, folder, dataset=told, split=split, curves=curves))
+    typer.echo(f"wrote {folder / 'report.html'}, with cases.csv and results.json next to it")
+
+
+class Correcting(NamedTuple):
+    """Options of a comparison with a user."""
+
+    user: str
+    jitter: float
+    learn: bool
+    images: int | None
+
+
+def _correct(
+    groups: Sequence[Sequence[str]],
+    data: "DataRecipe",
+    split: str,
+    out: Path | None,
+    device: "torch.device",
+    correcting: "Correcting",
+) -> None:
+    """Compare methods that a simulated user corrects."""
+    from usrl.data.catalogue import describe_data, load_split
+    from usrl.evaluation.corrections import Meeting, compare_corrections, print_corrections
+    from usrl.evaluation.methods import let_learn, open_interactive
+    from usrl.users.users import find_user
+
+    user = correcting.user
+    meeting = Meeting(find_user(user), jitter=correcting.jitter)
+    specs = [spec for group in groups for spec in group]
+    methods = [[open_interactive(spec, device) for spec in group] for group in groups]
+    if correcting.learn:
+        learning = [[own for each in group if (own := let_learn(each))] for group in methods]
+        if not any(learning):
+            raise UserError("--learn: none of these methods can learn; name an agent of contour correction")
+        methods += [group for group in learning if group]
+    folder = out or _report_folder(specs, f"evaluation-{data.name}-{split}-{user}")
+    samples = [sample for sample in load_split(data, split) if sample.target.any()][: correcting.images]
+    paths = [path for spec in specs for path in _run_folders(spec)]
+    _check_runs(paths, data, split, [sample.name for sample in samples])
+    results = compare_corrections(methods, samples, folder, meeting, dataset=describe_data(data), split=split)
+    print_corrections(results)
     typer.echo(f"wrote {folder / 'report.html'}, with cases.csv and results.json next to it")
 
 

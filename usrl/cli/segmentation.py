@@ -45,7 +45,7 @@ def segment(
     """
     # What the options say comes first: methods take seconds to import.
     prompts = _read_prompts(images, box or (), boxes)
-    spacing = None if spacing_mm is None else _parse_spacing(spacing_mm)
+    spacing = None if spacing_mm is None else parse_spacing(spacing_mm)
     from usrl.compute.devices import select_device
     from usrl.data.clips.reading import is_clip
     from usrl.evaluation.methods import open_segmenter
@@ -101,7 +101,8 @@ def _format_size(size: Mapping[str, Any]) -> str:
     )
 
 
-def _parse_spacing(text: str) -> tuple[float, float]:
+def parse_spacing(text: str) -> tuple[float, float]:
+    """Return the (row, column) pixel size of a text ``ROW,COLUMN``, mm."""
     from usrl.metrics.surface import check_spacing
 
     try:

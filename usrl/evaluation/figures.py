@@ -56,7 +56,7 @@ def plot_scores(scores: Mapping[str, Sequence[float]], label: str) -> str:
         meanprops={"marker": "D", "markerfacecolor": "white", "markeredgecolor": "#1c2733", "markersize": 5},
         boxprops={"color": "#5b6875"},
     )
-    axes.set_yticks(range(len(names)), [_shorten(name) for name in names])
+    axes.set_yticks(range(len(names)), [shorten(name) for name in names])
     axes.set(ylim=(len(names) - 0.5, -0.5), xlabel=label)
     if label == "Dice":
         axes.set_xlim(-0.02, 1.02)
@@ -73,7 +73,7 @@ def plot_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], score: str)
         minutes = [point["seconds"] / 60 for point in points]
         scores = [point["val_score"] for point in points]
         marker, color = _MARKERS[row % len(_MARKERS)], COLORS[row % len(COLORS)]
-        axes.plot(minutes, scores, label=_shorten(name), color=color, marker=marker, ms=4, linewidth=1.6)
+        axes.plot(minutes, scores, label=shorten(name), color=color, marker=marker, ms=4, linewidth=1.6)
     axes.set(xlabel="training time [min]", ylabel=f"validation {score}")
     if score == "Dice":
         axes.set_ylim(top=1.0)
@@ -102,7 +102,7 @@ def plot_risk(risks: Mapping[str, tuple[RiskCoverage, RiskCoverage]]) -> str:
     figure, axes = _make_figure(3.4)
     for row, (name, (own, perfect)) in enumerate(risks.items()):
         color = COLORS[row % len(COLORS)]
-        axes.plot(own.coverage, own.risk, label=_shorten(name), color=color, linewidth=1.6)
+        axes.plot(own.coverage, own.risk, label=shorten(name), color=color, linewidth=1.6)
         axes.plot(perfect.coverage, perfect.risk, color=color, linewidth=1.0, linestyle="dashed")
         axes.axhline(own.risk[-1], color=color, linewidth=1.0, linestyle="dotted")
     axes.set(xlabel="coverage (share of images kept)", ylabel="risk (mean 1 - Dice)", xlim=(0, 1))
@@ -127,7 +127,7 @@ def _clear(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def _shorten(name: str) -> str:
+def shorten(name: str) -> str:
     """Return a name that fits an axis, without the dollar signs that matplotlib reads as mathematics.
 
     A first underscore gets a space before it, or matplotlib would leave the name out of legends.

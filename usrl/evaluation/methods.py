@@ -2,16 +2,25 @@
 
 import os.path
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from usrl.classical import CLASSICAL
 from usrl.compute.devices import select_device
 from usrl.errors import UserError, suggest
-from usrl.learners import open_run_segmenter
+from usrl.learners import load_object, open_run_interactive, open_run_segmenter
 from usrl.runs.run import open_run
 from usrl.runs.shipped import list_shipped, locate
 from usrl.segmenter import Method, Segmenter
+from usrl.session import Interactive, Proposed
+
+INTERACTIVE = {
+    "pull": "usrl.envs.correct.methods:pull",
+    "snap": "usrl.envs.correct.methods:snap",
+    "random-walker": "usrl.classical.clicks:walk",
+}
+"""Methods that take corrections and learn nothing, by name."""
 
 
 def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts: int = 1) -> Method:
@@ -45,6 +54,49 @@ def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts
         known = [*CLASSICAL, *ORACLES, *list_shipped()]
         raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, known)}")
     return open_run_segmenter(open_run(spec), device, None, starts)
+
+
+def open_interactive(spec: str | Path, device: torch.device | str = "auto") -> Interactive[Any]:
+    """Return the method of a name that takes corrections; `usrl.session.Session` makes a session of it.
+
+    Args:
+        spec: A name of `INTERACTIVE`, the path of a run or the name of a shipped one, of an agent of
+            `usrl/ContourCorrect-v0` or of a network with ``prompt: clicks`` or ``landmarks``; or
+            ``FIRST+NAME``, which starts from the masks of a segmenter, prompted by the boxes or automatic.
+        device: Where networks and policies compute.
+
+    Raises:
+        UserError: If no method and no run has the name, or it takes no corrections.
+    """
+    spec, device = str(spec), select_device(device) if isinstance(device, str) else device
+    if chain := split_chain(spec):
+        first = open_segmenter(chain[0], device)
+        if not isinstance(first, Segmenter):
+            raise UserError(f"{first.name} sees the target, and nobody can start from it; put a method first")
+        return Proposed(first, open_interactive(chain[1], device))
+    if spec in INTERACTIVE:
+        method: Interactive[Any] = load_object(INTERACTIVE[spec])(device)
+        return method
+    if not spec or (not locate(spec).exists() and "/" not in spec):
+        known = [*INTERACTIVE, *list_shipped()]
+        raise UserError(
+            f"{spec!r} is neither a method that takes corrections nor a run; {suggest(spec, known)}"
+        )
+    return open_run_interactive(open_run(spec), device)
+
+
+def let_learn(method: Interactive[Any]) -> Interactive[Any] | None:
+    """Return a method that learns from what its user accepts, or None if it cannot.
+
+    The given one is not changed.
+    """
+    from usrl.agents.online import LearningAgent  # other methods need not wait for it
+    from usrl.envs.correct.methods import ContourMethod
+
+    if isinstance(method, Proposed):
+        learning = let_learn(method.method)
+        return None if learning is None else Proposed(method.proposer, learning)
+    return LearningAgent(method) if isinstance(method, ContourMethod) and LearningAgent.fits(method) else None
 
 
 def split_chain(spec: str) -> tuple[str, str] | None:

@@ -1,9 +1,31 @@
-"""Area and perimeter of a binary mask, in pixels or millimetres."""
+"""Area, perimeter and axes of a binary mask, in pixels or millimetres."""
 
+from itertools import product
+from typing import NamedTuple
+
+import cv2
 import numpy as np
 
 from usrl.data.sample import BoolMask
 from usrl.metrics.surface import Spacing, check_spacing
+
+Ends = tuple[tuple[float, float], tuple[float, float]]
+
+
+class Axes(NamedTuple):
+    """The two diameters that readers measure.
+
+    Attributes:
+        long: The longest distance between two points of the shape, px or mm.
+        short: The longest line across it at right angles to the long one, px or mm.
+        long_ends: Both ends (x, y) of the long axis, px.
+        short_ends: Both ends of the short axis, px.
+    """
+
+    long: float
+    short: float
+    long_ends: Ends
+    short_ends: Ends
 
 
 def measure_area(mask: BoolMask, spacing_mm: Spacing | None = None) -> float:
@@ -41,3 +63,36 @@ def measure_perimeter(mask: BoolMask, spacing_mm: Spacing | None = None) -> floa
         (padded[1:, :-1] != padded[:-1, 1:], diagonal * np.pi / 4),
     )
     return float(sum(np.count_nonzero(crossed) * weight for crossed, weight in crossings)) / 2
+
+
+def measure_axes(mask: BoolMask, spacing_mm: Spacing | None = None) -> Axes | None:
+    """Return the longest axis of a mask, bool (H, W), and the longest at right angles to it.
+
+    Both are measured on the convex hull of the pixels with their whole area, so a pixel of one by one has a
+    long axis of the square root of two. If a (row, column) spacing is given, they are in mm, and at right
+    angles in mm. An empty mask has none.
+
+    Raises:
+        UserError: If a spacing is not positive.
+    """
+    row, column = check_spacing(spacing_mm)
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not outlines:
+        return None
+    centres = np.concatenate(outlines)[:, 0].astype(np.float64)  # (P, 2), (x, y)
+    corners = np.concatenate([centres + np.array(way) for way in product((-0.5, 0.5), repeat=2)])
+    hull = cv2.convexHull(corners.astype(np.float32))[:, 0].astype(np.float64) * (column, row)  # (K, 2)
+    apart = np.linalg.norm(hull[:, None] - hull, axis=2)  # (K, K)
+    first, second = np.unravel_index(int(apart.argmax()), apart.shape)
+    start, end, long = hull[first], hull[second], float(apart.max())
+    along = (end - start) / long
+    across = np.array([-along[1], along[0]])
+    place, side = (hull - start) @ along, (hull - start) @ across  # (K,)
+    order = np.argsort(place, kind="stable")
+    # Both sides of the hull are piecewise linear in the place, so the widest place is at a corner.
+    upper, lower = order[side[order] >= -1e-6], order[side[order] <= 1e-6]
+    top, bottom = (np.interp(place, place[part], side[part]) for part in (upper, lower))
+    widest = int((top - bottom).argmax())
+    ends = [start + place[widest] * along + reach[widest] * across for reach in (bottom, top)]
+    native = [tuple((point / (column, row)).tolist()) for point in (start, end, *ends)]
+    return Axes(long, float((top - bottom)[widest]), (native[0], native[1]), (native[2], native[3]))

@@ -49,7 +49,7 @@ class Windows:
         """Return the number of windows."""
         return len(self._owner)
 
-    def draw(self, rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, rows: Tensor, network: nn.Module, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return frames, float32, (B, T, S, S), and masks, bool, (B * T, S, S)."""
         window, owner = self._recipe.window, self._owner[rows]
         free = self._clips.lengths[owner] - window + 1

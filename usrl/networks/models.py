@@ -24,15 +24,19 @@ from usrl.networks.recurrent import ConvGRU, ConvLSTM, RecurrentUNet
 
 RECURRENT = ("unet-convlstm", "unet-convgru")
 """Networks that need windows of frames."""
+CHANNELS = {"none": 1, "box": 2, "crop": 1, "clicks": 4, "landmarks": 3}
+"""Channels of the input by ``prompt``: the image, marks of a user, and a former prediction."""
+CROPS = ("crop", "clicks", "landmarks")
+"""Prompts that cut the image to the box."""
 _MOST_WEIGHTS = 200_000_000  # 4 GB with gradient, average and Adam's two means
 
 
 def build_network(recipe: NetworkRecipe) -> nn.Module:
     """Return the network of a recipe, untrained.
 
-    It maps images, float32 in [0, 1], (B, 1, S, S), or (B, 2, S, S) with a box as the second channel, to
-    logits (B, 1, S, S). In training, a network of several outputs gives a list of such logits: its answer
-    first, and others that learn the same mask.
+    It maps images, float32 in [0, 1], (B, C, S, S), to logits (B, 1, S, S). There are `CHANNELS`, the image
+    first. In training, a network of several outputs gives a list of such logits: its answer first, and others
+    that learn the same mask.
 
     ==============  ==================================  ==============================
     Name            ``channels``                        ``residual_units``
@@ -65,7 +69,7 @@ def build_network(recipe: NetworkRecipe) -> nn.Module:
         unet-convlstm) and Anas et al. (2018, unet-convgru). The others are in `usrl.networks.architectures`.
     """
     if is_own(recipe.network):
-        return _arrange(build_own(recipe, _inputs(recipe), _size(recipe)[1]))
+        return _arrange(build_own(recipe, CHANNELS[recipe.prompt], _size(recipe)[1]))
     if recipe.network not in _BUILDERS:
         raise UserError(f"network: unknown name {recipe.network!r}; {suggest(recipe.network, _BUILDERS)}")
     _check_keys(recipe)
@@ -95,8 +99,16 @@ def infer(network: nn.Module, inputs: Tensor, recipe: NetworkRecipe) -> Tensor:
     """Return probabilities, float32, (B, 1, S, S), of inputs, float32, (B, C, S, S).
 
     They are computed in the recipe's precision, and averaged with the mirrored image if it asks for that.
+    With ``feedback`` they come back as the last channel, and are computed again.
     """
     network.eval()
+    probability = _infer_once(network, inputs, recipe)
+    for _ in range(recipe.feedback):
+        probability = _infer_once(network, torch.cat([inputs[:, :-1], probability], dim=1), recipe)
+    return probability
+
+
+def _infer_once(network: nn.Module, inputs: Tensor, recipe: NetworkRecipe) -> Tensor:
     with autocast(recipe, inputs.device):
         probability = torch.sigmoid(network(inputs).float())
         if recipe.flip_test:
@@ -128,17 +140,13 @@ class _LastOutput(nn.Module):
         return output
 
 
-def _inputs(recipe: NetworkRecipe) -> int:
-    return 2 if recipe.prompt == "box" else 1
-
-
 def _size(recipe: NetworkRecipe) -> tuple[str, int]:
     """Return the key of a recipe that says the side of the network's images, and the side, px."""
-    return ("crop_size", recipe.crop_size) if recipe.prompt == "crop" else ("data.size", recipe.data.size)
+    return ("crop_size", recipe.crop_size) if recipe.prompt in CROPS else ("data.size", recipe.data.size)
 
 
 def _shape(recipe: NetworkRecipe) -> dict[str, Any]:
-    return {"spatial_dims": 2, "in_channels": _inputs(recipe), "out_channels": 1}
+    return {"spatial_dims": 2, "in_channels": CHANNELS[recipe.prompt], "out_channels": 1}
 
 
 def _levels(recipe: NetworkRecipe) -> dict[str, Any]:
@@ -154,7 +162,7 @@ def _plain(recipe: NetworkRecipe) -> dict[str, Any]:
 
 
 def _build_row(row: Row, recipe: NetworkRecipe) -> nn.Module:
-    return row.build(recipe, _inputs(recipe))
+    return row.build(recipe, CHANNELS[recipe.prompt])
 
 
 _BUILDERS: dict[str, Callable[[NetworkRecipe], nn.Module]] = {
@@ -201,6 +209,11 @@ def _check_keys(recipe: NetworkRecipe) -> None:
     name, channels, units = recipe.network, recipe.channels, recipe.residual_units
     if name == "unet-convlstm" and channels[-1] % 2:
         raise UserError(f"channels: the last of {name} is shared by two directions, so even; got {channels}")
+    if recipe.feedback and recipe.prompt not in ("clicks", "landmarks"):
+        raise UserError(
+            f"feedback: a network with prompt: {recipe.prompt} sees no former prediction, got "
+            f"{recipe.feedback}; set feedback: 0"
+        )
     factor = 2 ** (len(channels) - 1)
     key, size = _size(recipe)
     if name in ROWS:

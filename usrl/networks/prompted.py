@@ -1,7 +1,8 @@
 """Networks that see a box: their inputs, and what they predict.
 
 ``prompt: box`` paints the box as a second channel. ``prompt: crop`` shows the box with a margin instead,
-stretched to a square, so that small lesions get as many pixels as large ones and lie in the same place.
+stretched to a square, so that small lesions get as many pixels as large ones and lie in the same place;
+so do ``clicks`` and ``landmarks`` (`usrl.networks.clicks`).
 Training jitters the boxes anew each time.
 """
 
@@ -10,11 +11,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from usrl.data.letterbox import Letterbox
 from usrl.data.sample import FloatArray, GrayImage, Prompt
 from usrl.geometry.boxes import boxes_of_masks, grow, move_sides, paint_boxes, return_samples, sample_boxes
-from usrl.networks.models import as_input, infer, predict
+from usrl.networks.models import CHANNELS, CROPS, as_input, infer, predict
 from usrl.networks.recipe import NetworkRecipe
 
 _BATCH = 32
@@ -33,19 +35,24 @@ def draw_inputs(
     shares = 2 * torch.rand(len(images), 4, generator=rng, device=rng.device) - 1
     boxes = move_sides(boxes_of_masks(masks), recipe.jitter * shares)
     inputs = show_boxes(recipe, images, boxes)
-    if recipe.prompt == "crop":
-        region = grow(boxes, recipe.crop_margin)
-        masks = sample_boxes(masks[:, None].float(), region, recipe.crop_size)[:, 0] > 0.5
-    return inputs, masks
+    return inputs, cut_masks(recipe, masks, boxes) if recipe.prompt in CROPS else masks
+
+
+def cut_masks(recipe: NetworkRecipe, masks: Tensor, boxes: Tensor) -> Tensor:
+    """Return what a crop shows of masks, bool, (B, S, S), to boxes in working pixels, bool, (B, s, s)."""
+    region = grow(boxes, recipe.crop_margin)
+    return sample_boxes(masks[:, None].float(), region, recipe.crop_size)[:, 0] > 0.5
 
 
 def show_boxes(recipe: NetworkRecipe, images: Tensor, boxes: Tensor) -> Tensor:
-    """Return the input of a prompted network: (B, 2, S, S) for ``prompt: box``, (B, 1, s, s) for ``crop``.
+    """Return the input of a prompted network: (B, 2, S, S) for ``prompt: box``, (B, C, s, s) for crops.
 
-    Images are float32 in [0, 1], (B, S, S), and boxes in working pixels, (B, 4).
+    Images are float32 in [0, 1], (B, S, S), and boxes in working pixels, (B, 4). Channels of a user's marks
+    and of a former prediction are empty.
     """
-    if recipe.prompt == "crop":
-        return sample_boxes(images[:, None], grow(boxes, recipe.crop_margin), recipe.crop_size)
+    if recipe.prompt in CROPS:
+        crops = sample_boxes(images[:, None], grow(boxes, recipe.crop_margin), recipe.crop_size)
+        return F.pad(crops, (0, 0, 0, 0, 0, CHANNELS[recipe.prompt] - 1))
     return torch.stack([images, paint_boxes(boxes, images.shape[-1])], dim=1)
 
 
@@ -85,7 +92,7 @@ def _predict(network: nn.Module, recipe: NetworkRecipe, images: Tensor, boxes: T
     parts = []
     for image, box in zip(images.split(_BATCH), boxes.split(_BATCH), strict=True):
         shown = infer(network, show_boxes(recipe, image.float() / 255, box), recipe)  # (B, 1, s, s)
-        if recipe.prompt == "crop":
+        if recipe.prompt in CROPS:
             shown = return_samples(shown, grow(box, recipe.crop_margin), image.shape[-2:])
         parts.append(shown[:, 0])
     return np.asarray(torch.cat(parts).cpu().numpy(), np.float32)

@@ -60,6 +60,10 @@ class NetworkRecipe(Recipe):
     ``prompt`` says how the network sees a box around each lesion, jittered by up to ``jitter`` of its extent:
     ``none`` for an automatic network, ``box`` as a second channel, ``crop`` by cutting the image to the box,
     grown by ``crop_margin`` on each side and stretched to ``crop_size`` px (`usrl.networks.prompted`).
+    ``clicks`` and ``landmarks`` cut it likewise, and the network also takes corrections
+    (`usrl.networks.clicks`): discs of ``mark_px`` radius where a user has clicked inside and outside the
+    lesion, or has placed points on its border, and its own last prediction, which it sees again
+    ``feedback`` times. In training a user has corrected it up to ``mark_rounds`` times.
 
     ``window`` is the number of neighbouring frames that a network learns from at once, if the data set gives
     clips; 1 on images. ``batch_size`` counts windows. On clips a network sees no box.
@@ -81,11 +85,14 @@ class NetworkRecipe(Recipe):
     residual_units: Annotated[int, Field(ge=0, le=16)] = 2
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     augment: AugmentRecipe = AugmentRecipe()
-    prompt: Literal["none", "box", "crop"] = "none"
+    prompt: Literal["none", "box", "crop", "clicks", "landmarks"] = "none"
     jitter: Jitter = DEFAULT_JITTER
     crop_size: Annotated[int, Field(gt=0, le=1024)] = 96
     crop_margin: Annotated[float, Field(ge=0)] = 0.4
     window: Annotated[int, Field(gt=0, le=256)] = 1
+    mark_px: PositiveFloat = 3.0
+    mark_rounds: Annotated[int, Field(ge=0, le=20)] = 3
+    feedback: Annotated[int, Field(ge=0, le=5)] = 0
     epochs: PositiveInt = 40
     batch_size: PositiveInt = 16
     learning_rate: PositiveFloat = 1e-3

@@ -22,6 +22,7 @@ from usrl.data.sample import Sample
 from usrl.data.splits import write_parts
 from usrl.metrics.overlap import dice
 from usrl.networks.augmentation import Augmentation
+from usrl.networks.clicks import MARKED, draw_marks, score_marks
 from usrl.networks.clips import ClipValidation, Windows
 from usrl.networks.models import autocast, build_network
 from usrl.networks.pretrained import load_encoder
@@ -59,7 +60,7 @@ class Lessons(Protocol):
     def __len__(self) -> int:
         """Return the number of examples."""
 
-    def draw(self, rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, rows: Tensor, network: nn.Module, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return what a network sees of examples, changed at random, and the masks that it must answer.
 
         Inputs are float32, masks bool; the network answers with logits of the masks' shape.
@@ -194,7 +195,7 @@ def _train_epoch(
     state.network.train()
     with seeded(recipe.seed, epoch, device):
         for step, rows in enumerate(batches):
-            inputs, masks = lessons.draw(rows, rng)
+            inputs, masks = lessons.draw(rows, state.network, rng)
             with autocast(recipe, device):
                 answers = lessons.logits(state.network, inputs)  # (N, s, s) each
             wanted = masks[:, None].float()
@@ -221,11 +222,14 @@ class _Images:
     def __len__(self) -> int:
         return len(self._bank)
 
-    def draw(self, rows: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, rows: Tensor, network: nn.Module, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return inputs (B, C, s, s) and masks (B, s, s)."""
         drawn = Augmentation.draw(self._recipe.augment, len(rows), rng)
         images, masks = drawn.apply(self._bank.image(rows), self._bank.targets[rows])  # (B, S, S)
-        return draw_inputs(self._recipe, images, masks, rng)
+        inputs, masks = draw_inputs(self._recipe, images, masks, rng)  # (B, C, s, s), (B, s, s)
+        if self._recipe.prompt in MARKED:
+            inputs = draw_marks(self._recipe, network, inputs, masks, rng)
+        return inputs, masks
 
     def logits(self, network: nn.Module, inputs: Tensor) -> list[Tensor]:
         """Return the logits (B, s, s); see `Lessons`."""
@@ -233,15 +237,21 @@ class _Images:
 
 
 class _Validation:
-    """Mean Dice at native resolution over the images that have a lesion, from fixed jittered boxes."""
+    """Mean Dice at native resolution over the images that have a lesion, from fixed jittered boxes.
+
+    Of a network that takes corrections it is the mean of `usrl.networks.clicks.score_marks`.
+    """
 
     def __init__(self, samples: Sequence[Sample], recipe: NetworkRecipe, device: torch.device) -> None:
         self._samples, self._recipe = keep_lesions(samples), recipe
         self._shrunk = shrink([sample.image for sample in self._samples], recipe.data.size, device)
         is_prompted, jitter = recipe.prompt != "none", recipe.jitter
+        self._is_marked = recipe.prompt in MARKED
         boxes = [jittered_boxes(sample, jitter, VALIDATION_SEED) for sample in self._samples]
         self._prompts = boxes if is_prompted else None
 
     def score(self, network: nn.Module) -> float:
+        if self._is_marked and self._prompts is not None:
+            return score_marks(network, self._recipe, *self._shrunk, self._prompts, self._samples)
         maps = predict_native(network, self._recipe, *self._shrunk, self._prompts)
         return float(np.mean([dice(m > 0.5, s.target) for m, s in zip(maps, self._samples, strict=True)]))

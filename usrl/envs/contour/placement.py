@@ -51,7 +51,10 @@ class ContourPlacement:
         stacked, masks = torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(targets))
         bank = Bank(stacked, masks, None, ("image",) * len(images)).to(self.device)
         # The contours are given, so that the proposals of the settings are not asked for.
-        return ContourTask(bank, self.settings.model_copy(update={"proposal": "box"}), self.horizon)
+        return self._over(bank, self.settings.model_copy(update={"proposal": "box"}))
+
+    def _over(self, bank: Bank, settings: ContourSettings) -> ContourTask:
+        return ContourTask(bank, settings, self.horizon)
 
     def _outline(self, letterbox: Letterbox, mask: BoolMask) -> tuple[Tensor, Prompt, BoolMask]:
         """Return contours of a native mask's components, (B, N, 2), their boxes, and what is too small."""

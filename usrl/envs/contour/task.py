@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -22,6 +22,7 @@ from usrl.geometry.moves import combine, fourier_basis, keep_inside, move_simply
 from usrl.geometry.polygon import ellipse_in_box, polygon_of_mask, signed_area
 from usrl.geometry.sampling import ProfileAtlas, sample_profiles
 
+AnyContourState = TypeVar("AnyContourState", bound="ContourState")
 RADIUS_UNITS = 20
 """Pixels in the equivalent radius of a proposal under ``scale="proposal"``."""
 
@@ -144,12 +145,8 @@ class ContourTask:
 
     def step(self, state: ContourState, action: Tensor) -> tuple[ContourState, Tensor]:
         """Move the contours; see `Task.step`."""
-        wanted = self._moves.decode(action) * self.settings.step_px * state.unit  # (B, N)
-        vertices = move_simply(state.vertices, wanted, self._smoothings, self.cases.size - 1)
-        dice = measure_dice(vertices, self._targets, state.index)
-        score = self._score(vertices, state.index, dice)
-        moved = state.replace(vertices=vertices, dice=dice, score=score, elapsed=state.elapsed + 1)
-        return moved, score - state.score
+        moved = self._move(state, self._decode(state, action))
+        return moved, moved.score - state.score
 
     def observe(self, state: ContourState) -> Tensor:
         """Return profiles or images; see `Task.observe`."""
@@ -190,6 +187,17 @@ class ContourTask:
             f"   start {float(state.initial_dice[row]):.3f}",
         )
 
+    def _decode(self, state: ContourState, action: Tensor) -> Tensor:
+        """Return the outward moves of actions in working pixels, (B, N)."""
+        return self._moves.decode(action) * self.settings.step_px * state.unit
+
+    def _move(self, state: AnyContourState, wanted: Tensor) -> AnyContourState:
+        """Return the state after moves of the vertices, (B, N), as far as the contours stay valid."""
+        vertices = move_simply(state.vertices, wanted, self._smoothings, self.cases.size - 1)
+        dice = measure_dice(vertices, self._targets, state.index)
+        score = self._score(vertices, state.index, dice)
+        return state.replace(vertices=vertices, dice=dice, score=score, elapsed=state.elapsed + 1)
+
     def _propose(self, index: Tensor, keys: Tensor) -> Tensor:
         """Return the contours that episodes start from, valid polygons (B, N, 2) in working pixels."""
         settings = self.settings
@@ -197,20 +205,30 @@ class ContourTask:
             return self._outlines[index]
         if settings.proposal == "box":
             shares = (2 * uniform(keys, 4) - 1) * settings.jitter  # (B, 4)
-            return ellipse_in_box(move_sides(self.cases.prepare(_boxes)[index], shares), settings.vertices)
+            return ellipse_in_box(
+                move_sides(self.cases.prepare(boxes_of_targets)[index], shares), settings.vertices
+            )
+        return self._wave(self._outlines[index], index, keys, settings.jitter)
+
+    def _wave(self, outlines: Tensor, index: Tensor, keys: Tensor, height: float) -> Tensor:
+        """Return targets' outlines (B, N, 2) in waves of up to a height, a share of the radius."""
         waves = 2 * uniform(keys, 7) - 1  # (B, 7), up to the third harmonic
-        basis = fourier_basis(7, settings.vertices, index.device)
+        basis = fourier_basis(7, self.settings.vertices, index.device)
         radius = torch.sqrt(self._targets.area[index] / torch.pi)  # (B,)
-        wave = (combine(waves, basis) / 7) * (settings.jitter * radius)[:, None]  # (B, N)
-        return move_simply(self._outlines[index], wave, self._smoothings, self.cases.size - 1)
+        wave = (combine(waves, basis) / 7) * (height * radius)[:, None]  # (B, N)
+        return move_simply(outlines, wave, self._smoothings, self.cases.size - 1)
 
     @cached_property
     def _outlines(self) -> Tensor:
         """Outlines of the masks that episodes start from, (M, N, 2)."""
         bank, network = self.cases, self.settings.proposal == "network"
         masks = bank.proposals if network and bank.proposals is not None else bank.targets
+        return self._trace(masks)
+
+    def _trace(self, masks: Tensor) -> Tensor:
+        """Return the outlines of masks, bool, (M, S, S), as polygons (M, N, 2)."""
         outlines = np.stack([polygon_of_mask(mask, self.settings.vertices) for mask in masks.cpu().numpy()])
-        return torch.from_numpy(outlines).to(bank.device)
+        return torch.from_numpy(outlines).to(masks.device)
 
     @property
     def _targets(self) -> RowSums:
@@ -231,13 +249,14 @@ class ContourTask:
 
     def _distance(self, vertices: Tensor, index: Tensor) -> Tensor:
         """Return the vertices' signed distance from the target's boundary in pixels, (B, N)."""
-        return read_distances(self.cases.prepare(_signed_distances), index, vertices)
+        return read_distances(self.cases.prepare(distances_of_targets), index, vertices)
 
 
 # What tasks of one bank share. It is prepared on first use, because an episode needs only some of it.
 
 
-def _boxes(bank: Bank) -> Tensor:
+def boxes_of_targets(bank: Bank) -> Tensor:
+    """Return the boxes around the targets, float32, (M, 4)."""
     return boxes_of_masks(bank.targets)  # (M, 4)
 
 
@@ -249,5 +268,6 @@ def _profile_atlas(bank: Bank) -> ProfileAtlas:
     return ProfileAtlas.of(bank.images, bank.image_of_row)
 
 
-def _signed_distances(bank: Bank) -> Tensor:
+def distances_of_targets(bank: Bank) -> Tensor:
+    """Return the signed distances from the targets' borders, float32, (M, S, S)."""
     return signed_distances(bank.targets)

@@ -1,0 +1,1 @@
+"""Contour correction: `usrl/ContourCorrect-v0`."""

@@ -1,0 +1,1 @@
+"""Simulated users, who mark what is wrong in a segmentation."""
