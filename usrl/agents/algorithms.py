@@ -19,12 +19,16 @@ from usrl.agents.device_ppo import DevicePPO
 from usrl.agents.policies import ContourPolicy
 from usrl.agents.qlearning import Q_LEARNING, make_table
 from usrl.agents.recipe import AgentRecipe, check_ranges
-from usrl.agents.slices import SlicePolicy
+from usrl.agents.slices import SlicePolicy, SliceQPolicy
 from usrl.envs.task import Task
 from usrl.errors import UserError, suggest
 from usrl.runs.tensors import load_weights
 
-POLICIES: dict[str, type[BasePolicy]] = {"ContourPolicy": ContourPolicy, "SlicePolicy": SlicePolicy}
+POLICIES: dict[str, type[BasePolicy]] = {
+    "ContourPolicy": ContourPolicy,
+    "SlicePolicy": SlicePolicy,
+    "SliceQPolicy": SliceQPolicy,
+}
 """Our own policies. An algorithm of Stable-Baselines3 knows others."""
 
 ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"bc": Cloning, "ppo-device": DevicePPO}
