@@ -14,10 +14,13 @@ from usrl.agents.players import PolicyPlayer, begin_evaluation, play
 from usrl.agents.recipe import AgentRecipe
 from usrl.agents.training import build_model
 from usrl.data.bank import Bank
+from usrl.data.bodies.dataset import make_body
+from usrl.data.bodies.volumes import Volumes
 from usrl.data.phantom.dataset import load_phantom
 from usrl.envs.sb3 import TaskVecEnv
 from usrl.errors import UserError
 from usrl.registry import build_task
+from usrl.runs.recipes import load_recipe
 
 ENV_ID = "usrl/ThresholdSelect-v0"
 SETTINGS = {"action": "raster", "grid": 1, "observation": "features"}
@@ -107,3 +110,17 @@ def test_an_environment_without_masks_is_refused_before_anything_is_read(task: A
     recipe = AgentRecipe(algorithm="maskableppo", policy="MlpPolicy", num_envs=2)
     with pytest.raises(UserError, match=r"cannot be built|needs an environment that masks actions"):
         build_model(recipe, venv, torch.device("cpu"))
+
+
+def test_a_recurrent_agent_learns_probes_from_the_recipe_of_probe_ppo() -> None:
+    changes = ["algorithm=recurrentppo", "policy=CnnLstmPolicy", "init_from=null", "hyperparameters.n_steps=2"]
+    recipe = load_recipe("probe-ppo", changes)
+    assert isinstance(recipe, AgentRecipe)
+    volumes = Volumes.from_bodies([make_body(0, 0)])
+    task = build_task(recipe.env.id, volumes, recipe.env.kwargs, recipe.env.max_episode_steps)
+    model = build_model(recipe, TaskVecEnv(task, 2), torch.device("cpu"))
+    assert isinstance(model, RecurrentPPO)
+    before = [weight.clone() for weight in model.policy.lstm_actor.parameters()]
+    model.learn(12)
+    after = model.policy.lstm_actor.parameters()
+    assert all((one != two).any() for one, two in zip(before, after, strict=True))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3 import PPO
+from stable_baselines3 import DQN, PPO
 
-from usrl.agents.slices import SlicePolicy
+from usrl.agents.slices import SlicePolicy, SliceQPolicy
 from usrl.data.bodies.dataset import make_body
 from usrl.data.bodies.volumes import Volumes
 from usrl.envs.sb3 import TaskVecEnv
@@ -58,6 +58,16 @@ def test_ppo_trains_it_on_probes():
     assert any((one != two).any() for one, two in zip(before, model.policy.parameters(), strict=True))
 
 
+def test_dqn_trains_q_values_of_slices_whose_weights_take_less_than_3_mb():
+    volumes = Volumes.from_bodies([make_body(0, 0), make_body(0, 1)])
+    venv = TaskVecEnv.make("usrl/ProbeNavigate-v0", num_envs=4, cases=volumes, action="steps")
+    model = DQN(SliceQPolicy, venv, buffer_size=64, learning_starts=8, train_freq=2, batch_size=8, seed=0)
+    assert sum(weight.numel() for weight in model.policy.parameters()) * 4 < 3_000_000
+    before = [weight.clone() for weight in model.q_net.parameters()]
+    model.learn(48)
+    assert all((one != two).any() for one, two in zip(before, model.q_net.parameters(), strict=True))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"channels": []}, "channels and features must be at least 1"), ({"features": 0}, "at least 1")],
@@ -68,5 +78,7 @@ def test_sizes_that_make_no_network_are_refused(options, message):
 
 
 def test_other_observations_than_images_are_refused():
-    with pytest.raises(UserError, match="SlicePolicy takes images"):
+    with pytest.raises(UserError, match="policies of slices take images"):
         SlicePolicy(spaces.Box(0, 1, (4,), np.float32), spaces.Discrete(2), lambda _: 1e-3)
+    with pytest.raises(UserError, match="policies of slices take images"):
+        SliceQPolicy(spaces.Box(0, 1, (4,), np.float32), spaces.Discrete(2), lambda _: 1e-3)

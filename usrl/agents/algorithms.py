@@ -21,7 +21,7 @@ from usrl.agents.policies import ContourPolicy
 from usrl.agents.qlearning import Q_LEARNING, make_table
 from usrl.agents.recipe import AgentRecipe, check_ranges
 from usrl.agents.reinforce import Reinforce
-from usrl.agents.slices import SlicePolicy
+from usrl.agents.slices import SlicePolicy, SliceQPolicy
 from usrl.envs.task import Task
 from usrl.errors import UserError, suggest
 from usrl.runs.tensors import load_weights
@@ -30,6 +30,7 @@ POLICIES: dict[str, type[BasePolicy]] = {
     "ContourPolicy": ContourPolicy,
     "SlicePolicy": SlicePolicy,
     "ClipPolicy": ClipPolicy,
+    "SliceQPolicy": SliceQPolicy,
 }
 """Our own policies. An algorithm of Stable-Baselines3 knows others."""
 

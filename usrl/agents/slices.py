@@ -1,4 +1,4 @@
-"""A policy for stacked slices: a small convolutional network."""
+"""Policies for stacked slices: a small convolutional network, and actor and critic or Q-values on it."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,6 +9,7 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
 from usrl.errors import UserError
@@ -76,10 +77,8 @@ class SlicePolicy(ActorCriticPolicy):
         optimizer_kwargs: dict[str, Any] | None = None,
         use_sde: bool = False,
     ) -> None:
-        if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 3:
-            raise UserError(f"SlicePolicy takes images (C, H, W), got {observation_space}; choose MlpPolicy")
         super().__init__(
-            observation_space,
+            _require_images(observation_space),
             action_space,
             lr_schedule,
             net_arch=[],
@@ -92,3 +91,49 @@ class SlicePolicy(ActorCriticPolicy):
             optimizer_kwargs=optimizer_kwargs,
             use_sde=use_sde,
         )
+
+
+class SliceQPolicy(DQNPolicy):
+    """Q-values on the features of a `SliceExtractor`, for DQN.
+
+    Args:
+        observation_space: A Box of images, uint8, (C, H, W).
+        action_space: Discrete actions.
+        lr_schedule: Learning rate by remaining progress.
+        channels: Of each convolution; each halves the image's sides.
+        features: Width of the dense layer.
+        optimizer_class: Of all weights.
+        optimizer_kwargs: Its arguments except the learning rate.
+
+    Raises:
+        UserError: If the observations are not images, or a number is not positive.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete,
+        lr_schedule: Schedule,
+        channels: Sequence[int] = (16, 32, 48, 64),
+        features: int = 256,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            _require_images(observation_space),
+            action_space,
+            lr_schedule,
+            net_arch=[],
+            features_extractor_class=SliceExtractor,
+            features_extractor_kwargs={"channels": list(channels), "features": features},
+            normalize_images=False,  # the extractor takes gray levels
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+
+
+def _require_images(space: spaces.Space[Any]) -> spaces.Box:
+    """Return a space of images; refuse another."""
+    if not isinstance(space, spaces.Box) or len(space.shape) != 3:
+        raise UserError(f"policies of slices take images (C, H, W), got {space}; choose MlpPolicy")
+    return space
