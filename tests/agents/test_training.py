@@ -16,9 +16,11 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 
+from usrl.agents.cases import augment, make_example
 from usrl.agents.recipe import AgentRecipe
 from usrl.agents.training import _parts, build_model, build_untrained, train_agent
-from usrl.data.phantom.dataset import default_bank
+from usrl.data.bank import Bank
+from usrl.data.phantom.dataset import default_bank, load_phantom
 from usrl.envs.sb3 import TaskVecEnv
 from usrl.errors import UserError
 from usrl.registry import build_task
@@ -298,3 +300,28 @@ def test_steps_per_second_is_steps_over_time_however_often_checkpoints_are_writt
         spent = after["seconds"] - before["seconds"]  # rounded to a tenth
         steps = after["step"] - before["step"]
         assert steps / (spent + 0.11) <= after["steps_per_second"] <= steps / max(spent - 0.11, 1e-3)
+
+
+def test_augmented_copies_are_changed_and_keep_names_and_seeds() -> None:
+    targets = Bank.from_samples(load_phantom(6, seed=2, shape=(64, 64)), 64).targets
+    names = tuple(map(str, range(6)))
+    bank = Bank(torch.where(targets, 200, 50).to(torch.uint8), targets, None, names)
+    more, again, other = (augment(bank, 3, seed) for seed in (0, 0, 1))
+    assert len(more) == 4 * len(bank)
+    assert torch.equal(more.images, again.images)
+    assert not torch.equal(more.images, other.images)
+    assert torch.equal(more.images[: len(bank.images)], bank.images)
+    assert more.names == bank.names * 4
+    rows = torch.arange(len(bank), len(more))
+    images, targets = more.image(rows).float(), more.targets[rows]
+    assert (images != bank.images.repeat(3, 1, 1)).flatten(1).any(dim=1).all()
+    inside = torch.stack([image[target].mean() for image, target in zip(images, targets, strict=True)])
+    outside = torch.stack([image[~target].mean() for image, target in zip(images, targets, strict=True)])
+    assert (inside > 2 * outside).all()  # masks move with their images
+    assert augment(bank, 0, 0) is bank
+
+
+def test_copies_of_images_with_proposals_are_refused(recipe: AgentRecipe) -> None:
+    env = recipe.env.model_copy(update={"proposals": "masks", "kwargs": {"proposal": "network"}})
+    with pytest.raises(UserError, match=r"augment: 2 copies .* without env\.proposals only; set augment: 0"):
+        make_example(recipe.model_copy(update={"augment": 2, "env": env}))

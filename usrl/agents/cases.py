@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from usrl.agents.recipe import AgentRecipe, EnvRecipe
-from usrl.data.bank import Bank
+from usrl.data.bank import MIN_AREA_PX, Bank
 from usrl.data.catalogue import kind_of, list_parts, load_cases, load_train_and_val
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import Sample
@@ -14,9 +15,13 @@ from usrl.data.splits import write_parts
 from usrl.errors import UserError
 from usrl.learners import load_object
 from usrl.networks.proposals import check_split, read_proposals, require_proposals
+from usrl.networks.recipe import AugmentRecipe
 from usrl.registry import IMAGES, find_row, find_sources
 from usrl.runs.leaks import check_source
 from usrl.runs.run import Run, open_run
+
+_CHUNK = 64
+"""Copies that are made at once."""
 
 
 def check_kind(env_id: str, data_name: str) -> str:
@@ -51,7 +56,40 @@ def load_training_cases(recipe: AgentRecipe, run: Run) -> tuple[Any, Any]:
         check_split(folder, run)
     starts = (read_proposals(folder, part) if folder else None for part in samples)
     train, val = (Bank.from_samples(part, size, own) for part, own in zip(samples, starts, strict=True))
-    return train, val
+    return augment(train, recipe.augment, recipe.seed), val
+
+
+def augment(bank: Bank, copies: int, seed: int) -> Bank:
+    """Return a bank with changed copies of each of its rows after them; each copy has an image of its own.
+
+    What is drawn depends on the seed alone. Copies whose target has left the image are not kept.
+    """
+    if not copies:
+        return bank
+    from usrl.networks.training import Augmentation  # most agents need no networks
+
+    rng = torch.Generator().manual_seed(seed)
+    images, targets = [], []
+    for rows in torch.arange(len(bank)).repeat(copies).split(_CHUNK):
+        drawn = Augmentation.draw(AugmentRecipe(), len(rows), rng)
+        changed, masks = drawn.apply(bank.image(rows), bank.targets[rows])
+        images.append((255 * changed).round().to(torch.uint8))
+        targets.append(masks)
+    added = torch.cat(targets)
+    kept = (added.flatten(1).sum(dim=1) >= MIN_AREA_PX).nonzero()[:, 0]
+    source = torch.arange(len(bank)).repeat(copies)[kept].tolist()
+    places = len(bank.images) + torch.arange(len(kept))
+    return Bank(
+        images=torch.cat([bank.images, torch.cat(images)[kept]]),
+        targets=torch.cat([bank.targets, added[kept]]),
+        proposals=None,
+        image_of_row=torch.cat([bank.image_of_row, places]),
+        names=bank.names + tuple(bank.names[row] for row in source),
+        groups=bank.groups + tuple(bank.groups[row] for row in source),
+        structures=bank.structures + tuple(bank.structures[row] for row in source),
+        dropped=bank.dropped,
+        too_small=bank.too_small,
+    )
 
 
 def load_playing_cases(env_id: str, data: DataRecipe, split: str) -> Any:
@@ -73,6 +111,7 @@ def make_example(recipe: AgentRecipe) -> Any:
     Raises:
         UserError: If the data set gives cases of another kind, or there are no proposals.
     """
+    _check_augment(recipe)
     if check_kind(recipe.env.id, recipe.data.name) != IMAGES:
         default = find_row(recipe.env.id).default_cases
         return load_object(default)() if default else load_cases(recipe.data, "val")
@@ -82,6 +121,13 @@ def make_example(recipe: AgentRecipe) -> Any:
     if folder := find_proposals(recipe.env):
         require_proposals("env.proposals", folder)
     return Bank.from_samples([sample], recipe.data.size, [target])
+
+
+def _check_augment(recipe: AgentRecipe) -> None:
+    if recipe.augment and (recipe.env.proposals or check_kind(recipe.env.id, recipe.data.name) != IMAGES):
+        raise UserError(
+            f"augment: {recipe.augment} copies are made of images without env.proposals only; set augment: 0"
+        )
 
 
 def find_proposals(env: EnvRecipe) -> Path | None:

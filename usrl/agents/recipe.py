@@ -27,8 +27,9 @@ class AgentRecipe(Recipe):
     images and the training images here, but no others of this data set (`usrl.runs.leaks`). Only the value
     function learns for the first ``value_warmup_steps``. The weights that are kept are the best by the figure
     ``select_by``, one of the task's or ``return``: its mean over the validation cases is the ``val_score`` of
-    the log. More than 65,536 environments fill a GPU's memory with observations and make no more steps a
-    second (docs/performance.md).
+    the log. ``augment`` adds so many changed copies of each training lesion: mirrored, turned, scaled, moved
+    and with other gray values, as networks see them (`usrl.networks.recipe.AugmentRecipe`). More than 65,536
+    environments fill a GPU's memory with observations and make no more steps a second (docs/performance.md).
     """
 
     kind: Literal["agent"] = "agent"
@@ -40,6 +41,7 @@ class AgentRecipe(Recipe):
     init_from: str | None = None
     value_warmup_steps: Annotated[int, Field(ge=0)] = 0
     select_by: str = "score"
+    augment: Annotated[int, Field(ge=0, le=50)] = 0
     num_envs: Annotated[int, Field(gt=0, le=65_536)] = 32
     total_steps: PositiveInt = 100_000
     evaluate_every: PositiveInt = 10_240

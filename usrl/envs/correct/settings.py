@@ -38,7 +38,7 @@ class CorrectSettings(ContourSettings):
         default=1.0, description="how firmly points hold the contour: 0 not at all, 1 at the point"
     )
     hold_width: Width = Field(
-        default=0.03,
+        default=0.05,
         description="standard deviation of the hold along the contour",
         json_schema_extra={"unit": "contour"},
     )
