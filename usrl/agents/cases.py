@@ -66,7 +66,7 @@ def augment(bank: Bank, copies: int, seed: int) -> Bank:
     """
     if not copies:
         return bank
-    from usrl.networks.training import Augmentation  # most agents need no networks
+    from usrl.networks.augmentation import Augmentation  # most agents need no networks
 
     rng = torch.Generator().manual_seed(seed)
     images, targets = [], []

@@ -83,7 +83,7 @@ def test_what_a_recipe_says_about_images_only_is_refused() -> None:
         load_cases(DataRecipe(name="lung", count=12, labels=0.5), "test")
     with pytest.raises(UserError, match="lung' is simulated and reads no folder"):
         check_dataset(DataRecipe(name="lung", root="/tmp"))
-    with pytest.raises(UserError, match="at most 2048 are allowed, got 3000"):
+    with pytest.raises(UserError, match="at most 1024 are allowed, got 3000"):
         load_cases(DataRecipe(name="lung", count=3000), "test")
     with pytest.raises(UserError, match="variety from 0 to 1, got seed 0, index 0 and variety 2"):
         make_lung(0, 0, 2)
@@ -95,3 +95,15 @@ def test_the_check_counts_clips_by_severity_and_frames() -> None:
     assert report.unit == "clips"
     assert report.is_sound
     assert "informative frames" in report.facts
+
+
+def test_masks_show_findings_where_the_beam_reaches_them_and_nothing_in_normal_lung() -> None:
+    for clip in CLIPS:
+        assert clip.masks.any() == (clip.labels["severity"] > 0)
+    ill = [clip for clip in CLIPS if clip.labels["severity"]]
+    shares = [clip.masks[clip.informative].any(axis=(1, 2)).mean() for clip in ill]
+    assert min(shares) == 1  # an informative frame shows a finding
+    inside = np.mean([clip.frames[clip.masks].mean() for clip in ill])
+    below = np.mean([clip.frames[:, 60:][~clip.masks[:, 60:]].mean() for clip in ill])
+    assert inside > 1.5 * below
+    assert not any(clip.masks[:, :20].any() for clip in ill)  # above the pleural line
