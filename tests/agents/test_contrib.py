@@ -113,7 +113,12 @@ def test_an_environment_without_masks_is_refused_before_anything_is_read(task: A
 
 
 def test_a_recurrent_agent_learns_probes_from_the_recipe_of_probe_ppo() -> None:
-    changes = ["algorithm=recurrentppo", "policy=CnnLstmPolicy", "init_from=null", "hyperparameters.n_steps=2"]
+    changes = [
+        "algorithm=recurrentppo",
+        "policy=CnnLstmPolicy",
+        "init_from=null",
+        "hyperparameters.n_steps=2",
+    ]
     recipe = load_recipe("probe-ppo", changes)
     assert isinstance(recipe, AgentRecipe)
     volumes = Volumes.from_bodies([make_body(0, 0)])
