@@ -555,7 +555,7 @@ class Desk:
                     "start": now.script.source,
                     "boxes": [list(box) for box in now.script.boxes],
                     "points": [mark.model_dump() for mark in now.script.marks],
-                    **measure(labels == 1 + self._labels.structures.index(each), spacing),
+                    **_without_ends(measure(labels == 1 + self._labels.structures.index(each), spacing)),
                 }
                 for each, now in works.items()
             },
@@ -592,6 +592,12 @@ def measure(mask: BoolMask, spacing: Spacing | None) -> dict[str, Any]:
         "components": len(areas) - 1,
         "lesions": lesions,
     }
+
+
+def _without_ends(size: dict[str, Any]) -> dict[str, Any]:
+    """Return measurements without where the axes end."""
+    lesions = [{key: value for key, value in each.items() if key != "axes"} for each in size["lesions"]]
+    return size | {"lesions": lesions}
 
 
 def _append(work: Work, step: Step) -> Work:

@@ -345,8 +345,9 @@ class LabelFolder:
             f"masks/{name}.png": self._encode_labels(labels),
             f"masks/{name}.json": json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False).encode(),
         }
-        if not (self.path / "images" / f"{name}.png").exists():
-            files[f"images/{name}.png"] = encode_png(image)
+        copy, content = self.path / "images" / f"{name}.png", encode_png(image)
+        if not copy.exists() or copy.read_bytes() != content:
+            files[f"images/{name}.png"] = content
         if self._named:
             files["structures.csv"] = self._table()
         if groups:
