@@ -16,8 +16,6 @@ from usrl.networks.models import RECURRENT, autocast
 from usrl.networks.recipe import NetworkRecipe
 from usrl.networks.recurrent import show_windows
 
-KEPT = 2
-"""A recurrent network goes through a clip by so many windows at once, and sees one more on either side."""
 _BATCH = 32
 """Frames that another network sees at once."""
 
@@ -157,10 +155,13 @@ def stream_clip(
 ) -> Iterator[FloatArray]:
     """Yield the probability of each frame, float32, (S, S), of working frames, uint8, (S, S).
 
-    A recurrent network knows about at least ``window`` frames on either side: as many as it has learned from.
+    A recurrent network sees ``window`` frames at once, as it has learned, of which the middle half counts. On
+    more frames it is worse: its states drift away from those that it knows.
     """
-    context = recipe.window if recipe.network in RECURRENT else 0
-    for stretch in list_stretches(frames, KEPT * context or _BATCH, context):
+    is_recurrent = recipe.network in RECURRENT
+    context = recipe.window // 4 if is_recurrent else 0
+    kept = recipe.window - 2 * context if is_recurrent else _BATCH
+    for stretch in list_stretches(frames, kept, context):
         shown = torch.from_numpy(np.stack(stretch.frames))[None].to(device)
         found = infer_windows(network, shown, recipe)[0, stretch.start : stretch.end]
         yield from np.asarray(found.cpu().numpy(), np.float32)
