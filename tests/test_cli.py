@@ -324,7 +324,7 @@ def test_learning_curves_of_runs_of_one_name_are_told_apart(run: Run, tmp_path: 
         ("epochs=many", "epochs: Input should be a valid integer, got 'many'"),
         ("data.name=bussi", "unknown data set 'bussi': did you mean 'busi'"),
         ("network=unett", "unknown name 'unett'; did you mean 'unet'"),
-        ("kind=networks", "kind must be one of agent, network, judge, got 'networks'"),
+        ("kind=networks", "kind must be one of agent, network, judge, features, got 'networks'"),
         ("data.name=folder", "name it with --root DIR"),
         ("epochs", "--set needs key=value, got 'epochs'"),
     ],

@@ -83,7 +83,7 @@ def test_before_the_first_correction_a_session_says_what_the_segmenter_says(run:
 def test_an_agent_learns_from_accepted_masks_and_its_original_does_not_change(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("usrl.agents.online.EPOCHS", 15)  # the tiny clone has learned next to nothing
+    monkeypatch.setattr("usrl.agents.online.EPOCHS", 60)  # the tiny clone has learned next to nothing
     sample = load_phantom(1, seed=9, shape=(96, 128))[0]
     original = open_interactive(run.path)
     learning = let_learn(original)
