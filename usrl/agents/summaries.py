@@ -147,12 +147,12 @@ class KnownPlayer(PlannedPlayer):
 
 def measure_motion(task: SummaryTask, index: Tensor) -> Tensor:
     """Return the mean absolute gray difference of each frame to its neighbours in time, (B, T)."""
-    images = task.images(index).float()  # padding repeats the last frame, so it does not move
+    images = task.images(index).float()  # padding repeats the last frame, and so adds no change
     change = (images[:, 1:] - images[:, :-1]).abs().mean(dim=(2, 3))  # (B, T - 1)
     is_next = torch.arange(1, images.shape[1], device=images.device) < task.lengths(index)[:, None]
     sums, counts = torch.zeros_like(images[:, :, 0, 0]), torch.zeros_like(images[:, :, 0, 0])
     for place in (slice(None, -1), slice(1, None)):
-        sums[:, place] += change * is_next
+        sums[:, place] += change
         counts[:, place] += is_next
     return sums / counts.clamp_min(1)
 
