@@ -22,6 +22,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
+from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -346,7 +347,11 @@ def test_clicks_structures_and_fingers_on_a_narrow_screen_that_is_read_aloud(
         tab.after(lambda: tab.click(50, 50))
         tab.after(lambda: tab.click(20, 20, held=Keys.SHIFT))
         assert "nerve: area 400 px in 2 parts" in tab.text("status")
-        tab.press("2")
+        before = float(tab.canvas.get_attribute("data-zoom"))
+        tab.hand.scroll_from_origin(ScrollOrigin.from_element(tab.canvas, 90, -40), 0, -200).perform()
+        tab.wait.until(lambda _: float(tab.canvas.get_attribute("data-zoom")) > before)
+        tab.after(lambda: tab.click(44, 40))  # where it was put, however the view is zoomed and moved
+        tab.press("f", "2")
         tab.after(lambda: tab.press("n"))
         assert "vessel" in tab.text("status")
         assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth")
@@ -365,4 +370,10 @@ def test_clicks_structures_and_fingers_on_a_narrow_screen_that_is_read_aloud(
         driver.set_window_size(1280, 900)
     labels = load("folder", tmp_path / "labels")[0]
     assert (labels.labels == 2).sum() == pytest.approx(np.pi * 15**2, rel=0.05)
+    record = json.loads((tmp_path / "labels" / "masks" / "scan 0.json").read_text())["structures"]["nerve"]
+    assert [mark["kind"] for mark in record["points"]] == ["inside", "outside", "inside"]
+    assert (record["points"][2]["x"], record["points"][2]["y"]) == (
+        pytest.approx(44, abs=0.2),
+        pytest.approx(40, abs=0.2),
+    )
     assert (labels.labels == 1)[48:53, 48:53].sum() + (labels.labels == 2)[48:53, 48:53].sum() == 25

@@ -170,6 +170,16 @@ def test_a_request_that_makes_no_sense_is_told_so_and_changes_nothing(caller, bo
     assert caller.get("api/images/scan%200").body["revision"] == 0
 
 
+def test_a_web_socket_is_not_opened(caller):
+    head = f"GET /{caller.token}/api/desk HTTP/1.1\r\nHost: {caller.host}\r\nUpgrade: websocket\r\n"
+    head += "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    head += "Sec-WebSocket-Version: 13\r\n\r\n"
+    name, port = caller.host.split(":")
+    with socket.create_connection((name, int(port)), timeout=30) as connection:
+        connection.sendall(head.encode())
+        assert b" 101 " not in connection.recv(200)
+
+
 def test_a_stale_request_gets_the_present_state_and_a_message(caller):
     assert caller.post("api/images/scan%200/act", ACT).status == 200
     answer = caller.post("api/images/scan%200/act", ACT)

@@ -71,9 +71,7 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
         if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
-            return
+            raise ValueError(f"only HTTP is served, got {scope['type']}")
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -299,6 +297,9 @@ def make_server(app: Guard) -> Server:
             access_log=False,
             log_level="warning",
             server_header=False,
+            proxy_headers=False,
+            lifespan="off",
+            ws="none",
             limit_concurrency=MAX_REQUESTS,
         )
     )

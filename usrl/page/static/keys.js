@@ -83,9 +83,10 @@ export function listen(actions) {
 }
 
 function readKey(event) {
-  if (event.isComposing || event.altKey) return "";
+  const isThird = event.getModifierState("AltGraph"); // some keyboards have [ and ] on a third level
+  if (event.isComposing || (event.altKey && !isThird)) return "";
   const key = event.key === " " ? "space" : event.key.toLowerCase();
-  const ctrl = event.ctrlKey || event.metaKey ? "ctrl+" : "";
+  const ctrl = (event.ctrlKey || event.metaKey) && !isThird ? "ctrl+" : "";
   // Shift is part of a sign such as "?", but not of a letter.
   const shift = event.shiftKey && (key.length > 1 || key !== key.toUpperCase()) ? "shift+" : "";
   return ctrl + shift + key;
