@@ -40,8 +40,9 @@ Resume = Annotated[
 Data = Annotated[
     str,
     typer.Option(
-        help="Data set: phantom, busi, bus-bra, stu, ddti, hc18, usgra, camus, us-simulation, mus-v, cva-net, "
-        "folder or slices; of bodies: bodies or volumes; of clips: lung, sweeps, covid-blues or clips."
+        help="Data set: phantom, busi, bus-bra, stu, ddti, hc18, usgra, camus, us-simulation, mus-v, "
+        "cva-net, folder or slices; of bodies: bodies or volumes; of clips: lung, sweeps, covid-blues or "
+        "clips."
     ),
 ]
 Structure = Annotated[
