@@ -30,7 +30,7 @@ Act = Callable[[CorrectTask, CorrectState], Tensor]
 """Maps contours of a task to actions, (B, A)."""
 SIZE = 256
 """Side of the working image of methods that learn nothing, in px."""
-PULL_WIDTH = 0.08
+PULL_WIDTH = 0.065
 """Width of the Gaussian by which a point pulls vertices, as a share of the contour."""
 
 
