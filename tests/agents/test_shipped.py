@@ -1,17 +1,26 @@
 """The weights that the repository ships."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
 
+from usrl.agents.algorithms import load_policy
+from usrl.agents.players import PolicyPlayer, evaluate_player
+from usrl.agents.recipe import AgentRecipe
+from usrl.agents.summaries import RandomSummaryPlayer
 from usrl.classical import CLASSICAL
+from usrl.data.clips.clips import Clips
+from usrl.data.clips.lung import make_lung
 from usrl.data.phantom.dataset import load_phantom
 from usrl.data.prompts import jittered_boxes
 from usrl.evaluation.methods import open_segmenter
 from usrl.metrics.overlap import dice
+from usrl.registry import build_task
+from usrl.runs.run import open_run
 
 AGENTS = Path(__file__).parents[2] / "agents"
 
@@ -46,3 +55,15 @@ def test_shipped_weights_find_lesions_that_they_have_not_seen(name: str) -> None
         found, start = (method.segment(sample.image, prompt).mask for method in (shipped, proposal))
         gains.append(dice(found, sample.target) - dice(start, sample.target))
     assert np.mean(gains) > 0.08
+
+
+@pytest.mark.parametrize("name", ["summary-reinforce", "summary-supervised", "summary-ppo"])
+def test_shipped_agents_keep_more_of_the_known_frames_than_chance(name: str) -> None:
+    run = open_run(AGENTS / name)
+    recipe = run.recipe_as(AgentRecipe)
+    clips = Clips.from_clips([make_lung(9, index) for index in range(8)], 64)
+    task: Any = build_task(recipe.env.id, clips, recipe.env.kwargs)
+    agent = PolicyPlayer(load_policy(run.weights_path, recipe, task, torch.device("cpu")), task)
+    found, chance = (evaluate_player(task, player) for player in (agent, RandomSummaryPlayer(task)))
+    assert found["share"] == pytest.approx(chance["share"])
+    assert found["f1"] > chance["f1"] + 0.12
