@@ -21,9 +21,9 @@ class EnvRecipe(Strict):
 class AgentRecipe(Recipe):
     """How an agent is trained.
 
-    ``algorithm`` is ``bc``, ``ppo-device``, ``q-learning`` or the lower-case name of a Stable-Baselines3 or
-    sb3-contrib algorithm, and ``hyperparameters`` are arguments of its class. Steps count the steps of single
-    environments. ``init_from`` names a run whose weights the policy starts from. That run may have seen other
+    ``algorithm`` is ``bc``, ``ppo-device``, ``q-learning``, ``reinforce`` or the lower-case name of a
+    Stable-Baselines3 or sb3-contrib algorithm, and ``hyperparameters`` are arguments of its class. Steps count
+    the steps of single environments. ``init_from`` names a run whose weights the policy starts from. That run may have seen other
     images and the training images here, but no others of this data set (`usrl.runs.leaks`). Only the value
     function learns for the first ``value_warmup_steps``. The weights that are kept are the best by the figure
     ``select_by``, one of the task's or ``return``: its mean over the validation cases is the ``val_score`` of

@@ -120,7 +120,7 @@ class Reinforce(OnPolicyAlgorithm):
         callback.on_rollout_start()
         self.policy.set_training_mode(True)
         self._seen: Tensor = obs_as_tensor(self._last_obs, self.device)  # type: ignore[assignment, arg-type]
-        self._index = tasks.state.index
+        self._index = tasks.state.index.to(self.device)
         # With its gradient, so that `train` need not compute it again.
         self._logits: Tensor = self.policy.rate(self._seen)  # type: ignore[operator]
         probability = torch.sigmoid(self._logits.detach())

@@ -170,7 +170,7 @@ def write_lung_data(
     seed: Seed = 0,
     variety: Variety = 0.0,
 ) -> None:
-    """Write simulated lung clips as mp4."""
+    """Write simulated lung clips as mp4, with masks as PNG."""
     from usrl.data.clips.lung import make_lung
 
     _write_clips("Writing clips", (make_lung(seed, index, variety) for index in range(count)), count, out)

@@ -7,7 +7,8 @@ A-lines, 1 has single B-lines below an uneven one, 2 has B-lines that flow toget
 3 a large consolidation.
 
 Licence: that of this package. Citation: none. Count: as many as asked for; clip ``index`` of a seed is the
-same whatever the count. Each has 60 to 150 frames of 128 x 128 px, 48 mm wide and deep.
+same whatever the count. Each has 60 to 150 frames of 128 x 128 px, 48 mm wide and deep, and masks of its
+B-lines and consolidations.
 
 Source:
     Soldati et al. (2020), Proposal for international standardization of the use of lung ultrasound for
