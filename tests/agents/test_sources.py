@@ -68,7 +68,9 @@ def test_features_that_have_seen_other_parts_are_refused(data: DataRecipe, tmp_p
     run = train_folder(recipe_of(data, sound), tmp_path / "run", CPU)
     assert run.weights_path.is_file()
     leaky = write_features(tmp_path / "leaky", data, 1)
-    with pytest.raises(UserError, match=r"env\.kwargs\.features: wanted what learned from this run's training"):
+    with pytest.raises(
+        UserError, match=r"env\.kwargs\.features: wanted what learned from this run's training"
+    ):
         train_folder(recipe_of(data, leaky), tmp_path / "other", CPU)
 
 

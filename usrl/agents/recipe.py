@@ -21,15 +21,16 @@ class EnvRecipe(Strict):
 class AgentRecipe(Recipe):
     """How an agent is trained.
 
-    ``algorithm`` is ``bc``, ``ppo-device``, ``q-learning``, ``reinforce`` or the lower-case name of a
-    Stable-Baselines3 or sb3-contrib algorithm, and ``hyperparameters`` are arguments of its class. Steps count
-    the steps of single environments. ``init_from`` names a run whose weights the policy starts from. That run may have seen other
-    images and the training images here, but no others of this data set (`usrl.runs.leaks`). Only the value
-    function learns for the first ``value_warmup_steps``. The weights that are kept are the best by the figure
-    ``select_by``, one of the task's or ``return``: its mean over the validation cases is the ``val_score`` of
-    the log. ``augment`` adds so many changed copies of each training lesion: mirrored, turned, scaled, moved
-    and with other gray values, as networks see them (`usrl.networks.recipe.AugmentRecipe`). More than 65,536
-    environments fill a GPU's memory with observations and make no more steps a second (docs/performance.md).
+    ``algorithm`` is ``bc``, ``ppo-device``, ``q-learning``, ``reinforce`` or the lower-case name of a Stable-
+    Baselines3 or sb3-contrib algorithm, and ``hyperparameters`` are arguments of its class. Steps count the
+    steps of single environments. ``init_from`` names a run whose weights the policy starts from. That run may
+    have seen other images and the training images here, but no others of this data set (`usrl.runs.leaks`).
+    Only the value function learns for the first ``value_warmup_steps``. The weights that are kept are the
+    best by the figure ``select_by``, one of the task's or ``return``: its mean over the validation cases is
+    the ``val_score`` of the log. ``augment`` adds so many changed copies of each training lesion: mirrored,
+    turned, scaled, moved and with other gray values, as networks see them
+    (`usrl.networks.recipe.AugmentRecipe`). More than 65,536 environments fill a GPU's memory with
+    observations and make no more steps a second (docs/performance.md).
     """
 
     kind: Literal["agent"] = "agent"
