@@ -57,7 +57,7 @@ def test_shipped_weights_find_lesions_that_they_have_not_seen(name: str) -> None
     assert np.mean(gains) > 0.08
 
 
-@pytest.mark.parametrize("name", ["summary-reinforce", "summary-supervised"])
+@pytest.mark.parametrize("name", ["summary-reinforce", "summary-supervised", "summary-ppo"])
 def test_shipped_agents_keep_more_of_the_known_frames_than_chance(name: str) -> None:
     run = open_run(AGENTS / name)
     recipe = run.recipe_as(AgentRecipe)
