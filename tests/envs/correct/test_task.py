@@ -213,8 +213,35 @@ def test_there_is_room_for_more_points_than_rounds(bank: Bank) -> None:
     assert task.observe(state).shape == (2, 7, 64, 40)
 
 
+def test_a_point_spaces_the_contour_evenly_and_keeps_its_shape(bank: Bank) -> None:
+    task = make(bank)
+    turn = torch.linspace(0, 2 * torch.pi, 65)[:-1]
+    crowded = turn + 0.9 * torch.sin(turn)  # a circle whose vertices crowd on one side
+    circle = torch.stack([32 + 20 * torch.cos(crowded), 32 + 20 * torch.sin(crowded)], dim=1)[None]
+    state = task.begin(torch.tensor([0]), circle, torch.tensor([0]))
+    placed = task.place(state, torch.tensor([0]), torch.tensor([[52.0, 32.0]]))
+
+    def edges(vertices: torch.Tensor) -> torch.Tensor:
+        return (vertices - vertices.roll(1, dims=1)).norm(dim=2)
+
+    assert edges(state.vertices).max() > 5 * edges(state.vertices).min()
+    assert edges(placed.vertices).max() < 1.6 * edges(placed.vertices).min()
+    both = task.mask(state) & task.mask(placed)
+    assert both.sum() > 0.98 * task.mask(state).sum()
+
+
+def test_a_contour_between_pixels_stays_as_it_is(bank: Bank) -> None:
+    task = make(bank)
+    turn = torch.linspace(0, 2 * torch.pi, 65)[:-1]
+    speck = torch.stack([32.5 + 0.2 * torch.cos(turn), 32.5 + 0.2 * torch.sin(turn)], dim=1)[None]
+    state = task.begin(torch.tensor([0]), speck, torch.tensor([0]))
+    placed = task.place(state, torch.tensor([0]), torch.tensor([[40.0, 32.0]]))
+    assert (placed.vertices == speck).all()
+
+
 def test_a_picture_shows_the_points(bank: Bank) -> None:
     task = make(bank, opening=1, hold=0.0)
-    before, after = rest(task, task.reset(torch.tensor([0]), torch.tensor([5])), 1)
-    changed = (task.render(before, 0)[28:-28] != task.render(after, 0)[28:-28]).any(axis=2)
+    after = rest(task, task.reset(torch.tensor([0]), torch.tensor([5])), 1)[-1]
+    without = after.replace(corrections=torch.tensor([0]))
+    changed = (task.render(without, 0)[28:-28] != task.render(after, 0)[28:-28]).any(axis=2)
     assert 20 < int(changed.sum()) < 400

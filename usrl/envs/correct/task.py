@@ -19,6 +19,7 @@ from usrl.envs.correct.drawing import draw_points
 from usrl.envs.correct.settings import CorrectSettings
 from usrl.geometry.area import rasterise, signed_distances
 from usrl.geometry.guides import Guides, falloff, find_guides
+from usrl.geometry.polygon import is_valid
 from usrl.users.users import Look, draw_border, find_user, look
 
 MOST_COUNTED = 10
@@ -64,6 +65,9 @@ class CorrectTask(ContourTask):
 
         Points hold the contour. A vertex at a point moves by the share ``hold`` of the way to it, and by the
         rest of its action. The share falls off along the contour with the width ``hold_width``.
+
+        When a point is placed, the contour's mask is traced anew, so that its vertices are as far apart
+        everywhere. Moves stretch a contour where it grows and crowd it in narrow parts, which would then stay.
 
     Action Space:
         That of contour refinement: ``Box(-1, 1, (N,))`` or Fourier coefficients, float32, in units of
@@ -179,13 +183,14 @@ class CorrectTask(ContourTask):
     def place(self, state: CorrectState, rows: Tensor, points: Tensor) -> CorrectState:
         """Return the state after users have placed points, (R, 2), on contours of rows, int64, (R,).
 
-        Each row occurs once. There is room for any number of points.
+        Each row occurs once. There is room for any number of points. The contours are traced anew.
         """
         placed, counts = state.points, state.corrections
         if int(counts[rows].max()) >= placed.shape[1]:
             placed = torch.cat([placed, torch.zeros_like(placed)], dim=1)
         placed = placed.index_put((rows, counts[rows]), points)
         return state.replace(
+            vertices=state.vertices.index_copy(0, rows, self._space_evenly(state.vertices[rows])),
             points=placed,
             corrections=counts.index_add(0, rows, torch.ones_like(rows)),
             left=state.left.index_fill(0, rows, self.settings.moves),
@@ -263,6 +268,16 @@ class CorrectTask(ContourTask):
         seen = look(self._user, signed_distances(mask), border, step_keys(key, elapsed), side=size)
         marks = {name: (getattr(seen, name) + origin).clamp(0, size - 1) for name in ("border", "centre")}
         return replace(seen, **marks)
+
+    def _space_evenly(self, vertices: Tensor) -> Tensor:
+        """Return polygons (R, N, 2) traced anew from their masks; those that this would break, as they are."""
+        masks = rasterise(vertices, self.cases.size, self.cases.size)
+        is_there = masks.flatten(1).any(dim=1)  # (R,)
+        # A polygon between pixel centres has no pixel to be traced from.
+        traced = vertices.clone()
+        if is_there.any():
+            traced[is_there] = self._trace(masks[is_there])
+        return torch.where(is_valid(traced)[:, None, None], traced, vertices)
 
     def _guide(self, state: CorrectState) -> Guides:
         return find_guides(state.vertices, state.points, state.corrections)
