@@ -24,6 +24,8 @@ from usrl.networks.recurrent import ConvGRU, ConvLSTM, RecurrentUNet
 
 RECURRENT = ("unet-convlstm", "unet-convgru")
 """Networks that need windows of frames."""
+RATING = "unet-lite0"
+"""The network that can rate the presence of a lesion (`usrl.networks.presence`)."""
 CHANNELS = {"none": 1, "box": 2, "crop": 1, "clicks": 4, "landmarks": 3}
 """Channels of the input by ``prompt``: the image, marks of a user, and a former prediction."""
 CROPS = ("crop", "clicks", "landmarks")
@@ -207,6 +209,11 @@ def _check_frames(recipe: NetworkRecipe) -> None:
 def _check_keys(recipe: NetworkRecipe) -> None:
     _check_frames(recipe)
     name, channels, units = recipe.network, recipe.channels, recipe.residual_units
+    if recipe.presence and (name != RATING or recipe.prompt != "none"):
+        raise UserError(
+            f"presence: {RATING} without a prompt rates it, got network {name!r} and prompt "
+            f"{recipe.prompt!r}; leave presence out"
+        )
     if name == "unet-convlstm" and channels[-1] % 2:
         raise UserError(f"channels: the last of {name} is shared by two directions, so even; got {channels}")
     if recipe.feedback and recipe.prompt not in ("clicks", "landmarks"):

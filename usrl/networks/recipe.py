@@ -57,6 +57,9 @@ class NetworkRecipe(Recipe):
     everywhere, and Dice is averaged over images instead of taken over the batch. A prompted network sees
     lesions only: there ``negatives`` chooses just how Dice is taken.
 
+    ``presence`` adds a head that rates whether there is a lesion at all, and empties the masks of images that
+    it rates low (`usrl.networks.presence`). It learns from all images, whatever ``negatives`` says of masks.
+
     ``prompt`` says how the network sees a box around each lesion, jittered by up to ``jitter`` of its extent:
     ``none`` for an automatic network, ``box`` as a second channel, ``crop`` by cutting the image to the box,
     grown by ``crop_margin`` on each side and stretched to ``crop_size`` px (`usrl.networks.prompted`).
@@ -101,6 +104,7 @@ class NetworkRecipe(Recipe):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     flip_test: bool = True
     negatives: bool = True
+    presence: bool = False
     init_from: str | None = None
     encoder_weights: EncoderWeights | None = None
 

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from monai.losses.dice import DiceCELoss
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
@@ -25,6 +27,7 @@ from usrl.networks.augmentation import Augmentation
 from usrl.networks.clicks import MARKED, draw_marks, score_marks
 from usrl.networks.clips import ClipValidation, Windows
 from usrl.networks.models import autocast, build_network
+from usrl.networks.presence import REJECTS_NOTHING, choose_least, rate_images
 from usrl.networks.pretrained import load_encoder
 from usrl.networks.prompted import draw_inputs, predict_native, shrink
 from usrl.networks.recipe import NetworkRecipe
@@ -69,7 +72,8 @@ class Lessons(Protocol):
     def logits(self, network: nn.Module, inputs: Tensor) -> list[Tensor]:
         """Return a network's logits of such inputs, in the shape of the masks.
 
-        There are several if the network has several answers that learn the same masks.
+        There are several if the network has several answers that learn the same masks. A network that
+        rates presence answers with one and with ratings, (N,).
         """
 
 
@@ -189,8 +193,6 @@ def _train_epoch(
     recipe, device = state.recipe, lessons.device
     rng = torch.Generator(device).manual_seed(epoch_seed(recipe.seed, epoch))
     batches = torch.randperm(len(lessons), generator=rng, device=device).split(recipe.batch_size)
-    # An image without lesion has no Dice; in the Dice of the batch its false positives count.
-    loss_of = DiceCELoss(sigmoid=True, batch=recipe.negatives)
     total = torch.zeros((), device=device)
     state.network.train()
     with seeded(recipe.seed, epoch, device):
@@ -198,13 +200,28 @@ def _train_epoch(
             inputs, masks = lessons.draw(rows, state.network, rng)
             with autocast(recipe, device):
                 answers = lessons.logits(state.network, inputs)  # (N, s, s) each
-            wanted = masks[:, None].float()
-            loss = torch.stack([loss_of(logits[:, None].float(), wanted) for logits in answers]).sum()
+            loss = _measure_loss(recipe, answers, masks)
             descend(state.optimizer, loss, schedule)
             state.average.update_parameters(state.network)
             total += loss.detach() * len(rows)
             show(epoch - 1 + (step + 1) / len(batches))
     return mean_loss(total, len(lessons), epoch)
+
+
+def _measure_loss(recipe: NetworkRecipe, answers: Sequence[Tensor], masks: Tensor) -> Tensor:
+    """Return the loss of answers to masks, bool, (N, s, s)."""
+    # An image without lesion has no Dice; in the Dice of the batch its false positives count.
+    loss_of = DiceCELoss(sigmoid=True, batch=recipe.negatives)
+    if not recipe.presence:
+        wanted = masks[:, None].float()
+        return torch.stack([loss_of(logits[:, None].float(), wanted) for logits in answers]).sum()
+    logits, ratings = answers  # (N, s, s), (N,)
+    has_lesion = masks.flatten(1).any(dim=1)
+    loss: Tensor = binary_cross_entropy_with_logits(ratings.float(), has_lesion.float())
+    taught = has_lesion | recipe.negatives
+    if taught.any():
+        loss = loss + loss_of(logits[taught, None].float(), masks[taught, None].float())
+    return loss
 
 
 class _Images:
@@ -214,7 +231,8 @@ class _Images:
 
     def __init__(self, samples: Sequence[Sample], recipe: NetworkRecipe, device: torch.device) -> None:
         self._recipe, self.device = recipe, device
-        shown = [sample for sample in samples if recipe.negatives or sample.target.any()]
+        with_negatives = recipe.negatives or recipe.presence
+        shown = [sample for sample in samples if with_negatives or sample.target.any()]
         # A box belongs to one lesion.
         is_prompted = recipe.prompt != "none"
         self._bank = Bank.from_samples(shown, recipe.data.size, by_component=is_prompted).to(device)
@@ -239,7 +257,8 @@ class _Images:
 class _Validation:
     """Mean Dice at native resolution over the images that have a lesion, from fixed jittered boxes.
 
-    Of a network that takes corrections it is the mean of `usrl.networks.clicks.score_marks`.
+    Of a network that takes corrections it is the mean of `usrl.networks.clicks.score_marks`. One that rates
+    presence is given the rating that it asks for, and loses the Dice of the images that it rejects.
     """
 
     def __init__(self, samples: Sequence[Sample], recipe: NetworkRecipe, device: torch.device) -> None:
@@ -253,5 +272,14 @@ class _Validation:
     def score(self, network: nn.Module) -> float:
         if self._is_marked and self._prompts is not None:
             return score_marks(network, self._recipe, *self._shrunk, self._prompts, self._samples)
+        if not self._recipe.presence:
+            return float(np.mean(self._score_masks(network)))
+        rating: Any = network
+        rating.presence.least.fill_(REJECTS_NOTHING)
+        scores, ratings = self._score_masks(network), rate_images(rating, self._shrunk[1], self._recipe)
+        rating.presence.least.fill_(choose_least(ratings, scores))
+        return float(np.mean(self._score_masks(network)))
+
+    def _score_masks(self, network: nn.Module) -> NDArray[np.float64]:
         maps = predict_native(network, self._recipe, *self._shrunk, self._prompts)
-        return float(np.mean([dice(m > 0.5, s.target) for m, s in zip(maps, self._samples, strict=True)]))
+        return np.array([dice(m > 0.5, s.target) for m, s in zip(maps, self._samples, strict=True)])

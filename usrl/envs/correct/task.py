@@ -67,7 +67,7 @@ class CorrectTask(ContourTask):
         rest of its action. The share falls off along the contour with the width ``hold_width``.
 
         When a point is placed, the contour's mask is traced anew, so that its vertices are as far apart
-        everywhere. Moves stretch a contour where it grows and crowd it in narrow parts, which would then stay.
+        everywhere. Moves stretch a contour where it grows and crowd it in narrow parts, which would stay.
 
     Action Space:
         That of contour refinement: ``Box(-1, 1, (N,))`` or Fourier coefficients, float32, in units of
@@ -270,7 +270,7 @@ class CorrectTask(ContourTask):
         return replace(seen, **marks)
 
     def _space_evenly(self, vertices: Tensor) -> Tensor:
-        """Return polygons (R, N, 2) traced anew from their masks; those that this would break, as they are."""
+        """Return polygons (R, N, 2), traced anew from their masks; if that would break one, as it is."""
         masks = rasterise(vertices, self.cases.size, self.cases.size)
         is_there = masks.flatten(1).any(dim=1)  # (R,)
         # A polygon between pixel centres has no pixel to be traced from.

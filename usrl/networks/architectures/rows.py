@@ -98,7 +98,7 @@ ROWS = {
         multiple=16,
     ),
     "unet-lite0": Row(
-        lambda recipe, inputs: UNetLite0(inputs, recipe.channels, recipe.dropout),
+        lambda recipe, inputs: UNetLite0(inputs, recipe.channels, recipe.dropout, presence=recipe.presence),
         "of the decoder's four blocks",
         count=4,
         least=64,

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from usrl.networks.architectures.layers import conv, join, resize
 from usrl.networks.architectures.lite0 import WIDTHS, Lite0Encoder
+from usrl.networks.presence import PresenceHead
 
 
 class UNetLite0(nn.Module):
@@ -19,6 +20,8 @@ class UNetLite0(nn.Module):
         inputs: Channels of the images.
         channels: Channels of the decoder's four blocks, from the deepest on.
         dropout: Share of the channels that training drops before the scores.
+        presence: Whether a head rates the presence of a lesion (`usrl.networks.presence`): 321 parameters
+            more.
 
     Source:
         Ronneberger, Fischer and Brox (2015), U-Net: convolutional networks for biomedical image segmentation,
@@ -26,7 +29,9 @@ class UNetLite0(nn.Module):
         `usrl.networks.architectures.lite0`.
     """
 
-    def __init__(self, inputs: int, channels: Sequence[int], dropout: float) -> None:
+    def __init__(
+        self, inputs: int, channels: Sequence[int], dropout: float, *, presence: bool = False
+    ) -> None:
         super().__init__()
         self.encoder = Lite0Encoder(inputs)
         *skips, deepest = WIDTHS
@@ -36,10 +41,24 @@ class UNetLite0(nn.Module):
             for number, (skip, outputs) in enumerate(zip(reversed(skips), channels, strict=True))
         )
         self.score = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(channels[-1], 1, 3, padding=1))
+        self.presence = PresenceHead(deepest, dropout) if presence else None
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images in [0, 1], (B, inputs, S, S), S at least 64, to logits, (B, 1, S, S)."""
+    def forward(self, images: Tensor) -> Tensor | list[Tensor]:
+        """Map images in [0, 1], (B, inputs, S, S), S at least 64, to logits, (B, 1, S, S).
+
+        In training a network that rates presence gives a list of logits and ratings, (B, 1).
+        """
         *skips, features = self.encoder(images)
+        ratings = None if self.presence is None else self.presence(features)
         for block, skip in zip(self.decoder, reversed(skips), strict=True):
             features = block(join(features, skip))
-        return resize(self.score(features), images)
+        scores = resize(self.score(features), images)
+        if self.presence is None or ratings is None:
+            return scores
+        return [scores, ratings] if self.training else self.presence.limit(scores, ratings)
+
+    def rate(self, images: Tensor) -> Tensor:
+        """Return the ratings of images (B, inputs, S, S); see `usrl.networks.presence.RatesPresence`."""
+        assert self.presence is not None
+        ratings: Tensor = self.presence(self.encoder(images)[-1])
+        return ratings
