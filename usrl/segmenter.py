@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from usrl.data.sample import BoolMask, FloatArray, GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +113,14 @@ class Filmed(Protocol):
         """
 
 
+@runtime_checkable
+class Networked(Protocol):
+    """A segmenter that computes with networks."""
+
+    def networks(self) -> "list[Module]":
+        """Return its networks, and those of the methods that it asks."""
+
+
 Method = Segmenter | Ceiling
 """What a comparison can score."""
 
@@ -118,6 +129,11 @@ def name_method(run: str, starts: int = 1, proposer: Segmenter | None = None) ->
     """Return the label of a run that starts several times or from a proposer, such as ``"unet+agent x8"``."""
     own = run if starts == 1 else f"{run} x{starts}"
     return own if proposer is None else f"{proposer.name}+{own}"
+
+
+def networks_of(method: Segmenter | None) -> "list[Module]":
+    """Return the networks of a method, if it has any."""
+    return method.networks() if isinstance(method, Networked) else []
 
 
 def segment_frames(method: Segmenter, frames: Iterable[GrayImage]) -> Iterator[BoolMask]:

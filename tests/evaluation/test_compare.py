@@ -11,7 +11,8 @@ import pytest
 from usrl.classical import ProposalEllipse
 from usrl.data.prompts import jittered_boxes
 from usrl.errors import UserError
-from usrl.evaluation.compare import compare, format_csv, name_methods
+from usrl.evaluation.compare import compare, name_methods
+from usrl.evaluation.sheets import format_csv
 from usrl.evaluation.summary import average_runs
 from usrl.metrics.overlap import dice
 from usrl.segmenter import Answer

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from usrl.agents.algorithms import load_policy
 from usrl.agents.players import PolicyPlayer, play
@@ -24,7 +25,7 @@ from usrl.learners import load_object
 from usrl.metrics.uncertainty import measure_spread, vote
 from usrl.registry import drop_training_only, find_row
 from usrl.runs.run import Run
-from usrl.segmenter import Answer, Segmenter, name_method
+from usrl.segmenter import Answer, Segmenter, name_method, networks_of
 from usrl.strict import check
 
 
@@ -123,6 +124,10 @@ class AgentSegmenter:
         """Return one picture per step of the first start; see `Filmed`."""
         episodes = self._begin(self._place(image, prompt, target, answer))
         return [] if episodes.state is None else [episodes.draw(state) for state in self._play(episodes)]
+
+    def networks(self) -> list[nn.Module]:
+        """Return the policy, after the proposer's networks; see `usrl.segmenter.Networked`."""
+        return [*networks_of(self._proposer), self._policy]
 
     def _place(
         self,

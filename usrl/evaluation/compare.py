@@ -4,9 +4,7 @@ Images without a lesion count on their own. There an automatic method has a shar
 Dice, and a prompted method takes no part, because there is no lesion to draw a box around.
 """
 
-import csv
 import datetime
-import io
 import itertools
 import json
 import time
@@ -18,7 +16,11 @@ from typing import Any
 from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import DEFAULT_JITTER, BoolMask, Prompt, Sample
 from usrl.errors import UserError
-from usrl.evaluation.report import format_report
+from usrl.evaluation.agreement import list_agreements, list_strata, measure_sizes
+from usrl.evaluation.costs import list_costs
+from usrl.evaluation.outlines import trace_answer
+from usrl.evaluation.report import format_report, list_sheets
+from usrl.evaluation.sheets import format_csv, write_sheets
 from usrl.evaluation.summary import (
     TRACKS,
     Case,
@@ -51,8 +53,8 @@ def compare(
     """Score methods on samples and write the report.
 
     Writes ``cases.csv`` (a row per case and method, images with a lesion), ``negatives.csv`` (a row per
-    lesion-free image and automatic method, if there are any), ``results.json`` and ``report.html``. A call
-    that was killed can be repeated into the same folder.
+    lesion-free image and automatic method, if there are any), ``results.json``, ``report.html`` and its tables
+    as CSV and LaTeX in ``tables/``. A call that was killed can be repeated into the same folder.
 
     Args:
         segmenters: Methods in the order of the tables; equal names get numbers. A sequence among them holds
@@ -86,7 +88,8 @@ def compare(
     unit = "mm" if all(sample.spacing_mm is not None for sample in lesions) else "px"
     with claimed(Path(out)) as folder:
         with show_progress(len(methods) * len(lesions) + len(automatic) * len(negatives)) as progress:
-            cases = score_lesions(methods, lesions, prompts, progress)
+            traced: dict[tuple[str, str], Mapping[str, str]] = {}
+            cases = score_lesions(methods, lesions, prompts, progress, traced)
             cases += [mean for name, members in runs.items() for mean in average_runs(cases, name, members)]
             negative_cases = _score_negatives(automatic, negatives, progress)
             progress.start("scored")
@@ -94,9 +97,14 @@ def compare(
         results |= {"jitter": jitter, "images": len(lesions), "unit": unit}
         results |= {"nsd_tolerance": NSD_TOLERANCE[unit], **_summarise(cases, seed, methods, runs)}
         results["negatives"] = summarise_negatives(negative_cases)
+        results |= {"agreement": list_agreements(cases), "strata": list_strata(cases, seed)}
+        results["costs"] = list_costs(methods, lesions[0], prompts)
         named = {sample.name: sample for sample in lesions}
-        page = format_report(Comparison(results, cases, methods, named, prompts, curves or {}))
-        write_report(folder, results, page, {"cases.csv": cases, "negatives.csv": negative_cases})
+        comparison = Comparison(results, cases, methods, named, prompts, curves or {}, traced)
+        sheets = list_sheets(comparison)
+        page = format_report(comparison, sheets)
+        tables = {"cases.csv": cases, "negatives.csv": negative_cases}
+        write_report(folder, results, page, tables, write_sheets(sheets))
     return results
 
 
@@ -125,6 +133,11 @@ def claimed(out: Path) -> Iterator[Path]:
 def _clear(folder: Path) -> None:
     for name in ("cases.csv", "negatives.csv", "results.json", "report.html"):
         (folder / name).unlink(missing_ok=True)
+    if (tables := folder / "tables").is_dir():
+        for path in [*tables.glob("*.csv"), *tables.glob("*.tex"), *tables.glob(".*")]:
+            path.unlink(missing_ok=True)
+        if not any(tables.iterdir()):
+            tables.rmdir()
 
 
 def describe_comparison(dataset: str, split: str, seed: int, groups: Sequence[str]) -> dict[str, Any]:
@@ -135,13 +148,18 @@ def describe_comparison(dataset: str, split: str, seed: int, groups: Sequence[st
 
 
 def write_report(
-    folder: Path, results: Mapping[str, Any], page: str, tables: Mapping[str, Sequence[Case]]
+    folder: Path,
+    results: Mapping[str, Any],
+    page: str,
+    tables: Mapping[str, Sequence[Case]],
+    others: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write ``report.html``, ``results.json`` and the tables that have rows, by name."""
-    contents = {name: format_csv(rows) for name, rows in tables.items() if rows}
+    """Write ``report.html``, ``results.json``, the tables that have rows and other files, by name."""
+    contents = {name: format_csv(rows) for name, rows in tables.items() if rows} | dict(others or {})
     contents["results.json"] = json.dumps(results, indent=2, allow_nan=False).encode()
     with writing_to(folder):
         for name, content in (contents | {"report.html": page.encode()}).items():
+            (folder / name).parent.mkdir(exist_ok=True)
             write_atomically(folder / name, content)
 
 
@@ -182,11 +200,12 @@ def score_lesions(
     samples: Sequence[Sample],
     prompts: Mapping[str, Prompt],
     progress: ImageProgress,
+    traced: dict[tuple[str, str], Mapping[str, str]] | None = None,
 ) -> list[Case]:
     """Return the rows of ``cases.csv``: every method on every image with a lesion.
 
     Only prompted methods see the boxes, because the target gives them. Distances are in mm if every sample
-    has a spacing.
+    has a spacing. The outlines of all masks are put into ``traced``, if it is given.
 
     Raises:
         UserError: If a method refuses an image.
@@ -199,7 +218,11 @@ def score_lesions(
             prompt = prompts[sample.name] if method.track == "prompted" else None
             labels, answer, seconds = _ask(name, method, sample, prompt)
             row: Case = labels | {"track": method.track, "missed": int(not answer.mask.any())}
-            row |= score_case(answer.mask, sample.target, sample.spacing_mm if has_spacing else None)
+            spacing_mm = sample.spacing_mm if has_spacing else None
+            row |= score_case(answer.mask, sample.target, spacing_mm)
+            row |= measure_sizes(answer.mask, sample.target, spacing_mm)
+            if traced is not None:
+                traced[name, sample.name] = trace_answer(answer)
             if answer.uncertainty is not None:
                 row["uncertainty"] = answer.uncertainty
             if answer.proposal is not None:
@@ -269,20 +292,3 @@ def _summarise(
     blocks = group_cases([case for case in cases if case["method"] not in untested], "track")
     tests = [{"track": track} | test for track in TRACKS for test in compare_pairs(blocks.get(track, []))]
     return {"rows": rows, "tests": tests}
-
-
-def format_csv(rows: Sequence[Case]) -> bytes:
-    """Return rows as CSV with every column that any row has, in order of appearance.
-
-    A text that a spreadsheet would run as a formula gets an apostrophe before it.
-    """
-
-    def disarm(value: Any) -> Any:
-        return f"'{value}" if isinstance(value, str) and value.startswith(tuple("=+-@\t\r")) else value
-
-    columns = dict.fromkeys(key for row in rows for key in row)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: disarm(value) for key, value in row.items()} for row in rows)
-    return text.getvalue().encode()

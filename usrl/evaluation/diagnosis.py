@@ -25,7 +25,8 @@ from usrl.agents.players import Player, begin_evaluation, play
 from usrl.data.clips.clips import Clips
 from usrl.envs.summary.task import SummaryTask
 from usrl.errors import UserError
-from usrl.evaluation.compare import claimed, describe_comparison, format_csv, free_name
+from usrl.evaluation.compare import claimed, describe_comparison, free_name
+from usrl.evaluation.sheets import format_csv
 from usrl.files import write_atomically, writing_to
 from usrl.metrics.grading import area_under_roc, quadratic_kappa
 from usrl.progress import track

@@ -1,22 +1,21 @@
 """The pictures of the report: methods on images, and episodes of agents."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from usrl.data.prompts import bounding_box
-from usrl.data.sample import BoolMask, GrayImage, Prompt
-from usrl.evaluation.figures import encode_film, encode_picture
-from usrl.evaluation.overlay import Picture, fit_scale, overlay
-from usrl.evaluation.summary import Comparison
-from usrl.metrics.overlap import dice
+from usrl.evaluation.figures import encode_film
+from usrl.evaluation.outlines import encode_image, frame_paths, trace_boxes, trace_mask
+from usrl.evaluation.summary import Case, Comparison
 from usrl.segmenter import Filmed
 
 LEGEND = {"target": "target", "pred": "prediction", "proposal": "proposal", "box": "box"}
 """Name of each outline of `usrl.evaluation.overlay.STYLES`."""
-_PICTURE_PX = 480
+_WORST = 4
+_KINDS = ("box", "target", "proposal", "pred")
+"""Outlines in the order in which they are drawn."""
 
 
 class Shown(NamedTuple):
@@ -29,27 +28,90 @@ class Shown(NamedTuple):
     text: str  # more about it
 
 
-def show_shared_cases(comparison: Comparison) -> dict[str, list[Shown]]:
-    """Return pictures of the same images for every method."""
-    names = list(comparison.samples)
-    scores = [comparison.scores(method) for method in comparison.methods]
-    table = np.array([[own[name] for name in names] for own in scores])  # (methods, images)
-    picks = pick(table.mean(axis=0), ("easiest", "median", "hardest"))
-    disputed = (int(index) for index in table.std(axis=0).argsort()[::-1] if index not in picks.values())
-    if len(scores) > 1 and (first := next(disputed, None)) is not None:
-        picks["most disputed"] = first
-    return {
-        method: [_show(comparison, method, names[index], label) for label, index in picks.items()]
-        for method in comparison.methods
-    }
+class View(NamedTuple):
+    """A method's outlines on an image of `Plates`, with its caption."""
+
+    case: int  # number of the image
+    method: int
+    label: str  # why it was chosen
+    text: str  # more about it
 
 
-def show_own_cases(comparison: Comparison) -> dict[str, list[Shown]]:
-    """Return pictures of each method's best, median and worst image."""
-    return {
-        method: [_show(comparison, method, name, why) for why, name in _pick_own(comparison, method).items()]
-        for method in comparison.methods
-    }
+class Plates:
+    """What the pictures of a report are put together from: every image and every outline, once.
+
+    Attributes:
+        images: Name, size in px, data URI and the part to look at of each image, in order.
+        paths: Path of each outline by its id: its kind, the number of the image and, of an answer, that of
+            the method.
+    """
+
+    def __init__(self, comparison: Comparison) -> None:
+        self._comparison = comparison
+        self._cases = list(comparison.samples)
+        self._methods = list(comparison.methods)
+        self.images: list[dict[str, Any]] = []
+        self.paths: dict[str, str] = {}
+        for number, (name, sample) in enumerate(comparison.samples.items()):
+            own = {f"target-{number}": trace_mask(sample.target)}
+            if any(method.track == "prompted" for method in comparison.methods.values()):
+                own[f"box-{number}"] = trace_boxes(comparison.prompts[name])
+            for place, method in enumerate(self._methods):
+                traced = comparison.traced.get((method, name), {})
+                own |= {f"{kind}-{number}-{place}": path for kind, path in traced.items() if path}
+            size = sample.image.shape[::-1]
+            frame = frame_paths(list(own.values()), size)
+            self.images.append({"name": name, "size": size, "uri": encode_image(sample.image), "frame": frame})
+            self.paths |= own
+
+    def parts(self, case: int, method: int) -> list[tuple[str, str]]:
+        """Return kind and id of the outlines of a method's answer, in the order in which they are drawn."""
+        name = self._methods[method]
+        hidden = {"box"} if self._comparison.methods[name].track == "automatic" else set()
+        ids = [(kind, own) for kind in _KINDS for own in (f"{kind}-{case}", f"{kind}-{case}-{method}")]
+        return [(kind, own) for kind, own in ids if own in self.paths and kind not in hidden]
+
+    def show_shared(self) -> dict[str, list[View]]:
+        """Return views of the same images for every method."""
+        scores = [self._comparison.scores(method) for method in self._methods]
+        table = np.array([[own[name] for name in self._cases] for own in scores])  # (methods, images)
+        picks = pick(table.mean(axis=0), ("easiest", "median", "hardest"))
+        disputed = (int(index) for index in table.std(axis=0).argsort()[::-1] if index not in picks.values())
+        if len(scores) > 1 and (first := next(disputed, None)) is not None:
+            picks["most disputed"] = first
+        return {
+            method: [self._view(case, method, label) for label, case in picks.items()]
+            for method in self._methods
+        }
+
+    def show_own(self) -> dict[str, list[View]]:
+        """Return views of each method's best, median and worst image."""
+        views = {}
+        for method in self._methods:
+            picks = _pick_own(self._comparison, method)
+            views[method] = [self._view(self._cases.index(name), method, why) for why, name in picks.items()]
+        return views
+
+    def show_failures(self) -> dict[str, list[View]]:
+        """Return views of the images where each method is worst, the worst first."""
+        views = {}
+        for method in self._methods:
+            scores = self._comparison.scores(method)
+            worst = sorted(range(len(self._cases)), key=lambda case: scores[self._cases[case]])[:_WORST]
+            views[method] = [self._view(case, method, f"{place}.") for place, case in enumerate(worst, 1)]
+        return views
+
+    def _view(self, case: int, method: str, label: str) -> View:
+        row = self._comparison.row(method, self._cases[case])
+        return View(case, self._methods.index(method), label, describe_row(row))
+
+
+def describe_row(row: Case) -> str:
+    """Return what a caption says of a method on an image."""
+    text = f"Dice {row['dice']:.3f}"
+    if "initial_dice" in row:
+        text += f" from {row['initial_dice']:.3f}"
+    return text + (", nothing found" if row["missed"] else "")
 
 
 def show_films(comparison: Comparison) -> list[Shown]:
@@ -76,30 +138,3 @@ def _pick_own(comparison: Comparison, method: str) -> dict[str, str]:
     scores = comparison.scores(method)
     picks = pick(list(scores.values()), ("best", "median", "worst"))
     return {label: list(scores)[place] for label, place in picks.items()}
-
-
-def _show(comparison: Comparison, method: str, name: str, label: str) -> Shown:
-    sample, answer = comparison.samples[name], comparison.answer(method, name)
-    masks = {"target": sample.target}
-    text = f"Dice {dice(answer.mask, sample.target):.3f}"
-    if answer.proposal is not None:
-        masks["proposal"] = answer.proposal
-        text += f" from {dice(answer.proposal, sample.target):.3f}"
-    masks["pred"] = answer.mask
-    text += "" if answer.mask.any() else ", nothing found"
-    picture = encode_picture(_crop_overlay(sample.image, masks, comparison.prompt(method, name)))
-    return Shown(picture, f"{method}, {name}", label, name, text)
-
-
-def _crop_overlay(image: GrayImage, masks: Mapping[str, BoolMask], prompt: Prompt | None) -> Picture:
-    """Return the overlay of the part of an image that holds every mask and box, with surroundings."""
-    boxes = [*(prompt or ()), *(bounding_box(mask) for mask in masks.values() if mask.any())]
-    low, high = np.min(boxes, axis=0)[:2], np.max(boxes, axis=0)[2:]
-    size = np.array(image.shape[::-1])
-    half = np.maximum(0.8 * (high - low).max(), 0.2 * size.max())
-    x0, y0 = np.maximum(np.floor((low + high) / 2 - half), 0).astype(int)
-    x1, y1 = np.minimum(np.ceil((low + high) / 2 + half), size).astype(int)
-    cut = (slice(y0, y1), slice(x0, x1))
-    moved = tuple((a - x0, b - y0, c - x0, d - y0) for a, b, c, d in prompt or ())
-    part = {name: mask[cut] for name, mask in masks.items()}
-    return overlay(image[cut], part, moved, fit_scale(image[cut], _PICTURE_PX))

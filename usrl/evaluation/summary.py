@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 from statistics import mean
 from typing import Any
@@ -24,7 +25,8 @@ Case = dict[str, Any]
 """One method on one image: the row of ``cases.csv``."""
 TRACKS: tuple[Track, ...] = ("prompted", "automatic")
 LABELS = frozenset({"case", "group", "source", "method", "track"})
-NOT_AVERAGED = LABELS | {"missed", "seconds", "uncertainty"}
+SIZES = frozenset(f"{whose}{size}" for whose in ("", "target_") for size in ("area_px", "area_mm2", "perimeter_mm"))
+NOT_AVERAGED = LABELS | SIZES | {"missed", "seconds", "uncertainty"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Comparison:
     samples: Mapping[str, Sample]
     prompts: Mapping[str, Prompt]
     curves: Mapping[str, Sequence[Mapping[str, float]]]  # log rows with ``seconds`` and ``val_score``
+    traced: Mapping[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)  # `outlines.Traced`
     _answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
 
     def prompt(self, method: str, name: str) -> Prompt | None:
@@ -49,6 +52,14 @@ class Comparison:
             prompt = self.prompt(method, name)
             self._answers[method, name] = answer_sample(self.methods[method], self.samples[name], prompt)
         return self._answers[method, name]
+
+    def row(self, method: str, name: str) -> Case:
+        """Return the row of ``cases.csv`` of a method and a sample."""
+        return self._rows[method, name]
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, str], Case]:
+        return {(case["method"], case["case"]): case for case in self.cases}
 
     def scores(self, method: str) -> dict[str, float]:
         """Return the Dice of a method by case."""

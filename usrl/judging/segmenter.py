@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from usrl.agents.segmenter import AgentSegmenter
 from usrl.data.components import split_components
@@ -16,7 +17,7 @@ from usrl.judging.recipe import JudgeRecipe
 from usrl.metrics.overlap import dice
 from usrl.runs.run import Run, open_run
 from usrl.runs.tensors import load_weights
-from usrl.segmenter import Answer, Segmenter, name_method
+from usrl.segmenter import Answer, Segmenter, name_method, networks_of
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -82,6 +83,10 @@ class JudgedSegmenter:
         masks = own.candidates.masks
         scores = [[dice(mask, lesion) for mask in masks] for lesion in split_components(target)]
         return own.candidates.unite([row.index(max(row)) for row in scores if any(row)], image)
+
+    def networks(self) -> list[nn.Module]:
+        """Return the proposer's networks, the judge's and the refiner's; see `usrl.segmenter.Networked`."""
+        return [*networks_of(self._proposer), self._network, *networks_of(self._refiner)]
 
     def _want_network(self, given: str) -> UserError:
         path = self._run.path

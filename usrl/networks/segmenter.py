@@ -5,6 +5,7 @@ from itertools import chain
 
 import numpy as np
 import torch
+from torch import nn
 
 from usrl.data.letterbox import Letterbox
 from usrl.data.prompts import check_prompt, start_boxes
@@ -36,6 +37,7 @@ class NetworkSegmenter:
         self._recipe, self._device = run.recipe_as(NetworkRecipe), device
         is_prompted = self._recipe.prompt != "none"
         self.track: Track = "prompted" if is_prompted else "automatic"
+        self.architecture = self._recipe.network
         self._starts = starts if is_prompted else 1
         self.name = name_method(run.name, self._starts)
         network = build_network(self._recipe)
@@ -47,6 +49,10 @@ class NetworkSegmenter:
         probability = self.probability(image, prompt)
         mask = probability > 0.5
         return Answer(mask, probability=probability, uncertainty=measure_softness(probability, mask))
+
+    def networks(self) -> list[nn.Module]:
+        """Return the network; see `usrl.segmenter.Networked`."""
+        return [self._network]
 
     def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[BoolMask]:
         """Yield the mask of each frame of a clip, bool, (H, W); see `usrl.networks.clips.stream_clip`."""
