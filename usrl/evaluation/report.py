@@ -199,17 +199,27 @@ def _list_cases(comparison: Comparison) -> dict[str, Any]:
     sizes = {f"HD95 [{unit}]": (f"hd95_{unit}", 1), "NSD": ("nsd", 3), f"area [{MEASURES[area[7:]]}]": (area, 0)}
     numbers = {"Dice": ("dice", 3)} | sizes
     places = {name: place for place, name in enumerate(comparison.samples)}
-    rows = []
-    for case in comparison.cases:
-        texts = [f"{case[key]:.{digits}f}" if key in case else "" for key, digits in numbers.values()]
-        labels = [case["method"], *reversed(split_source(case["source"])), case["group"]]
-        rows.append({"place": places[case["case"]], "name": case["case"], "labels": labels, "numbers": texts})
-    kinds = ["method", "class", "source"]
-    values = {kind: sorted({row["labels"][place] for row in rows}) for place, kind in enumerate(kinds)}
-    values["method"] = list(dict.fromkeys(row["labels"][0] for row in rows))
+    labels = {
+        "method": [case["method"] for case in comparison.cases],
+        "class": [split_source(case["source"])[1] for case in comparison.cases],
+        "source": [split_source(case["source"])[0] for case in comparison.cases],
+        "group": [case["group"] for case in comparison.cases],
+    }
+    labels = {kind: values for kind, values in labels.items() if any(values)}
+    rows = [
+        {
+            "place": places[case["case"]],
+            "name": case["case"],
+            "labels": own,
+            "numbers": [f"{case[key]:.{digits}f}" if key in case else "" for key, digits in numbers.values()],
+        }
+        for case, own in zip(comparison.cases, zip(*labels.values(), strict=True), strict=True)
+    ]
+    choices = {kind: list(dict.fromkeys(labels[kind])) for kind in ("method", "class", "source") if kind in labels}
     return {
-        "head": ["case", *kinds, "group", *numbers],
-        "filters": {kind: own for kind, own in values.items() if len(own) > 1},
+        "head": ["case", *labels, *numbers],
+        "words": 1 + len(labels),
+        "filters": {kind: values for kind, values in choices.items() if len(values) > 1},
         "rows": rows,
     }
 
