@@ -47,7 +47,12 @@ def main() -> None:
         comparing.compare(methods, samples, out, dataset=arguments.data, split="all")
         wall, used = time.perf_counter() - start, time.process_time() - busy
         size = (out / "report.html").stat().st_size
-    row = {"images": len(samples), "methods": len(methods), "scoring_s": scoring[0], "report_s": wall - scoring[0]}
+    row = {
+        "images": len(samples),
+        "methods": len(methods),
+        "scoring_s": scoring[0],
+        "report_s": wall - scoring[0],
+    }
     print(", ".join(f"{key} {value:.1f}" for key, value in row.items()) + f", processor {used:.1f} s")
     print(f"report.html {size / 1e6:.2f} MB")
     write_rows([row | {"page_bytes": size}], arguments.json)

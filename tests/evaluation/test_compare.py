@@ -244,7 +244,12 @@ def test_a_killed_comparison_can_be_repeated_into_its_own_folder(toy, samples, t
     assert sorted(path.name for path in out.iterdir()) == [".unfinished", "cases.csv", "tables"]
     (out / ".report.html.abcd1234").write_bytes(b"left by the kill")
     compare([toy.Darkness()], samples, out, dataset="toy", split="test")
-    assert sorted(path.name for path in out.iterdir()) == ["cases.csv", "report.html", "results.json", "tables"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "cases.csv",
+        "report.html",
+        "results.json",
+        "tables",
+    ]
     with pytest.raises(UserError, match="already holds something"):
         compare([toy.Darkness()], samples, out, dataset="toy", split="test")
 

@@ -32,7 +32,9 @@ def test_costs_of_a_convolution_are_those_computed_by_hand(toy):
     assert cost["parameters"] == 4 * 9  # once, though it is named twice
     assert cost["flops"] == 2 * 4 * 9 * (height * width + 8 * 8)
     weights, result = 4 * 4 * 9, 4 * 4 * height * width
-    assert weights + result <= cost["peak_bytes"] < weights + result + 4 * height * width  # the second fits in
+    assert (
+        weights + result <= cost["peak_bytes"] < weights + result + 4 * height * width
+    )  # the second fits in
     assert cost["without"] is None
 
 

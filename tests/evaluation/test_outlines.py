@@ -60,9 +60,7 @@ def test_the_frame_holds_every_path_with_surroundings_and_stays_in_the_image():
     left, top, width, height = frame_paths([near, "", far], (100, 50))
     assert (left, top, width, height) == (0, 0, 100, 50)
     left, top, width, height = frame_paths([near], (100, 100))
-    assert left == 0
-    assert top == 0
-    assert width == height == 36  # 15.5 and 20, a fifth of the longer side
+    assert (left, top, width, height) == (3, 3, 25, 25)  # around 15.5, 0.12 of the longer side to all sides
     assert frame_paths([""], (100, 50)) == (0, 0, 100, 50)
 
 

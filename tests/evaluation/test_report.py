@@ -79,7 +79,9 @@ def test_an_image_and_an_outline_are_stored_once_for_all_methods(page):
     ids = [value for name, value in Outline(page).attributes if name == "id"]
     assert len(ids) == len(set(ids))
     assert [f"image-{number}" for number in range(6)] == [each for each in ids if each.startswith("image-")]
-    assert sum(each.startswith("target-") for each in ids) == sum(each.startswith("box-") for each in ids) == 6
+    assert (
+        sum(each.startswith("target-") for each in ids) == sum(each.startswith("box-") for each in ids) == 6
+    )
     # Three methods on six images, of which one finds nothing; the agent has proposals.
     assert sum(each.startswith("pred-") for each in ids) == 3 * 6 - 1
     assert sum(each.startswith("proposal-") for each in ids) == 6
@@ -88,7 +90,9 @@ def test_an_image_and_an_outline_are_stored_once_for_all_methods(page):
 def test_views_show_only_what_is_there(page):
     outline = Outline(page)
     ids = {value for name, value in outline.attributes if name == "id"}
-    used = {value.removeprefix("#") for name, value in outline.attributes if name == "href" and value[0] == "#"}
+    used = {
+        value.removeprefix("#") for name, value in outline.attributes if name == "href" and value[0] == "#"
+    }
     assert used
     assert used <= ids
     automatic = page.split("<h2>Failures</h2>")[1].split("<h3>darkness</h3>")[1].split("</div></div>")[0]

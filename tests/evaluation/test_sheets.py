@@ -17,7 +17,12 @@ SHEET = Sheet(
 def test_csv_has_all_digits_and_the_ends_of_intervals_in_columns_of_their_own():
     rows = list(csv.DictReader(io.StringIO(write_csv(SHEET).decode())))
     assert list(rows[0]) == ["method", "Dice", "Dice low", "Dice high", "worse", "note"]
-    assert [rows[0][key] for key in ("Dice", "Dice low", "Dice high", "worse")] == ["0.81234", "0.7", "0.9", "3"]
+    assert [rows[0][key] for key in ("Dice", "Dice low", "Dice high", "worse")] == [
+        "0.81234",
+        "0.7",
+        "0.9",
+        "3",
+    ]
     assert rows[1]["worse"] == ""
 
 

@@ -4,9 +4,7 @@ The tests are skipped where there is no Chromium, unless USRL_NEEDS_BROWSER is s
 """
 
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +14,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from browser_driver import open_browser
 from sample_builders import load
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
@@ -50,26 +47,8 @@ requestAnimationFrame(() => requestAnimationFrame(() => {
 
 @pytest.fixture(scope="module")
 def driver():
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    service = shutil.which("chromedriver")
-    if not (browser and service):
-        told = "Chromium and its driver are not installed; apt-get install chromium chromium-driver"
-        pytest.fail(told) if os.environ.get("USRL_NEEDS_BROWSER") else pytest.skip(told)
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for switch in (
-        "headless=new",
-        "no-sandbox",
-        "disable-dev-shm-usage",
-        "disable-gpu",
-        "window-size=1280,900",
-    ):
-        options.add_argument(f"--{switch}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(service))
-    driver.set_script_timeout(60)
-    yield driver
-    driver.quit()
+    with open_browser() as driver:
+        yield driver
 
 
 class Tab:

@@ -1,6 +1,6 @@
 """Agreement of measurements with the target (Bland and Altman), and Dice by kinds of images."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +31,9 @@ def measure_sizes(pred: BoolMask, target: BoolMask, spacing_mm: Spacing | None) 
     if spacing_mm is None:
         return {f"{whose}area_px": measure_area(mask) for whose, mask in masks.items()}
     areas = {f"{whose}area_mm2": measure_area(mask, spacing_mm) for whose, mask in masks.items()}
-    return areas | {f"{whose}perimeter_mm": measure_perimeter(mask, spacing_mm) for whose, mask in masks.items()}
+    return areas | {
+        f"{whose}perimeter_mm": measure_perimeter(mask, spacing_mm) for whose, mask in masks.items()
+    }
 
 
 def measure_agreement(measured: ArrayLike, target: ArrayLike) -> Agreement:
@@ -59,14 +61,16 @@ def list_agreements(cases: Sequence[Case]) -> list[dict[str, Any]]:
     for measure, unit in MEASURES.items():
         for method, own in group_cases(cases, "method").items():
             if all(measure in case for case in own):
-                found = measure_agreement(*([case[key] for case in own] for key in (measure, f"target_{measure}")))
+                found = measure_agreement(
+                    *([case[key] for case in own] for key in (measure, f"target_{measure}"))
+                )
                 labels = {"method": method, "track": own[0]["track"], "measure": measure, "unit": unit}
                 rows.append(labels | found._asdict())
     return rows
 
 
 def split_source(source: str) -> tuple[str, str]:
-    """Return data set and class of a source such as ``"busi/benign"``; a source without a class has ``""``."""
+    """Return data set and class of a source such as ``"busi/benign"``; the class may be ``""``."""
     name, _, kind = source.partition("/")
     return name, kind
 
@@ -91,12 +95,17 @@ def list_strata(cases: Sequence[Case], seed: int) -> list[dict[str, Any]]:
             for kind in kinds:
                 part = [case for case in own if name(case) == kind]
                 if part:
-                    labels = {"method": method, "track": own[0]["track"], "sort": sort, "kind": kind or "none"}
+                    labels = {
+                        "method": method,
+                        "track": own[0]["track"],
+                        "sort": sort,
+                        "kind": kind or "none",
+                    }
                     rows.append(labels | {"n": len(part)} | _average(part, seed))
     return rows
 
 
-def _average(cases: Sequence[Case], seed: int) -> Mapping[str, float]:
+def _average(cases: Sequence[Case], seed: int) -> dict[str, float]:
     found = bootstrap_mean([case["dice"] for case in cases], [case["group"] for case in cases], seed=seed)
     return {"dice": found.mean, "dice_low": found.low, "dice_high": found.high}
 

@@ -53,8 +53,8 @@ def compare(
     """Score methods on samples and write the report.
 
     Writes ``cases.csv`` (a row per case and method, images with a lesion), ``negatives.csv`` (a row per
-    lesion-free image and automatic method, if there are any), ``results.json``, ``report.html`` and its tables
-    as CSV and LaTeX in ``tables/``. A call that was killed can be repeated into the same folder.
+    lesion-free image and automatic method, if there are any), ``results.json``, ``report.html`` and its
+    tables as CSV and LaTeX in ``tables/``. A call that was killed can be repeated into the same folder.
 
     Args:
         segmenters: Methods in the order of the tables; equal names get numbers. A sequence among them holds

@@ -58,7 +58,7 @@ class _Watch(TorchDispatchMode):
     """Sums the bytes of the tensors that operations make, as long as each lives."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = self._live = 0
         self._known: set[int] = set()
 

@@ -61,7 +61,9 @@ class Plates:
                 own |= {f"{kind}-{number}-{place}": path for kind, path in traced.items() if path}
             size = sample.image.shape[::-1]
             frame = frame_paths(list(own.values()), size)
-            self.images.append({"name": name, "size": size, "uri": encode_image(sample.image), "frame": frame})
+            self.images.append(
+                {"name": name, "size": size, "uri": encode_image(sample.image), "frame": frame}
+            )
             self.paths |= own
 
     def parts(self, case: int, method: int) -> list[tuple[str, str]]:

@@ -59,7 +59,7 @@ def frame_paths(paths: Sequence[str], size: tuple[int, int]) -> tuple[int, int, 
     if not ends:
         return (0, 0, *size)
     low, high = np.min(ends, axis=0)[:2], np.max(ends, axis=0)[2:]
-    half = np.maximum(0.8 * (high - low).max(), 0.2 * max(size))
+    half = np.maximum(0.8 * (high - low).max(), 0.12 * max(size))
     x0, y0 = np.maximum(np.floor((low + high) / 2 - half), 0).astype(int).tolist()
     x1, y1 = np.minimum(np.ceil((low + high) / 2 + half), size).astype(int).tolist()
     return (x0, y0, x1 - x0, y1 - y0)

@@ -89,7 +89,8 @@ function step(way) {
 
 for (const head of table.tHead.rows[0].cells)
   head.querySelector("button").addEventListener("click", () => sortBy(head));
-for (const each of [...filters, words]) each.addEventListener("input", filter);
+for (const each of filters) each.addEventListener("change", filter);
+words.addEventListener("input", filter);
 body.addEventListener("click", (event) => show(Number(event.target.closest("tr").dataset.case)));
 for (const each of document.querySelectorAll("button[data-open]"))
   each.addEventListener("click", () => show(Number(each.dataset.open)));

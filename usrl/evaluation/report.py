@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from usrl.evaluation.agreement import MEASURES, split_source
 from usrl.evaluation.figures import COLORS, plot_curves, plot_panels, plot_risk, plot_scores, shorten
@@ -50,12 +51,15 @@ def format_report(comparison: Comparison, sheets: Sequence[Sheet]) -> str:
         plates=plates,
         galleries={
             "The same images for every method": (
-                "Chosen by the mean Dice over methods, and of the others where the methods differ most; cut to "
-                "what any method outlines.",
+                "Chosen by the mean Dice over methods, and of the others where the methods differ most; cut "
+                "to what any method outlines.",
                 plates.show_shared(),
             ),
             "Best, median and worst of each method": ("", plates.show_own()),
-            "Failures": ("The images with the lowest Dice of each method, the worst first.", plates.show_failures()),
+            "Failures": (
+                "The images with the lowest Dice of each method, the worst first.",
+                plates.show_failures(),
+            ),
         },
         cases=_list_cases(comparison),
         told=_tell_cases(comparison, plates),
@@ -78,7 +82,7 @@ def list_sheets(comparison: Comparison) -> list[Sheet]:
         Sheet(
             "tests",
             f"Paired tests of Dice, {told}",
-            ["block", "first", "second", "first − second", "p", "p (Holm)"],
+            ["block", "first", "second", "first - second", "p", "p (Holm)"],
             [
                 [test["track"], test["first"], test["second"], Figure(test["difference"])]
                 + ([None, None] if test["groups"] == 1 else [Figure(test["p"], 4), Figure(test["p_holm"], 4)])
@@ -94,7 +98,10 @@ def list_sheets(comparison: Comparison) -> list[Sheet]:
             "risk",
             f"Area under risk over coverage, {told}",
             ["method", "AURC", "perfect order", "random order"],
-            [[name, *(Figure(v, 4) for v in (own.area, best.area, own.risk[-1]))] for name, (own, best) in risks],
+            [
+                [name, *(Figure(v, 4) for v in (own.area, best.area, own.risk[-1]))]
+                for name, (own, best) in risks
+            ],
         )
     )
     sheets += [_list_costs(results, told), _list_reviewed(results, told)]
@@ -104,8 +111,10 @@ def list_sheets(comparison: Comparison) -> list[Sheet]:
             f"Images without lesion, {told}",
             ["method", "n", "false detections", "share"],
             [
-                [row["method"], *(Figure(row[key], 0) for key in ("n", "false_detections"))]
-                + [Figure(row["false_detection_share"], 2)]
+                [
+                    *(row["method"], Figure(row["n"], 0), Figure(row["false_detections"], 0)),
+                    Figure(row["false_detection_share"], 2),
+                ]
                 for row in results["negatives"]
             ],
         )
@@ -143,7 +152,10 @@ def _list_results(results: Mapping[str, Any], track: str, told: str) -> Sheet:
 def _list_strata(results: Mapping[str, Any], sort: str, told: str) -> Sheet:
     own = [row for row in results["strata"] if row["sort"] == sort]
     kinds = {row["kind"]: row["n"] for row in own}
-    found = {(row["method"], row["kind"]): Figure(row["dice"], 3, (row["dice_low"], row["dice_high"])) for row in own}
+    found = {
+        (row["method"], row["kind"]): Figure(row["dice"], 3, (row["dice_low"], row["dice_high"]))
+        for row in own
+    }
     names = dict.fromkeys(row["method"] for row in own)
     body: list[list[Cell]] = [[name, *(found.get((name, kind)) for kind in kinds)] for name in names]
     head = ["method", *(f"{kind.partition(': ')[2] or kind} (n = {count})" for kind, count in kinds.items())]
@@ -169,7 +181,10 @@ def _list_costs(results: Mapping[str, Any], told: str) -> Sheet:
     body: list[list[Cell]] = [
         [
             row["method"],
-            *(None if row[key] is None else Figure(row[key] / unit, digits) for key, (unit, digits) in units.items()),
+            *(
+                None if row[key] is None else Figure(row[key] / unit, digits)
+                for key, (unit, digits) in units.items()
+            ),
             Figure(seconds[row["method"]]),
             row["without"] or "",
         ]
@@ -196,7 +211,11 @@ def _list_cases(comparison: Comparison) -> dict[str, Any]:
     """Return head, filters and rows of the table of cases."""
     unit = comparison.results["unit"]
     area = f"target_area_{unit}{'2' if unit == 'mm' else ''}"
-    sizes = {f"HD95 [{unit}]": (f"hd95_{unit}", 1), "NSD": ("nsd", 3), f"area [{MEASURES[area[7:]]}]": (area, 0)}
+    sizes = {
+        f"HD95 [{unit}]": (f"hd95_{unit}", 1),
+        "NSD": ("nsd", 3),
+        f"area [{MEASURES[area[7:]]}]": (area, 0),
+    }
     numbers = {"Dice": ("dice", 3)} | sizes
     places = {name: place for place, name in enumerate(comparison.samples)}
     labels = {
@@ -215,7 +234,9 @@ def _list_cases(comparison: Comparison) -> dict[str, Any]:
         }
         for case, own in zip(comparison.cases, zip(*labels.values(), strict=True), strict=True)
     ]
-    choices = {kind: list(dict.fromkeys(labels[kind])) for kind in ("method", "class", "source") if kind in labels}
+    choices = {
+        kind: list(dict.fromkeys(labels[kind])) for kind in ("method", "class", "source") if kind in labels
+    }
     return {
         "head": ["case", *labels, *numbers],
         "words": 1 + len(labels),
@@ -240,7 +261,7 @@ def _plot_agreements(comparison: Comparison) -> dict[str, str]:
     """Return a plot of Bland and Altman for each size, with a panel for each method."""
     plots = {}
     by_method = group_cases(comparison.cases, "method")
-    for measure, unit in MEASURES.items():
+    for measure in MEASURES:
         rows = [row for row in comparison.results["agreement"] if row["measure"] == measure]
         if rows:
             draws = [partial(_draw_agreement, row, by_method[row["method"]]) for row in rows]
@@ -259,8 +280,10 @@ def _draw_agreement(row: Mapping[str, Any], cases: Sequence[Mapping[str, Any]], 
     for limit in (row["low"], row["high"]):
         axes.axhline(limit, color=COLORS[1], linewidth=1.0, linestyle="dashed")
     axes.set_title(shorten(row["method"]), fontsize=10)
-    axes.set(xlabel=f"mean of both [{unit}]", ylabel=f"method − target [{unit}]")
-    axes.ticklabel_format(style="sci", scilimits=(-3, 4), axis="both")
+    axes.set(xlabel=f"mean of both [{unit}]", ylabel=f"method - target [{unit}]")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_formatter(EngFormatter(sep=""))  # 20k for 20,000
 
 
 def _list_blocks(comparison: Comparison) -> list[dict[str, Any]]:

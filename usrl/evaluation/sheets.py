@@ -45,12 +45,7 @@ _LATEX = str.maketrans(
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
-        "−": "$-$",
-        "±": r"$\pm$",
         "—": "---",
-        "–": "--",
-        "≤": r"$\leq$",
-        "×": r"$\times$",
         "²": r"$^2$",
     }
     | {letter: f"\\{letter}" for letter in "#$%&_{}"}
@@ -126,7 +121,10 @@ def _show(cell: Cell) -> str:
 
 
 def _escape(text: str) -> str:
-    """Return a text that LaTeX prints as it is. A line that begins with a bracket would be an option of \\\\."""
+    """Return a text that LaTeX prints as it is.
+
+    A bracket or star at the beginning of a row would belong to the end of the row before it.
+    """
     escaped = _one_line(text).translate(_LATEX)
     return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
 
