@@ -159,6 +159,11 @@ def test_train_evaluate_compare_and_segment_go_through(
     assert (results["dataset"], results["split"]) == ("phantom", "test")
     assert [row["method"] for row in results["rows"]] == ["tiny", "otsu"]
     assert "already holds something" in _usrl("compare", "otsu", *data, "--out", "both", status=2)
+    assert "wrote otsu.csv" in _usrl("compare", "otsu", *data, "--out", "shared", "--cases", "otsu.csv")
+    assert Path("otsu.csv").read_text().startswith("case,group,source,method,track,missed,dice,")
+    text = _usrl("compare", "otsu", *data, "--out", "more", "--cases", "otsu.csv", status=2)
+    assert "otsu.csv is there already" in text
+    assert not Path("more").exists()
     assert "a run is named twice" in _usrl("compare", "otsu,otsu", *data, "--out", "twice", status=2)
     _usrl("compare", "runs/tiny,otsu", "proposal", *data, "--out", "mean")
     rows = json.loads(Path("mean/results.json").read_text())["rows"]

@@ -66,6 +66,9 @@ def test_dice_is_averaged_by_thirds_of_the_area_and_by_class():
     assert classes == pytest.approx({"benign": 0.15, "malignant": 0.45})
     assert all(row["dice_low"] <= row["dice"] <= row["dice_high"] for row in rows)
     assert not [row for row in rows if row["sort"] == "source"]  # there is one
+    foreign = [make_case(number, method="foreign", source="toy/benign") for number in range(6)]
+    thirds = [row for row in list_strata([*cases, *foreign], seed=0) if row["sort"] == "size"]
+    assert [row["n"] for row in thirds if row["method"] == "foreign"] == [2, 2, 2]
 
 
 def test_equal_areas_have_no_thirds():

@@ -55,6 +55,10 @@ def compare(
     most: Annotated[
         int | None, typer.Option("--images", min=1, help="With a user: only the first images of the split.")
     ] = None,
+    published: Annotated[
+        Path | None,
+        typer.Option("--cases", help="New CSV for the scores of every image, without times, to be shared."),
+    ] = None,
 ) -> None:
     """Score methods on the same images and write a report.
 
@@ -70,7 +74,9 @@ def compare(
     from usrl.data.recipe import DataRecipe
     from usrl.evaluation.compare import compare as score
     from usrl.evaluation.methods import open_segmenter
+    from usrl.evaluation.published import check_free, publish_cases
     from usrl.evaluation.tables import print_results
+    from usrl.registry import IMAGES
     from usrl.strict import check
 
     where = {"name": data, "root": None if root is None else str(root), "split_seed": split_seed}
@@ -78,13 +84,17 @@ def compare(
     recipe = check(DataRecipe, where | which, "options of the data set")
     groups = [split_runs(method) for method in methods]
     chosen = select_device(device)
+    if published is not None:
+        check_free(published)
+        if user is not None or env is not None or kind_of(data) != IMAGES:
+            raise UserError("--cases is for methods that segment images; leave it out")
     if user is not None:
         correcting = Correcting(user, jitter, learn, most)
         _correct(groups, recipe, split, out, chosen, correcting)
         return
     if learn or most is not None:
         raise UserError("--learn and --images are for methods that a user corrects; give --user centre")
-    if _play(groups, recipe, split, out, chosen, env):
+    if published is None and _play(groups, recipe, split, out, chosen, env):
         return
     segmenters = [[open_segmenter(run, chosen, starts) for run in runs] for runs in groups]
     if kind_of(data) == CLIPS:
@@ -99,6 +109,9 @@ def compare(
     told, curves = describe_data(recipe), _read_curves(paths)
     results = score(segmenters, samples, folder, dataset=told, split=split, jitter=jitter, curves=curves)
     print_results(results)
+    if published is not None:
+        publish_cases(folder, published)
+        typer.echo(f"wrote {published}")
     typer.echo(f"wrote {folder / 'report.html'}, with cases.csv and results.json next to it")
 
 

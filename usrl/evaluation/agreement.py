@@ -112,10 +112,10 @@ def _average(cases: Sequence[Case], seed: int) -> dict[str, float]:
 
 def _name_thirds(cases: Sequence[Case]) -> Callable[[Case], str] | None:
     """Return what names the third of a case by the area of its target; None if areas do not have thirds."""
-    measure = next((key for key in ("area_mm2", "area_px") if all(key in case for case in cases)), None)
-    if measure is None:
+    measure = "area_mm2" if any("target_area_mm2" in case for case in cases) else "area_px"
+    areas = {case["case"]: case[key] for case in cases if (key := f"target_{measure}") in case}
+    if set(areas) != {case["case"] for case in cases}:  # none of the methods was measured here
         return None
-    areas = {case["case"]: case[f"target_{measure}"] for case in cases}
     low, high = np.quantile(list(areas.values()), (1 / 3, 2 / 3)).tolist()
     if not min(areas.values()) <= low < high < max(areas.values()):
         return None
