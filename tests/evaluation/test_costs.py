@@ -3,7 +3,11 @@ import torch
 from torch import nn
 
 from usrl.classical import ProposalEllipse
+from usrl.evaluation.compare import compare
 from usrl.evaluation.costs import COSTS, list_costs, measure_cost
+from usrl.evaluation.methods import open_segmenter
+from usrl.evaluation.reviewed import REVIEWED
+from usrl.networks.models import _BUILDERS
 from usrl.segmenter import Answer
 
 
@@ -54,3 +58,34 @@ def test_every_method_has_a_row(toy):
         ("box", "prompted", None),
         ("net", "automatic", 36),
     ]
+
+
+def test_a_chain_costs_more_than_its_first_part(toy):
+    sample = toy.make_sample(0)
+    network = open_segmenter("unet-phantom", "cpu")
+    chain = open_segmenter("unet-phantom+contour-bc", "cpu")
+    alone, both = (measure_cost(method, sample, None) for method in (network, chain))
+    agent = measure_cost(open_segmenter("contour-bc", "cpu"), sample, ((10, 10, 40, 40),))
+    assert both["parameters"] == alone["parameters"] + agent["parameters"]
+    assert both["flops"] > alone["flops"] > 0
+    assert alone["peak_bytes"] > 4 * alone["parameters"]
+
+
+def test_networks_of_the_review_are_named_with_their_papers(toy, samples, tmp_path):
+    compare(
+        [open_segmenter("unet-phantom", "cpu"), toy.Darkness()],
+        samples,
+        tmp_path / "out",
+        dataset="",
+        split="",
+    )
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    section = page.split("<h2>Networks of the review</h2>")[1].split("<h2")[0]
+    assert "Ronneberger et al. 2015" in section
+    assert "unet-phantom" in section
+    assert "darkness" not in section
+    assert "none is a published one" in section
+
+
+def test_the_networks_of_the_review_are_names_of_recipes():
+    assert set(REVIEWED) <= set(_BUILDERS)
