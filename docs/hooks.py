@@ -15,7 +15,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "agents/*/README.md", "benchmarks/README.md", "envs/*/README.md")
-FILES = ("agents/*/*.yaml", "benchmarks/*.png", "envs/*/card.yaml", "envs/*/*.png")
+FILES = ("agents/*/*.csv", "agents/*/*.yaml", "benchmarks/*.png", "envs/*/card.yaml", "envs/*/*.png")
 MARKER = re.compile(r"^<!-- arguments of (\S+) -->$", re.MULTILINE)
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 

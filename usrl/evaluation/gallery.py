@@ -113,6 +113,7 @@ def describe_row(row: Case) -> str:
     text = f"Dice {row['dice']:.3f}"
     if "initial_dice" in row:
         text += f" from {row['initial_dice']:.3f}"
+    text += "".join(f", HD95 {row[key]:.1f} {key[5:]}" for key in ("hd95_px", "hd95_mm") if key in row)
     return text + (", nothing found" if row["missed"] else "")
 
 
