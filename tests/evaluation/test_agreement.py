@@ -35,14 +35,14 @@ def test_sizes_are_in_mm_where_the_spacing_is_known():
     assert sizes["target_area_mm2"] == pytest.approx(16 * 0.125)
     assert sizes["area_mm2"] == sizes["perimeter_mm"] == 0
     assert sizes["target_perimeter_mm"] > 0
-    assert measure_sizes(pred, target, None) == {"area_px": 0, "target_area_px": 16}
+    assert measure_sizes(pred, target, None) == {"area_px2": 0, "target_area_px2": 16}
 
 
 def test_agreement_is_listed_for_methods_that_have_sizes():
-    cases = [make_case(number, area_px=8 + number, target_area_px=10) for number in range(3)]
+    cases = [make_case(number, area_px2=8 + number, target_area_px2=10) for number in range(3)]
     cases += [make_case(number, method="foreign") for number in range(3)]
     (row,) = list_agreements(cases)
-    assert (row["method"], row["measure"], row["unit"], row["n"]) == ("a", "area_px", "px", 3)
+    assert (row["method"], row["measure"], row["unit"], row["n"]) == ("a", "area_px2", "px", 3)
     assert row["bias"] == pytest.approx(-1)
 
 
@@ -50,8 +50,8 @@ def test_dice_is_averaged_by_thirds_of_the_area_and_by_class():
     cases = [
         make_case(
             number,
-            area_px=0,
-            target_area_px=10 * (number + 1),
+            area_px2=0,
+            target_area_px2=10 * (number + 1),
             dice=number / 10,
             source="toy/benign" if number < 4 else "toy/malignant",
         )
@@ -72,7 +72,7 @@ def test_dice_is_averaged_by_thirds_of_the_area_and_by_class():
 
 
 def test_equal_areas_have_no_thirds():
-    cases = [make_case(number, area_px=0, target_area_px=10) for number in range(6)]
+    cases = [make_case(number, area_px2=0, target_area_px2=10) for number in range(6)]
     assert list_strata(cases, seed=0) == []
 
 

@@ -23,7 +23,7 @@ def test_published_cases_are_those_of_the_report_with_four_digits_and_without_ti
         assert float(other["dice"]) == pytest.approx(float(row["dice"]), abs=6e-5)
         assert len(other["dice"]) <= 6
         assert other["missed"] == "0"
-        assert other["area_px"] == row["area_px"].removesuffix(".0")
+        assert other["area_px2"] == row["area_px2"].removesuffix(".0")
 
 
 def test_the_same_cases_are_published_to_the_byte(samples, tmp_path):

@@ -12,7 +12,7 @@ from usrl.evaluation.summary import Case, group_cases
 from usrl.metrics.size import measure_area, measure_perimeter
 from usrl.metrics.surface import Spacing
 
-MEASURES = {"area_mm2": "mm²", "perimeter_mm": "mm", "area_px": "px"}
+MEASURES = {"area_mm2": "mm²", "perimeter_mm": "mm", "circumference_mm": "mm", "area_px2": "px"}
 """Columns of ``cases.csv`` that have a column of the target next to them, and their units."""
 
 
@@ -29,7 +29,7 @@ def measure_sizes(pred: BoolMask, target: BoolMask, spacing_mm: Spacing | None) 
     """Return area and, in mm, perimeter of both masks, bool (H, W), by their columns in ``cases.csv``."""
     masks = {"": pred, "target_": target}
     if spacing_mm is None:
-        return {f"{whose}area_px": measure_area(mask) for whose, mask in masks.items()}
+        return {f"{whose}area_px2": measure_area(mask) for whose, mask in masks.items()}
     areas = {f"{whose}area_mm2": measure_area(mask, spacing_mm) for whose, mask in masks.items()}
     return areas | {
         f"{whose}perimeter_mm": measure_perimeter(mask, spacing_mm) for whose, mask in masks.items()
@@ -112,7 +112,7 @@ def _average(cases: Sequence[Case], seed: int) -> dict[str, float]:
 
 def _name_thirds(cases: Sequence[Case]) -> Callable[[Case], str] | None:
     """Return what names the third of a case by the area of its target; None if areas do not have thirds."""
-    measure = "area_mm2" if any("target_area_mm2" in case for case in cases) else "area_px"
+    measure = "area_mm2" if any("target_area_mm2" in case for case in cases) else "area_px2"
     areas = {case["case"]: case[key] for case in cases if (key := f"target_{measure}") in case}
     if set(areas) != {case["case"] for case in cases}:  # none of the methods was measured here
         return None

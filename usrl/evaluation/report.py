@@ -22,8 +22,6 @@ from usrl.evaluation.sheets import Cell, Figure, Sheet
 from usrl.evaluation.summary import TRACKS, Comparison, group_cases
 from usrl.evaluation.tables import find_best, format_cell, list_columns
 
-_SIZES = {"area": "area", "perimeter": "circumference"}
-
 
 def format_report(comparison: Comparison, sheets: Sequence[Sheet]) -> str:
     """Return the HTML page of a comparison, with its tables; see `list_sheets`."""
@@ -165,12 +163,12 @@ def _list_strata(results: Mapping[str, Any], sort: str, told: str) -> Sheet:
 
 def _list_agreement(results: Mapping[str, Any], measure: str, told: str) -> Sheet:
     own = [row for row in results["agreement"] if row["measure"] == measure]
-    digits = 0 if measure == "area_px" else 1
+    digits = 0 if measure == "area_px2" else 1
     body: list[list[Cell]] = [
         [row["method"], Figure(row["n"], 0), *(Figure(row[key], digits) for key in ("bias", "low", "high"))]
         for row in own
     ]
-    what = _SIZES[measure.partition("_")[0]]
+    what = measure.partition("_")[0]
     head = ["method", "n", f"bias [{MEASURES[measure]}]", "lower limit", "upper limit"]
     return Sheet(f"agreement-{what}", f"Agreement of the {what} with the target's, {told}", head, body)
 
@@ -210,7 +208,7 @@ def _list_reviewed(results: Mapping[str, Any], told: str) -> Sheet:
 def _list_cases(comparison: Comparison) -> dict[str, Any]:
     """Return head, filters and rows of the table of cases."""
     unit = comparison.results["unit"]
-    area = f"target_area_{unit}{'2' if unit == 'mm' else ''}"
+    area = f"target_area_{unit}2"
     sizes = {
         f"HD95 [{unit}]": (f"hd95_{unit}", 1),
         "NSD": ("nsd", 3),
@@ -265,7 +263,7 @@ def _plot_agreements(comparison: Comparison) -> dict[str, str]:
         rows = [row for row in comparison.results["agreement"] if row["measure"] == measure]
         if rows:
             draws = [partial(_draw_agreement, row, by_method[row["method"]]) for row in rows]
-            what = _SIZES[measure.partition("_")[0]]
+            what = measure.partition("_")[0]
             plots[what] = plot_panels(draws, legend=False)
     return plots
 

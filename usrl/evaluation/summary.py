@@ -25,10 +25,7 @@ Case = dict[str, Any]
 """One method on one image: the row of ``cases.csv``."""
 TRACKS: tuple[Track, ...] = ("prompted", "automatic")
 LABELS = frozenset({"case", "group", "source", "method", "track"})
-SIZES = frozenset(
-    f"{whose}{size}" for whose in ("", "target_") for size in ("area_px", "area_mm2", "perimeter_mm")
-)
-NOT_AVERAGED = LABELS | SIZES | {"missed", "seconds", "uncertainty"}
+NOT_AVERAGED = LABELS | {"missed", "seconds", "uncertainty"}
 
 
 @dataclass(frozen=True)
