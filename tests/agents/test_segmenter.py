@@ -179,13 +179,13 @@ def test_a_comparison_asks_the_network_of_a_chain_once_per_image(run: Run, sampl
     assert network.calls == 1
 
 
-def test_a_report_asks_the_network_of_a_chain_once_more_for_each_image_that_it_shows(
+def test_a_report_asks_the_network_of_a_chain_twice_more_for_its_film_and_its_costs(
     run: Run, sample: Sample, tmp_path: Path
 ) -> None:
     network = FixedMask(sample.target)
     chain = AgentSegmenter(run, CPU, proposer=network)
     compare([chain], [sample], tmp_path / "out", dataset="toy", split="test")
-    assert network.calls == 2
+    assert network.calls == 3
     assert "An episode" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
