@@ -17,7 +17,8 @@ from usrl.metrics.overlap import dice
 from usrl.segmenter import Answer
 
 ROW_KEYS = {"method", "track", "n", "missed", "dice", "dice_low", "dice_high", "iou", "sensitivity"} | {
-    *("precision", "specificity", "accuracy", "hd_px", "hd95_px", "asd_px", "nsd", "seconds_per_image")
+    *("precision", "specificity", "accuracy", "mae", "hd_px", "hd95_px", "asd_px", "assd_px", "nsd"),
+    *("boundary_iou", "area_error", "detected", "area_px2", "target_area_px2", "seconds_per_image"),
 }
 AGENT_KEYS = {"initial_dice", "oracle_dice", "worsened"}
 

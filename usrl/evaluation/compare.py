@@ -30,8 +30,10 @@ from usrl.evaluation.summary import (
     summarise_negatives,
 )
 from usrl.files import locked, make_empty_folder, write_atomically, writing_to
+from usrl.metrics.detection import detection_rate
 from usrl.metrics.overlap import dice, measure_overlap
-from usrl.metrics.surface import NSD_TOLERANCE, Spacing, measure_surface
+from usrl.metrics.size import measure_area, measure_circumference, relative_area_error
+from usrl.metrics.surface import HD95_DEFINITION, NSD_TOLERANCE, Spacing, boundary_iou, measure_surface
 from usrl.progress import ImageProgress, show_progress
 from usrl.runs.run import find_versions
 from usrl.segmenter import Answer, Ceiling, Method, Segmenter, answer_sample
@@ -92,7 +94,8 @@ def compare(
             progress.start("scored")
         results = describe_comparison(dataset, split, seed, [sample.group for sample in lesions])
         results |= {"jitter": jitter, "images": len(lesions), "unit": unit}
-        results |= {"nsd_tolerance": NSD_TOLERANCE[unit], **_summarise(cases, seed, methods, runs)}
+        results |= {"nsd_tolerance": NSD_TOLERANCE[unit], "hd95": HD95_DEFINITION}
+        results |= _summarise(cases, seed, methods, runs)
         results["negatives"] = summarise_negatives(negative_cases)
         named = {sample.name: sample for sample in lesions}
         page = format_report(Comparison(results, cases, methods, named, prompts, curves or {}))
@@ -199,7 +202,7 @@ def score_lesions(
             prompt = prompts[sample.name] if method.track == "prompted" else None
             labels, answer, seconds = _ask(name, method, sample, prompt)
             row: Case = labels | {"track": method.track, "missed": int(not answer.mask.any())}
-            row |= score_case(answer.mask, sample.target, sample.spacing_mm if has_spacing else None)
+            row |= score_sample(answer.mask, sample, in_mm=has_spacing)
             if answer.uncertainty is not None:
                 row["uncertainty"] = answer.uncertainty
             if answer.proposal is not None:
@@ -220,8 +223,31 @@ def score_case(pred: BoolMask, target: BoolMask, spacing_mm: Spacing | None = No
     """
     unit = "px" if spacing_mm is None else "mm"
     surface = measure_surface(pred, target, NSD_TOLERANCE[unit], spacing_mm)
-    distances = {f"hd_{unit}": surface.hd, f"hd95_{unit}": surface.hd95, f"asd_{unit}": surface.asd}
-    return measure_overlap(pred, target) | distances | {"nsd": surface.nsd}
+    scores = measure_overlap(pred, target)
+    scores |= {f"{name}_{unit}": getattr(surface, name) for name in ("hd", "hd95", "asd", "assd")}
+    scores |= {"nsd": surface.nsd, "boundary_iou": boundary_iou(pred, target)}
+    return scores | {
+        "area_error": relative_area_error(pred, target),
+        "detected": detection_rate(pred, target),
+    }
+
+
+def score_sample(pred: BoolMask, sample: Sample, *, in_mm: bool) -> dict[str, float]:
+    """Return every metric of a prediction of a sample by column name: those of `score_case`, and sizes.
+
+    Sizes are the areas of both masks in px2 or mm2. Where the data set says how long the circumference of the
+    target is, they are the prediction's, the target's and their absolute difference in mm.
+    """
+    spacing = sample.spacing_mm if in_mm else None
+    unit = "px2" if spacing is None else "mm2"
+    areas = [measure_area(mask, spacing) for mask in (pred, sample.target)]
+    sizes = {f"area_{unit}": areas[0], f"target_area_{unit}": areas[1]}
+    own = sample.measured.get("circumference_mm")
+    if own is not None and sample.spacing_mm is not None:
+        found = measure_circumference(pred, sample.spacing_mm[0])
+        sizes |= {"circumference_mm": found, "target_circumference_mm": own}
+        sizes["circumference_error_mm"] = abs(found - own)
+    return score_case(pred, sample.target, spacing) | sizes
 
 
 def _score_negatives(
