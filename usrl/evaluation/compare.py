@@ -13,21 +13,28 @@ import time
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import DEFAULT_JITTER, BoolMask, Prompt, Sample
 from usrl.errors import UserError
+from usrl.evaluation.diagrams import draw_profiles, draw_ranks
 from usrl.evaluation.report import format_report
 from usrl.evaluation.summary import (
     TRACKS,
     Case,
     Comparison,
+    add_improvements,
     average_runs,
     compare_pairs,
     group_cases,
+    rank_cases,
+    stack_runs,
+    summarise_iqm,
     summarise_method,
     summarise_negatives,
+    trace_profiles,
 )
 from usrl.files import locked, make_empty_folder, write_atomically, writing_to
 from usrl.metrics.detection import detection_rate
@@ -53,8 +60,9 @@ def compare(
     """Score methods on samples and write the report.
 
     Writes ``cases.csv`` (a row per case and method, images with a lesion), ``negatives.csv`` (a row per
-    lesion-free image and automatic method, if there are any), ``results.json`` and ``report.html``. A call
-    that was killed can be repeated into the same folder.
+    lesion-free image and automatic method, if there are any), ``results.json`` and ``report.html``, and for
+    each track ``profiles-TRACK.svg`` and, of three methods or more, ``ranks-TRACK.svg``. A call that was
+    killed can be repeated into the same folder.
 
     Args:
         segmenters: Methods in the order of the tables; equal names get numbers. A sequence among them holds
@@ -99,7 +107,8 @@ def compare(
         results["negatives"] = summarise_negatives(negative_cases)
         named = {sample.name: sample for sample in lesions}
         page = format_report(Comparison(results, cases, methods, named, prompts, curves or {}))
-        write_report(folder, results, page, {"cases.csv": cases, "negatives.csv": negative_cases})
+        tables = {"cases.csv": cases, "negatives.csv": negative_cases}
+        write_report(folder, results, page, tables, draw_statistics(results))
     return results
 
 
@@ -126,7 +135,8 @@ def claimed(out: Path) -> Iterator[Path]:
 
 
 def _clear(folder: Path) -> None:
-    for name in ("cases.csv", "negatives.csv", "results.json", "report.html"):
+    figures = [f"{what}-{track}.svg" for what in ("ranks", "profiles") for track in TRACKS]
+    for name in ("cases.csv", "negatives.csv", "results.json", "report.html", *figures):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -137,12 +147,23 @@ def describe_comparison(dataset: str, split: str, seed: int, groups: Sequence[st
     return facts | {"versions": find_versions()}
 
 
+def draw_statistics(results: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the figures of the statistics of ``results.json`` by the name of their files, such as SVG."""
+    figures = {f"ranks-{ranks['track']}.svg": draw_ranks(ranks) for ranks in results["ranks"]}
+    return figures | {f"profiles-{each['track']}.svg": draw_profiles(each) for each in results["profiles"]}
+
+
 def write_report(
-    folder: Path, results: Mapping[str, Any], page: str, tables: Mapping[str, Sequence[Case]]
+    folder: Path,
+    results: Mapping[str, Any],
+    page: str,
+    tables: Mapping[str, Sequence[Case]],
+    figures: Mapping[str, bytes] = MappingProxyType({}),
 ) -> None:
-    """Write ``report.html``, ``results.json`` and the tables that have rows, by name."""
+    """Write ``report.html``, ``results.json``, the tables that have rows, and figures, by name."""
     contents = {name: format_csv(rows) for name, rows in tables.items() if rows}
     contents["results.json"] = json.dumps(results, indent=2, allow_nan=False).encode()
+    contents |= figures
     with writing_to(folder):
         for name, content in (contents | {"report.html": page.encode()}).items():
             write_atomically(folder / name, content)
@@ -282,9 +303,10 @@ def _ask(name: str, method: Method, sample: Sample, prompt: Prompt | None) -> tu
 def _summarise(
     cases: Sequence[Case], seed: int, methods: Mapping[str, Method], runs: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
-    """Return a row per method, and paired tests of all but the runs of a mean and the ceilings.
+    """Return a row per method, and statistics of all but the runs of a mean and the ceilings.
 
-    A ceiling has seen the target. A test against it says nothing and costs the other tests power.
+    These are ``tests`` of pairs; ``ranks`` of each track with three methods or more; and the ``profiles`` of
+    each track. A ceiling has seen the target. A test against it says nothing and costs the other tests power.
     """
     ceilings = {name for name, method in methods.items() if not isinstance(method, Segmenter)}
     untested = ceilings.union(*runs.values())
@@ -293,8 +315,19 @@ def _summarise(
         for name, own in group_cases(cases, "method").items()
     ]
     blocks = group_cases([case for case in cases if case["method"] not in untested], "track")
-    tests = [{"track": track} | test for track in TRACKS for test in compare_pairs(blocks.get(track, []))]
-    return {"rows": rows, "tests": tests}
+    groups = [case["group"] for case in next(iter(group_cases(cases, "method").values()))]
+    scores = stack_runs([case for case in cases if case["method"] not in ceilings], runs)
+    means = summarise_iqm(scores, groups, seed)
+    rows = [row | means.get(row["method"], {}) for row in rows]
+    found: dict[str, Any] = {"rows": rows, "tests": [], "ranks": [], "profiles": []}
+    for track in (track for track in TRACKS if track in blocks):
+        own = {case["method"]: scores[case["method"]] for case in blocks[track]}
+        tests = add_improvements(compare_pairs(blocks[track]), own, groups, seed)
+        found["tests"] += [{"track": track} | test for test in tests]
+        if ranks := rank_cases(blocks[track]):
+            found["ranks"].append({"track": track} | ranks)
+        found["profiles"].append({"track": track} | trace_profiles(own, groups, seed))
+    return found
 
 
 def format_csv(rows: Sequence[Case]) -> bytes:

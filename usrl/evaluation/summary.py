@@ -1,7 +1,7 @@
 """From cases to statements about methods: means with intervals, tests, false detections."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from statistics import mean
 from typing import Any
@@ -9,9 +9,18 @@ from typing import Any
 import numpy as np
 
 from usrl.data.sample import Prompt, Sample, Track
+from usrl.evaluation.effects import (
+    performance_profile,
+    probability_of_improvement,
+    rank_biserial,
+    rank_methods,
+)
 from usrl.evaluation.statistics import (
+    Floats,
+    Interval,
     RiskCoverage,
     adjust_holm,
+    bootstrap_iqm,
     bootstrap_mean,
     mean_by_group,
     paired_wilcoxon,
@@ -25,6 +34,8 @@ Case = dict[str, Any]
 TRACKS: tuple[Track, ...] = ("prompted", "automatic")
 LABELS = frozenset({"case", "group", "source", "method", "track"})
 NOT_AVERAGED = LABELS | {"missed", "seconds", "uncertainty"}
+_THRESHOLDS = tuple(round(0.02 * step, 2) for step in range(50))
+"""Of the performance profiles; no Dice is above 1."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +128,9 @@ def compare_pairs(cases: Sequence[Case], key: str = "dice") -> list[dict[str, An
     """Return a paired test of a score for each pair of methods, which share their cases.
 
     It is a Wilcoxon signed-rank test on the means of groups, because cases of one patient depend on each
-    other. Holm's method adjusts the p-values. The difference is the mean over groups.
+    other. Holm's method adjusts the p-values. The difference is the mean over groups, with the ends of its
+    95% bootstrap interval over groups. ``rank_biserial`` is the effect size of the test
+    (`usrl.evaluation.effects.rank_biserial`).
     """
     means = {
         method: mean_by_group([case[key] for case in own], [case["group"] for case in own])
@@ -127,9 +140,74 @@ def compare_pairs(cases: Sequence[Case], key: str = "dice") -> list[dict[str, An
     p_values = [paired_wilcoxon(means[first], means[second]) for first, second in pairs]
     rows = []
     for (first, second), p, p_holm in zip(pairs, p_values, adjust_holm(p_values), strict=True):
-        row = {"first": first, "second": second, "difference": float(np.mean(means[first] - means[second]))}
-        rows.append(row | {"groups": len(means[first]), "p": p, "p_holm": p_holm})
+        gains = means[first] - means[second]
+        mean = bootstrap_mean(gains, [str(place) for place in range(len(gains))])
+        row = {"first": first, "second": second, "difference": mean.mean}
+        row |= {"difference_low": mean.low, "difference_high": mean.high}
+        row["rank_biserial"] = rank_biserial(means[first], means[second])
+        rows.append(row | {"groups": len(gains), "p": p, "p_holm": p_holm})
     return rows
+
+
+def stack_runs(cases: Sequence[Case], runs: Mapping[str, Sequence[str]]) -> dict[str, Floats]:
+    """Return the Dice of each method of some cases by run and case, (R, N), by name.
+
+    A method that is a mean of runs has those of its runs, whose names are given; others have one run. The
+    cases of all methods are in the same order.
+    """
+    dice = {name: [case["dice"] for case in own] for name, own in group_cases(cases, "method").items()}
+    members = {run for names in runs.values() for run in names}
+    return {
+        name: np.array([dice[run] for run in runs.get(name, [name])]) for name in dice if name not in members
+    }
+
+
+def add_improvements(
+    tests: Sequence[dict[str, Any]], scores: Mapping[str, Floats], groups: Sequence[str], seed: int
+) -> list[dict[str, Any]]:
+    """Return tests with the probability that the first method improves on the second, and its interval."""
+    rows = []
+    for test in tests:
+        found = probability_of_improvement(scores[test["first"]], scores[test["second"]], groups, seed=seed)
+        rows.append(test | _spread("improvement", found))
+    return rows
+
+
+def summarise_iqm(scores: Mapping[str, Floats], groups: Sequence[str], seed: int) -> dict[str, Any]:
+    """Return the interquartile mean of each method of several runs, and the ends of its interval, by name."""
+    return {
+        name: _spread("dice_iqm", bootstrap_iqm(own, groups, seed=seed))
+        for name, own in scores.items()
+        if len(own) > 1
+    }
+
+
+def trace_profiles(scores: Mapping[str, Floats], groups: Sequence[str], seed: int) -> dict[str, Any]:
+    """Return the performance profile of each method: the share of runs and cases above each Dice.
+
+    ``methods`` holds ``share``, ``low`` and ``high`` by name, a value for each of ``thresholds``.
+    """
+    curves = {name: performance_profile(own, groups, _THRESHOLDS, seed=seed) for name, own in scores.items()}
+    methods = {
+        name: {part: getattr(curve, part).round(4).tolist() for part in ("share", "low", "high")}
+        for name, curve in curves.items()
+    }
+    return {"thresholds": list(_THRESHOLDS), "methods": methods}
+
+
+def rank_cases(cases: Sequence[Case]) -> dict[str, Any] | None:
+    """Return the ranks of methods by their mean Dice of groups; None for two methods or for one group."""
+    means = {
+        method: mean_by_group([case["dice"] for case in own], [case["group"] for case in own])
+        for method, own in group_cases(cases, "method").items()
+    }
+    if len(means) < 3 or any(len(own) < 2 for own in means.values()):
+        return None
+    return asdict(rank_methods(means))
+
+
+def _spread(key: str, interval: Interval) -> dict[str, float]:
+    return {key: interval.mean, f"{key}_low": interval.low, f"{key}_high": interval.high}
 
 
 def summarise_figures(cases: Sequence[Case], seed: int) -> dict[str, Any]:

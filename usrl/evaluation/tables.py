@@ -40,12 +40,16 @@ _NSD = (
     f"normalised surface Dice: share of both boundaries within {NSD_TOLERANCE['px']:g} px of each other, "
     f"{NSD_TOLERANCE['mm']:g} mm if distances are in mm"
 )
-_BAND = f"intersection over union of the bands along both boundaries, as wide as {BAND:.0%} of the image's diagonal"
+_BAND = (
+    "intersection over union of the bands inside both boundaries, whose width is "
+    f"{BAND:.0%} of the diagonal of the image"
+)
 _DETECTED = (
     f"detection rate: share of the lesions for which one region has an IoU above {FOUND_IOU:g}; per image, "
     "then averaged"
 )
 _HC = "difference of the circumferences of the ellipse that fits the mask and of the data set's table"
+_IQM = "interquartile mean of Dice over several runs and all images; its interval is in results.json"
 _INITIAL = "Dice of the proposal that an agent starts from"
 _WORSENED = "share of images where an agent ends below its proposal"
 _CEILING = "ceiling: Dice that a teacher, who sees the target, reaches from the same proposal"
@@ -53,6 +57,7 @@ _COLUMNS = (
     Column("n", "n", "images with a lesion", 0, 0, "n"),
     Column("missed", "missed", _MISSED, 0, -1, "missed"),
     Column("dice", "Dice", _DICE, 3, 1, "Dice [95%]"),
+    Column("dice_iqm", "Dice IQM", _IQM),
     Column("initial_dice", "initial Dice", _INITIAL, 3, 0, "initial\nDice"),
     Column("oracle_dice", "oracle Dice", _CEILING, 3, 0, "oracle\nDice"),
     Column("worsened", "worsened", _WORSENED, 3, -1, "worse"),

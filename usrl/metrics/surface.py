@@ -12,7 +12,8 @@ The 95th percentile has three definitions in use, which differ by millimetres on
   distances of what was missed.
 - the percentile of the distances of both boundaries together (MedPy). Where one boundary is much longer than
   the other, the shorter one's errors are hidden.
-- the larger of two percentiles in which each surface element counts by its area (DeepMind's surface-distance).
+- the larger of two percentiles in which each surface element counts by its area (the package surface-distance
+  of DeepMind).
 
 Percentiles are interpolated linearly between distances.
 """
