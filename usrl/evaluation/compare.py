@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -29,8 +30,10 @@ from usrl.evaluation.summary import (
     average_runs,
     compare_pairs,
     group_cases,
+    measure_drops,
     rank_cases,
     stack_runs,
+    summarise_folds,
     summarise_iqm,
     summarise_method,
     summarise_negatives,
@@ -43,7 +46,28 @@ from usrl.metrics.size import measure_area, measure_circumference, relative_area
 from usrl.metrics.surface import HD95_DEFINITION, NSD_TOLERANCE, Spacing, boundary_iou, measure_surface
 from usrl.progress import ImageProgress, show_progress
 from usrl.runs.run import find_versions
-from usrl.segmenter import Answer, Ceiling, Method, Segmenter, answer_sample
+from usrl.segmenter import Answer, CaseSegmenter, Ceiling, Method, Segmenter, answer_sample
+
+
+@dataclass(frozen=True)
+class Additions:
+    """What a comparison has besides methods and samples.
+
+    Attributes:
+        foreign: Tables of cases of methods that were run elsewhere (`usrl.evaluation.foreign.read_cases`);
+            names that are taken get a number.
+        external: Images with a lesion of another data set, on which the methods are scored too.
+        external_name: Name of that data set, for the report.
+        folds: The fold of each sample, by name, if the methods are cross-validated.
+    """
+
+    foreign: Sequence[Sequence[Case]] = ()
+    external: Sequence[Sample] = ()
+    external_name: str = ""
+    folds: Mapping[str, int] = MappingProxyType({})
+
+
+NOTHING_MORE = Additions()
 
 
 def compare(
@@ -56,6 +80,7 @@ def compare(
     seed: int = 0,
     jitter: float = DEFAULT_JITTER,
     curves: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
+    more: Additions = NOTHING_MORE,
 ) -> dict[str, Any]:
     """Score methods on samples and write the report.
 
@@ -75,6 +100,7 @@ def compare(
         seed: Seed of boxes and bootstrap.
         jitter: Of the boxes; see `usrl.data.prompts.jittered_boxes`.
         curves: Log rows with ``seconds`` and ``val_score`` by method, drawn as learning curves.
+        more: Results from elsewhere, images of another data set, and folds.
 
     Returns:
         What ``results.json`` holds.
@@ -94,20 +120,30 @@ def compare(
     negatives = [sample for sample in samples if not sample.target.any()]
     automatic = {name: method for name, method in methods.items() if method.track == "automatic"}
     unit = "mm" if all(sample.spacing_mm is not None for sample in lesions) else "px"
+    asked = len(methods) * len(lesions) + len(automatic) * len(negatives)
     with claimed(Path(out)) as folder:
-        with show_progress(len(methods) * len(lesions) + len(automatic) * len(negatives)) as progress:
+        with show_progress(asked + len(methods) * len(more.external)) as progress:
             cases = score_lesions(methods, lesions, prompts, progress)
             cases += [mean for name, members in runs.items() for mean in average_runs(cases, name, members)]
             negative_cases = _score_negatives(automatic, negatives, progress)
+            elsewhere = _score_external(methods, runs, more, seed, jitter, progress)
             progress.start("scored")
+        foreign = _name_foreign(more.foreign, [*methods, *runs])
+        cases += foreign
+        cases = [case | ({"fold": more.folds[case["case"]]} if more.folds else {}) for case in cases]
         results = describe_comparison(dataset, split, seed, [sample.group for sample in lesions])
         results |= {"jitter": jitter, "images": len(lesions), "unit": unit}
         results |= {"nsd_tolerance": NSD_TOLERANCE[unit], "hd95": HD95_DEFINITION}
         results |= _summarise(cases, seed, methods, runs)
         results["negatives"] = summarise_negatives(negative_cases)
+        results |= _summarise_more(results["rows"], cases, elsewhere, more, seed)
+        names = {case["method"] for case in foreign}
+        results["rows"] = [
+            row | ({"foreign": True} if row["method"] in names else {}) for row in results["rows"]
+        ]
         named = {sample.name: sample for sample in lesions}
         page = format_report(Comparison(results, cases, methods, named, prompts, curves or {}))
-        tables = {"cases.csv": cases, "negatives.csv": negative_cases}
+        tables = {"cases.csv": cases, "negatives.csv": negative_cases, "external.csv": elsewhere}
         write_report(folder, results, page, tables, draw_statistics(results))
     return results
 
@@ -136,7 +172,8 @@ def claimed(out: Path) -> Iterator[Path]:
 
 def _clear(folder: Path) -> None:
     figures = [f"{what}-{track}.svg" for what in ("ranks", "profiles") for track in TRACKS]
-    for name in ("cases.csv", "negatives.csv", "results.json", "report.html", *figures):
+    tables = ("cases.csv", "negatives.csv", "external.csv")
+    for name in (*tables, "results.json", "report.html", *figures):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -235,6 +272,53 @@ def score_lesions(
             cases.append(row | {"seconds": seconds})
             progress.advance()
     return cases
+
+
+def _score_external(
+    methods: Mapping[str, Method],
+    runs: Mapping[str, Sequence[str]],
+    more: Additions,
+    seed: int,
+    jitter: float,
+    progress: ImageProgress,
+) -> list[Case]:
+    """Return the cases of the methods, and of the means of runs, on the images of another data set."""
+    asked = {name: method for name, method in methods.items() if not isinstance(method, CaseSegmenter)}
+    prompts = {sample.name: jittered_boxes(sample, jitter, seed) for sample in more.external}
+    cases = score_lesions(asked, more.external, prompts, progress) if more.external else []
+    means = [case for name, members in runs.items() for case in average_runs(cases, name, members)]
+    return cases + means
+
+
+def _name_foreign(tables: Sequence[Sequence[Case]], taken: Sequence[str]) -> list[Case]:
+    """Return the cases of several tables, in which each method has a name of its own."""
+    found: list[Case] = []
+    for table in tables:
+        known = {*taken, *(case["method"] for case in found)}
+        names = {case["method"]: free_name(case["method"], known) for case in table}
+        found += [case | {"method": names[case["method"]]} for case in table]
+    return found
+
+
+def _summarise_more(
+    rows: Sequence[dict[str, Any]],
+    cases: Sequence[Case],
+    elsewhere: Sequence[Case],
+    more: Additions,
+    seed: int,
+) -> dict[str, Any]:
+    """Return what the additions put into ``results.json``; the drop goes into the rows."""
+    found: dict[str, Any] = {}
+    if elsewhere:
+        drops = measure_drops(cases, elsewhere, seed)
+        groups = len({case["group"] for case in elsewhere})
+        found["external"] = {"dataset": more.external_name, "images": len(more.external), "groups": groups}
+        for row in rows:
+            row |= drops.get(row["method"], {})
+    if more.folds:
+        by_method = group_cases(cases, "method")
+        found["folds"] = {name: summarise_folds(own) for name, own in by_method.items()}
+    return found
 
 
 def score_case(pred: BoolMask, target: BoolMask, spacing_mm: Spacing | None = None) -> dict[str, float]:

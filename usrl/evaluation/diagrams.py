@@ -28,7 +28,7 @@ def draw_ranks(ranks: Mapping[str, Any]) -> bytes:
     axes = figure.add_axes((0.02, 0.02, 0.96, 0.9))
     axes.set(xlim=(1 - 0.6 * (count - 1), count + 0.6 * (count - 1)), ylim=(-depth - rows, 1.6))
     axes.axis("off")
-    line = {"color": _INK, "linewidth": 1.2, "solid_capstyle": "butt"}
+    line: dict[str, Any] = {"color": _INK, "linewidth": 1.2, "solid_capstyle": "butt"}
     axes.plot([1, count], [0, 0], **line)
     for rank in range(1, count + 1):
         axes.plot([rank, rank], [0, 0.15], **line)

@@ -212,7 +212,8 @@ def bootstrap_difference(
         for place, (values, groups) in enumerate(((first, first_groups), (second, second_groups)))
     )
     low, high = np.percentile(own - other, PERCENTILES)
-    return Interval(float(np.mean(first) - np.mean(second)), float(low), float(high))
+    mean = np.asarray(first, np.float64).mean() - np.asarray(second, np.float64).mean()
+    return Interval(float(mean), float(low), float(high))
 
 
 def _resample(

@@ -10,6 +10,7 @@ import numpy as np
 
 from usrl.data.sample import Prompt, Sample, Track
 from usrl.evaluation.effects import (
+    bootstrap_difference,
     performance_profile,
     probability_of_improvement,
     rank_biserial,
@@ -32,7 +33,7 @@ from usrl.segmenter import Answer, Method, answer_sample
 Case = dict[str, Any]
 """One method on one image: the row of ``cases.csv``."""
 TRACKS: tuple[Track, ...] = ("prompted", "automatic")
-LABELS = frozenset({"case", "group", "source", "method", "track"})
+LABELS = frozenset({"case", "group", "source", "method", "track", "fold"})
 NOT_AVERAGED = LABELS | {"missed", "seconds", "uncertainty"}
 _THRESHOLDS = tuple(round(0.02 * step, 2) for step in range(50))
 """Of the performance profiles; no Dice is above 1."""
@@ -114,14 +115,47 @@ def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
     dice = bootstrap_mean([case["dice"] for case in cases], [case["group"] for case in cases], seed=seed)
     averaged = [key for key in cases[0] if key not in NOT_AVERAGED and key != "dice"]
     row = {"method": cases[0]["method"], "track": cases[0]["track"], "n": len(cases)}
-    row |= {"missed": sum(case["missed"] for case in cases)}
+    if "missed" in cases[0]:
+        row["missed"] = sum(case["missed"] for case in cases)
     row |= {"dice": dice.mean, "dice_low": dice.low, "dice_high": dice.high}
     row |= {key: float(np.mean([case[key] for case in cases])) for key in averaged}
-    row["seconds_per_image"] = float(np.median([case["seconds"] for case in cases]))
+    if "seconds" in cases[0]:
+        row["seconds_per_image"] = float(np.median([case["seconds"] for case in cases]))
     if has_uncertainty(cases):
         own, perfect = trace_risk(cases)
         row |= {"aurc": own.area, "aurc_best": perfect.area}
     return row
+
+
+def summarise_folds(cases: Sequence[Case]) -> dict[str, Any]:
+    """Return the row of each fold of one method, and mean and standard deviation of the folds' mean Dice.
+
+    The deviation (with one degree of freedom less) is of trainings and of their images. It says less of how
+    sure the mean over all images is than the interval over groups does: trainings share their images.
+
+    Source:
+        Bengio and Grandvalet (2004), No unbiased estimator of the variance of k-fold cross-validation, J Mach
+        Learn Res 5:1089-1105.
+    """
+    by_fold = dict(sorted(group_cases(cases, "fold").items()))
+    means = [float(np.mean([case["dice"] for case in own])) for own in by_fold.values()]
+    rows = [
+        {"fold": fold, "n": len(own), "dice": dice}
+        for (fold, own), dice in zip(by_fold.items(), means, strict=True)
+    ]
+    return {"rows": rows, "mean": float(np.mean(means)), "sd": float(np.std(means, ddof=1))}
+
+
+def measure_drops(cases: Sequence[Case], external: Sequence[Case], seed: int) -> dict[str, dict[str, float]]:
+    """Return the external Dice of each method, and its drop from its own cases with the interval, by name."""
+    own, found = group_cases(cases, "method"), {}
+    for method, others in group_cases(external, "method").items():
+        here, there = ([case["dice"] for case in cases] for cases in (own[method], others))
+        groups, their_groups = ([case["group"] for case in cases] for cases in (own[method], others))
+        mean = bootstrap_mean(there, their_groups, seed=seed)
+        drop = bootstrap_difference(here, groups, there, their_groups, seed=seed)
+        found[method] = _spread("external_dice", mean) | _spread("drop", drop)
+    return found
 
 
 def compare_pairs(cases: Sequence[Case], key: str = "dice") -> list[dict[str, Any]]:

@@ -50,6 +50,10 @@ _DETECTED = (
 )
 _HC = "difference of the circumferences of the ellipse that fits the mask and of the data set's table"
 _IQM = "interquartile mean of Dice over several runs and all images; its interval is in results.json"
+_EXTERNAL = "mean Dice on the images of another data set"
+_DROP = (
+    "Dice here less Dice on the images of another data set; in brackets the 95% interval, over groups of both"
+)
 _INITIAL = "Dice of the proposal that an agent starts from"
 _WORSENED = "share of images where an agent ends below its proposal"
 _CEILING = "ceiling: Dice that a teacher, who sees the target, reaches from the same proposal"
@@ -58,6 +62,8 @@ _COLUMNS = (
     Column("missed", "missed", _MISSED, 0, -1, "missed"),
     Column("dice", "Dice", _DICE, 3, 1, "Dice [95%]"),
     Column("dice_iqm", "Dice IQM", _IQM),
+    Column("external_dice", "external Dice", _EXTERNAL),
+    Column("drop", "drop", _DROP, 3, -1, "drop [95%]"),
     Column("initial_dice", "initial Dice", _INITIAL, 3, 0, "initial\nDice"),
     Column("oracle_dice", "oracle Dice", _CEILING, 3, 0, "oracle\nDice"),
     Column("worsened", "worsened", _WORSENED, 3, -1, "worse"),
@@ -92,15 +98,15 @@ def list_columns(rows: Sequence[Row]) -> list[Column]:
 
 
 def format_cell(row: Row, column: Column) -> str:
-    """Return the text of a cell: empty if it does not apply, and Dice with its 95% interval.
+    """Return the text of a cell: empty if it does not apply, and Dice and drop with their 95% intervals.
 
     A dash replaces an interval without width, which images of a single group give.
     """
     if column.key not in row:
         return ""
     text = f"{row[column.key]:.{column.digits}f}"
-    if column.key == "dice":
-        low, high = row["dice_low"], row["dice_high"]
+    if column.key in ("dice", "drop"):
+        low, high = row[f"{column.key}_low"], row[f"{column.key}_high"]
         return f"{text} [—]" if low == high else f"{text} [{low:.3f}, {high:.3f}]"
     return f"{100 * row[column.key]:.0f}%" if column.key == "worsened" else text
 
