@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -64,7 +64,7 @@ class Additions:
     foreign: Sequence[Sequence[Case]] = ()
     external: Sequence[Sample] = ()
     external_name: str = ""
-    folds: Mapping[str, int] = MappingProxyType({})
+    folds: Mapping[str, int] = field(default_factory=dict)
 
 
 NOTHING_MORE = Additions()

@@ -59,7 +59,7 @@ def _list_blocks(comparison: Comparison) -> list[dict[str, Any]]:
     blocks = []
     for track in TRACKS:
         rows = [row for row in comparison.results["rows"] if row["track"] == track]
-        names = [name for name, method in comparison.methods.items() if method.track == track]
+        names = [row["method"] for row in rows if row["method"] in comparison.methods or row.get("foreign")]
         if rows:
             columns = list_columns(rows)
             best = {column.key: find_best(rows, column) for column in columns}
