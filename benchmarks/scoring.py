@@ -1,7 +1,7 @@
 """Time to score masks at native size, against MONAI, and to write the whole report.
 
-Methods are the targets themselves, moved, grown and shrunk: their masks cost nothing, so that what is measured
-is the scoring. Both take turns in one process, and a row is the median over the rounds.
+Methods are the targets themselves, moved, grown and shrunk. Their masks cost nothing, so that the scoring is
+measured. Both take turns in one process, and a row is the median over the rounds.
 """
 
 import argparse

@@ -22,6 +22,12 @@ def test_a_region_over_everything_finds_nothing():
     assert detection_rate(~EMPTY, TWO) == 0.0
 
 
+def test_background_finds_nothing_however_much_of_a_lesion_it_covers():
+    pred = EMPTY.copy()
+    pred[0, 0] = True
+    assert detection_rate(pred, ~TWO) == 0.0
+
+
 def test_parts_of_a_lesion_do_not_find_it_together():
     pred = TWO.copy()
     pred[:, 25] = False

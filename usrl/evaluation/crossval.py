@@ -60,9 +60,9 @@ def cross_validate(
         apply_values(recipe, {"data.folds": folds, "data.fold": fold}, "crossval")
         for fold in range(1, folds + 1)
     ]
+    check_recipe(recipes[0])
     if not resume:
         make_empty_folder(out)
-    check_recipe(recipes[0])
     with locked(out), writing_to(out):
         runs = []
         for fold, own in enumerate(recipes, start=1):
