@@ -23,6 +23,7 @@ _SHARES = frozenset(
 _LENGTHS = frozenset(f"{name}_{unit}" for name in ("hd", "hd95", "asd", "assd") for unit in ("px", "mm"))
 _SIZES = frozenset(
     {"area_error", "seconds", "area_px2", "area_mm2", "target_area_px2", "target_area_mm2"}
+    | {"perimeter_mm", "target_perimeter_mm"}
     | {"circumference_mm", "target_circumference_mm", "circumference_error_mm"}
 )
 _FORMULA = tuple("=+-@")
