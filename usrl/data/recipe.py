@@ -53,8 +53,8 @@ class DataRecipe(Strict):
             return tree
         if tree.get("name") == "usgra-vessels" and tree.get("structure") is None:
             return tree | {"name": "usgra", "structure": "vessel"}
-        # The recipe that a run of the first edition saved has exactly these keys.
-        is_saved = tree.keys() == _FIRST_EDITION
+        # The recipe that a run of the first edition saved has all of these keys.
+        is_saved = tree.keys() >= _FIRST_EDITION and "structure" not in tree
         return tree | {"structure": "nerve"} if is_saved and tree["name"] == "usgra" else tree
 
     @model_validator(mode="after")
