@@ -891,6 +891,33 @@ def try_boxes(rng: Random, place: Path) -> None:
     segment_files(usrl.open_segmenter(method, "cpu"), [path], boxes, place / "out", spacing)
 
 
+def try_cases(rng: Random, place: Path) -> None:
+    """Read what a foreign method has scored, or its masks."""
+    import warnings
+
+    from usrl.data.sample import Sample
+    from usrl.evaluation.foreign import MaskFolder, read_cases
+
+    mask = disk((24, 32), (12, 16), 6)
+    samples = [Sample(mask.astype(np.uint8), mask, None, name, "a", "drawn") for name in ("a", "=b")]
+    table, folder = place / "cases.csv", place / "masks"
+    text = "case,method,dice,hd95_px,remark\na,m,0.5,1.5,x\n'=b,m,1.0,2,y\n"
+    table.write_bytes(table_of(text, rng))
+    folder.mkdir()
+    for name in ("a", "=b"):
+        shape = rng.choice([(24, 32), (24, 32), None])
+        (folder / f"{name}.png").write_bytes(image_file(rng, is_mask=True, shape=shape))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        if rng.random() < 0.7:
+            cases = read_cases(table, samples)
+            assert len(cases) % 2 == 0
+            assert all(0 <= case["dice"] <= 1 for case in cases)
+        else:
+            method = MaskFolder("m", folder, samples)
+            assert all(method.segment_sample(s, None).mask.dtype == bool for s in samples)
+
+
 def try_proposals(rng: Random, place: Path) -> None:
     from usrl.data.sample import Sample
     from usrl.networks.proposals import read_proposals
@@ -1538,6 +1565,7 @@ KINDS: dict[str, tuple[int, Callable[[Random, Path], None]]] = {
     "clip": (8, try_clip),
     "clips": (5, try_clip_folder),
     "boxes": (6, try_boxes),
+    "cases": (3, try_cases),
     "proposals": (2, try_proposals),
     "recipe": (10, try_recipe),
     "set": (8, try_set),

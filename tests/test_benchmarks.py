@@ -65,6 +65,21 @@ def test_options_and_rows_of_a_benchmark(
     reporting.write_rows(rows, None)
 
 
+def test_scoring_is_measured_against_monai_and_with_its_report(
+    module_of: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["scoring.py", "--images", "3", "--methods", "2", "--rounds", "1", "--monai-cases", "2"]
+    monkeypatch.setattr(sys, "argv", [*words, "--json", str(tmp_path / "rows.json")])
+    module_of("scoring").main()
+    assert "3 images of phantom" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert [(row["what"], row["cases"]) for row in rows] == [
+        ("scoring, usrl", 6),
+        ("scoring, MONAI", 6),
+        ("whole report", 6),
+    ]
+
+
 def test_stock_algorithms_are_examined_before_and_after_their_training(
     module_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,6 +175,69 @@ def test_train_evaluate_compare_and_segment_go_through(
     assert "is there already" in _usrl("segment", "runs/tiny", image, "--out", "masks", status=2)
 
 
+def test_crossval_trains_each_fold_and_its_runs_are_scored_on_their_own_fold_only(
+    tmp_path: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = _usrl("crossval", recipe, "--folds", 2, "--device", "cpu")
+    assert re.search(r"Dice by fold: 0\.\d{3}, 0\.\d{3}; mean 0\.\d{3}, standard deviation 0\.\d{3}", text)
+    assert text.endswith(
+        "wrote runs/tiny-crossval/report/report.html, with cases.csv and results.json next to it"
+    )
+    assert "already holds something" in _usrl("crossval", recipe, "--folds", 2, status=2)
+    assert "Dice by fold" in _usrl("crossval", recipe, "--folds", 2, "--resume")
+    run, data = "runs/tiny-crossval/fold-2-of-2", ("--data", "phantom", "--count", 20)
+    told = _usrl("evaluate", run, *data, status=2)
+    assert "was trained on" in told
+    assert "--folds 2 --fold 2, as in its recipe" in told
+    _usrl("evaluate", run, *data, "--folds", 2, "--fold", 2)
+    assert "was trained on" in _usrl(
+        "evaluate", run, *data, "--folds", 2, "--fold", 1, "--out", "x", status=2
+    )
+    assert "folds and fold go together" in _usrl(
+        "compare", "otsu", *data, "--folds", 2, "--out", "x", status=2
+    )
+
+
+def test_compare_takes_results_from_elsewhere_and_an_external_set(tmp_path: Path, run: Run) -> None:
+    data = ("--data", "phantom", "--count", 20)
+    _usrl("compare", "otsu", *data, "--out", tmp_path / "first")
+    (tmp_path / "masks").mkdir()
+    for sample in load_split("phantom", "test", count=20):
+        Image.fromarray(255 * sample.target.astype(np.uint8)).save(tmp_path / "masks" / f"{sample.name}.png")
+    _usrl("data", "phantom", "--out", tmp_path / "other", "--count", 6, "--seed", 1)
+    added = ("--with", tmp_path / "first/cases.csv", "--masks", f"mine={tmp_path / 'masks'}")
+    added += ("--prompted-masks", f"boxed={tmp_path / 'masks'}", "--external", f"folder={tmp_path / 'other'}")
+    text = _usrl("compare", run.path, *data, *added, "--out", tmp_path / "second")
+    results = json.loads((tmp_path / "second/results.json").read_text())
+    rows = {row["method"]: row for row in results["rows"]}
+    assert list(rows) == ["run", "mine", "boxed", "otsu"]
+    assert (rows["mine"]["dice"], rows["boxed"]["track"], rows["otsu"]["foreign"]) == (1.0, "prompted", True)
+    assert "drop" in rows["run"]
+    assert "drop" not in rows["mine"]
+    assert results["external"] == {"dataset": "folder other", "images": 6, "groups": 6}
+    assert "drop [95%]" in text
+
+
+def test_an_external_set_is_one_that_no_run_has_learned_from(tmp_path: Path, run: Run) -> None:
+    data = ("--data", "phantom", "--count", 20, "--out", tmp_path / "out")
+    assert "is the data set of --data" in _usrl("compare", "otsu", *data, "--external", "phantom", status=2)
+    _usrl("data", "phantom", "--out", tmp_path / "folder", "--count", 20)
+    other = ("--data", "folder", "--root", tmp_path / "folder", "--out", tmp_path / "out")
+    told = _usrl("compare", run.path, *other, "--external", "phantom", status=2)
+    assert "run was trained on this data set" in told
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("way", [("--user", "centre"), ("--env", "usrl/ProbeNavigate-v0")])
+def test_results_from_elsewhere_are_refused_where_masks_of_images_are_not_scored(
+    tmp_path: Path, way: tuple[str, str]
+) -> None:
+    method, data = ("pull", "phantom") if way[0] == "--user" else ("random", "bodies")
+    words = ("compare", method, *way, "--data", data, "--with", tmp_path / "x.csv", "--out", tmp_path / "out")
+    assert "are for masks of images, not" in _usrl(*words, status=2)
+
+
 def test_compare_lets_a_user_correct_methods(tmp_path: Path) -> None:
     data = ("--data", "phantom", "--count", 20, "--split", "val", "--device", "cpu")
     text = _usrl("compare", "pull", "otsu-box+pull", *data, "--user", "centre", "--out", tmp_path / "out")

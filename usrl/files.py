@@ -13,7 +13,7 @@ from pathlib import Path
 from usrl.errors import UserError, brief
 
 _LEFTOVER = re.compile(
-    r"\.[^.].*\.((csv|html|json|jsonl|md|png|safetensors|tsv|yaml)\.[a-z0-9_]{4,8}|[0-9a-f]{8}\.mp4)"
+    r"\.[^.].*\.((csv|html|json|jsonl|md|png|safetensors|svg|tsv|yaml)\.[a-z0-9_]{4,8}|[0-9a-f]{8}\.mp4)"
 )
 """Names of the temporary files of `write_atomically` and of clips, which a killed process leaves behind."""
 

@@ -86,6 +86,14 @@ class Ceiling(Named, Protocol):
 
 
 @runtime_checkable
+class CaseSegmenter(Segmenter, Protocol):
+    """Knows its samples by name, such as masks in files; it refuses other images."""
+
+    def segment_sample(self, sample: Sample, prompt: Prompt | None) -> Answer:
+        """Return the answer for a sample; see `Segmenter.segment`. The target must not be looked at."""
+
+
+@runtime_checkable
 class ClipSegmenter(Named, Protocol):
     """Segments the frames of a clip together."""
 
@@ -152,6 +160,8 @@ def segment_frames(method: Segmenter, frames: Iterable[GrayImage]) -> Iterator[B
 
 def answer_sample(method: Method, sample: Sample, prompt: Prompt | None) -> Answer:
     """Return a method's answer for a sample. The mask of a ceiling is the best that it can reach."""
+    if isinstance(method, CaseSegmenter):
+        return method.segment_sample(sample, prompt)
     if isinstance(method, Segmenter):
         return method.segment(sample.image, prompt)
     return Answer(method.reach(sample.image, prompt, sample.target))

@@ -6,6 +6,8 @@ from sample_builders import draw_ellipse, inspect, load, noise, truncate, write
 
 from usrl.data.hc18 import Ellipse, fit_ellipse
 from usrl.errors import UserError
+from usrl.evaluation.compare import score_sample
+from usrl.metrics.size import measure_circumference
 
 TABLE = "training_set_pixel_size_and_HC.csv"
 
@@ -32,6 +34,20 @@ def test_the_target_is_the_filled_ellipse_of_the_outline(hc18_root):
     drawn = Ellipse((80, 60), (50, 35), math.radians(30)).fill((120, 160))
     assert (target != drawn).mean() < 0.002
     assert target.sum() == pytest.approx(math.pi * 50 * 35, rel=0.01)
+
+
+def test_samples_know_the_circumference_of_the_table_and_a_mask_is_measured_against_it(hc18_root):
+    samples = load("hc18", hc18_root)
+    wanted = [sample.measured["circumference_mm"] for sample in samples]
+    drawn = Ellipse((80, 60), (50, 35), 0.0).circumference
+    assert wanted[1:] == pytest.approx([0.1 * drawn] * 2, rel=0.002)
+    for sample in samples:
+        scores = score_sample(sample.target, sample, in_mm=True)
+        assert scores["target_circumference_mm"] == sample.measured["circumference_mm"]
+        assert scores["circumference_error_mm"] < 0.01 * sample.measured["circumference_mm"]
+        assert scores["area_mm2"] == pytest.approx(sample.target.sum() * sample.spacing_mm[0] ** 2)
+        nothing = score_sample(np.zeros_like(sample.target), sample, in_mm=True)
+        assert nothing["circumference_error_mm"] == sample.measured["circumference_mm"]
 
 
 def test_an_ellipse_that_the_border_cuts_is_filled_up_to_the_border(hc18_root):
@@ -189,6 +205,16 @@ def test_real_hc18_loads_without_faults_and_fits_its_table(real_hc18):
     assert report.counts["hc18"] >= 200
     assert report.groups < report.counts["hc18"]
     assert float(report.facts["largest difference of circumference"].rstrip("%")) < 0.1
+
+
+@pytest.mark.realdata
+def test_circumferences_of_real_heads_are_measured_as_the_table_says(real_hc18):
+    differences = [
+        abs(measure_circumference(sample.target, sample.spacing_mm[0]) - sample.measured["circumference_mm"])
+        for sample in load("hc18", real_hc18)
+    ]
+    assert np.mean(differences) < 0.06
+    assert max(differences) < 0.2
 
 
 @pytest.mark.realdata

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sample_builders import make_sample
 
-from usrl.data.splits import draw_labelled, folds, read_parts, split_samples, write_split
+from usrl.data.splits import draw_labelled, folds, read_parts, split_fold, split_samples, write_split
 from usrl.errors import UserError
 
 
@@ -147,6 +147,18 @@ def test_folds_hold_out_every_sample_once():
     assert max(map(len, parts)) - min(map(len, parts)) <= 3
     groups = [{samples[i].group for i in part} for part in parts]
     assert sum(len(part) for part in groups) == len(set.union(*groups))
+
+
+def test_each_fold_is_the_test_part_of_a_split_of_whole_groups():
+    samples = dataset(100, group_size=2)
+    held_out = folds(samples, 5, seed=3)
+    for fold in range(1, 6):
+        split = split_fold(samples, 5, fold, seed=3)
+        assert split["test"] == held_out[fold - 1]
+        assert {part: len(indices) for part, indices in split.items()} == {"train": 70, "val": 10, "test": 20}
+        assert every(split.values()) == list(range(100))
+        groups = [{samples[index].group for index in indices} for indices in split.values()]
+        assert not groups[0] & groups[1] | groups[1] & groups[2] | groups[0] & groups[2]
 
 
 def test_folds_need_two_parts_and_as_many_groups():

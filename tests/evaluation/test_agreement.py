@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
+from usrl.data.sample import Sample
 from usrl.evaluation.agreement import (
     list_agreements,
     list_strata,
     measure_agreement,
-    measure_sizes,
     split_source,
 )
+from usrl.evaluation.compare import score_sample
 
 
 def make_case(number: int, **values) -> dict:
@@ -31,11 +32,14 @@ def test_a_measurement_agrees_with_itself_and_one_case_has_no_spread():
 def test_sizes_are_in_mm_where_the_spacing_is_known():
     pred, target = np.zeros((8, 8), bool), np.zeros((8, 8), bool)
     target[2:6, 2:6] = True
-    sizes = measure_sizes(pred, target, (0.5, 0.25))
+    sample = Sample(np.zeros((8, 8), np.uint8), target, (0.5, 0.25), "a", "a", "toy")
+    sizes = score_sample(pred, sample, in_mm=True)
     assert sizes["target_area_mm2"] == pytest.approx(16 * 0.125)
     assert sizes["area_mm2"] == sizes["perimeter_mm"] == 0
     assert sizes["target_perimeter_mm"] > 0
-    assert measure_sizes(pred, target, None) == {"area_px2": 0, "target_area_px2": 16}
+    sizes = score_sample(pred, sample, in_mm=False)
+    assert (sizes["area_px2"], sizes["target_area_px2"]) == (0, 16)
+    assert "perimeter_mm" not in sizes
 
 
 def test_agreement_is_listed_for_methods_that_have_sizes():

@@ -13,13 +13,14 @@ from usrl.data.prompts import jittered_boxes
 from usrl.errors import UserError
 from usrl.evaluation.compare import compare, name_methods
 from usrl.evaluation.sheets import format_csv
+from usrl.evaluation.statistics import interquartile_mean
 from usrl.evaluation.summary import average_runs
 from usrl.metrics.overlap import dice
 from usrl.segmenter import Answer
 
 ROW_KEYS = {"method", "track", "n", "missed", "dice", "dice_low", "dice_high", "iou", "sensitivity"} | {
-    *("precision", "specificity", "accuracy", "hd_px", "hd95_px", "asd_px", "nsd", "seconds_per_image"),
-    *("area_px2", "target_area_px2"),
+    *("precision", "specificity", "accuracy", "mae", "hd_px", "hd95_px", "asd_px", "assd_px", "nsd"),
+    *("boundary_iou", "area_error", "detected", "area_px2", "target_area_px2", "seconds_per_image"),
 }
 AGENT_KEYS = {"initial_dice", "oracle_dice", "worsened"}
 
@@ -108,6 +109,60 @@ def test_methods_are_tested_against_their_own_block_only(results):
     (test,) = results["tests"]
     assert test["groups"] == 3
     assert test["p_holm"] == test["p"]
+
+
+def test_tests_have_effect_sizes_with_intervals(results, tmp_path):
+    (test,) = results["tests"]
+    cases = read_cases(tmp_path / "out" / "cases.csv")
+    dice = {m: [float(c["dice"]) for c in cases if c["method"] == m] for m in ("proposal", "agent")}
+    gains = np.sign(np.subtract(dice["proposal"], dice["agent"]))
+    won = 0.5 + gains.mean() / 2
+    assert test["improvement"] == pytest.approx(won)
+    for key in ("difference", "improvement"):
+        assert test[f"{key}_low"] <= test[key] <= test[f"{key}_high"]
+    assert -1 <= test["rank_biserial"] <= 1
+    assert test["rank_biserial"] * test["difference"] >= 0
+
+
+def test_profiles_are_shares_of_images_above_each_dice(results, tmp_path):
+    assert [profile["track"] for profile in results["profiles"]] == ["prompted", "automatic"]
+    profile, cases = results["profiles"][0], read_cases(tmp_path / "out" / "cases.csv")
+    for name, curve in profile["methods"].items():
+        dice = np.array([float(case["dice"]) for case in cases if case["method"] == name])
+        shares = [(dice > limit).mean() for limit in profile["thresholds"]]
+        assert curve["share"] == pytest.approx(shares, abs=1e-4)
+
+
+def test_three_methods_of_a_block_are_ranked_and_two_are_not(toy, results, samples, tmp_path):
+    assert results["ranks"] == []
+
+    class Worse(toy.Darkness):
+        def segment(self, image, prompt):
+            return Answer(image < 40)
+
+    class Worst(toy.Darkness):
+        def segment(self, image, prompt):
+            return Answer(image >= 0)
+
+    several = [Worst("worst"), toy.Darkness("best"), Worse("worse")]
+    (ranks,) = compare(several, samples, tmp_path / "three", dataset="toy", split="test")["ranks"]
+    assert ranks["mean_ranks"] == {"best": 1.0, "worse": 2.0, "worst": 3.0}
+    assert (ranks["track"], ranks["blocks"]) == ("automatic", 3)
+
+
+def test_a_mean_of_runs_has_the_interquartile_mean_of_its_runs(toy, samples, tmp_path):
+    runs = [toy.Darkness("seed 0", misses=2), toy.Darkness("seed 1")]
+    results = compare([toy.Darkness("other"), runs], samples, tmp_path / "out", dataset="toy", split="test")
+    rows = {row["method"]: row for row in results["rows"]}
+    cases = read_cases(tmp_path / "out" / "cases.csv")
+    dice = [float(case["dice"]) for case in cases if case["method"] in ("seed 0", "seed 1")]
+    mean = rows["seed 0, mean of 2 runs"]
+    assert mean["dice_iqm"] == pytest.approx(interquartile_mean(dice))
+    assert mean["dice_iqm_low"] <= mean["dice_iqm"] <= mean["dice_iqm_high"]
+    assert "dice_iqm" not in rows["seed 0"]
+    (test,) = results["tests"]
+    # Of six images the first two are missed by one of two runs; all others tie with the other method.
+    assert test["improvement"] == pytest.approx((2 * 0.75 + 4 * 0.5) / 6)
 
 
 def test_a_ceiling_is_scored_but_neither_tested_nor_counted_among_the_tests(
@@ -242,15 +297,11 @@ def test_a_killed_comparison_can_be_repeated_into_its_own_folder(toy, samples, t
     )
     folder = Path(__file__).parent
     assert subprocess.run([sys.executable, "-c", script, folder, out], check=False).returncode == 9
-    assert sorted(path.name for path in out.iterdir()) == [".unfinished", "cases.csv", "tables"]
+    assert sorted(path.name for path in out.iterdir()) == [".unfinished", "cases.csv"]
     (out / ".report.html.abcd1234").write_bytes(b"left by the kill")
     compare([toy.Darkness()], samples, out, dataset="toy", split="test")
-    assert sorted(path.name for path in out.iterdir()) == [
-        "cases.csv",
-        "report.html",
-        "results.json",
-        "tables",
-    ]
+    written = ["cases.csv", "profiles-automatic.svg", "report.html", "results.json", "tables"]
+    assert sorted(path.name for path in out.iterdir()) == written
     with pytest.raises(UserError, match="already holds something"):
         compare([toy.Darkness()], samples, out, dataset="toy", split="test")
 

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from monai.metrics import compute_dice, compute_iou
+from monai.metrics import (
+    compute_confusion_matrix_metric,
+    compute_dice,
+    compute_iou,
+    get_confusion_matrix,
+)
 
 from usrl.errors import UserError
 from usrl.metrics.overlap import OVERLAPS, Counts, count_pixels, dice, iou, measure_overlap
@@ -19,7 +24,9 @@ KNOWN = {
     "precision": 3 / 6,
     "specificity": 13 / 16,
     "accuracy": 16 / 20,
+    "mae": 4 / 20,
 }
+ERRORS = ("mae",)
 
 
 def test_counts_are_those_counted_by_hand():
@@ -41,13 +48,33 @@ def test_all_metrics_come_from_one_count(monkeypatch):
 
 @pytest.mark.parametrize("mask", [PRED, EMPTY], ids=["equal", "both empty"])
 def test_masks_that_are_equal_agree_perfectly(mask):
-    assert measure_overlap(mask, mask) == dict.fromkeys(KNOWN, 1.0)
+    assert measure_overlap(mask, mask) == dict.fromkeys(KNOWN, 1.0) | dict.fromkeys(ERRORS, 0.0)
 
 
 @pytest.mark.parametrize("metric", ["dice", "iou", "sensitivity", "precision"])
 @pytest.mark.parametrize("pair", [(EMPTY, PRED), (PRED, EMPTY)], ids=["empty pred", "empty target"])
 def test_one_empty_mask_scores_zero(metric, pair):
     assert measure_overlap(*pair)[metric] == 0.0
+
+
+def test_pixels_that_are_wrong_count_alike_if_one_mask_is_empty():
+    for pred, target, specificity in ((EMPTY, PRED, 1.0), (PRED, EMPTY, 14 / 20)):
+        scores = measure_overlap(pred, target)
+        assert (scores["accuracy"], scores["mae"]) == pytest.approx((14 / 20, 6 / 20))
+        assert scores["specificity"] == pytest.approx(specificity)
+
+
+def test_f_measure_is_dice_and_with_a_smaller_weight_leans_to_precision():
+    counts = count_pixels(PRED, TARGET)
+    assert counts.f_measure() == counts.dice
+    # 1.3 P R / (0.3 P + R) with P = 1/2 and R = 3/4.
+    assert counts.f_measure(0.3**0.5) == pytest.approx(1.3 * 0.375 / 0.9)
+    assert count_pixels(EMPTY, EMPTY).f_measure() == 1.0
+    assert count_pixels(EMPTY, PRED).f_measure() == count_pixels(PRED, EMPTY).f_measure() == 0.0
+
+
+def test_mean_absolute_error_is_that_of_numpy():
+    assert measure_overlap(PRED, TARGET)["mae"] == np.abs(PRED.astype(float) - TARGET).mean()
 
 
 def test_specificity_without_background_is_one():
@@ -68,6 +95,24 @@ def test_other_shapes_are_refused_with_both_shapes(metric):
 def test_a_mask_that_is_not_bool_is_refused():
     with pytest.raises(UserError, match=r"target must be a bool mask of shape \(H, W\), got uint8"):
         dice(EMPTY, EMPTY.astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("name", "in_monai"),
+    [
+        ("sensitivity", "recall"),
+        ("precision", "precision"),
+        ("specificity", "specificity"),
+        ("accuracy", "accuracy"),
+        ("dice", "f1 score"),
+        ("iou", "threat score"),
+    ],
+)
+def test_shares_of_pixels_agree_with_monai(name, in_monai):
+    pred, target = np.random.default_rng(0).random((2, 20, 30)) < 0.4
+    flat = [torch.from_numpy(mask).reshape(1, 1, -1).float() for mask in (pred, target)]
+    expected = compute_confusion_matrix_metric(in_monai, get_confusion_matrix(*flat).sum(dim=(0, 1)))
+    assert measure_overlap(pred, target)[name] == pytest.approx(expected.item())
 
 
 def test_dice_and_iou_agree_with_monai():

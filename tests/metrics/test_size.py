@@ -3,8 +3,16 @@ import pytest
 from skimage.draw import disk
 from skimage.measure import perimeter_crofton
 
+from usrl.data.hc18 import Ellipse
 from usrl.errors import UserError
-from usrl.metrics.size import measure_area, measure_axes, measure_perimeter
+from usrl.metrics.size import (
+    fit_mask,
+    measure_area,
+    measure_axes,
+    measure_circumference,
+    measure_perimeter,
+    relative_area_error,
+)
 
 
 @pytest.fixture
@@ -94,3 +102,45 @@ def test_the_axes_of_a_pixel_are_its_diagonals_and_nothing_has_none():
     mask[2, 2] = True
     axes = measure_axes(mask)
     assert (axes.long, axes.short) == (pytest.approx(2**0.5), pytest.approx(2**0.5))
+
+
+def test_relative_area_error_has_the_values_computed_by_hand():
+    target, empty = np.zeros((20, 20), bool), np.zeros((20, 20), bool)
+    target[:10, :10] = True
+    larger, smaller = target.copy(), target.copy()
+    larger[10:15, :10] = True
+    smaller[8:] = False
+    assert relative_area_error(larger, target) == 0.5
+    assert relative_area_error(smaller, target) == pytest.approx(0.2)
+    assert relative_area_error(empty, target) == 1.0
+    assert relative_area_error(empty, empty) == 0.0
+    assert relative_area_error(target, empty) == np.inf
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.4, 1.3])
+def test_circumference_of_an_ellipse_is_that_of_the_formula(angle):
+    drawn = Ellipse((110.3, 95.6), (80.0, 55.0), angle)
+    mask = drawn.fill((200, 220))
+    assert measure_circumference(mask) == pytest.approx(drawn.circumference, rel=0.002)
+    assert measure_circumference(mask, 0.1) == pytest.approx(measure_circumference(mask) / 10)
+
+
+def test_circumference_of_a_head_that_the_border_cuts_is_that_of_the_whole_ellipse():
+    drawn = Ellipse((100.0, 75.0), (90.0, 80.0), 0.0)
+    assert measure_circumference(drawn.fill((140, 200))) == pytest.approx(drawn.circumference, rel=0.005)
+
+
+def test_circumference_is_of_the_largest_region_without_its_holes():
+    drawn = Ellipse((100.0, 100.0), (70.0, 60.0), 0.0)
+    mask = drawn.fill((200, 200))
+    mask[95:105, 95:105] = False
+    mask[2:8, 2:8] = True
+    assert measure_circumference(mask) == pytest.approx(drawn.circumference, rel=0.002)
+
+
+def test_a_mask_that_no_ellipse_fits_has_a_circumference_of_zero():
+    line = np.zeros((30, 40), bool)
+    for mask in (line.copy(), line):
+        assert fit_mask(mask) is None
+        assert measure_circumference(mask) == 0.0
+        line[10, 5:25] = True

@@ -1,13 +1,16 @@
+import cv2
 import numpy as np
 import pytest
 import torch
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
 from scipy import ndimage
+from scipy.spatial import cKDTree
 from scipy.spatial.distance import directed_hausdorff
 from skimage.draw import ellipse
 
 from usrl.errors import UserError
-from usrl.metrics.surface import find_boundary, measure_surface, surface_distances
+from usrl.metrics.overlap import iou
+from usrl.metrics.surface import boundary_iou, find_boundary, measure_surface, surface_distances
 
 EMPTY = np.zeros((30, 40), bool)
 
@@ -37,12 +40,12 @@ def test_boundary_of_a_full_image_is_its_border():
 
 
 def test_two_single_pixels_are_as_far_apart_as_pythagoras_says():
-    assert measure_surface(dot(2, 3), dot(5, 7), 2.0) == pytest.approx((5.0, 5.0, 5.0, 0.0))
+    assert measure_surface(dot(2, 3), dot(5, 7), 2.0) == pytest.approx((5.0, 5.0, 5.0, 5.0, 0.0))
 
 
 def test_spacing_turns_rows_and_columns_into_millimetres():
     far = np.hypot(3, 2)
-    assert measure_surface(dot(2, 3), dot(5, 7), 4.0, (1.0, 0.5)) == pytest.approx((far, far, far, 1.0))
+    assert measure_surface(dot(2, 3), dot(5, 7), 4.0, (1.0, 0.5)) == pytest.approx((far, far, far, far, 1.0))
 
 
 def test_distances_of_two_lines_have_the_values_computed_by_hand():
@@ -55,18 +58,19 @@ def test_distances_of_two_lines_have_the_values_computed_by_hand():
     scores = measure_surface(pred, target, tolerance=1.0)
     assert scores.hd == 6.0
     assert scores.hd95 == pytest.approx(1.0 + 0.05 * 5.0)  # percentile 95 of 20 values lies at index 18.05
-    assert scores.asd == pytest.approx((sum(there) + sum(back)) / 40)
+    assert scores.asd == pytest.approx(sum(there) / 20)
+    assert scores.assd == pytest.approx((sum(there) + sum(back)) / 40)
     assert scores.nsd == pytest.approx(38 / 40)
 
 
 def test_two_empty_masks_are_at_distance_zero_and_agree():
-    assert measure_surface(EMPTY, EMPTY, 2.0) == (0.0, 0.0, 0.0, 1.0)
+    assert measure_surface(EMPTY, EMPTY, 2.0) == (0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 @pytest.mark.parametrize("pair", [(EMPTY, dot(1, 1)), (dot(1, 1), EMPTY)], ids=["no pred", "no target"])
 def test_one_empty_mask_is_the_diagonal_of_the_image_away_and_disagrees_whatever_the_tolerance(pair):
-    assert measure_surface(*pair, 1e9) == (50.0, 50.0, 50.0, 0.0)
-    assert measure_surface(*pair, 1e9, (2.0, 2.0)) == (100.0, 100.0, 100.0, 0.0)
+    assert measure_surface(*pair, 1e9) == (50.0, 50.0, 50.0, 50.0, 0.0)
+    assert measure_surface(*pair, 1e9, (2.0, 2.0)) == (100.0, 100.0, 100.0, 100.0, 0.0)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -81,8 +85,9 @@ def test_distances_agree_with_monai(seed, spacing):
     assert scores.hd == pytest.approx(compute_hausdorff_distance(*tensors, spacing=spacing).item(), rel=1e-5)
     percentile = compute_hausdorff_distance(*tensors, spacing=spacing, percentile=95).item()
     assert scores.hd95 == pytest.approx(percentile, rel=1e-5)
-    mean = compute_average_surface_distance(*tensors, symmetric=True, spacing=spacing).item()
-    assert scores.asd == pytest.approx(mean, rel=1e-5)
+    for found, is_symmetric in ((scores.asd, False), (scores.assd, True)):
+        mean = compute_average_surface_distance(*tensors, symmetric=is_symmetric, spacing=spacing).item()
+        assert found == pytest.approx(mean, rel=1e-5)
     share = compute_surface_dice(*tensors, tolerance, spacing=spacing).item()
     assert scores.nsd == pytest.approx(share, rel=1e-5)
 
@@ -92,6 +97,59 @@ def test_hausdorff_agrees_with_scipy():
     edges = [np.argwhere(find_boundary(mask)) for mask in (pred, target)]
     expected = max(directed_hausdorff(*edges)[0], directed_hausdorff(*edges[::-1])[0])
     assert measure_surface(pred, target, 2.0).hd == pytest.approx(expected)
+
+
+def test_surface_distances_are_those_to_the_nearest_point_of_a_search_tree():
+    pred, target = blob(20, 30), blob(30, 35, 12)
+    points = [np.argwhere(find_boundary(mask)) * (0.3, 0.2) for mask in (pred, target)]
+    there, back = surface_distances(pred, target, (0.3, 0.2))
+    np.testing.assert_allclose(there, cKDTree(points[1]).query(points[0])[0])
+    np.testing.assert_allclose(back, cKDTree(points[0]).query(points[1])[0])
+
+
+def test_the_larger_directed_percentile_sees_what_the_pooled_one_hides():
+    # Of two parts the smaller is missed: 8 of 104 boundary pixels of the target, and 8 of 200 of both masks.
+    target = np.zeros((60, 200), bool)
+    target[10:30, 10:40] = True
+    pred = target.copy()
+    target[50:52, 180:184] = True
+    there, back = surface_distances(pred, target)
+    assert there.max() == 0
+    scores = measure_surface(pred, target, 2.0)
+    assert scores.hd95 == pytest.approx(np.percentile(back, 95))
+    assert scores.hd95 > 100
+    assert np.percentile(np.concatenate([there, back]), 95) == 0
+
+
+def test_boundary_iou_has_the_value_computed_by_hand():
+    # A block of 10 by 10 and one that is a column further, in an image whose diagonal is 50: bands of one px.
+    pred, target = EMPTY.copy(), EMPTY.copy()
+    pred[5:15, 5:15] = True
+    target[5:15, 6:16] = True
+    # Frames of 36 px share two rows of 9 px; pred's right column is in no frame of target's, and so on.
+    assert boundary_iou(pred, target) == pytest.approx(18 / (36 + 36 - 18))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_boundary_iou_is_that_of_masks_less_what_repeated_erosion_leaves(seed):
+    rng = np.random.default_rng(seed)
+    pred, target = (blob(*rng.uniform(0, 60, 2), radius=rng.uniform(6, 25)) for _ in range(2))
+    kernel, bands = np.ones((3, 3), np.uint8), []
+    for mask in (pred, target):
+        eroded = cv2.erode(np.pad(mask.view(np.uint8), 1), kernel, iterations=3)[1:-1, 1:-1]
+        bands.append(mask & (eroded == 0))
+    expected = (bands[0] & bands[1]).sum() / (bands[0] | bands[1]).sum()
+    assert boundary_iou(pred, target, 3 / np.hypot(60, 70)) == pytest.approx(expected)
+
+
+def test_boundary_iou_of_thin_masks_is_the_iou():
+    pred, target = blob(20, 30, 4), blob(21, 33, 4)
+    assert boundary_iou(pred, target, 0.5) == iou(pred, target)
+
+
+def test_boundary_iou_of_empty_masks_is_one_if_both_are_and_else_zero():
+    assert boundary_iou(EMPTY, EMPTY) == 1.0
+    assert boundary_iou(EMPTY, dot(1, 1)) == boundary_iou(dot(1, 1), EMPTY) == 0.0
 
 
 def test_distances_do_not_depend_on_where_in_the_image_the_masks_lie():

@@ -17,7 +17,7 @@ from usrl.cli.options import Count, Device, Root, Seed, Variety
 from usrl.cli.reports import compare
 from usrl.cli.segmentation import segment
 from usrl.cli.summaries import diagnose, summarize
-from usrl.cli.training import ablate, proposals, train, tune
+from usrl.cli.training import ablate, crossval, proposals, train, tune
 from usrl.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class _Group(TyperGroup):
             typer.echo(f"usrl: {where}{error.strerror or error}; check path, permissions and space", err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            how = "train, tune and proposals go on with --resume, ablate with the same command"
+            how = "train, tune, crossval and proposals go on with --resume, ablate with the same command"
             typer.echo(f"usrl: interrupted; {how}", err=True)
             raise typer.Exit(130) from None
 
@@ -197,7 +197,19 @@ def _write_clips(what: str, clips: "Iterable[Clip]", count: int, out: Path) -> N
     typer.echo(f"wrote {len(paths)} clips to {out}; use them with --data clips --root {out}")
 
 
-for command in (train, tune, ablate, proposals, compare, film, segment, summarize, diagnose, annotate):
+for command in (
+    train,
+    tune,
+    ablate,
+    crossval,
+    proposals,
+    compare,
+    film,
+    segment,
+    summarize,
+    diagnose,
+    annotate,
+):
     app.command()(command)
 app.command("evaluate", short_help="Score one run: `usrl compare` with the report inside the run.")(compare)
 

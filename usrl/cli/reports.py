@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from usrl.agents.players import Player
     from usrl.agents.recipe import EnvRecipe
     from usrl.data.recipe import DataRecipe
+    from usrl.data.sample import Sample
     from usrl.envs.task import Task
+    from usrl.evaluation.compare import Additions
     from usrl.runs.run import Run
     from usrl.segmenter import Method
 
@@ -59,6 +61,29 @@ def compare(
         Path | None,
         typer.Option("--cases", help="New CSV for the scores of every image, without times, to be shared."),
     ] = None,
+    tables: Annotated[
+        list[Path] | None,
+        typer.Option("--with", metavar="CSV", help="Add methods by their cases.csv; repeatable."),
+    ] = None,
+    masks: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="Add an automatic method by its masks; repeatable."),
+    ] = None,
+    prompted_masks: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="The same for a method that had boxes; repeatable."),
+    ] = None,
+    external: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA[:STRUCTURE][=ROOT]",
+            help="Score the methods on all images of another data set too, and report the drop.",
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="With --fold: folds of a cross-validation.")
+    ] = None,
+    fold: Annotated[int | None, typer.Option(min=1, help="The fold that is the test part.")] = None,
 ) -> None:
     """Score methods on the same images and write a report.
 
@@ -81,6 +106,7 @@ def compare(
 
     where = {"name": data, "root": None if root is None else str(root), "split_seed": split_seed}
     which = {"structure": structure, "labels": labels, "count": count, "seed": seed, "variety": variety}
+    which |= {"folds": folds, "fold": fold}
     recipe = check(DataRecipe, where | which, "options of the data set")
     groups = [split_runs(method) for method in methods]
     chosen = select_device(device)
@@ -88,16 +114,19 @@ def compare(
         check_free(published)
         if user is not None or env is not None or kind_of(data) != IMAGES:
             raise UserError("--cases is for methods that segment images; leave it out")
+    added = Added(tuple(tables or ()), tuple(masks or ()), tuple(prompted_masks or ()), external)
     if user is not None:
+        added.refuse("with a user")
         correcting = Correcting(user, jitter, learn, most)
         _correct(groups, recipe, split, out, chosen, correcting)
         return
     if learn or most is not None:
         raise UserError("--learn and --images are for methods that a user corrects; give --user centre")
-    if published is None and _play(groups, recipe, split, out, chosen, env):
+    if published is None and _play(groups, recipe, split, out, chosen, env, added):
         return
     segmenters = [[open_segmenter(run, chosen, starts) for run in runs] for runs in groups]
     if kind_of(data) == CLIPS:
+        added.refuse("on clips")
         _compare_on_clips(groups, segmenters, recipe, split, out)
         return
     of = f"{data}-{structure}" if structure else data
@@ -107,12 +136,90 @@ def compare(
     paths = [path for runs in groups for run in runs for path in _run_folders(run)]
     _check_runs(paths, recipe, split, [sample.name for sample in samples])
     told, curves = describe_data(recipe), _read_curves(paths)
-    results = score(segmenters, samples, folder, dataset=told, split=split, jitter=jitter, curves=curves)
+    results = score(
+        [*segmenters, *([method] for method in added.open_masks(samples))],
+        samples,
+        folder,
+        dataset=told,
+        split=split,
+        jitter=jitter,
+        curves=curves,
+        more=added.read(recipe, samples, paths),
+    )
     print_results(results)
     if published is not None:
         publish_cases(folder, published)
         typer.echo(f"wrote {published}")
     typer.echo(f"wrote {folder / 'report.html'}, with cases.csv and results.json next to it")
+
+
+class Added(NamedTuple):
+    """Options of a comparison of masks: results from elsewhere, and another data set."""
+
+    tables: tuple[Path, ...]
+    masks: tuple[str, ...]
+    prompted_masks: tuple[str, ...]
+    external: str | None
+
+    def refuse(self, where: str) -> None:
+        """Raise if any of these options is given to a comparison that has no use for them."""
+        if any(self):
+            raise UserError(
+                f"--with, --masks, --prompted-masks and --external are for masks of images, not {where}; "
+                "leave them out"
+            )
+
+    def open_masks(self, samples: "Sequence[Sample]") -> "list[Method]":
+        """Return the folders of masks as methods."""
+        from usrl.evaluation.foreign import MaskFolder
+
+        methods: list[Method] = []
+        lesions = [sample for sample in samples if sample.target.any()]
+        for text in self.masks:
+            methods.append(MaskFolder(*_parse_masks(text), samples))
+        for text in self.prompted_masks:  # an image without a lesion has no box
+            methods.append(MaskFolder(*_parse_masks(text), lesions, "prompted"))
+        return methods
+
+    def read(self, data: "DataRecipe", samples: "Sequence[Sample]", runs: Sequence[Path]) -> "Additions":
+        """Return tables and external images, from which no run has learned."""
+        from usrl.data.catalogue import describe_data, has_same_images, load_split
+        from usrl.evaluation.compare import Additions
+        from usrl.evaluation.foreign import read_cases
+
+        lesions = [sample for sample in samples if sample.target.any()]
+        tables = [read_cases(path, lesions) for path in self.tables]
+        if self.external is None:
+            return Additions(tables)
+        other = _parse_external(self.external)
+        if has_same_images(other, data):
+            raise UserError(f"--external {self.external}: is the data set of --data; name another")
+        for link in _trace_all(runs):
+            if has_same_images(link.recipe.data, other):
+                raise UserError(
+                    f"--external {self.external}: {link.path} was trained on this data set; an external test "
+                    "is on images of a set from which nothing was learned"
+                )
+        found = [sample for sample in load_split(other, "all") if sample.target.any()]
+        return Additions(tables, found, describe_data(other))
+
+
+def _parse_masks(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise UserError(f"--masks wants NAME=FOLDER, such as mine=results/masks, got {text!r}")
+    return name, Path(folder)
+
+
+def _parse_external(text: str) -> "DataRecipe":
+    """Return the data of ``DATA``, ``DATA:STRUCTURE``, ``DATA=ROOT`` or ``DATA:STRUCTURE=ROOT``."""
+    from usrl.data.recipe import DataRecipe
+    from usrl.strict import check
+
+    data, _, root = text.partition("=")
+    name, _, structure = data.partition(":")
+    where = {"name": name, "structure": structure or None, "root": root or None}
+    return check(DataRecipe, where, f"--external {text}")
 
 
 def _compare_on_clips(
@@ -187,6 +294,7 @@ def _play(
     out: Path | None,
     device: "torch.device",
     env_id: str | None,
+    added: "Added",
 ) -> bool:
     """Compare players if that is asked for; return whether it was."""
     from usrl.data.catalogue import describe_data, kind_of
@@ -198,6 +306,7 @@ def _play(
     env = find_environment(specs, list(runs.values()), env_id)
     if env is None:
         return False
+    added.refuse("in episodes")
     folder = out or _report_folder(specs, f"evaluation-{data.name}-{split}")
     if runs and kind_of(data.name) == CLIPS:  # at the size that the agent has learned
         data = data.model_copy(update={"size": next(iter(runs.values())).recipe.data.size})
@@ -264,15 +373,24 @@ def split_runs(method: str) -> list[str]:
 
 def _check_runs(paths: Sequence[Path], data: "DataRecipe", split: str, names: Sequence[str]) -> None:
     """Raise if a run, or what it started from, has learned from images that it must not be scored on."""
-    from usrl.runs.leaks import trace
+    # What a run started from may have learned from fewer training images.
+    for link in _open_all(paths) if split == "train" else _trace_all(paths):
+        _check_images(link, data, split, names)
+
+
+def _open_all(paths: Sequence[Path]) -> "list[Run]":
+    """Return runs and their refiners."""
     from usrl.runs.run import open_run
 
     opened = [open_run(path) for path in paths]
-    opened += [open_run(run.refiner_path) for run in opened if run.refiner_path.is_dir()]
-    # What a run started from may have learned from fewer training images.
-    links = opened if split == "train" else [link for run in opened for link in trace(run)]
-    for link in links:
-        _check_images(link, data, split, names)
+    return opened + [open_run(run.refiner_path) for run in opened if run.refiner_path.is_dir()]
+
+
+def _trace_all(paths: Sequence[Path]) -> "list[Run]":
+    """Return runs, their refiners and all that these have started from."""
+    from usrl.runs.leaks import trace
+
+    return [link for run in _open_all(paths) for link in trace(run)]
 
 
 def _run_folders(method: str) -> list[Path]:
@@ -324,6 +442,7 @@ def _check_images(run: "Run", data: "DataRecipe", split: str, names: Sequence[st
     was = "was not trained on" if split == "train" else "was trained on"
     count = f" --count {own.count}" if own.name in SIMULATED else ""
     labels = f" --labels {own.labels:g}" if split == "train" else ""
+    labels += "" if own.folds is None else f" --folds {own.folds} --fold {own.fold}"
     raise UserError(
         f"{run.path} {was} {len(found)} of these {len(names)} {split} images, such as {found[0]!r}; "
         f"give --split-seed {own.split_seed}{count}{labels}, as in its recipe"

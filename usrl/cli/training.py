@@ -104,6 +104,37 @@ def proposals(
     typer.echo(f"wrote {out}; train an agent on it with {agent}, or a judge with --set proposals={out}")
 
 
+def crossval(
+    recipe: RecipePath,
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds, each a training.")] = 5,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; runs/NAME-crossval if not given.")
+    ] = None,
+    device: Device = "auto",
+    resume: Resume = False,
+) -> None:
+    """Train a recipe once for each fold, and score every image by the training that has not seen it.
+
+    Folds keep groups together. The report has one row, whose interval is over the groups of all images.
+    """
+    from usrl.runs.recipes import load_recipe, without_search
+
+    loaded = without_search(load_recipe(recipe, overrides or ()))
+    from usrl.compute.devices import select_device
+    from usrl.evaluation.crossval import REPORT, cross_validate
+    from usrl.evaluation.tables import print_results
+
+    name = _name_of(recipe)
+    folder = out or Path("runs") / f"{name}-crossval"
+    results = cross_validate(loaded, folder, folds, select_device(device), name=name, resume=resume)
+    print_results(results)
+    for each in results["folds"].values():
+        dice = ", ".join(f"{row['dice']:.3f}" for row in each["rows"])
+        typer.echo(f"Dice by fold: {dice}; mean {each['mean']:.3f}, standard deviation {each['sd']:.3f}")
+    typer.echo(f"wrote {folder / REPORT / 'report.html'}, with cases.csv and results.json next to it")
+
+
 def ablate(
     plan: Annotated[Path, typer.Argument(help="A plan's file, a folder with ablation.yaml, or contour-ppo.")],
     out: Annotated[
@@ -151,7 +182,7 @@ def _next_command(run: "Run") -> str:
     from usrl.data.recipe import DataRecipe
 
     data = run.recipe.data
-    keys = ["root", "structure", "split_seed"]
+    keys = ["root", "structure", "split_seed", "folds", "fold"]
     keys += ["count", "seed", "variety"] if data.name in SIMULATED else []
     given, defaults, words = data.model_dump(), DataRecipe().model_dump(), ["--data", data.name]
     for key in keys:

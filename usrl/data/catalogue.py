@@ -26,7 +26,7 @@ from usrl.data.mus_v import MUS_V
 from usrl.data.phantom.dataset import load_phantom
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import LESION, Sample, choose_structure
-from usrl.data.splits import DEFAULT_FRACTIONS, draw_labelled, split_samples, write_split
+from usrl.data.splits import DEFAULT_FRACTIONS, draw_labelled, split_fold, split_samples, write_split
 from usrl.data.stu import STU
 from usrl.data.us_simulation import US_SIMULATION
 from usrl.data.usgra import USGRA
@@ -164,7 +164,10 @@ def _check_split(split: str) -> None:
         raise UserError(f"unknown split {split!r}: {suggest(split, known)}")
 
 
-_UNUSED_FIELDS = {VOLUMES: ("structure", "size", "labels"), CLIPS: ("structure", "labels")}
+_UNUSED_FIELDS = {
+    VOLUMES: ("structure", "size", "labels", "folds", "fold"),
+    CLIPS: ("structure", "labels", "folds", "fold"),
+}
 """What a recipe says about images and these kinds of cases do not have; clips have a size."""
 
 
@@ -199,7 +202,8 @@ def resolve_root(data: DataRecipe) -> Path:
 def describe_data(data: DataRecipe) -> str:
     """Return the name of a recipe's data in reports: data set, name of the folder, and structure."""
     name = f"{data.name} {resolve_root(data).name}" if data.name in _OWN else data.name
-    return name if data.structure is None else f"{name}, {data.structure}"
+    name = name if data.structure is None else f"{name}, {data.structure}"
+    return name if data.folds is None else f"{name}, fold {data.fold} of {data.folds}"
 
 
 def has_same_images(first: DataRecipe, second: DataRecipe) -> bool:
@@ -225,7 +229,10 @@ def _load_images(data: DataRecipe) -> list[Sample]:
 
 
 def _split(samples: list[Sample], data: DataRecipe) -> dict[str, list[int]]:
-    split = split_samples(samples, seed=data.split_seed)
+    if data.folds is not None and data.fold is not None:
+        split = split_fold(samples, data.folds, data.fold, data.split_seed)
+    else:
+        split = split_samples(samples, seed=data.split_seed)
     kept = draw_labelled(samples, split["train"], data.labels, data.split_seed)
     unused = sorted(set(split["train"]) - set(kept))
     return split | {"train": kept} | ({UNUSED: unused} if unused else {})

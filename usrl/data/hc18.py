@@ -198,7 +198,8 @@ def _fill(outline: Sample, row: _Row) -> tuple[Sample, float]:
     match = _NAME.fullmatch(outline.name)
     group = match["exam"] if match else outline.name
     labels = ellipse.fill(outline.image.shape)
-    sample = replace(outline, labels=labels, spacing_mm=(pixel, pixel), group=group)
+    own = {"circumference_mm": circumference}
+    sample = replace(outline, labels=labels, spacing_mm=(pixel, pixel), group=group, measured=own)
     return sample, abs(ellipse.circumference * pixel / circumference - 1)
 
 

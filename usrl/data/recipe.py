@@ -20,13 +20,17 @@ MAX_COUNT = 100_000
 """Phantoms are held in memory: this many are 13 GB."""
 
 
+_FIRST_EDITION = {"name", "root", "size", "split_seed", "labels", "count", "seed", "variety"}
+
+
 class DataRecipe(Strict):
     """Which images: a data set by name, where it is and how it is split.
 
     ``structure`` is segmented; None is the only structure of the data set. ``size`` is the side of
     the working image in px. ``labels`` is the share of the training part's groups that are trained on;
-    validation and test stay whole. ``count``, ``seed`` and ``variety`` are the phantom's
-    (`usrl.data.phantom.dataset.load_phantom`).
+    validation and test stay whole. ``folds`` and ``fold`` make one of so many folds the test part
+    (`usrl.data.splits.split_fold`); `usrl crossval` sets them. ``count``, ``seed`` and ``variety`` are the
+    phantom's (`usrl.data.phantom.dataset.load_phantom`).
     """
 
     name: str = "phantom"
@@ -35,6 +39,8 @@ class DataRecipe(Strict):
     size: Annotated[int, Field(gt=0, le=MAX_SIZE)] = 128
     split_seed: Seed = 0
     labels: Annotated[float, Field(gt=0, le=1)] = 1.0
+    folds: Annotated[int, Field(ge=2)] | None = None
+    fold: Annotated[int, Field(ge=1)] | None = None
     count: Annotated[int, Field(gt=0, le=MAX_COUNT)] = 200
     seed: Seed = 0
     variety: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -47,6 +53,14 @@ class DataRecipe(Strict):
             return tree
         if tree.get("name") == "usgra-vessels" and tree.get("structure") is None:
             return tree | {"name": "usgra", "structure": "vessel"}
-        # The recipe that a run of the first edition saved has exactly these keys.
-        is_saved = tree.keys() == cls.model_fields.keys() - {"structure"}
+        # The recipe that a run of the first edition saved has all of these keys.
+        is_saved = tree.keys() >= _FIRST_EDITION and "structure" not in tree
         return tree | {"structure": "nerve"} if is_saved and tree["name"] == "usgra" else tree
+
+    @model_validator(mode="after")
+    def _check_fold(self) -> "DataRecipe":
+        if (self.folds is None) != (self.fold is None) or (self.fold or 0) > (self.folds or 0):
+            raise ValueError(
+                f"folds and fold go together, and fold is from 1 to folds; got {self.folds} and {self.fold}"
+            )
+        return self

@@ -43,6 +43,8 @@ class Sample:
         group: Patient, exam or near-duplicate cluster; a group is never divided among splits.
         source: Data set and class, such as ``"busi/benign"``; splits are stratified by it.
         structures: Number of each structure by name.
+        measured: What the data set itself says of the target, by name with the unit, such as
+            ``circumference_mm`` of HC18.
 
     Raises:
         UserError: If the arrays differ in shape or have another type, or a number has no name.
@@ -55,6 +57,7 @@ class Sample:
     group: str
     source: str
     structures: Mapping[str, int] = field(default_factory=lambda: LESION)
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check types and shapes once for all readers."""

@@ -85,6 +85,19 @@ def folds(samples: Sequence[Splittable], k: int, seed: int = 0) -> list[list[int
     return _partition(samples, [1 / k] * k, seed)
 
 
+def split_fold(samples: Sequence[Splittable], k: int, fold: int, seed: int = 0) -> dict[str, list[int]]:
+    """Return a split whose test part is one of k `folds`, the first being 1, as `split_samples` does.
+
+    The others are divided into training and validation as by default: 7 to 1.
+    """
+    held_out = folds(samples, k, seed)[fold - 1]
+    rest = sorted(set(range(len(samples))) - set(held_out))
+    whole = DEFAULT_FRACTIONS["train"] + DEFAULT_FRACTIONS["val"]
+    shares = {part: DEFAULT_FRACTIONS[part] / whole for part in ("train", "val")}
+    parts = split_samples([samples[index] for index in rest], shares, seed)
+    return {part: [rest[place] for place in places] for part, places in parts.items()} | {"test": held_out}
+
+
 def write_split(path: Path | str, samples: Sequence[Splittable], split: Mapping[str, Sequence[int]]) -> None:
     """Write a split, positions by part, as text: one line ``part<TAB>name`` for each sample."""
     write_parts(path, {part: [samples[index].name for index in indices] for part, indices in split.items()})

@@ -6,11 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from usrl.data.sample import BoolMask
 from usrl.evaluation.statistics import bootstrap_mean
 from usrl.evaluation.summary import Case, group_cases
-from usrl.metrics.size import measure_area, measure_perimeter
-from usrl.metrics.surface import Spacing
 
 MEASURES = {"area_mm2": "mm²", "perimeter_mm": "mm", "circumference_mm": "mm", "area_px2": "px"}
 """Columns of ``cases.csv`` that have a column of the target next to them, and their units."""
@@ -23,17 +20,6 @@ class Agreement(NamedTuple):
     bias: float
     low: float  # lower limit of agreement
     high: float  # upper limit of agreement
-
-
-def measure_sizes(pred: BoolMask, target: BoolMask, spacing_mm: Spacing | None) -> dict[str, float]:
-    """Return area and, in mm, perimeter of both masks, bool (H, W), by their columns in ``cases.csv``."""
-    masks = {"": pred, "target_": target}
-    if spacing_mm is None:
-        return {f"{whose}area_px2": measure_area(mask) for whose, mask in masks.items()}
-    areas = {f"{whose}area_mm2": measure_area(mask, spacing_mm) for whose, mask in masks.items()}
-    return areas | {
-        f"{whose}perimeter_mm": measure_perimeter(mask, spacing_mm) for whose, mask in masks.items()
-    }
 
 
 def measure_agreement(measured: ArrayLike, target: ArrayLike) -> Agreement:

@@ -149,5 +149,10 @@ def _encode(pictures: Sequence[Picture], duration: int | list[int]) -> str:
     return _as_uri("webp", buffer)
 
 
+def as_svg_uri(content: bytes) -> str:
+    """Return an SVG as a data URI."""
+    return _as_uri("svg+xml", io.BytesIO(content))
+
+
 def _as_uri(kind: str, content: io.BytesIO) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"

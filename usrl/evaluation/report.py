@@ -14,7 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from usrl.evaluation.agreement import MEASURES, split_source
-from usrl.evaluation.figures import COLORS, plot_curves, plot_panels, plot_risk, plot_scores, shorten
+from usrl.evaluation.figures import (
+    COLORS,
+    as_svg_uri,
+    plot_curves,
+    plot_panels,
+    plot_risk,
+    plot_scores,
+    shorten,
+)
 from usrl.evaluation.gallery import LEGEND, Plates, describe_row, show_films
 from usrl.evaluation.overlay import STYLES
 from usrl.evaluation.reviewed import REVIEWED
@@ -23,8 +31,8 @@ from usrl.evaluation.summary import TRACKS, Comparison, group_cases
 from usrl.evaluation.tables import find_best, format_cell, list_columns
 
 
-def format_report(comparison: Comparison, sheets: Sequence[Sheet]) -> str:
-    """Return the HTML page of a comparison, with its tables; see `list_sheets`."""
+def format_report(comparison: Comparison, sheets: Sequence[Sheet], figures: Mapping[str, bytes]) -> str:
+    """Return the HTML page of a comparison, with its tables (see `list_sheets`) and figures, SVG by name."""
     results, risks, curves = comparison.results, comparison.risks(), list_curves(comparison.curves)
     plates = Plates(comparison)
     return render(
@@ -44,6 +52,7 @@ def format_report(comparison: Comparison, sheets: Sequence[Sheet]) -> str:
         blocks=_list_blocks(comparison),
         sheets={sheet.name: sheet for sheet in sheets},
         least_p=2.0 ** (1 - results["groups"]),  # of a test with so few groups
+        figures={name: as_svg_uri(content) for name, content in figures.items()},
         risk_plot=plot_risk(risks) if risks else "",
         agreement_plots=_plot_agreements(comparison),
         plates=plates,
@@ -80,10 +89,18 @@ def list_sheets(comparison: Comparison) -> list[Sheet]:
         Sheet(
             "tests",
             f"Paired tests of Dice, {told}",
-            ["block", "first", "second", "first - second", "p", "p (Holm)"],
             [
-                [test["track"], test["first"], test["second"], Figure(test["difference"])]
-                + ([None, None] if test["groups"] == 1 else [Figure(test["p"], 4), Figure(test["p_holm"], 4)])
+                *("block", "first", "second", "first - second", "p", "p (Holm)"),
+                *("rank-biserial", "probability of improvement"),
+            ],
+            [
+                [
+                    *(test["track"], test["first"], test["second"]),
+                    Figure(test["difference"], 3, (test["difference_low"], test["difference_high"])),
+                    *(None if test["groups"] == 1 else Figure(test[key], 4) for key in ("p", "p_holm")),
+                    Figure(test["rank_biserial"], 2),
+                    Figure(test["improvement"], 2, (test["improvement_low"], test["improvement_high"])),
+                ]
                 for test in results["tests"]
             ],
         )
@@ -174,7 +191,9 @@ def _list_agreement(results: Mapping[str, Any], measure: str, told: str) -> Shee
 
 
 def _list_costs(results: Mapping[str, Any], told: str) -> Sheet:
-    seconds = {row["method"]: row["seconds_per_image"] for row in results["rows"]}
+    seconds = {
+        row["method"]: row["seconds_per_image"] for row in results["rows"] if "seconds_per_image" in row
+    }
     units = {"parameters": (1e6, 3), "flops": (1e9, 3), "peak_bytes": (2**20, 1)}
     body: list[list[Cell]] = [
         [
@@ -289,7 +308,7 @@ def _list_blocks(comparison: Comparison) -> list[dict[str, Any]]:
     blocks = []
     for track in TRACKS:
         rows = [row for row in comparison.results["rows"] if row["track"] == track]
-        names = [name for name, method in comparison.methods.items() if method.track == track]
+        names = [row["method"] for row in rows if row["method"] in comparison.methods or row.get("foreign")]
         if rows:
             columns = list_columns(rows)
             best = {column.key: find_best(rows, column) for column in columns}

@@ -15,9 +15,9 @@ from scipy import stats
 from usrl.errors import UserError
 
 Floats = NDArray[np.float64]
-_RESAMPLES = 2000
+RESAMPLES = 2000
 """Samples of a bootstrap."""
-_PERCENTILES = (2.5, 97.5)
+PERCENTILES = (2.5, 97.5)
 """Ends of a 95% interval."""
 
 
@@ -49,12 +49,17 @@ def bootstrap_mean(values: ArrayLike, groups: Sequence[str], *, seed: int = 0) -
         Field and Welsh (2007), J R Stat Soc B 69(3):369-390, doi:10.1111/j.1467-9868.2007.00593.x.
     """
     sums, sizes = _sum_by_group(values, groups)
+    low, high = np.percentile(draw_means(values, groups, seed), PERCENTILES)
+    return Interval(float(sums.sum() / sizes.sum()), float(low), float(high))
+
+
+def draw_means(values: ArrayLike, groups: Sequence[str], seed: int | Sequence[int]) -> Floats:
+    """Return the means of the samples of `bootstrap_mean`, (RESAMPLES,)."""
+    sums, sizes = _sum_by_group(values, groups)
     count = len(sums)
     rng = np.random.default_rng(seed)
-    draws = rng.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES)  # (resamples, groups)
-    means = (draws @ sums) / (draws @ sizes)
-    low, high = np.percentile(means, _PERCENTILES)
-    return Interval(float(sums.sum() / sizes.sum()), float(low), float(high))
+    draws = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)  # (resamples, groups)
+    return np.asarray((draws @ sums) / (draws @ sizes), np.float64)
 
 
 def mean_by_group(values: ArrayLike, groups: Sequence[str]) -> Floats:
@@ -126,8 +131,8 @@ def bootstrap_iqm(
         arXiv:2108.13264; drawing two crossed factors: Owen (2007), The pigeonhole bootstrap, Ann Appl Stat
         1(2):386-411, doi:10.1214/07-AOAS122.
     """
-    own = _check_scores(scores, groups)
-    other = None if minus is None else _check_scores(minus, groups)
+    own = check_scores(scores, groups)
+    other = None if minus is None else check_scores(minus, groups)
     if other is not None and other.shape != own.shape:
         raise UserError(f"a paired difference needs equally many runs, got {len(own)} and {len(other)}")
 
@@ -139,10 +144,10 @@ def bootstrap_iqm(
     members = [np.flatnonzero(names == name) for name in np.unique(names)]
     rng = np.random.default_rng(seed)
     values = []
-    for _ in range(_RESAMPLES):
+    for _ in range(RESAMPLES):
         rows, drawn = rng.integers(len(own), size=len(own)), rng.integers(len(members), size=len(members))
         values.append(measure(rows, np.concatenate([members[group] for group in drawn])))
-    low, high = np.percentile(values, _PERCENTILES)
+    low, high = np.percentile(values, PERCENTILES)
     return Interval(measure(np.arange(own.shape[0]), np.arange(own.shape[1])), float(low), float(high))
 
 
@@ -187,7 +192,7 @@ def perfect_order(dice: Sequence[float]) -> RiskCoverage:
     return risk_coverage([-value for value in dice], dice)
 
 
-def _check_scores(scores: ArrayLike, groups: Sequence[str]) -> Floats:
+def check_scores(scores: ArrayLike, groups: Sequence[str]) -> Floats:
     """Return scores as an array of runs and cases, (R, N)."""
     numbers = np.asarray(scores, np.float64)
     if numbers.ndim != 2 or numbers.shape[1] != len(groups) or numbers.size == 0:

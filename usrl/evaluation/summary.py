@@ -1,7 +1,7 @@
 """From cases to statements about methods: means with intervals, tests, false detections."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import combinations
 from statistics import mean
@@ -10,9 +10,19 @@ from typing import Any
 import numpy as np
 
 from usrl.data.sample import Prompt, Sample, Track
+from usrl.evaluation.effects import (
+    bootstrap_difference,
+    performance_profile,
+    probability_of_improvement,
+    rank_biserial,
+    rank_methods,
+)
 from usrl.evaluation.statistics import (
+    Floats,
+    Interval,
     RiskCoverage,
     adjust_holm,
+    bootstrap_iqm,
     bootstrap_mean,
     mean_by_group,
     paired_wilcoxon,
@@ -24,8 +34,10 @@ from usrl.segmenter import Answer, Method, answer_sample
 Case = dict[str, Any]
 """One method on one image: the row of ``cases.csv``."""
 TRACKS: tuple[Track, ...] = ("prompted", "automatic")
-LABELS = frozenset({"case", "group", "source", "method", "track"})
+LABELS = frozenset({"case", "group", "source", "method", "track", "fold"})
 NOT_AVERAGED = LABELS | {"missed", "seconds", "uncertainty"}
+_THRESHOLDS = tuple(round(0.02 * step, 2) for step in range(50))
+"""Of the performance profiles; no Dice is above 1."""
 
 
 @dataclass(frozen=True)
@@ -113,21 +125,56 @@ def summarise_method(cases: Sequence[Case], seed: int) -> dict[str, Any]:
     dice = bootstrap_mean([case["dice"] for case in cases], [case["group"] for case in cases], seed=seed)
     averaged = [key for key in cases[0] if key not in NOT_AVERAGED and key != "dice"]
     row = {"method": cases[0]["method"], "track": cases[0]["track"], "n": len(cases)}
-    row |= {"missed": sum(case["missed"] for case in cases)}
+    if "missed" in cases[0]:
+        row["missed"] = sum(case["missed"] for case in cases)
     row |= {"dice": dice.mean, "dice_low": dice.low, "dice_high": dice.high}
     row |= {key: float(np.mean([case[key] for case in cases])) for key in averaged}
-    row["seconds_per_image"] = float(np.median([case["seconds"] for case in cases]))
+    if "seconds" in cases[0]:
+        row["seconds_per_image"] = float(np.median([case["seconds"] for case in cases]))
     if has_uncertainty(cases):
         own, perfect = trace_risk(cases)
         row |= {"aurc": own.area, "aurc_best": perfect.area}
     return row
 
 
+def summarise_folds(cases: Sequence[Case]) -> dict[str, Any]:
+    """Return the row of each fold of one method, and mean and standard deviation of the folds' mean Dice.
+
+    The deviation (with one degree of freedom less) is of trainings and of their images. It says less of how
+    sure the mean over all images is than the interval over groups does: trainings share their images.
+
+    Source:
+        Bengio and Grandvalet (2004), No unbiased estimator of the variance of k-fold cross-validation, J Mach
+        Learn Res 5:1089-1105.
+    """
+    by_fold = dict(sorted(group_cases(cases, "fold").items()))
+    means = [float(np.mean([case["dice"] for case in own])) for own in by_fold.values()]
+    rows = [
+        {"fold": fold, "n": len(own), "dice": dice}
+        for (fold, own), dice in zip(by_fold.items(), means, strict=True)
+    ]
+    return {"rows": rows, "mean": float(np.mean(means)), "sd": float(np.std(means, ddof=1))}
+
+
+def measure_drops(cases: Sequence[Case], external: Sequence[Case], seed: int) -> dict[str, dict[str, float]]:
+    """Return the external Dice of each method, and its drop from its own cases with the interval, by name."""
+    own, found = group_cases(cases, "method"), {}
+    for method, others in group_cases(external, "method").items():
+        here, there = ([case["dice"] for case in cases] for cases in (own[method], others))
+        groups, their_groups = ([case["group"] for case in cases] for cases in (own[method], others))
+        mean = bootstrap_mean(there, their_groups, seed=seed)
+        drop = bootstrap_difference(here, groups, there, their_groups, seed=seed)
+        found[method] = _spread("external_dice", mean) | _spread("drop", drop)
+    return found
+
+
 def compare_pairs(cases: Sequence[Case], key: str = "dice") -> list[dict[str, Any]]:
     """Return a paired test of a score for each pair of methods, which share their cases.
 
     It is a Wilcoxon signed-rank test on the means of groups, because cases of one patient depend on each
-    other. Holm's method adjusts the p-values. The difference is the mean over groups.
+    other. Holm's method adjusts the p-values. The difference is the mean over groups, with the ends of its
+    95% bootstrap interval over groups. ``rank_biserial`` is the effect size of the test
+    (`usrl.evaluation.effects.rank_biserial`).
     """
     means = {
         method: mean_by_group([case[key] for case in own], [case["group"] for case in own])
@@ -137,9 +184,74 @@ def compare_pairs(cases: Sequence[Case], key: str = "dice") -> list[dict[str, An
     p_values = [paired_wilcoxon(means[first], means[second]) for first, second in pairs]
     rows = []
     for (first, second), p, p_holm in zip(pairs, p_values, adjust_holm(p_values), strict=True):
-        row = {"first": first, "second": second, "difference": float(np.mean(means[first] - means[second]))}
-        rows.append(row | {"groups": len(means[first]), "p": p, "p_holm": p_holm})
+        gains = means[first] - means[second]
+        mean = bootstrap_mean(gains, [str(place) for place in range(len(gains))])
+        row = {"first": first, "second": second, "difference": mean.mean}
+        row |= {"difference_low": mean.low, "difference_high": mean.high}
+        row["rank_biserial"] = rank_biserial(means[first], means[second])
+        rows.append(row | {"groups": len(gains), "p": p, "p_holm": p_holm})
     return rows
+
+
+def stack_runs(cases: Sequence[Case], runs: Mapping[str, Sequence[str]]) -> dict[str, Floats]:
+    """Return the Dice of each method of some cases by run and case, (R, N), by name.
+
+    A method that is a mean of runs has those of its runs, whose names are given; others have one run. The
+    cases of all methods are in the same order.
+    """
+    dice = {name: [case["dice"] for case in own] for name, own in group_cases(cases, "method").items()}
+    members = {run for names in runs.values() for run in names}
+    return {
+        name: np.array([dice[run] for run in runs.get(name, [name])]) for name in dice if name not in members
+    }
+
+
+def add_improvements(
+    tests: Sequence[dict[str, Any]], scores: Mapping[str, Floats], groups: Sequence[str], seed: int
+) -> list[dict[str, Any]]:
+    """Return tests with the probability that the first method improves on the second, and its interval."""
+    rows = []
+    for test in tests:
+        found = probability_of_improvement(scores[test["first"]], scores[test["second"]], groups, seed=seed)
+        rows.append(test | _spread("improvement", found))
+    return rows
+
+
+def summarise_iqm(scores: Mapping[str, Floats], groups: Sequence[str], seed: int) -> dict[str, Any]:
+    """Return the interquartile mean of each method of several runs, and the ends of its interval, by name."""
+    return {
+        name: _spread("dice_iqm", bootstrap_iqm(own, groups, seed=seed))
+        for name, own in scores.items()
+        if len(own) > 1
+    }
+
+
+def trace_profiles(scores: Mapping[str, Floats], groups: Sequence[str], seed: int) -> dict[str, Any]:
+    """Return the performance profile of each method: the share of runs and cases above each Dice.
+
+    ``methods`` holds ``share``, ``low`` and ``high`` by name, a value for each of ``thresholds``.
+    """
+    curves = {name: performance_profile(own, groups, _THRESHOLDS, seed=seed) for name, own in scores.items()}
+    methods = {
+        name: {part: getattr(curve, part).round(4).tolist() for part in ("share", "low", "high")}
+        for name, curve in curves.items()
+    }
+    return {"thresholds": list(_THRESHOLDS), "methods": methods}
+
+
+def rank_cases(cases: Sequence[Case]) -> dict[str, Any] | None:
+    """Return the ranks of methods by their mean Dice of groups; None for two methods or for one group."""
+    means = {
+        method: mean_by_group([case["dice"] for case in own], [case["group"] for case in own])
+        for method, own in group_cases(cases, "method").items()
+    }
+    if len(means) < 3 or any(len(own) < 2 for own in means.values()):
+        return None
+    return asdict(rank_methods(means))
+
+
+def _spread(key: str, interval: Interval) -> dict[str, float]:
+    return {key: interval.mean, f"{key}_low": interval.low, f"{key}_high": interval.high}
 
 
 def summarise_figures(cases: Sequence[Case], seed: int) -> dict[str, Any]:

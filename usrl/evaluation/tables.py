@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from usrl.evaluation.summary import TRACKS
-from usrl.metrics.surface import NSD_TOLERANCE
+from usrl.metrics.detection import FOUND_IOU
+from usrl.metrics.surface import BAND, HD95_DEFINITION, NSD_TOLERANCE
 
 Row = Mapping[str, Any]
 
@@ -39,6 +40,20 @@ _NSD = (
     f"normalised surface Dice: share of both boundaries within {NSD_TOLERANCE['px']:g} px of each other, "
     f"{NSD_TOLERANCE['mm']:g} mm if distances are in mm"
 )
+_BAND = (
+    "intersection over union of the bands inside both boundaries, whose width is "
+    f"{BAND:.0%} of the diagonal of the image"
+)
+_DETECTED = (
+    f"detection rate: share of the lesions for which one region has an IoU above {FOUND_IOU:g}; per image, "
+    "then averaged"
+)
+_HC = "difference of the circumferences of the ellipse that fits the mask and of the data set's table"
+_IQM = "interquartile mean of Dice over several runs and all images; its interval is in results.json"
+_EXTERNAL = "mean Dice on the images of another data set"
+_DROP = (
+    "Dice here less Dice on the images of another data set; in brackets the 95% interval, over groups of both"
+)
 _INITIAL = "Dice of the proposal that an agent starts from"
 _WORSENED = "share of images where an agent ends below its proposal"
 _CEILING = "ceiling: Dice that a teacher, who sees the target, reaches from the same proposal"
@@ -46,23 +61,33 @@ _COLUMNS = (
     Column("n", "n", "images with a lesion", 0, 0, "n"),
     Column("missed", "missed", _MISSED, 0, -1, "missed"),
     Column("dice", "Dice", _DICE, 3, 1, "Dice [95%]"),
+    Column("dice_iqm", "Dice IQM", _IQM),
+    Column("external_dice", "external Dice", _EXTERNAL),
+    Column("drop", "drop", _DROP, 3, -1, "drop [95%]"),
     Column("initial_dice", "initial Dice", _INITIAL, 3, 0, "initial\nDice"),
     Column("oracle_dice", "oracle Dice", _CEILING, 3, 0, "oracle\nDice"),
     Column("worsened", "worsened", _WORSENED, 3, -1, "worse"),
     Column("iou", "IoU", "intersection over union of pixels (Jaccard)"),
     Column("sensitivity", "sens.", "sensitivity, or recall: share of the target that is found"),
     Column("precision", "prec.", "precision: share of the prediction that is right"),
+    Column("specificity", "spec.", "specificity: share of the background that is left alone"),
     Column("accuracy", "acc.", "accuracy: share of all pixels that are right, most of them background"),
+    Column("mae", "MAE", "mean absolute error of the pixels, 1 - accuracy", 3, -1),
     *(
         Column(f"{key}_{unit}", f"{title} [{unit}]", f"{meaning} between the boundaries", digits, -1, brief)
         for unit in ("px", "mm")
         for key, title, meaning, digits, brief in (
             ("hd", "HD", "Hausdorff: largest distance", 1, ""),
-            ("hd95", "HD95", "95th percentile of the distances", 1, f"HD95\n[{unit}]"),
-            ("asd", "ASD", "mean distance", 2, ""),
+            ("hd95", "HD95", f"95th percentile of the distances ({HD95_DEFINITION})", 1, f"HD95\n[{unit}]"),
+            ("asd", "ASD", "average surface distance, from the prediction to the target", 2, ""),
+            ("assd", "ASSD", "average symmetric surface distance", 2, ""),
         )
     ),
     Column("nsd", "NSD", _NSD),
+    Column("boundary_iou", "boundary IoU", _BAND),
+    Column("area_error", "area error", "difference of the areas as a share of the target's", 3, -1),
+    Column("detected", "detected", _DETECTED),
+    Column("circumference_error_mm", "HC error [mm]", _HC, 2, -1, "HC err.\n[mm]"),
     Column("seconds_per_image", "s/image", "median seconds per image", 3, 0),
 )
 
@@ -73,15 +98,15 @@ def list_columns(rows: Sequence[Row]) -> list[Column]:
 
 
 def format_cell(row: Row, column: Column) -> str:
-    """Return the text of a cell: empty if it does not apply, and Dice with its 95% interval.
+    """Return the text of a cell: empty if it does not apply, and Dice and drop with their 95% intervals.
 
     A dash replaces an interval without width, which images of a single group give.
     """
     if column.key not in row:
         return ""
     text = f"{row[column.key]:.{column.digits}f}"
-    if column.key == "dice":
-        low, high = row["dice_low"], row["dice_high"]
+    if column.key in ("dice", "drop"):
+        low, high = row[f"{column.key}_low"], row[f"{column.key}_high"]
         return f"{text} [—]" if low == high else f"{text} [{low:.3f}, {high:.3f}]"
     return f"{100 * row[column.key]:.0f}%" if column.key == "worsened" else text
 

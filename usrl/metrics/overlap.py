@@ -1,7 +1,7 @@
 """Overlap of two binary masks.
 
-All values are in [0, 1], unitless. Two empty masks agree perfectly and give 1.0. If exactly one mask is
-empty, a ratio without a denominator gives 0.0.
+All values are in [0, 1], unitless. Two empty masks agree perfectly and give 1.0, and an error of 0.0. If
+exactly one mask is empty, a ratio without a denominator gives 0.0.
 """
 
 from typing import NamedTuple
@@ -28,6 +28,20 @@ class Counts(NamedTuple):
             Dice (1945), Ecology 26(3):297-302, doi:10.2307/1932409.
         """
         return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+
+    def f_measure(self, beta: float = 1.0) -> float:
+        """Return the F-measure, (1 + b) TP / ((1 + b) TP + b FN + FP) with b the square of ``beta``.
+
+        With a ``beta`` of 1 it is the Dice. Work on salient objects takes a square of 0.3, which counts the
+        precision for more.
+
+        Source:
+            van Rijsbergen (1979), Information Retrieval, chapter 7; Achanta et al. (2009), CVPR 1597-1604,
+            doi:10.1109/CVPR.2009.5206596, for 0.3.
+        """
+        square = beta * beta
+        found = (1 + square) * self.tp
+        return _ratio(found, found + square * self.fn + self.fp)
 
     @property
     def iou(self) -> float:
@@ -58,8 +72,13 @@ class Counts(NamedTuple):
         """(TP + TN) / all, the share of pixels that are right."""
         return _ratio(self.tp + self.tn, sum(self))
 
+    @property
+    def mae(self) -> float:
+        """(FP + FN) / all, the mean absolute error of the pixels of two masks: 1 - accuracy."""
+        return _ratio(self.fp + self.fn, sum(self), otherwise=0.0)
 
-OVERLAPS = ("dice", "iou", "sensitivity", "precision", "specificity", "accuracy")
+
+OVERLAPS = ("dice", "iou", "sensitivity", "precision", "specificity", "accuracy", "mae")
 """Names of the metrics, in the order of the tables."""
 
 
@@ -105,5 +124,5 @@ def iou(pred: BoolMask, target: BoolMask) -> float:
     return count_pixels(pred, target).iou
 
 
-def _ratio(numerator: int, denominator: int, otherwise: float = 1.0) -> float:
+def _ratio(numerator: float, denominator: float, otherwise: float = 1.0) -> float:
     return numerator / denominator if denominator else otherwise

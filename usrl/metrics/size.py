@@ -1,13 +1,17 @@
-"""Area, perimeter and axes of a binary mask, in pixels or millimetres."""
+"""Area, perimeter, axes and circumference of a binary mask, in pixels or millimetres."""
 
+import math
 from itertools import product
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from usrl.data.components import clean_mask
+from usrl.data.hc18 import Ellipse, fit_ellipse
 from usrl.data.sample import BoolMask
-from usrl.metrics.surface import Spacing, check_spacing
+from usrl.errors import UserError
+from usrl.metrics.surface import Spacing, check_spacing, find_boundary
 
 Ends = tuple[tuple[float, float], tuple[float, float]]
 
@@ -36,6 +40,43 @@ def measure_area(mask: BoolMask, spacing_mm: Spacing | None = None) -> float:
     """
     row, column = check_spacing(spacing_mm)
     return float(np.count_nonzero(mask)) * row * column
+
+
+def relative_area_error(pred: BoolMask, target: BoolMask) -> float:
+    """Return how far the area of a mask is from the target's, as a share of the target's: |P - T| / T.
+
+    Both empty gives 0, an empty prediction 1. A prediction without a target gives infinity, for its error is
+    not a share of anything.
+    """
+    found, wanted = int(np.count_nonzero(pred)), int(np.count_nonzero(target))
+    return abs(found - wanted) / wanted if wanted else math.inf if found else 0.0
+
+
+def fit_mask(mask: BoolMask) -> Ellipse | None:
+    """Return the ellipse that fits the outline of the largest component of a mask, bool, (H, W); or None.
+
+    It is fitted to the centres of the pixels of the boundary and widened by half a pixel, to where the mask
+    ends. Where the border of the image cuts the mask, the ellipse goes on. A mask that is empty or too thin
+    has none; see `usrl.data.hc18.fit_ellipse`.
+    """
+    outline = find_boundary(clean_mask(mask, "largest+holes"))
+    inner = np.zeros_like(outline)
+    inner[1:-1, 1:-1] = outline[1:-1, 1:-1]
+    try:
+        ellipse = fit_ellipse(inner)
+    except UserError:
+        return None
+    first, second = ellipse.semi_axes
+    return Ellipse(ellipse.centre, (first + 0.5, second + 0.5), ellipse.angle)
+
+
+def measure_circumference(mask: BoolMask, spacing_mm: float = 1.0) -> float:
+    """Return the circumference of the ellipse of `fit_mask`, px, or mm if the side of a pixel is given.
+
+    It is how the head circumference (HC) of a fetus is measured. A mask without an ellipse has 0.
+    """
+    ellipse = fit_mask(mask)
+    return 0.0 if ellipse is None else ellipse.circumference * spacing_mm
 
 
 def measure_perimeter(mask: BoolMask, spacing_mm: Spacing | None = None) -> float:
