@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from usrl.data.windows import Window, check_window
 from usrl.strict import Seed, Strict
 
 Folder = Annotated[
@@ -16,8 +17,15 @@ Folder = Annotated[
 """Kept absolute: a run may be used from another working folder than that of its training."""
 MAX_SIZE = 1024
 """Ultrasound images are smaller, and at this size an image takes 8 MB of memory while it is played."""
+_FIRST_EDITION = {"name", "root", "size", "split_seed", "labels", "count", "seed", "variety"}
+"""Keys of every recipe that the first edition saved."""
 MAX_COUNT = 100_000
 """Phantoms are held in memory: this many are 13 GB."""
+
+
+def _as_tuple(levels: Any) -> Any:
+    """Return the list of YAML as the tuple that a strict field wants, and whole numbers as fractions."""
+    return tuple(levels) if isinstance(levels, list) else levels
 
 
 class DataRecipe(Strict):
@@ -26,7 +34,9 @@ class DataRecipe(Strict):
     ``structure`` is segmented; None is the only structure of the data set. ``size`` is the side of
     the working image in px. ``labels`` is the share of the training part's groups that are trained on;
     validation and test stay whole. ``count``, ``seed`` and ``variety`` are the phantom's
-    (`usrl.data.phantom.dataset.load_phantom`).
+    (`usrl.data.phantom.dataset.load_phantom`). ``window`` are the levels of a folder's images that become
+    black and white; None scales images of more than 8 bits by their own largest level. ``split_file`` is a
+    table that states the part of every image (`usrl.data.published`); None draws the parts.
     """
 
     name: str = "phantom"
@@ -38,6 +48,8 @@ class DataRecipe(Strict):
     count: Annotated[int, Field(gt=0, le=MAX_COUNT)] = 200
     seed: Seed = 0
     variety: Annotated[float, Field(ge=0, le=1)] = 0.0
+    window: Annotated[Window, BeforeValidator(_as_tuple), AfterValidator(check_window)] | None = None
+    split_file: Folder | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -48,5 +60,5 @@ class DataRecipe(Strict):
         if tree.get("name") == "usgra-vessels" and tree.get("structure") is None:
             return tree | {"name": "usgra", "structure": "vessel"}
         # The recipe that a run of the first edition saved has exactly these keys.
-        is_saved = tree.keys() == cls.model_fields.keys() - {"structure"}
+        is_saved = tree.keys() >= _FIRST_EDITION and "structure" not in tree
         return tree | {"structure": "nerve"} if is_saved and tree["name"] == "usgra" else tree
