@@ -143,6 +143,45 @@ def check_data(
         raise typer.Exit(1)
 
 
+@data_app.command("import")
+def import_data(
+    kind: Annotated[str, typer.Argument(metavar="FORMAT", help="coco, labelme, cvat or voc.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="COCO's JSON, CVAT's XML (CVAT for images), or the folder of LabelMe or VOC.",
+        ),
+    ],
+    images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the images, with its subfolders.")],
+    out: Annotated[Path, typer.Option(help="New folder to write: a data set for --data folder.")],
+    empty: Annotated[
+        str | None,
+        typer.Option(
+            metavar="keep|leave-out",
+            help="What becomes of images without an annotation: images without a lesion, or left out.",
+        ),
+    ] = None,
+    overlap: Annotated[
+        str | None,
+        typer.Option(metavar="later", help="Where structures overlap, the later one keeps the pixels."),
+    ] = None,
+    window: WindowOption = None,
+) -> None:
+    """Make a data set of images that were annotated with other tools."""
+    from usrl.data.importing.folder import import_annotations
+    from usrl.data.windows import parse_window
+
+    levels = None if window is None else parse_window(window)
+    done = import_annotations(kind, source, images, out, empty=empty, overlap=overlap, window=levels)
+    found = ", ".join(f"{name} in {count}" for name, count in done.structures.items())
+    typer.echo(f"wrote {done.images} images to {out}: {found}; nothing in {done.empty}")
+    for note in done.notes:
+        typer.echo(f"  {note}")
+    which = " --structure NAME" if len(done.structures) > 1 else ""
+    typer.echo(f"use them with --data folder --root {out}{which}")
+
+
 @splits_app.command("export")
 def export_splits(
     name: Annotated[str, typer.Argument(metavar="DATA", help="Name of the data set.")],

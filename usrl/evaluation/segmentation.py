@@ -187,17 +187,12 @@ def _check_prompts(segmenter: Segmenter, files: Sequence[Path], prompts: Mapping
         file = open_image(path)
         if segmenter.track == "prompted":
             try:
-                prompt = prompts.get(clean(path.name))
-                check_prompt(
-                    None if prompt is None else tuple(map(file.frame.into_image, prompt)), file.shape
-                )
+                given = prompts.get(clean(path.name))
+                check_prompt(given and tuple(map(file.frame.into_image, given)), file.shape)
             except UserError as error:
-                cut = (
-                    ""
-                    if file.frame.region is None
-                    else f"of its region {','.join(map(str, file.frame.region))}: "
-                )
-                raise UserError(f"{path}: {cut}{error}") from None
+                x, y = (file.frame.region or (0, 0))[:2]
+                moved = f"counted from the region of the image, which begins at {x},{y}: " if x or y else ""
+                raise UserError(f"{path}: {moved}{error}") from None
 
 
 def _check_free(path: Path, out: Path) -> tuple[Path, Path, Path]:
