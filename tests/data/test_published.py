@@ -1,4 +1,5 @@
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from usrl.cli import app
 from usrl.data.catalogue import export_split, load_cases, load_split
 from usrl.data.recipe import DataRecipe
 from usrl.errors import UserError
+
+SPLITS = Path(__file__).resolve().parents[2] / "splits"
 
 
 @pytest.fixture
@@ -109,3 +112,16 @@ def test_the_command_line_exports_a_split_and_scores_by_it(root, tmp_path):
     assert all(name in cases for name in names(root, "test", split_seed=3))
     with pytest.raises(UserError, match="leave it out"):
         load_cases(DataRecipe(name="lung", count=2, split_file=str(out)), "all")
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["busi", "hc18", "ddti", "usgra"])
+@pytest.mark.filterwarnings("ignore:ddti")
+def test_the_shipped_table_of_a_data_set_is_its_split(request, name, tmp_path):
+    root, shipped = request.getfixturevalue(f"real_{name}"), SPLITS / f"{name}.csv"
+    export_split(DataRecipe(name=name, root=root), tmp_path / "new.csv")
+    written = (tmp_path / "new.csv").read_text()
+    if written.count("\n") != shipped.read_text().count("\n"):
+        pytest.skip(f"{root} is another copy than that of {shipped}")
+    assert written == shipped.read_text()
