@@ -55,6 +55,8 @@ def segment(
     spacing = None if spacing_mm is None else parse_spacing(spacing_mm)
     from usrl.compute.devices import select_device
     from usrl.data.clips.reading import is_clip
+    from usrl.data.files import kind_of
+    from usrl.data.images import open_image
     from usrl.data.windows import parse_window
     from usrl.evaluation.methods import open_segmenter
     from usrl.evaluation.segmentation import segment_files
@@ -80,6 +82,8 @@ def segment(
         typer.echo(f"{result['image']}: {_format_size(result)}")
         for lesion in result["lesions"] if len(result["boxes"]) > 1 else ():
             typer.echo(f"  {','.join(f'{side:g}' for side in lesion['box'])}: {_format_size(lesion)}")
+    if bare := sum(kind_of(path) == "dicom" and open_image(path).frame.region is None for path in images):
+        typer.echo(f"{bare} DICOM images name no region; text that is burned into them is in their overlays")
     empty = sum(not result["area_px"] for result in results)
     note = f"; nothing was found in {empty} of them" if empty else ""
     count = "1 image" if len(images) == 1 else f"{len(images)} images"

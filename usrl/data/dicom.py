@@ -52,6 +52,7 @@ class Dicom:
         fps: Frames a second, or None if the file does not say.
         spacing_mm: (row, column) pixel size in millimetres, or None if the file does not say.
         patient: A name for the patient from which the id cannot be read, or None if there is no id.
+        is_deep: Whether levels have more than 8 bits, or come from a palette, so that frames are scaled.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class Dicom:
     fps: float | None
     spacing_mm: tuple[float, float] | None
     patient: str | None
+    is_deep: bool
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -76,9 +78,7 @@ class Dicom:
         Raises:
             UserError: If the file is damaged, ends early or has negative values.
         """
-        with _dicom_errors(self.path):
-            is_deep = _is_deep(_read_header(self.path))
-        is_scaled = is_deep and window is None
+        is_scaled = self.is_deep and window is None
         top = max(int(levels.max()) for levels in self._levels()) if is_scaled else 255
         held = 0
         for levels in self._levels():
@@ -146,14 +146,18 @@ def open_dicom(path: Path | str) -> Dicom:
         _check_pixels(path, header)
         notes: list[str] = []
         region, spacing = _find_region(path, header, (rows, columns), notes)
-        rate, patient = _rate(path, header), _patient(header)
+        rate, patient, is_deep = _rate(path, header), _patient(header), _is_deep(header)
     for note in notes:
-        warnings.warn(note, stacklevel=2)
-    return Dicom(path, Frame((rows, columns), region), count, rate, spacing, patient)
+        warnings.warn(note, stacklevel=1)  # one place, so that it is told once
+    return Dicom(path, Frame((rows, columns), region), count, rate, spacing, patient, is_deep)
 
 
-def read_dicom(path: Path | str) -> tuple[GrayImage, tuple[float, float] | None]:
+def read_dicom(
+    path: Path | str, window: Window | None = None
+) -> tuple[GrayImage, tuple[float, float] | None]:
     """Read a DICOM file of one frame: its region as 8-bit gray, uint8, (H, W), and the pixel size, mm.
+
+    Levels are scaled as in `Dicom.frames`.
 
     Raises:
         UserError: As `open_dicom`, and if there are several frames.
@@ -161,7 +165,7 @@ def read_dicom(path: Path | str) -> tuple[GrayImage, tuple[float, float] | None]
     opened = open_dicom(path)
     if opened.count != 1:
         raise UserError(f"{path}: holds {opened.count} frames; read it as a clip, or export one frame")
-    return next(iter(list(opened.frames()))), opened.spacing_mm
+    return next(iter(list(opened.frames(window)))), opened.spacing_mm
 
 
 @contextmanager

@@ -68,12 +68,16 @@ def _read(root: Path, data: DataRecipe) -> Found:
     if not groups and (groups := _find_patients(sound)):
         notes.append(f"{len(groups)} images are grouped by the patient of their DICOM file")
     samples = [replace(sample, group=groups.get(sample.name, sample.name)) for sample in samples]
-    deep = sum(kind_of(pair.image) == "picture" and has_more_than_8_bits(pair.image) for pair in sound)
+    deep = sum(_is_deep(pair.image) for pair in sound)
     known = sum(sample.spacing_mm is not None for sample in samples)
     facts: dict[str, int | str] = {_DEEP: deep} if deep and data.window is None else {}
     return Found(
         samples, faults, facts | ({"images of known pixel size": known} if known else {}), notes=notes
     )
+
+
+def _is_deep(path: Path) -> bool:
+    return has_more_than_8_bits(path) if kind_of(path) == "picture" else open_image(path).is_deep
 
 
 def _find_patients(pairs: list[Pair]) -> dict[str, str]:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from usrl.data.bodies.nifti import SUFFIXES as NIFTI_SUFFIXES
 from usrl.data.bodies.nifti import describe_plane, read_plane
-from usrl.data.dicom import DICOM_SUFFIXES, Dicom, open_dicom
-from usrl.data.files import kind_of, list_images, read_gray, read_shape
+from usrl.data.dicom import DICOM_SUFFIXES, open_dicom, read_dicom
+from usrl.data.files import has_more_than_8_bits, kind_of, list_images, read_gray, read_shape
 from usrl.data.frames import Frame
 from usrl.data.itk import ITK_SUFFIXES, describe_itk, read_itk
 from usrl.data.sample import GrayImage
@@ -33,6 +33,7 @@ class ImageFile:
         spacing_mm: (row, column) pixel size in millimetres, or None if it is unknown.
         patient: A name for the patient from which the id cannot be read, or None if it is unknown.
         frame: The picture in the file, of which the image may be a region.
+        is_deep: Whether levels have more than 8 bits, so that they are scaled without a window.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class ImageFile:
     spacing_mm: tuple[float, float] | None
     patient: str | None
     frame: Frame
+    is_deep: bool
 
 
 def open_image(path: Path | str) -> ImageFile:
@@ -51,13 +53,17 @@ def open_image(path: Path | str) -> ImageFile:
     path = Path(path)
     kind = kind_of(path)
     if kind == "dicom":
-        opened = _open_single(path)
-        return ImageFile(path, opened.shape, opened.spacing_mm, opened.patient, opened.frame)
+        opened = open_dicom(path)
+        if opened.count != 1:
+            told = f"is a clip of {opened.count} frames; read it as a clip, or export one frame"
+            raise UserError(f"{path}: {told}")
+        frame, is_deep = opened.frame, opened.is_deep
+        return ImageFile(path, opened.shape, opened.spacing_mm, opened.patient, frame, is_deep)
     if kind == "picture":
-        shape, spacing = read_shape(path), None
-    else:
-        shape, spacing = describe_plane(path) if kind == "nifti" else describe_itk(path)
-    return ImageFile(path, shape, spacing, None, Frame(shape))
+        shape = read_shape(path)
+        return ImageFile(path, shape, None, None, Frame(shape), has_more_than_8_bits(path))
+    shape, spacing, dtype = describe_plane(path) if kind == "nifti" else describe_itk(path)
+    return ImageFile(path, shape, spacing, None, Frame(shape), dtype != np.uint8)
 
 
 def read_image(path: Path | str, window: Window | None = None) -> tuple[GrayImage, ImageFile]:
@@ -75,11 +81,12 @@ def read_image(path: Path | str, window: Window | None = None) -> tuple[GrayImag
     """
     path = Path(path)
     kind = kind_of(path)
+    if kind == "picture":
+        gray = read_gray(path, window)
+        return gray, ImageFile(path, gray.shape, None, None, Frame(gray.shape), has_more_than_8_bits(path))
     opened = open_image(path)
     if kind == "dicom":
-        return next(iter(list(_open_single(path).frames(window)))), opened
-    if kind == "picture":
-        return read_gray(path, window), opened
+        return read_dicom(path, window)[0], opened
     values, _ = read_plane(path) if kind == "nifti" else read_itk(path)
     return _as_gray(path, values, window), opened
 
@@ -90,13 +97,6 @@ def list_readable(folder: Path) -> list[Path]:
     more = [path for path in folder.iterdir() if path.name.lower().endswith(suffixes)]
     more = [path for path in more if not path.name.startswith(".") and (path.is_file() or path.is_symlink())]
     return sorted([*list_images(folder), *more])
-
-
-def _open_single(path: Path) -> Dicom:
-    opened = open_dicom(path)
-    if opened.count != 1:
-        raise UserError(f"{path}: is a clip of {opened.count} frames; read it as a clip, or export one frame")
-    return opened
 
 
 def _as_gray(path: Path, values: NDArray[Any], window: Window | None) -> GrayImage:

@@ -55,8 +55,8 @@ class _Header:
     start: int
 
 
-def describe_itk(path: Path) -> tuple[Shape, Spacing | None]:
-    """Return the (H, W) of an image, px, and its (row, column) pixel size, mm, from the header alone.
+def describe_itk(path: Path) -> tuple[Shape, Spacing | None, np.dtype[Any]]:
+    """Return the (H, W) of an image, px, its (row, column) pixel size, mm, and its type, without pixels.
 
     The pixel size is None if the header does not state it.
 
@@ -64,7 +64,8 @@ def describe_itk(path: Path) -> tuple[Shape, Spacing | None]:
         UserError: As `read_itk`.
     """
     path = Path(path)
-    return _place(path, _parse(path, _read(path, _LONGEST_HEADER)))
+    header = _parse(path, _read(path, _LONGEST_HEADER))
+    return *_place(path, header), header.dtype
 
 
 def read_itk(path: Path) -> tuple[NDArray[Any], Spacing | None]:

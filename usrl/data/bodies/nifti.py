@@ -134,11 +134,12 @@ def read_plane(path: Path) -> tuple[NDArray[Any], tuple[float, float] | None]:
     return values.astype(values.dtype.newbyteorder("="), copy=False).reshape(height, width), spacing
 
 
-def describe_plane(path: Path) -> tuple[tuple[int, int], tuple[float, float] | None]:
-    """Return the (H, W) of an image, px, and its pixel size as `read_plane`, from the header alone."""
+def describe_plane(path: Path) -> tuple[tuple[int, int], tuple[float, float] | None, np.dtype[Any]]:
+    """Return the (H, W) of an image, px, its pixel size as `read_plane`, and its type, without pixels."""
     path = Path(path)
     with _opened(path) as stream:
-        return _check_plane(path, _read_header(path, stream))
+        header = _read_header(path, stream)
+        return *_check_plane(path, header), _check_dtype(path, header)
 
 
 def _check_plane(path: Path, header: Any) -> tuple[tuple[int, int], tuple[float, float] | None]:
