@@ -3,13 +3,14 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
+import torch
 from clip_builders import region, write_dicom
 from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.sequence import Sequence
 from sample_builders import disk, inspect, load, noise, write
 
-from usrl.data.catalogue import load_split
+from usrl.data.catalogue import load_cases, load_split
 from usrl.data.files import read_classes, read_labels
 from usrl.data.images import list_readable, open_image, read_image
 from usrl.data.recipe import DataRecipe
@@ -128,6 +129,19 @@ def test_a_clip_is_cut_to_its_region_and_its_areas_are_in_millimetres(tmp_path):
     assert (result["width_px"], result["region_px"]) == (80, [10, 12, 70, 52])
     mask = np.asarray(Image.open(tmp_path / "out" / "clip_masks" / "0002.png"))
     assert np.argwhere(mask).min(axis=0).tolist() == [30, 25]
+
+
+def test_masks_of_a_clip_have_the_size_of_its_frames_or_of_its_region(tmp_path):
+    for name, masks in (("frame", scan(3) == 200), ("region", scan(3)[:, 12:52, 10:70] == 200)):
+        write_scan(tmp_path / name / "clips" / "a.dcm", count=3)
+        for number, mask in enumerate(masks):
+            write(tmp_path / name / "masks" / "a" / f"{number:04d}.png", mask.astype(np.uint8) * 255)
+    whole, cut = (
+        load_cases(DataRecipe(name="clips", root=tmp_path / name, size=60), "all")
+        for name in ("frame", "region")
+    )
+    assert torch.equal(whole.masks, cut.masks)
+    assert int(whole.masks.sum()) == 3 * 200
 
 
 @pytest.mark.parametrize(

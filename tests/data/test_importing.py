@@ -8,6 +8,7 @@ from PIL import Image
 from sample_builders import load, noise, write
 
 from usrl.data.catalogue import load_split
+from usrl.data.importing.coco import _decompress
 from usrl.data.importing.folder import import_annotations
 from usrl.data.outlines import draw_ellipse, fill_polygon, fill_runs
 from usrl.errors import UserError
@@ -116,6 +117,13 @@ def test_runs_must_fill_their_shape():
     assert fill_runs([1, 2], (2, 3), by_column=False) is None
     assert fill_runs([2**40, 1], (2, 3), by_column=False) is None
     assert fill_runs([7, -1], (2, 3), by_column=False) is None
+
+
+def test_compressed_runs_are_those_of_the_library_of_coco():
+    # Written by pycocotools 2.0: encode(np.asfortranarray(INSIDE)).
+    text = "e<d0d00000000000000000000000000000000000000kh0"
+    assert compress(as_runs(INSIDE)) == text
+    assert _decompress("a", text) == as_runs(INSIDE)
 
 
 def test_polygons_and_run_lengths_of_coco_become_a_data_set(images, tmp_path):

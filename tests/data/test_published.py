@@ -7,8 +7,9 @@ from sample_builders import disk, noise, write
 from typer.testing import CliRunner
 
 from usrl.cli import app
-from usrl.data.catalogue import export_split, load_cases, load_split
+from usrl.data.catalogue import export_split, load_cases, load_split, load_train_and_val
 from usrl.data.recipe import DataRecipe
+from usrl.data.splits import read_parts
 from usrl.errors import UserError
 
 SPLITS = Path(__file__).resolve().parents[2] / "splits"
@@ -53,6 +54,15 @@ def test_a_table_replaces_the_drawn_parts_whatever_the_seed_and_the_file_format(
     for part, expected in parts.items():
         assert names(root, part, split_file=str(table)) == expected
     assert len(names(root, "train", split_file=str(table), labels=0.5)) < len(parts["train"])
+
+
+def test_a_training_takes_its_parts_from_the_table_and_writes_them_into_its_run(root, table, tmp_path):
+    data = DataRecipe(name="folder", root=root, split_file=table)
+    train, val = load_train_and_val(data, tmp_path / "split.tsv")
+    assert [sample.name for sample in train] == names(root, "train", split_seed=3)
+    assert [sample.name for sample in val] == names(root, "val", split_seed=3)
+    stated = {line.split(",")[0]: line.split(",")[2] for line in table.read_text().splitlines()[1:]}
+    assert read_parts(tmp_path / "split.tsv") == stated
 
 
 def test_images_that_are_missing_strange_or_changed_are_refused_by_name(root, table):
