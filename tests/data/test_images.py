@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import nibabel
 import numpy as np
 import pydicom
@@ -155,7 +157,7 @@ def test_masks_of_a_clip_have_the_size_of_its_frames_or_of_its_region(tmp_path):
 )
 def test_files_of_pydicom_give_areas_that_agree_with_their_headers(tmp_path, name, shape, side_mm, note):
     path = get_testdata_file(name)
-    with pytest.warns(UserWarning, match=note) if note else _nothing():
+    with pytest.warns(UserWarning, match=note) if note else nullcontext():
         result = segment_file(Bright(), path, None, tmp_path / "out")
     image = read_image(path)[0]
     assert image.shape == shape
@@ -163,14 +165,6 @@ def test_files_of_pydicom_give_areas_that_agree_with_their_headers(tmp_path, nam
     assert (result["height_px"], result["width_px"]) == (header.Rows, header.Columns)
     assert result["area_px"] == (image > 150).sum() > 0
     assert result["area_mm2"] == pytest.approx(result["area_px"] * side_mm**2, rel=1e-6)
-
-
-class _nothing:  # noqa: N801
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return None
 
 
 def test_the_largest_calibrated_region_of_tissue_is_the_image(tmp_path):

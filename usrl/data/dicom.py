@@ -147,9 +147,9 @@ def open_dicom(path: Path | str) -> Dicom:
         notes: list[str] = []
         region, spacing = _find_region(path, header, (rows, columns), notes)
         rate, patient, is_deep = _rate(path, header), _patient(header), _is_deep(header)
-    for note in notes:
-        warnings.warn(note, stacklevel=1)  # one place, so that it is told once
-    return Dicom(path, Frame((rows, columns), region), count, rate, spacing, patient, is_deep)
+    return Dicom(
+        path, Frame((rows, columns), region, "".join(notes[:1])), count, rate, spacing, patient, is_deep
+    )
 
 
 def read_dicom(
@@ -270,7 +270,7 @@ def _find_region(
             continue
         if x1 > shape[1] or y1 > shape[0]:
             notes.append(
-                f"{path}: a region ends beyond the frame, at {x1}, {y1} of {shape[1]} x {shape[0]} px, so "
+                f"a region ends beyond the frame, at {x1}, {y1} of {shape[1]} x {shape[0]} px, so "
                 "the file has been cut or shrunk; check the pixel size"
             )
         units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))

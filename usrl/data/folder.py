@@ -65,7 +65,10 @@ def _read(root: Path, data: DataRecipe) -> Found:
     names = {sample.name for sample in samples}
     sound = [pair for pair in pairs if pair.name in names]
     notes = notes_on_groups(groups.values())
-    if not groups and (groups := _find_patients(sound)):
+    scans = {pair.name: open_image(pair.image) for pair in sound if kind_of(pair.image) == "dicom"}
+    notes += [f"{file.path}: {file.frame.note}" for file in scans.values() if file.frame.note]
+    patients = {name: file.patient for name, file in scans.items() if file.patient is not None}
+    if not groups and (groups := patients):
         notes.append(f"{len(groups)} images are grouped by the patient of their DICOM file")
     samples = [replace(sample, group=groups.get(sample.name, sample.name)) for sample in samples]
     deep = sum(_is_deep(pair.image) for pair in sound)
@@ -78,12 +81,6 @@ def _read(root: Path, data: DataRecipe) -> Found:
 
 def _is_deep(path: Path) -> bool:
     return has_more_than_8_bits(path) if kind_of(path) == "picture" else open_image(path).is_deep
-
-
-def _find_patients(pairs: list[Pair]) -> dict[str, str]:
-    """Return a name for the patient of each DICOM file that tells it."""
-    opened = {pair.name: open_image(pair.image) for pair in pairs if kind_of(pair.image) == "dicom"}
-    return {name: file.patient for name, file in opened.items() if file.patient is not None}
 
 
 def _pair_files(root: Path, window: Window | None) -> tuple[list[Pair], list[str]]:

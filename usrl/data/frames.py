@@ -20,10 +20,12 @@ class Frame:
     Attributes:
         shape: (H, W) of the picture, px.
         region: Where the image is; None if it is the whole picture.
+        note: What a user should check of it; empty if there is nothing.
     """
 
     shape: tuple[int, int]
     region: Region | None = None
+    note: str = ""
 
     @property
     def image_shape(self) -> tuple[int, int]:

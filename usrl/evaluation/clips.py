@@ -4,6 +4,7 @@ import json
 import secrets
 import shutil
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,8 @@ def segment_clip(method: Segmenter, clip: ClipFile, out: Path | str) -> dict[str
     """
     out = Path(out)
     folder, film, table, facts = _check_free(clip, out)
+    if clip.frame is not None and clip.frame.note:
+        warnings.warn(f"{clip.path}: {clip.frame.note}", stacklevel=2)
     make_folder(out)
     part = out / f".{folder.name}.{secrets.token_hex(4)}"
     rows: list[Case] = []

@@ -1,6 +1,7 @@
 """Segmenting image files without a target: mask, overlay and measurements."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ def segment_file(
     path, out = Path(path), Path(out)
     mask_path, overlay_path, json_path = _check_free(path, out)
     image, file = read_image(path, window)
+    if file.frame.note:
+        warnings.warn(f"{path}: {file.frame.note}", stacklevel=2)
     spacing_mm = spacing_mm or file.spacing_mm
     prompt = None if prompt is None else tuple(map(file.frame.into_image, prompt))
     answer = segmenter.segment(image, prompt)
