@@ -10,6 +10,7 @@ they come, and the exit status is 1 if there are any.
 """
 
 import argparse
+import base64
 import contextlib
 import csv
 import gzip
@@ -846,6 +847,154 @@ def try_clip_folder(rng: Random, place: Path) -> None:
     assert report.is_sound
 
 
+@cache
+def readable_files() -> dict[str, bytes]:
+    """Return small images and label maps of the kinds that scanners and research tools write."""
+    import nibabel
+    import SimpleITK as sitk  # noqa: N813
+    from data.clip_builders import moving_bar, region, write_dicom  # tests/data
+    from pydicom.sequence import Sequence as Items
+
+    gray = moving_bar(1)[0]
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        regions = Items([region(4, 3, 30, 25, (0.02, 0.03)), region(0, 0, 9, 9, (0.1, 0.1))])
+        write_dicom(place / "scan.dcm", gray[None], SequenceOfUltrasoundRegions=regions)
+        write_dicom(place / "deep.dcm", gray[None].astype(np.uint16) * 9, PixelSpacing=[0.2, 0.2])
+        colour = np.stack([gray, gray // 2, gray // 3], axis=-1)
+        write_dicom(place / "jpeg.dcm", colour[None], "YBR_FULL_422", jpeg=True)
+        for number, values in enumerate((gray, gray.astype(np.int16), gray // 200, gray[None] / 2)):
+            image = sitk.GetImageFromArray(values)
+            image.SetSpacing((0.2, 0.3, 1.0)[: values.ndim])
+            for suffix in ("nrrd", "mha"):
+                sitk.WriteImage(image, str(place / f"itk{number}.{suffix}"), bool(number % 2))
+            plane = nibabel.Nifti1Image(values.T, np.diag([0.2, 0.3, 1.0, 1.0]))
+            nibabel.save(plane, place / f"plane{number}.nii")
+        sitk.WriteImage(sitk.GetImageFromArray(colour, isVector=True), str(place / "colour.mha"))
+        return {path.name: path.read_bytes() for path in sorted(place.iterdir())}
+
+
+def try_readable(rng: Random, place: Path) -> None:
+    """Read a damaged image of any kind, by its own levels or a window, and as a label map."""
+    from usrl.data.files import read_classes, read_labels
+    from usrl.data.images import open_image, read_image
+
+    name = rng.choice(sorted(readable_files()))
+    data = readable_files()[name]
+    end = max(data.find(b"\n\n"), data.find(b"LOCAL") + 5, 400)
+    if name.endswith((".nrrd", ".mha")) and rng.random() < 0.4:
+        data = reworded(data[:end].decode("latin-1"), rng).encode("utf-8", "replace") + data[end:]
+    elif name.endswith(".nii") and rng.random() < 0.6:
+        data = spoiled_volume(data, rng)
+    else:
+        data = damage(data[:end], rng) + data[end:] if rng.random() < 0.5 else damage(data, rng)
+    if rng.random() < 0.1:
+        name = Path(name).stem + rng.choice([".nii.gz", ".mha", ".nrrd", ".dcm", ".png", ""])
+    (place / name).write_bytes(data)
+    for read in (read_labels, lambda path: read_classes(path, (1, 2))):
+        with contextlib.suppress(UserError):
+            read(place / name)
+    opened = open_image(place / name)
+    image, file = read_image(place / name, rng.choice([None, (0.0, 200.0), (-5.0, 1e9)]))
+    assert image.dtype == np.uint8
+    assert image.shape == file.shape == opened.shape
+    assert file.frame.place(image > 100).shape == file.frame.shape
+
+
+SQUARE = ((3, 4), (20, 4), (20, 15), (3, 15))
+
+
+def annotation_files() -> dict[str, dict[str, str]]:
+    """Return annotations of a.png and b.png, 32 x 24 px, in every format, by the file's path."""
+    sides, points = [side for point in SQUARE for side in point], [list(point) for point in SQUARE]
+    runs, packed = [24 * 5, 100, 24 * 27 - 100], {"size": [24, 32], "counts": "h3T3Ta0"}
+    coco = {
+        "images": [{"id": k, "file_name": f"{n}.png", "width": 32, "height": 24} for k, n in enumerate("ab")],
+        "categories": [{"id": 1, "name": "nerve"}, {"id": 2, "name": "vessel"}],
+        "annotations": [
+            {"id": 1, "image_id": 0, "category_id": 1, "segmentation": [sides], "bbox": [3, 4, 17, 11]},
+            {"id": 2, "image_id": 1, "category_id": 2, "segmentation": {"size": [24, 32], "counts": runs}},
+            {
+                "id": 3,
+                "image_id": 1,
+                "category_id": 2,
+                "segmentation": packed,
+            },
+        ],
+    }
+    mask = base64.b64encode(png_of(np.ones((6, 9), np.uint8) * 255)).decode()
+    shapes = [
+        {"label": "lesion", "points": points, "shape_type": "polygon"},
+        {"label": "lesion", "points": [[9, 9], [12, 9]], "shape_type": "circle"},
+        {"label": "cyst", "points": [[20, 16], [28, 21]], "shape_type": "mask", "mask": mask},
+    ]
+    labelme = {
+        f"{name}.json": json.dumps(
+            {"imagePath": f"{name}.png", "imageWidth": 32, "imageHeight": 24, "shapes": shapes}
+        )
+        for name in "ab"
+    }
+    drawn = (
+        '<polygon label="a" points="3,4;20,4;20,15;3,15" z_order="0"/>'
+        '<ellipse label="a" cx="9" cy="9" rx="4" ry="3" rotation="20.5" z_order="1"/>'
+        '<mask label="b" rle="1, 2, 3" left="25" top="20" width="3" height="2" z_order="2"/><tag label="c"/>'
+    )
+    images = "".join(f'<image name="{name}.png" width="32" height="24">{drawn}</image>' for name in "ab")
+    return {
+        "coco": {"coco.json": json.dumps(coco)},
+        "labelme": labelme,
+        "cvat": {"cvat.xml": f"<annotations>{images}</annotations>"},
+        "voc": {
+            "Annotations/a.xml": "<annotation><object/></annotation>",
+            "labelmap.txt": "background:0,0,0::\nnerve:255,255,255::\n",
+            "class_names.txt": "_background_\nnerve\n",
+        },
+    }
+
+
+def try_import(rng: Random, place: Path) -> None:
+    """Import damaged annotations, and load the data set that they become."""
+    from usrl.data.catalogue import DATASETS
+    from usrl.data.importing.folder import import_annotations
+    from usrl.data.recipe import DataRecipe
+
+    kind, texts = rng.choice(list(annotation_files().items()))
+    files = {f"images/{name}.png": pair(number)[0] for number, name in enumerate("ab")}
+    for name, text in texts.items():
+        if name.endswith(".json") and rng.random() < 0.6:
+            text = json_text(grafted(json.loads(text), rng), rng)
+        elif rng.random() < 0.5:
+            text = reworded(text, rng)
+        data = encoded(text, rng) if rng.random() < 0.3 else text.encode("utf-8", "surrogatepass")
+        files[f"marks/{name}"] = damage(data, rng) if rng.random() < 0.2 else data
+    if kind == "voc":
+        names = ["class_names.txt", "labelmap.txt"]
+        del files[f"marks/{rng.choice(names)}"]
+        for number, name in enumerate("ab"):
+            mask = pair(number, 1 if "marks/class_names.txt" in files else 255)[1]
+            path = f"marks/SegmentationClass/{name}.png"
+            files[path] = mask if rng.random() < 0.7 else image_file(rng, True, (24, 32))
+    write_files(place, files)
+    source = place / "marks" / (next(iter(texts)) if kind in ("coco", "cvat") else "")
+    options = {"empty": rng.choice(["keep", "leave-out", None]), "overlap": rng.choice(["later", None])}
+    done = import_annotations(kind, source, place / "images", place / "out", **options)
+    samples = DATASETS["folder"].load(DataRecipe(name="folder", root=str(place / "out")), "all")
+    assert len(samples) == done.images
+
+
+def try_published(rng: Random, place: Path) -> None:
+    """Split images by a damaged table."""
+    from usrl.data.published import format_split, read_split
+    from usrl.data.sample import Sample
+
+    gray, mask = np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.bool_)
+    samples = [Sample(gray + k, mask, None, f"case {k}", f"p{k // 2}", "a") for k in range(6)]
+    text = format_split(samples, {"train": [0, 1, 2, 3], "val": [4], "test": [5]})
+    (place / "split.csv").write_bytes(table_of(text, rng))
+    split = read_split(place / "split.csv", samples)
+    assert sorted(index for part in split.values() for index in part) == list(range(6))
+
+
 def table_of(text: str, rng: Random) -> bytes:
     """Return a CSV as a spreadsheet, an editor or an accident may leave it."""
     if rng.random() < 0.25:
@@ -1561,6 +1710,9 @@ KINDS: dict[str, tuple[int, Callable[[Random, Path], None]]] = {
     "bus-bra": (2, lambda rng, place: try_folder("bus-bra", bus_bra_files, rng, place)),
     "cva-net": (2, lambda rng, place: try_folder("cva-net", cva_net_files, rng, place)),
     "camus": (3, lambda rng, place: try_folder("camus", camus_files, rng, place)),
+    "readable": (12, try_readable),
+    "import": (10, try_import),
+    "published": (3, try_published),
     "volumes": (6, try_volumes),
     "clip": (8, try_clip),
     "clips": (5, try_clip_folder),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from clip_builders import write_dicom
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -594,6 +595,37 @@ def test_segment_prints_sizes_with_units_box_by_box(image: Path, tmp_path: Path)
     assert "9.5,9.5,29.5,29.5: area 316 px, perimeter 63.63 px" in text
     assert "40,10,40.4,10.4: nothing found" in text
     assert text.endswith(f"JSON of 1 image to {tmp_path / 'out'}")
+
+
+def test_segment_takes_dicom_and_a_window_and_prints_millimetres(tmp_path: Path) -> None:
+    frames = np.full((1, 60, 80), 2000, np.uint16)
+    frames[0, 20:30, 30:50] = 300
+    write_dicom(tmp_path / "scan.dcm", frames, PixelSpacing=[0.5, 0.2], PatientName="DOE^JANE")
+    call = ("segment", "otsu", tmp_path / "scan.dcm", "--window")
+    text = _usrl(*call, "0,4095", "--out", tmp_path / "a")
+    result = json.loads((tmp_path / "a" / "scan.json").read_text())
+    assert result["area_mm2"] == pytest.approx(result["area_px"] * 0.5 * 0.2)
+    assert result["area_px"] > 0
+    assert f"area {result['area_mm2']:.2f} mm2" in text
+    assert "DOE" not in text
+    assert "1 DICOM images name no region; text that is burned into them is in their overlays" in text
+    assert "a window is LOW,HIGH" in _usrl(*call, "9", "--out", tmp_path / "b", status=2)
+
+
+def test_annotations_are_imported_and_used(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in "ab":
+        Image.fromarray(np.full((40, 50), 90, np.uint8)).save(tmp_path / "photos" / f"{name}.png")
+    marks = [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[10, 5, 30, 5, 30, 25, 10, 25]]}]
+    images = [{"id": k, "file_name": f"{name}.png", "width": 50, "height": 40} for k, name in enumerate("ab")]
+    tree = {"images": images, "annotations": marks, "categories": [{"id": 1, "name": "nerve"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(tree))
+    call = ("data", "import", "coco", tmp_path / "coco.json", "--images", tmp_path / "photos", "--out")
+    assert "--empty keep" in _usrl(*call, tmp_path / "out", status=2)
+    text = _usrl(*call, tmp_path / "out", "--empty", "keep")
+    assert "wrote 2 images" in text
+    assert "nerve in 1; nothing in 1" in text
+    assert "no faults" in _usrl("data", "check", "folder", "--root", tmp_path / "out")
 
 
 def test_segment_says_where_nothing_was_found(image: Path, tmp_path: Path) -> None:

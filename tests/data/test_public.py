@@ -275,7 +275,7 @@ def test_a_plane_is_scaled_as_its_header_says(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "zooms", "message"),
     [
-        ((4, 5, 6), (1, 1, 1), r"has the axes 4 x 5 x 6, and two are wanted"),
+        ((4, 5, 6), (1, 1, 1), r"is a volume of 4 x 5 x 6, and an image is wanted; save one slice"),
         ((4, 5), (0.0001, 1), r"its spacing is 0.0001 x 1 mm"),
         ((4, 5), (float("nan"), 1), r"its spacing is nan x 1 mm"),
     ],

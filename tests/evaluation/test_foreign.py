@@ -202,7 +202,12 @@ def test_the_drop_is_the_difference_of_means_with_an_interval_over_groups_of_bot
 def test_folds_have_rows_of_their_own(toy, samples, tmp_path):
     folds = {sample.name: 1 + place % 2 for place, sample in enumerate(samples)}
     results = compare(
-        [toy.Darkness()], samples, tmp_path / "out", dataset="toy", split="all", more=Additions(folds=folds)
+        [toy.Darkness(misses=1)],
+        samples,
+        tmp_path / "out",
+        dataset="toy",
+        split="all",
+        more=Additions(folds=folds),
     )
     found = results["folds"]["darkness"]
     with (tmp_path / "out" / "cases.csv").open() as file:
@@ -212,3 +217,4 @@ def test_folds_have_rows_of_their_own(toy, samples, tmp_path):
     assert [row["n"] for row in found["rows"]] == [3, 3]
     assert found["mean"] == pytest.approx(np.mean(means))
     assert found["sd"] == pytest.approx(abs(means[0] - means[1]) / np.sqrt(2))
+    assert found["sd"] > 0.2

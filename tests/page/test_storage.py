@@ -3,9 +3,12 @@
 import json
 
 import cv2
+import nibabel
 import numpy as np
 import pytest
-from clip_builders import moving_bar, write_dicom
+from clip_builders import moving_bar, region, write_dicom
+from PIL import Image
+from pydicom.sequence import Sequence as Items
 from sample_builders import load
 
 from usrl.errors import UserError
@@ -111,6 +114,29 @@ def test_nothing_of_a_dicom_file_but_its_pixels_and_their_size_is_written(toy, o
     samples = load("folder", tmp_path / "labels")
     assert [sample.group for sample in samples] == ["patient-1", "patient-1"]
     np.testing.assert_array_equal(samples[0].image, moving_bar(1)[0])
+
+
+def test_the_page_reads_every_kind_of_image_and_masks_of_a_frame_are_cut_as_the_frame(tmp_path):
+    gray = moving_bar(1)[0]
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    regions = Items([region(8, 4, 30, 20, (0.02, 0.05))])
+    write_dicom(images / "a.dcm", gray[None], SequenceOfUltrasoundRegions=regions)
+    nibabel.save(nibabel.Nifti1Image(gray.T, np.diag([0.2, 0.3, 1, 1])), images / "b.nii.gz")
+    Image.fromarray(gray.astype(np.uint16) * 10).save(images / "c.png")
+    masks.mkdir()
+    Image.fromarray((gray > 100).astype(np.uint8) * 255).save(masks / "a.png")
+    nibabel.save(nibabel.Nifti1Image((gray.T > 100).astype(np.uint8), np.eye(4)), masks / "b.nii")
+    folder = ImageFolder(images, masks, spacing_mm=(1.0, 1.0), window=(0, 2000))
+    assert list(folder.sources) == ["a", "b", "c"]
+    spacings = [source.spacing_mm for source in folder.sources.values()]
+    assert spacings == [pytest.approx((0.5, 0.2)), pytest.approx((0.3, 0.2)), (1.0, 1.0)]
+    assert folder.read("a").shape == (20, 30)
+    np.testing.assert_array_equal(folder.read("c"), np.rint(gray * (2550 / 2000)))
+    np.testing.assert_array_equal(folder.read_mask("a", 1, 1, (20, 30)), gray[4:24, 8:38] > 100)
+    np.testing.assert_array_equal(folder.read_mask("b", 1, 1, gray.shape), gray > 100)
+    again = ImageFolder(images, masks, window=(0, 255))
+    np.testing.assert_array_equal(again.read("b"), gray)
+    np.testing.assert_array_equal(again.read("a"), gray[4:24, 8:38])
 
 
 def test_a_clip_and_a_link_out_of_the_folder_are_named_and_not_read(make_images, open_desk, tmp_path):

@@ -149,8 +149,8 @@ def build_model(recipe: AgentRecipe, venv: TaskVecEnv, device: torch.device) -> 
         raise
     except BUILD_ERRORS as error:
         raise UserError(
-            f"{recipe.algorithm} with {recipe.policy} cannot be built for {recipe.env.id}: {error}; "
-            "check algorithm, policy, policy_kwargs and hyperparameters"
+            f"{recipe.algorithm} with {recipe.policy} cannot be built for {recipe.env.id}: "
+            f"{str(error)[:500]}; check algorithm, policy, policy_kwargs and hyperparameters"
         ) from None
     if algorithm.__name__ == "MaskablePPO" and not isinstance(venv.task, Masked):
         raise UserError(

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from usrl.cli.annotation import annotate
 from usrl.cli.films import film
-from usrl.cli.options import Count, Device, Root, Seed, Variety
+from usrl.cli.options import Count, Device, Root, Seed, SplitSeed, Variety, WindowOption
 from usrl.cli.reports import compare
 from usrl.cli.segmentation import segment
 from usrl.cli.summaries import diagnose, summarize
@@ -68,6 +68,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Check a data set, or write a synthetic one.")
 app.add_typer(data_app, name="data")
+splits_app = typer.Typer(no_args_is_help=True, help="Publish which images train, validate and test.")
+app.add_typer(splits_app, name="splits")
 
 
 def _show_version(is_asked: bool) -> None:
@@ -122,17 +124,90 @@ def agents() -> None:
 
 
 @data_app.command("check")
-def check_data(name: Annotated[str, typer.Argument(help="Name of the data set.")], root: Root = None) -> None:
+def check_data(
+    name: Annotated[str, typer.Argument(help="Name of the data set.")],
+    root: Root = None,
+    window: WindowOption = None,
+) -> None:
     """Count images, groups and duplicates, and name faults; status 1 if there are any."""
     from usrl.data.catalogue import check_dataset
     from usrl.data.recipe import DataRecipe
+    from usrl.data.windows import parse_window
     from usrl.strict import check
 
-    where = None if root is None else str(root)
-    report = check_dataset(check(DataRecipe, {"name": name, "root": where}, "options of the data set"))
+    where: dict[str, Any] = {"root": None if root is None else str(root)}
+    where |= {"window": None if window is None else parse_window(window)}
+    report = check_dataset(check(DataRecipe, {"name": name, **where}, "options of the data set"))
     typer.echo("\n".join(report.lines()))
     if not report.is_sound:
         raise typer.Exit(1)
+
+
+@data_app.command("import")
+def import_data(
+    kind: Annotated[str, typer.Argument(metavar="FORMAT", help="coco, labelme, cvat or voc.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="COCO's JSON, CVAT's XML (CVAT for images), or the folder of LabelMe or VOC.",
+        ),
+    ],
+    images: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the images, with its subfolders.")],
+    out: Annotated[Path, typer.Option(help="New folder to write: a data set for --data folder.")],
+    empty: Annotated[
+        str | None,
+        typer.Option(
+            metavar="keep|leave-out",
+            help="What becomes of images without an annotation: images without a lesion, or left out.",
+        ),
+    ] = None,
+    overlap: Annotated[
+        str | None,
+        typer.Option(metavar="later", help="Where structures overlap, the later one keeps the pixels."),
+    ] = None,
+    window: WindowOption = None,
+) -> None:
+    """Make a data set of images that were annotated with other tools."""
+    from usrl.data.importing.folder import import_annotations
+    from usrl.data.windows import parse_window
+
+    levels = None if window is None else parse_window(window)
+    done = import_annotations(kind, source, images, out, empty=empty, overlap=overlap, window=levels)
+    found = ", ".join(f"{name} in {count}" for name, count in done.structures.items())
+    typer.echo(f"wrote {done.images} images to {out}: {found}; nothing in {done.empty}")
+    for note in done.notes:
+        typer.echo(f"  {note}")
+    which = " --structure NAME" if len(done.structures) > 1 else ""
+    typer.echo(f"use them with --data folder --root {out}{which}")
+
+
+@splits_app.command("export")
+def export_splits(
+    name: Annotated[str, typer.Argument(metavar="DATA", help="Name of the data set.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.csv", help="New file to write.")],
+    root: Root = None,
+    split_seed: SplitSeed = 0,
+    window: WindowOption = None,
+    count: Count = 200,
+    seed: Seed = 0,
+    variety: Variety = 0.0,
+) -> None:
+    """Write the part of each image with its group and the hash of its pixels.
+
+    Others give the file as --split-file, or as data.split_file in a recipe.
+    """
+    from usrl.data.catalogue import export_split
+    from usrl.data.recipe import DataRecipe
+    from usrl.data.windows import parse_window
+    from usrl.strict import check
+
+    where: dict[str, Any] = {"root": None if root is None else str(root), "split_seed": split_seed}
+    which = {"window": None if window is None else parse_window(window), "count": count, "seed": seed}
+    tree = {"name": name, "variety": variety} | where | which
+    parts = export_split(check(DataRecipe, tree, "options of the data set"), out)
+    sizes = ", ".join(f"{count} {part}" for part, count in parts.items())
+    typer.echo(f"wrote {out}: {sizes}; use it with --split-file {out}")
 
 
 @data_app.command("phantom")

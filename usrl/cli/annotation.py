@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from usrl.cli.options import Device
+from usrl.cli.options import Device, WindowOption
 from usrl.cli.segmentation import parse_spacing
 from usrl.errors import UserError
 
@@ -40,8 +40,12 @@ def annotate(
     ] = None,
     spacing_mm: Annotated[
         str | None,
-        typer.Option(metavar="ROW,COLUMN", help="Height and width of a pixel in mm; else sizes are in px."),
+        typer.Option(
+            metavar="ROW,COLUMN",
+            help="Height and width of a pixel in mm; else what the file says, or sizes are in px.",
+        ),
     ] = None,
+    window: WindowOption = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on. Others than the default let other machines in.")
     ] = "127.0.0.1",
@@ -56,7 +60,10 @@ def annotate(
     Accepted masks are a data set at once: --data folder --root OUT. Stop with Ctrl+C and go on with the same
     command; nothing is lost.
     """
+    from usrl.data.windows import parse_window
+
     spacing = None if spacing_mm is None else parse_spacing(spacing_mm)
+    levels = None if window is None else parse_window(window)
     try:
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
@@ -71,7 +78,7 @@ def annotate(
     from usrl.page.sessions import Desk
     from usrl.page.storage import ImageFolder, LabelFolder
 
-    images, labels = ImageFolder(folder, masks, spacing), LabelFolder(out, structure or ())
+    images, labels = ImageFolder(folder, masks, spacing, levels), LabelFolder(out, structure or ())
     if out.resolve() in (images.root.resolve(), images.path.resolve()):
         raise UserError(f"{out} holds the images themselves; choose another --out")
     chosen = select_device(device)

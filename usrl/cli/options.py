@@ -57,6 +57,22 @@ Split = Annotated[
     ),
 ]
 SplitSeed = Annotated[int, typer.Option(min=0, help="Seed of the split; as in the run's recipe.")]
+SplitFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.csv",
+        help="Table of the part of each image, as `usrl splits export` writes it; else parts are drawn.",
+    ),
+]
+WindowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--window",
+        metavar="LOW,HIGH",
+        help="Levels of the files that become black and white; else images of more than 8 bits are scaled by "
+        "their own largest level.",
+    ),
+]
 Labels = Annotated[float, typer.Option(help="Share of training images; as data.labels in the run's recipe.")]
 Count = Annotated[int, typer.Option(min=1, help="Number of simulated cases; as in the run's recipe.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of simulated cases; as in the run's recipe.")]

@@ -39,6 +39,8 @@ def compare(
     split: options.Split = "test",
     device: options.Device = "auto",
     split_seed: options.SplitSeed = 0,
+    split_file: options.SplitFile = None,
+    window: options.WindowOption = None,
     labels: options.Labels = 1.0,
     count: options.Count = 200,
     seed: options.Seed = 0,
@@ -97,6 +99,7 @@ def compare(
     from usrl.data.catalogue import describe_data, kind_of, load_split
     from usrl.data.clips.clips import CLIPS
     from usrl.data.recipe import DataRecipe
+    from usrl.data.windows import parse_window
     from usrl.evaluation.compare import compare as score
     from usrl.evaluation.methods import open_segmenter
     from usrl.evaluation.published import check_free, publish_cases
@@ -107,7 +110,8 @@ def compare(
     where = {"name": data, "root": None if root is None else str(root), "split_seed": split_seed}
     which = {"structure": structure, "labels": labels, "count": count, "seed": seed, "variety": variety}
     which |= {"folds": folds, "fold": fold}
-    recipe = check(DataRecipe, where | which, "options of the data set")
+    files = {"window": None if window is None else parse_window(window), "split_file": split_file}
+    recipe = check(DataRecipe, where | which | files, "options of the data set")
     groups = [split_runs(method) for method in methods]
     chosen = select_device(device)
     if published is not None:
@@ -443,7 +447,8 @@ def _check_images(run: "Run", data: "DataRecipe", split: str, names: Sequence[st
     count = f" --count {own.count}" if own.name in SIMULATED else ""
     labels = f" --labels {own.labels:g}" if split == "train" else ""
     labels += "" if own.folds is None else f" --folds {own.folds} --fold {own.fold}"
+    how = f"seed {own.split_seed}" if own.split_file is None else f"file {own.split_file}"
     raise UserError(
         f"{run.path} {was} {len(found)} of these {len(names)} {split} images, such as {found[0]!r}; "
-        f"give --split-seed {own.split_seed}{count}{labels}, as in its recipe"
+        f"give --split-{how}{count}{labels}, as in its recipe"
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from usrl.cli.options import Device, Method, Starts
+from usrl.cli.options import Device, Method, Starts, WindowOption
 from usrl.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,12 +31,19 @@ def segment(
     ] = None,
     spacing_mm: Annotated[
         str | None,
-        typer.Option(metavar="ROW,COLUMN", help="Height and width of a pixel in mm; else sizes are in px."),
+        typer.Option(
+            metavar="ROW,COLUMN",
+            help="Height and width of a pixel in mm; else what the file says, or sizes are in px.",
+        ),
     ] = None,
+    window: WindowOption = None,
     device: Device = "auto",
     starts: Starts = 1,
 ) -> None:
     """Segment images: a mask, an overlay and a JSON with the area and perimeter of each lesion.
+
+    Images are PNG, TIFF, BMP, JPEG, DICOM, NIfTI, NRRD or MHA files. Sizes are in mm if the file says how
+    large a pixel is.
 
     Every frame of a clip is segmented (mp4, mov, avi, mpeg, DICOM, or a folder of numbered images): a folder
     of masks, an overlay clip, a CSV of areas and a JSON.
@@ -48,15 +55,20 @@ def segment(
     spacing = None if spacing_mm is None else parse_spacing(spacing_mm)
     from usrl.compute.devices import select_device
     from usrl.data.clips.reading import is_clip
+    from usrl.data.files import kind_of
+    from usrl.data.images import open_image
+    from usrl.data.windows import parse_window
     from usrl.evaluation.methods import open_segmenter
     from usrl.evaluation.segmentation import segment_files
 
+    levels = None if window is None else parse_window(window)
     clips = [path for path in images if is_clip(path)]
     method = open_segmenter(run, select_device(device), starts)
     if clips:
-        if len(clips) < len(images) or prompts or spacing:
+        if len(clips) < len(images) or prompts or spacing or levels:
             raise UserError(
-                "clips are segmented without images, boxes and --spacing-mm; the pixel size comes from DICOM"
+                "clips are segmented without images, boxes, --spacing-mm and --window; the pixel size comes "
+                "from DICOM"
             )
         from usrl.evaluation.clips import segment_clips
 
@@ -65,11 +77,13 @@ def segment(
             typer.echo(f"{result['clip']}: {found}")
         typer.echo(f"wrote masks, overlay, areas and JSON of {len(clips)} clips to {out}")
         return
-    results = segment_files(method, images, prompts, out, spacing)
+    results = segment_files(method, images, prompts, out, spacing, levels)
     for result in results:
         typer.echo(f"{result['image']}: {_format_size(result)}")
         for lesion in result["lesions"] if len(result["boxes"]) > 1 else ():
             typer.echo(f"  {','.join(f'{side:g}' for side in lesion['box'])}: {_format_size(lesion)}")
+    if bare := sum(kind_of(path) == "dicom" and open_image(path).frame.region is None for path in images):
+        typer.echo(f"{bare} DICOM images name no region; text that is burned into them is in their overlays")
     empty = sum(not result["area_px"] for result in results)
     note = f"; nothing was found in {empty} of them" if empty else ""
     count = "1 image" if len(images) == 1 else f"{len(images)} images"

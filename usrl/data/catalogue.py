@@ -24,6 +24,7 @@ from usrl.data.folder import FOLDER
 from usrl.data.hc18 import HC18
 from usrl.data.mus_v import MUS_V
 from usrl.data.phantom.dataset import load_phantom
+from usrl.data.published import read_split, write_table
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import LESION, Sample, choose_structure
 from usrl.data.splits import DEFAULT_FRACTIONS, draw_labelled, split_fold, split_samples, write_split
@@ -114,7 +115,7 @@ def load_split(data: DataRecipe | str, split: str = "train", **fields: Any) -> l
     recipe = check(DataRecipe, {"name": data, **fields}, "load_split") if isinstance(data, str) else data
     _check_split(split)
     samples = _load_images(recipe)
-    return samples if split == "all" else [samples[index] for index in _split(samples, recipe)[split]]
+    return samples if split == "all" else _take(samples, _split(samples, recipe), split)
 
 
 def load_train_and_val(data: DataRecipe, split_path: Path) -> tuple[list[Sample], list[Sample]]:
@@ -122,7 +123,22 @@ def load_train_and_val(data: DataRecipe, split_path: Path) -> tuple[list[Sample]
     samples = _load_images(data)
     split = _split(samples, data)
     write_split(split_path, samples, split)
-    return [samples[index] for index in split["train"]], [samples[index] for index in split["val"]]
+    return _take(samples, split, "train"), _take(samples, split, "val")
+
+
+def export_split(data: DataRecipe, path: Path) -> dict[str, int]:
+    """Write the split of a recipe's images as a table (`usrl.data.published`); return the size of each part.
+
+    Raises:
+        UserError: As `load_split`; if the file is there already; or if labels are left out, as a table has
+            no place for images that nobody sees.
+    """
+    if data.labels != 1:
+        raise UserError(f"a published split has every image, got labels {data.labels:g}; leave them out")
+    samples = _load_samples(data)
+    split = _split(samples, data)
+    write_table(path, samples, split)
+    return {part: len(indices) for part, indices in split.items()}
 
 
 def load_cases(data: DataRecipe, split: str) -> Any:
@@ -165,14 +181,19 @@ def _check_split(split: str) -> None:
 
 
 _UNUSED_FIELDS = {
-    VOLUMES: ("structure", "size", "labels", "folds", "fold"),
-    CLIPS: ("structure", "labels", "folds", "fold"),
+    VOLUMES: ("structure", "size", "labels", "folds", "fold", "split_file"),
+    CLIPS: ("structure", "labels", "folds", "fold", "split_file"),
 }
 """What a recipe says about images and these kinds of cases do not have; clips have a size."""
 
 
 def _refuse_unused(data: DataRecipe) -> None:
     """Refuse what a recipe says about images of a data set of volumes or clips."""
+    if data.window is not None and data.name != "folder":
+        raise UserError(
+            f"data.window is of the data set 'folder', got it with {data.name!r}; leave it out, or put the "
+            "images into a folder"
+        )
     kind = kind_of(data.name)
     for name in _UNUSED_FIELDS.get(kind, ()):
         if getattr(data, name) != DataRecipe.model_fields[name].default:
@@ -220,22 +241,39 @@ def has_same_images(first: DataRecipe, second: DataRecipe) -> bool:
 
 def _load_images(data: DataRecipe) -> list[Sample]:
     require_dataset(data)
+    return [sample.select(data.structure) for sample in _load_samples(data)]
+
+
+def _load_samples(data: DataRecipe) -> list[Sample]:
+    """Load images with all their structures."""
+    _require_folder(data)
+    _refuse_unused(data)
     if kind_of(data.name) != IMAGES:
         raise UserError(
             f"data set {data.name!r} consists of {kind_of(data.name)}, and {IMAGES} are wanted here; name "
             "another"
         )
-    return [sample.select(data.structure) for sample in _find(data.name).load(data, "all")]
+    samples: list[Sample] = _find(data.name).load(data, "all")
+    return samples
 
 
 def _split(samples: list[Sample], data: DataRecipe) -> dict[str, list[int]]:
-    if data.folds is not None and data.fold is not None:
+    if data.split_file is not None:
+        split = read_split(data.split_file, samples)
+    elif data.folds is not None and data.fold is not None:
         split = split_fold(samples, data.folds, data.fold, data.split_seed)
     else:
         split = split_samples(samples, seed=data.split_seed)
     kept = draw_labelled(samples, split["train"], data.labels, data.split_seed)
     unused = sorted(set(split["train"]) - set(kept))
     return split | {"train": kept} | ({UNUSED: unused} if unused else {})
+
+
+def _take(samples: list[Sample], split: dict[str, list[int]], part: str) -> list[Sample]:
+    """Return the samples of a part, which only a split file can leave empty."""
+    if not split[part]:
+        raise UserError(f"the split file gives no image to {part!r}; ask for another part, or give it some")
+    return [samples[index] for index in split[part]]
 
 
 def _find(name: str) -> Dataset:

@@ -172,6 +172,16 @@ def image_files(
 
     ``find`` returns the folder to read inside the folder that the user names, or raises a `UserError`.
     """
+    return recipe_files(find, lambda folder, data: read(folder), structures, terms)
+
+
+def recipe_files(
+    find: Callable[[Path], Path],
+    read: Callable[[Path, DataRecipe], Found],
+    structures: Mapping[str, int] | None = LESION,
+    terms: str | None = None,
+) -> Dataset:
+    """Return a data set of image files, as `image_files`, whose reading depends on the recipe too."""
 
     def locate(data: DataRecipe) -> Path:
         if terms is not None:
@@ -179,7 +189,7 @@ def image_files(
         return find(find_root(data))
 
     def load(data: DataRecipe, split: str) -> list[Sample]:
-        found = read(locate(data))
+        found = read(locate(data), data)
         if found.faults:
             more = len(found.faults) - MAX_LISTED
             lines = [*found.faults[:MAX_LISTED], *([f"... and {more} more"] if more > 0 else [])]
@@ -190,7 +200,7 @@ def image_files(
 
     def check(data: DataRecipe) -> DataReport:
         folder = locate(data)
-        found = read(folder)
+        found = read(folder, data)
         report = report_samples(data.name, str(folder), found.samples, found.faults, found.duplicates)
         counts = {source: report.counts.get(source, 0) for source in found.sources} or report.counts
         left_out = [f"images left out: {names}" for names in found.left_out]

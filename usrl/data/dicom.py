@@ -18,8 +18,10 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
+from usrl.data.frames import Frame, Region
 from usrl.data.sample import GrayImage
 from usrl.data.tables import clean
+from usrl.data.windows import Window, apply_window, luminance
 from usrl.errors import UserError, brief
 
 DICOM_SUFFIXES = frozenset((".dcm", ".dicom", ".ima"))
@@ -32,8 +34,10 @@ _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _PALETTE = "PALETTE COLOR"
 _CENTIMETRE = 3
 """Code of a region's physical units."""
-_TISSUE = 1
-"""Code of a region's data type, and of its two-dimensional format."""
+_TWO_DIMENSIONAL = 1
+"""Code of a region's spatial format."""
+_TISSUE, _COLOUR_FLOW = 1, 2
+"""Codes of a region's data type."""
 
 
 @dataclass(frozen=True)
@@ -42,37 +46,47 @@ class Dicom:
 
     Attributes:
         path: The file.
-        shape: (H, W) of a frame, px.
+        frame: A frame of the file, and where the two-dimensional image is in it. What is outside, such as a
+            name that is burned in, is left out.
         count: Number of frames.
         fps: Frames a second, or None if the file does not say.
         spacing_mm: (row, column) pixel size in millimetres, or None if the file does not say.
         patient: A name for the patient from which the id cannot be read, or None if there is no id.
+        is_deep: Whether levels have more than 8 bits, or come from a palette, so that frames are scaled.
     """
 
     path: Path
-    shape: tuple[int, int]
+    frame: Frame
     count: int
     fps: float | None
     spacing_mm: tuple[float, float] | None
     patient: str | None
+    is_deep: bool
 
-    def frames(self) -> Iterator[GrayImage]:
-        """Yield the frames as 8-bit gray, uint8, (H, W), one at a time.
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of the images, px."""
+        return self.frame.image_shape
+
+    def frames(self, window: Window | None = None) -> Iterator[GrayImage]:
+        """Yield the frames as 8-bit gray, uint8, (H, W), one at a time, cut to the region.
 
         Colour (RGB, YBR, palette) becomes luminance (ITU-R 601). MONOCHROME1, whose zero is white, is
         inverted. Frames of more than 8 bits are scaled linearly: 0 stays 0 and the largest value of all
-        frames becomes 255; the file is then decoded twice.
+        frames becomes 255; the file is then decoded twice. With a window, its ends become 0 and 255 instead.
 
         Raises:
             UserError: If the file is damaged, ends early or has negative values.
         """
-        with _dicom_errors(self.path):
-            is_deep = _is_deep(_read_header(self.path))
-        top = max(int(levels.max()) for levels in self._levels()) if is_deep else 255
+        is_scaled = self.is_deep and window is None
+        top = max(int(levels.max()) for levels in self._levels()) if is_scaled else 255
         held = 0
         for levels in self._levels():
             held += 1
-            yield _as_gray(levels, top if is_deep else None)
+            if window is not None:
+                yield apply_window(luminance(levels) if levels.ndim == 3 else levels, window)
+            else:
+                yield _as_gray(levels, top if is_scaled else None)
         if held != self.count:
             raise UserError(f"{self.path}: promises {self.count} frames and holds {held}; export it again")
 
@@ -84,9 +98,9 @@ class Dicom:
             with _dicom_errors(self.path):
                 if (frame := next(frames, None)) is None:
                     return
-                if frame.shape[:2] != self.shape:
+                if frame.shape[:2] != self.frame.shape:
                     raise UserError(f"{self.path}: a frame is of shape {frame.shape}; export it again")
-                levels = _levels(self.path, frame, header)
+                levels = _levels(self.path, self.frame.crop(frame), header)
             yield levels
 
 
@@ -106,8 +120,9 @@ def is_dicom(path: Path) -> bool:
 def open_dicom(path: Path | str) -> Dicom:
     """Read the header of a DICOM file.
 
-    The pixel size is that of the largest region of tissue that the scanner has calibrated in centimetres
-    (`PhysicalDeltaX`, `PhysicalDeltaY`), or else `PixelSpacing`.
+    Of several two-dimensional regions, one that the scanner has calibrated in centimetres goes before the
+    others, then one of tissue before one of colour flow, then the largest, then the first. Frames are cut to
+    it. Its calibration (`PhysicalDeltaX`, `PhysicalDeltaY`) is the pixel size, or else `PixelSpacing`.
 
     Raises:
         UserError: If the file is no DICOM file, has no image, or is of a kind that is not read: the message
@@ -129,11 +144,20 @@ def open_dicom(path: Path | str) -> Dicom:
                 f"{MAX_PIXELS} pixels are read, and at least one; export the ultrasound image or clip"
             )
         _check_pixels(path, header)
-        return Dicom(path, (rows, columns), count, _rate(path, header), _spacing(header), _patient(header))
+        notes: list[str] = []
+        region, spacing = _find_region(path, header, (rows, columns), notes)
+        rate, patient, is_deep = _rate(path, header), _patient(header), _is_deep(header)
+    return Dicom(
+        path, Frame((rows, columns), region, "".join(notes[:1])), count, rate, spacing, patient, is_deep
+    )
 
 
-def read_dicom(path: Path | str) -> tuple[GrayImage, tuple[float, float] | None]:
-    """Read a DICOM file of one frame: the image as 8-bit gray, uint8, (H, W), and its pixel size, mm.
+def read_dicom(
+    path: Path | str, window: Window | None = None
+) -> tuple[GrayImage, tuple[float, float] | None]:
+    """Read a DICOM file of one frame: its region as 8-bit gray, uint8, (H, W), and the pixel size, mm.
+
+    Levels are scaled as in `Dicom.frames`.
 
     Raises:
         UserError: As `open_dicom`, and if there are several frames.
@@ -141,7 +165,7 @@ def read_dicom(path: Path | str) -> tuple[GrayImage, tuple[float, float] | None]
     opened = open_dicom(path)
     if opened.count != 1:
         raise UserError(f"{path}: holds {opened.count} frames; read it as a clip, or export one frame")
-    return next(iter(list(opened.frames()))), opened.spacing_mm
+    return next(iter(list(opened.frames(window)))), opened.spacing_mm
 
 
 @contextmanager
@@ -229,21 +253,39 @@ def _rate(path: Path, header: Dataset) -> float | None:
     return _number(header.get("CineRate")) or _number(header.get("RecommendedDisplayFrameRate"))
 
 
-def _spacing(header: Dataset) -> tuple[float, float] | None:
-    """Return the (row, column) pixel size, mm."""
-    found: list[tuple[int, tuple[float, float]]] = []
+def _find_region(
+    path: Path, header: Dataset, shape: tuple[int, int], notes: list[str]
+) -> tuple[Region | None, tuple[float, float] | None]:
+    """Return the region of the image in a frame and the (row, column) pixel size, mm."""
+    found: list[tuple[tuple[bool, bool, int], Region, tuple[float, float] | None]] = []
     for region in header.get("SequenceOfUltrasoundRegions") or ():
-        is_tissue = region.get("RegionDataType") == _TISSUE and region.get("RegionSpatialFormat") == _TISSUE
+        kind = region.get("RegionDataType")
+        if kind not in (_TISSUE, _COLOUR_FLOW) or region.get("RegionSpatialFormat") != _TWO_DIMENSIONAL:
+            continue
+        x0, y0, x1, y1 = (
+            int(region.get(f"RegionLocation{corner}") or 0) for corner in ("MinX0", "MinY0", "MaxX1", "MaxY1")
+        )
+        corners = max(x0, 0), max(y0, 0), min(x1 + 1, shape[1]), min(y1 + 1, shape[0])
+        if corners[0] >= corners[2] or corners[1] >= corners[3]:
+            continue
+        if x1 > shape[1] or y1 > shape[0]:
+            notes.append(
+                f"a region ends beyond the frame, at {x1}, {y1} of {shape[1]} x {shape[0]} px, so "
+                "the file has been cut or shrunk; check the pixel size"
+            )
         units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))
         steps = [_number(abs(region.get(f"PhysicalDelta{axis}") or 0)) for axis in "YX"]
-        if is_tissue and units == (_CENTIMETRE, _CENTIMETRE) and steps[0] and steps[1]:
-            corners = [
-                int(region.get(f"RegionLocation{c}") or 0) for c in ("MinX0", "MinY0", "MaxX1", "MaxY1")
-            ]
-            area = (corners[2] - corners[0] + 1) * (corners[3] - corners[1] + 1)
-            found.append((area, (10 * steps[0], 10 * steps[1])))
-    if found:
-        return max(found)[1]
+        is_known = units == (_CENTIMETRE, _CENTIMETRE)
+        spacing = (10 * steps[0], 10 * steps[1]) if is_known and steps[0] and steps[1] else None
+        area = (corners[2] - corners[0]) * (corners[3] - corners[1])
+        found.append(((spacing is not None, kind == _TISSUE, area), corners, spacing))
+    best = max(found, key=lambda each: each[0], default=None)
+    if best is not None and best[2] is not None:
+        return best[1], best[2]
+    return None if best is None else best[1], _pixel_spacing(header)
+
+
+def _pixel_spacing(header: Dataset) -> tuple[float, float] | None:
     spacing = header.get("PixelSpacing")
     if isinstance(spacing, list | tuple | pydicom.multival.MultiValue) and len(spacing) == 2:
         row, column = _number(spacing[0]), _number(spacing[1])

@@ -1,6 +1,7 @@
-"""Reads images and masks from users' files, turned as their EXIF orientation says.
+"""Reads pictures and masks from users' files, turned as their EXIF orientation says.
 
-Viewers show them so, and users read the sides of boxes from viewers.
+Viewers show them so, and users read the sides of boxes from viewers. Masks may be NIfTI, NRRD and MetaImage
+too. `usrl.data.images` reads images of every kind.
 """
 
 import re
@@ -8,14 +9,19 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from usrl.data.bodies.nifti import SUFFIXES as NIFTI_SUFFIXES
+from usrl.data.bodies.nifti import read_plane
+from usrl.data.dicom import DICOM_SUFFIXES, is_dicom
+from usrl.data.itk import ITK_SUFFIXES, read_itk
 from usrl.data.sample import BoolMask, GrayImage, Labels, numbers_in
+from usrl.data.windows import Window, apply_window, luminance, scale_by_largest
 from usrl.errors import UserError
 from usrl.files import check_path
 
@@ -29,6 +35,8 @@ _LOSSY = ("JPEG", "MPO", "WEBP")
 _NO_TEXT = re.compile(r"[\t\ud800-\udfff]")
 """Characters that no table can hold: tabs, and those that Python uses for bytes that are not UTF-8."""
 _BLOCK_ROWS = 256
+_WHOLE = 1e-4
+"""A number of a label map that is stored as a fraction is this near to a whole one."""
 _GRAY_SPREAD = 8
 """Channels that differ by no more than this are gray: JPEG does not keep gray exactly."""
 _TINT = 12
@@ -46,28 +54,35 @@ Values = NDArray[Any]
 """Levels of an image, (H, W), in the type of its file."""
 
 
-def read_gray(path: Path | str) -> GrayImage:
-    """Read an image file as 8-bit gray.
+def kind_of(path: Path) -> Literal["picture", "dicom", "nifti", "itk"]:
+    """Return what a file is: by its suffix, and for DICOM by its beginning too."""
+    suffix = path.suffix.lower()
+    if path.name.lower().endswith(NIFTI_SUFFIXES):
+        return "nifti"
+    if suffix in ITK_SUFFIXES:
+        return "itk"
+    return "dicom" if suffix in DICOM_SUFFIXES or is_dicom(check_path(path)) else "picture"
+
+
+def read_gray(path: Path | str, window: Window | None = None) -> GrayImage:
+    """Read a picture (PNG, TIFF and so on) as 8-bit gray.
 
     Gray, RGB, palette and 1-bit images are converted to luminance (ITU-R 601). Alpha is dropped, so that
     the pixels below it count. Images of more than 8 bits (16-bit, 32-bit integer, float) are scaled
-    linearly: 0 stays 0 and their largest value becomes 255. A TIFF whose zero is white is inverted.
+    linearly: 0 stays 0 and their largest value becomes 255. With a window, its two levels become 0 and 255
+    instead, whatever the depth. A TIFF whose zero is white is inverted.
 
     Raises:
         UserError: If the file is absent, not an image, damaged or too large to be decoded safely, has
-            several frames, or has negative or non-finite values.
+            several frames, or has values that are not finite, or negative ones without a window.
     """
     path = Path(path)
     with _opened(path) as image:
         if not _is_deep(image):
-            return _luminance(image)
-        values = _deep_values(path, image)
-    top = float(values.max())
-    scale = 255.0 / top if top > 0 else 0.0
-    gray = np.empty(values.shape, np.uint8)
-    for row in range(0, len(values), _BLOCK_ROWS):  # in double precision, but never the whole image
-        gray[row : row + _BLOCK_ROWS] = np.rint(values[row : row + _BLOCK_ROWS] * scale)
-    return gray
+            gray = _luminance(image)
+            return gray if window is None else apply_window(gray, window)
+        values = _deep_values(path, image, may_be_negative=window is not None)
+    return scale_by_largest(values) if window is None else apply_window(values, window)
 
 
 def read_shape(path: Path | str) -> tuple[int, int]:
@@ -101,9 +116,7 @@ def read_labels(path: Path | str) -> tuple[Labels, int | None]:
         file's value on the foreground; 255 if it has several.
     """
     path = Path(path)
-    with _opened(path) as image:
-        values, is_index = _levels(path, image)
-        is_lossy = image.format in _LOSSY
+    values, is_index, is_lossy = _mask_values(path)
     found = numbers_in(values)
     top = found[-1]
     if len(found) <= 2:
@@ -132,8 +145,7 @@ def read_classes(path: Path | str, known: tuple[int, ...]) -> Labels:
     Numbers other than 0 and the known ones are refused. If one is known, a mask of two values is read too.
     """
     path = Path(path)
-    with _opened(path) as image:
-        values, _ = _levels(path, image)
+    values, _, _ = _mask_values(path)
     found = numbers_in(values)
     if unknown := [level for level in found.tolist() if level not in {0, *known}]:
         if len(known) == 1 and len(found) <= 2:
@@ -267,17 +279,19 @@ def _is_deep_colour(image: Image.Image) -> bool:
     return bool(image.info.get("is_deep_colour"))
 
 
-def _deep_values(path: Path, image: Image.Image) -> Values:
-    """Return the levels of an image of more than 8 bits; refuse negative and non-finite values."""
+def _deep_values(path: Path, image: Image.Image, may_be_negative: bool = False) -> Values:
+    """Return the levels of an image of more than 8 bits; refuse non-finite values, and negative ones."""
     if _is_deep_colour(image):
-        return _mix(_deep_channels(path, image))
+        return luminance(_deep_channels(path, image))
     values: Values = np.asarray(image)
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:  # white is 0
         if values.dtype.kind == "f":
             raise UserError(f"{path}: white is zero and levels are fractions; save it with black as zero")
         values = (2 ** int(np.max(image.tag_v2.get(_BITS, 16))) - 1) - values
-    if (values.dtype.kind == "f" and not np.isfinite(values).all()) or values.min() < 0:
-        raise UserError(f"{path}: has negative or non-finite values; rescale it to 8-bit gray and save it")
+    is_finite = values.dtype.kind != "f" or bool(np.isfinite(values).all())
+    if not is_finite or (values.min() < 0 and not may_be_negative):
+        told = "has negative or non-finite values"
+        raise UserError(f"{path}: {told}; rescale it to 8-bit gray and save it, or give a window")
     return values
 
 
@@ -292,12 +306,25 @@ def _deep_channels(path: Path, image: Image.Image) -> Values:
     return channels[:: -1 if turn in (3, 4, 7, 8) else 1, :: -1 if turn in (2, 3, 6, 7) else 1]
 
 
-def _mix(channels: Values) -> Values:
-    """Return the luminance of red, green and blue, (H, W, 3), in their own type."""
-    mixed = np.empty(channels.shape[:2], channels.dtype)
-    for row in range(0, len(channels), _BLOCK_ROWS):
-        mixed[row : row + _BLOCK_ROWS] = np.rint(channels[row : row + _BLOCK_ROWS] @ (0.299, 0.587, 0.114))
-    return mixed
+def _mask_values(path: Path) -> tuple[Values, bool, bool]:
+    """Return the levels of a mask file, (H, W); whether they are indices, and whether its format has loss."""
+    kind = kind_of(path)
+    if kind == "picture":
+        with _opened(path) as image:
+            return *_levels(path, image), image.format in _LOSSY
+    if kind == "dicom":
+        raise UserError(f"{path}: masks are not read from DICOM; save it as PNG, NIfTI or NRRD")
+    values, _ = read_plane(path) if kind == "nifti" else read_itk(path)
+    if values.ndim == 3:
+        raise UserError(f"{path}: has colours, and colours are not class numbers; save one number a pixel")
+    if values.dtype.kind == "f":
+        if not np.isfinite(values).all():
+            raise UserError(f"{path}: has values that are not finite; save it as whole numbers")
+        near = np.rint(values)
+        values = near if np.abs(values - near).max() < _WHOLE else values
+    if values.min() < 0:
+        raise UserError(f"{path}: holds {values.min():g}, and class numbers begin at 0; save it again")
+    return values, False, False
 
 
 def _levels(path: Path, image: Image.Image) -> tuple[Values, bool]:
@@ -339,7 +366,7 @@ def _gray_of(path: Path, channels: Values) -> Values:
     """Return the levels of channels, (H, W, 3), that are gray, or 255 on the only colour on black."""
     bits = 8 * channels.itemsize
     if int((channels.max(axis=2) - channels.min(axis=2)).max()) <= _GRAY_SPREAD << bits - 8:
-        return _mix(channels) if bits > 8 else np.asarray(Image.fromarray(channels).convert("L"))
+        return luminance(channels) if bits > 8 else np.asarray(Image.fromarray(channels).convert("L"))
     packed = np.zeros(channels.shape[:2], np.int64 if bits > 8 else np.uint32)
     for channel in range(3):
         packed = (packed << bits) | channels[..., channel]

@@ -1,9 +1,12 @@
 """A folder of images and masks of any kind.
 
 Origin, licence and citation are the owner's. Layout: ``images/NAME.EXT`` with ``masks/NAME.EXT``, matched by
-stem; the extensions may differ. Pixel size is unknown. An optional ``groups.csv`` with the header
-``name,group`` gives each image its patient or exam, which splits keep together; without it, every image is a
-group of its own. Expected counts: one mask per image, one image per mask.
+stem; the extensions may differ. Files are of every kind that `usrl.data.images` reads. Pixel size is that of
+DICOM, NIfTI, NRRD and MetaImage files, and else unknown. ``data.window`` are the levels that become black and
+white. An optional ``groups.csv`` with the header
+``name,group`` gives each image its patient or exam, which splits keep together; without it, images of a
+patient of DICOM are a group, and every other image is a group of its own. Expected counts: one mask per
+image, one image per mask.
 
 Masks (`usrl.data.files.read_labels`) have two values, and several components are several lesions. Or they
 have class numbers, 0 on the background: then each number is a structure, and an optional ``structures.csv``
@@ -18,11 +21,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from usrl.data.dataset import Found, image_files
-from usrl.data.files import MAX_CLASS, has_more_than_8_bits, list_images, read_classes, read_labels
+from usrl.data.bodies.nifti import stem_of
+from usrl.data.dataset import Found, recipe_files
+from usrl.data.files import MAX_CLASS, has_more_than_8_bits, kind_of, read_classes, read_labels
+from usrl.data.images import list_readable, open_image
 from usrl.data.pairs import Pair, listed, read_pairs
+from usrl.data.recipe import DataRecipe
 from usrl.data.sample import LESION, Labels, Sample, numbers_in
 from usrl.data.tables import clean, read_rows
+from usrl.data.windows import Window
 from usrl.errors import UserError
 
 _DEEP = "images of over 8 bits (largest value to 255)"
@@ -33,14 +40,16 @@ def _find(root: Path) -> Path:
     for folder in (root / "images", root / "masks"):
         if not folder.is_dir():
             raise UserError(f"{folder}: does not exist; a dataset folder holds images/ and masks/")
-        if not list_images(folder):
-            raise UserError(f"{folder}: holds no images; put PNG, TIFF, BMP or JPEG files there")
+        if not list_readable(folder):
+            raise UserError(
+                f"{folder}: holds no images; put PNG, TIFF, BMP, JPEG, DICOM, NIfTI or NRRD files there"
+            )
     return root
 
 
-def _read(root: Path) -> Found:
+def _read(root: Path, data: DataRecipe) -> Found:
     """Read samples named as the files, of source ``"folder"``."""
-    pairs, faults = _pair_files(root)
+    pairs, faults = _pair_files(root, data.window)
     structures: dict[str, int] | None = None
     groups: dict[str, str] = {}
     try:
@@ -53,20 +62,38 @@ def _read(root: Path) -> Found:
         faults.append(str(error))
     samples, unread = _read_classes(pairs, structures) if structures else _read_labels(pairs)
     faults += unread
-    samples = [replace(sample, group=groups.get(sample.name, sample.name)) for sample in samples]
     names = {sample.name for sample in samples}
-    deep = sum(has_more_than_8_bits(pair.image) for pair in pairs if pair.name in names)
-    return Found(samples, faults, {_DEEP: deep} if deep else {}, notes=notes_on_groups(groups.values()))
+    sound = [pair for pair in pairs if pair.name in names]
+    notes = notes_on_groups(groups.values())
+    scans = {pair.name: open_image(pair.image) for pair in sound if kind_of(pair.image) == "dicom"}
+    notes += [f"{file.path}: {file.frame.note}" for file in scans.values() if file.frame.note]
+    patients = {name: file.patient for name, file in scans.items() if file.patient is not None}
+    if not groups and (groups := patients):
+        notes.append(f"{len(groups)} images are grouped by the patient of their DICOM file")
+    samples = [replace(sample, group=groups.get(sample.name, sample.name)) for sample in samples]
+    deep = sum(_is_deep(pair.image) for pair in sound)
+    known = sum(sample.spacing_mm is not None for sample in samples)
+    facts: dict[str, int | str] = {_DEEP: deep} if deep and data.window is None else {}
+    return Found(
+        samples, faults, facts | ({"images of known pixel size": known} if known else {}), notes=notes
+    )
 
 
-def _pair_files(root: Path) -> tuple[list[Pair], list[str]]:
+def _is_deep(path: Path) -> bool:
+    return has_more_than_8_bits(path) if kind_of(path) == "picture" else open_image(path).is_deep
+
+
+def _pair_files(root: Path, window: Window | None) -> tuple[list[Pair], list[str]]:
     images, masks = _by_stem(root / "images"), _by_stem(root / "masks")
     faults = [
         f"{files[1]}: the name {stem!r} occurs twice in its folder; rename or remove one"
         for stem, files in [*images.items(), *masks.items()]
         if len(files) > 1
     ]
-    pairs = [Pair(images[s][0], (masks[s][0],), "folder") for s in sorted(images.keys() & masks.keys())]
+    pairs = [
+        Pair(images[stem][0], (masks[stem][0],), "folder", window=window)
+        for stem in sorted(images.keys() & masks.keys())
+    ]
     if lonely := sorted(images.keys() - masks.keys()):
         faults.append(f"{root / 'images'}: no mask for {listed(lonely)}; add masks/NAME or remove the images")
     if lonely := sorted(masks.keys() - images.keys()):
@@ -76,8 +103,8 @@ def _pair_files(root: Path) -> tuple[list[Pair], list[str]]:
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:
     files: dict[str, list[Path]] = defaultdict(list)
-    for path in list_images(folder):
-        files[clean(path.stem)].append(path)
+    for path in list_readable(folder):
+        files[clean(stem_of(path))].append(path)
     return files
 
 
@@ -149,4 +176,4 @@ def notes_on_groups(groups: Iterable[str]) -> list[str]:
     return [note] if alike else []
 
 
-FOLDER = image_files(_find, _read, structures=None)
+FOLDER = recipe_files(_find, _read, structures=None)

@@ -10,11 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from usrl.data.bodies.nifti import stem_of
 from usrl.data.components import remove_specks
 from usrl.data.duplicates import MAX_DISTANCE, cluster_names, duplicate_pairs
-from usrl.data.files import check_name, read_gray
+from usrl.data.files import check_name
+from usrl.data.images import read_image
 from usrl.data.sample import LESION, BoolMask, GrayImage, Labels, Sample
 from usrl.data.tables import clean
+from usrl.data.windows import Window
 from usrl.errors import UserError
 from usrl.progress import track
 
@@ -26,7 +29,8 @@ MAX_LISTED = 10
 class Pair:
     """The files of one sample, with its source and structures. Several masks are united.
 
-    Masks of another size than the image are stretched to it if ``is_stretched``, and refused otherwise.
+    Masks of another size than the image are stretched to it if ``is_stretched``, and refused otherwise. Of a
+    DICOM frame, whose image is a region of it, masks have the size of either.
     """
 
     image: Path
@@ -35,11 +39,12 @@ class Pair:
     structures: Mapping[str, int] | None = None
     is_stretched: bool = False
     title: str | None = None
+    window: Window | None = None
 
     @property
     def name(self) -> str:
         """Name of the sample: its title, or that of the image without its suffix, cleaned."""
-        return self.title or clean(self.image.stem)
+        return self.title or clean(stem_of(self.image))
 
 
 def read_pairs(
@@ -99,10 +104,10 @@ def listed(names: Sequence[str], most: int = MAX_LISTED) -> str:
 def _try_read(read: Callable[[Path], Labels | BoolMask], pair: Pair) -> Sample | UserError:
     try:
         check_name(pair.image)
-        image = read_gray(pair.image)
+        image, file = read_image(pair.image, pair.window)
         labels = np.zeros(image.shape, np.uint8)
         for path in pair.masks:
-            mask = read(path)
+            mask = file.frame.crop(read(path))
             if mask.shape != image.shape and pair.is_stretched:
                 size = image.shape[1], image.shape[0]
                 mask = np.asarray(
@@ -118,6 +123,6 @@ def _try_read(read: Callable[[Path], Labels | BoolMask], pair: Pair) -> Sample |
                 )
             labels |= mask.view(np.uint8)
         structures = LESION if pair.structures is None else pair.structures
-        return Sample(image, labels, None, pair.name, pair.name, pair.source, structures)
+        return Sample(image, labels, file.spacing_mm, pair.name, pair.name, pair.source, structures)
     except UserError as error:
         return error

@@ -4,6 +4,7 @@ import json
 import secrets
 import shutil
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from usrl.data.clips.clips import Clips
 from usrl.data.clips.reading import ClipFile, open_clip, write_clip
 from usrl.data.files import check_name
+from usrl.data.frames import Frame
 from usrl.data.sample import GrayImage
 from usrl.errors import UserError
 from usrl.evaluation.compare import claimed, describe_comparison, name_methods, write_report
@@ -232,9 +234,10 @@ def segment_clips(method: Method, paths: Sequence[Path], out: Path | str) -> lis
 def segment_clip(method: Segmenter, clip: ClipFile, out: Path | str) -> dict[str, Any]:
     """Segment one clip.
 
-    Writes ``<name>_masks/0000.png`` and so on (native size, 0 and 255), ``<name>_overlay.mp4``,
+    Writes ``<name>_masks/0000.png`` and so on (size of the file's frames, 0 and 255), ``<name>_overlay.mp4``,
     ``<name>.csv`` (the area of each frame's mask, in px, and mm2 if the pixel size is known) and
-    ``<name>.json``. Frames are read, segmented and written one after the other. All appears when it is whole.
+    ``<name>.json``. Of DICOM, the method and the overlay see the region of the image alone. Frames are read,
+    segmented and written one after the other. All appears when it is whole.
 
     Returns:
         What the JSON holds: clip, size, frames, rate, method, pixel size, the number of frames in which
@@ -246,6 +249,8 @@ def segment_clip(method: Segmenter, clip: ClipFile, out: Path | str) -> dict[str
     """
     out = Path(out)
     folder, film, table, facts = _check_free(clip, out)
+    if clip.frame is not None and clip.frame.note:
+        warnings.warn(f"{clip.path}: {clip.frame.note}", stacklevel=2)
     make_folder(out)
     part = out / f".{folder.name}.{secrets.token_hex(4)}"
     rows: list[Case] = []
@@ -254,10 +259,12 @@ def segment_clip(method: Segmenter, clip: ClipFile, out: Path | str) -> dict[str
             part.mkdir()
             write_clip(film, _draw_frames(method, clip, part, rows), clip.fps)
             part.replace(folder)
+        whole = clip.frame or Frame(clip.shape)
         result = {
             "clip": clip.path.name,
-            "width_px": clip.shape[1],
-            "height_px": clip.shape[0],
+            "width_px": whole.shape[1],
+            "height_px": whole.shape[0],
+            **({} if whole.region is None else {"region_px": list(whole.region)}),
             "frames": len(rows),
             "fps": clip.fps,
             "method": method.name,
@@ -289,7 +296,8 @@ def _draw_frames(method: Segmenter, clip: ClipFile, folder: Path, rows: list[Cas
 
     for number, mask in enumerate(segment_frames(method, remember())):
         frame = waiting.pop(0)
-        content = cv2.imencode(".png", mask.astype(np.uint8) * np.uint8(255))[1].tobytes()
+        placed = mask if clip.frame is None else clip.frame.place(mask)
+        content = cv2.imencode(".png", placed.astype(np.uint8) * np.uint8(255))[1].tobytes()
         (folder / f"{number:04d}.png").write_bytes(content)
         row: Case = {"frame": number, "area_px": int(measure_area(mask))}
         if clip.spacing_mm is not None:

@@ -1,6 +1,7 @@
 """Segmenting image files without a target: mask, overlay and measurements."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from usrl.data.bodies.nifti import stem_of
 from usrl.data.components import label_components
-from usrl.data.files import check_name, read_gray, read_shape
+from usrl.data.files import check_name
+from usrl.data.images import open_image, read_image
 from usrl.data.prompts import check_prompt
 from usrl.data.sample import BoolMask, GrayImage, Prompt
 from usrl.data.tables import clean
+from usrl.data.windows import Window
 from usrl.errors import UserError
 from usrl.evaluation.overlay import overlay
 from usrl.files import check_path, write_together, writing_to
@@ -30,6 +34,7 @@ def segment_files(
     prompts: Mapping[str, Prompt],
     out: Path | str,
     spacing_mm: Spacing | None = None,
+    window: Window | None = None,
 ) -> list[dict[str, Any]]:
     """Segment several files with boxes by the name of the file; see `segment_file`.
 
@@ -44,7 +49,7 @@ def segment_files(
     prompts = {clean(name): prompt for name, prompt in prompts.items()}
     stems: dict[str, Path] = {}
     for path in files:
-        other = stems.setdefault(path.stem.casefold(), path)
+        other = stems.setdefault(stem_of(path).casefold(), path)
         if other is not path:
             raise UserError(f"{other} and {path} would be written to the same names; segment one at a time")
         _check_free(path, Path(out))
@@ -52,7 +57,8 @@ def segment_files(
     with show_progress(len(files)) as progress:
         for path in files:
             progress.start(path.name)
-            results.append(segment_file(segmenter, path, prompts.get(clean(path.name)), out, spacing_mm))
+            prompt = prompts.get(clean(path.name))
+            results.append(segment_file(segmenter, path, prompt, out, spacing_mm, window))
             progress.advance()
     return results
 
@@ -63,11 +69,18 @@ def segment_file(
     prompt: Prompt | None,
     out: Path | str,
     spacing_mm: Spacing | None = None,
+    window: Window | None = None,
 ) -> dict[str, Any]:
     """Segment one image file.
 
-    Writes ``<stem>_mask.png`` (native size, 0 and 255), ``<stem>_overlay.png`` and ``<stem>.json``. Returns
-    what the JSON holds: image, size, method, boxes, pixel size (row, column), measurements (see
+    Writes ``<stem>_mask.png`` (size of the picture in the file, 0 and 255), ``<stem>_overlay.png`` and
+    ``<stem>.json``. The image of a DICOM frame is its two-dimensional region: the method sees nothing else,
+    nor does the overlay. Boxes, mask and JSON have the coordinates of the whole frame.
+
+    The pixel size is that of the argument, or else that of the file. ``window`` is as in
+    `usrl.data.images.read_image`.
+
+    Returns what the JSON holds: image, size, method, boxes, pixel size (row, column), measurements (see
     `measure_mask`) and uncertainty of the whole mask and of each of its ``lesions`` (see `measure_lesions`),
     and the names of the files.
 
@@ -77,25 +90,33 @@ def segment_file(
     """
     path, out = Path(path), Path(out)
     mask_path, overlay_path, json_path = _check_free(path, out)
-    image = read_gray(path)
+    image, file = read_image(path, window)
+    if file.frame.note:
+        warnings.warn(f"{path}: {file.frame.note}", stacklevel=2)
+    spacing_mm = spacing_mm or file.spacing_mm
+    prompt = None if prompt is None else tuple(map(file.frame.into_image, prompt))
     answer = segmenter.segment(image, prompt)
     proposal = {} if answer.proposal is None else {"proposal": answer.proposal}
     boxes = prompt if segmenter.track == "prompted" else None
     result = {
         "image": path.name,
-        "width_px": image.shape[1],
-        "height_px": image.shape[0],
+        "width_px": file.frame.shape[1],
+        "height_px": file.frame.shape[0],
+        **({} if file.frame.region is None else {"region_px": list(file.frame.region)}),
         "method": segmenter.name,
-        "boxes": [list(box) for box in boxes or ()],
+        "boxes": [file.frame.into_frame(box) for box in boxes or ()],
         **({} if spacing_mm is None else {"spacing_mm": list(spacing_mm)}),
         **_describe(answer, spacing_mm),
-        "lesions": measure_lesions(segmenter, image, boxes, answer, spacing_mm),
+        "lesions": [
+            lesion | {"box": file.frame.into_frame(lesion["box"])}
+            for lesion in measure_lesions(segmenter, image, boxes, answer, spacing_mm)
+        ],
         "mask": mask_path.name,
         "overlay": overlay_path.name,
     }
     picture = overlay(image, proposal | {"pred": answer.mask}, boxes)
     contents = {
-        mask_path: _encode_png(answer.mask.astype(np.uint8) * np.uint8(255)),
+        mask_path: _encode_png(file.frame.place(answer.mask).astype(np.uint8) * np.uint8(255)),
         overlay_path: _encode_png(picture[..., ::-1]),
         json_path: json.dumps(result, indent=2, allow_nan=False).encode(),
     }
@@ -166,17 +187,21 @@ def _check_prompts(segmenter: Segmenter, files: Sequence[Path], prompts: Mapping
         )
     for path in files:
         check_name(path)
-        shape = read_shape(path)
+        file = open_image(path)
         if segmenter.track == "prompted":
             try:
-                check_prompt(prompts.get(clean(path.name)), shape)
+                given = prompts.get(clean(path.name))
+                check_prompt(given and tuple(map(file.frame.into_image, given)), file.shape)
             except UserError as error:
-                raise UserError(f"{path}: {error}") from None
+                x, y = (file.frame.region or (0, 0))[:2]
+                moved = f"counted from the region of the image, which begins at {x},{y}: " if x or y else ""
+                raise UserError(f"{path}: {moved}{error}") from None
 
 
 def _check_free(path: Path, out: Path) -> tuple[Path, Path, Path]:
     """Return the paths of mask, overlay and JSON. Raise if one exists: nothing is overwritten."""
-    names = (f"{path.stem}_mask.png", f"{path.stem}_overlay.png", f"{path.stem}.json")
+    stem = stem_of(path)
+    names = (f"{stem}_mask.png", f"{stem}_overlay.png", f"{stem}.json")
     for name in names:
         if check_path(out / name).exists():
             raise UserError(f"{out / name} is there already; choose another --out, or move it away")

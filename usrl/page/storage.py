@@ -29,11 +29,13 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from usrl.data.dicom import DICOM_SUFFIXES, open_dicom, read_dicom
-from usrl.data.files import check_name, list_images, read_classes, read_gray, read_mask
+from usrl.data.bodies.nifti import stem_of
+from usrl.data.files import check_name, kind_of, list_images, read_classes, read_mask
 from usrl.data.folder import read_groups
+from usrl.data.images import list_readable, open_image, read_image
 from usrl.data.sample import BoolMask, Box, GrayImage, Labels
 from usrl.data.tables import clean, read_rows
+from usrl.data.windows import Window
 from usrl.errors import UserError
 from usrl.files import locked, write_atomically, writing_to
 from usrl.metrics.surface import Spacing
@@ -146,36 +148,48 @@ class ImageFolder:
         root: The folder.
         masks: A folder of masks of these images, by name; ``masks/`` of a data set if None.
         spacing_mm: (row, column) pixel size of images that do not tell theirs.
+        window: As in `usrl.data.images.read_image`.
 
     Raises:
         UserError: If there are no images, or two have the same name.
     """
 
-    def __init__(self, root: Path, masks: Path | None = None, spacing_mm: Spacing | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        masks: Path | None = None,
+        spacing_mm: Spacing | None = None,
+        window: Window | None = None,
+    ) -> None:
         for folder in (root, masks or root):
             if not folder.is_dir():
                 raise UserError(f"{folder}: is not a folder; name a folder of images")
-        is_set = not _list(root) and (root / "images").is_dir()
+        is_set = not list_readable(root) and (root / "images").is_dir()
         self.root, self.path, self._spacing = root, root / "images" if is_set else root, spacing_mm
         beside = root / "masks"
+        self._window = window
         self._masks = masks or (beside if is_set and beside.is_dir() else None)
         self.sources: dict[str, Source] = {}
         self._patients: set[str] = set()
         self.scan()
         if not self.sources:
-            raise UserError(f"{root}: holds no images; put PNG, TIFF, BMP, JPEG or DICOM files there")
+            raise UserError(
+                f"{root}: holds no images; put PNG, TIFF, BMP, JPEG, DICOM, NIfTI or NRRD files there"
+            )
         names: dict[str, Path] = {}
-        for path in _list(self.path):
+        for path in list_readable(self.path):
             other = names.setdefault(_fold(path), path)
             if other is not path:
                 raise UserError(f"{other} and {path} would have the same mask; rename one")
 
     def scan(self) -> None:
         """Look for files that are new or gone."""
-        groups = read_groups(self.root / "groups.csv", [clean(path.stem) for path in _list(self.path)])
+        groups = read_groups(
+            self.root / "groups.csv", [clean(stem_of(path)) for path in list_readable(self.path)]
+        )
         found: dict[str, Source] = {}
-        for path in _list(self.path):
-            name = clean(path.stem)
+        for path in list_readable(self.path):
+            name = clean(stem_of(path))
             known = self.sources.get(name)
             found[name] = known if known and known.path == path else self._look(path, groups.get(name))
         self.sources = found
@@ -192,8 +206,7 @@ class ImageFolder:
         source = self.sources[name]
         if source.fault:
             raise UserError(source.fault)
-        path = self._confine(source.path)
-        return read_dicom(path)[0] if _is_dicom(path) else read_gray(path)
+        return read_image(self._confine(source.path), self._window)[0]
 
     def has_mask(self, name: str) -> bool:
         """Return whether there is a mask of an image to start from."""
@@ -211,19 +224,18 @@ class ImageFolder:
         path = self._find_mask(name)
         if path is None:
             raise UserError(f"there is no mask of {name} to start from; draw a box")
-        return read_structure(self._confine(path, path.parent), number, structures, shape)
+        source = self.sources[name].path
+        return read_structure(self._confine(path, path.parent), number, structures, shape, source)
 
     def _look(self, path: Path, group: str | None) -> Source:
         try:
             check_name(path)
-            if clean(path.stem).startswith("."):
+            if clean(stem_of(path)).startswith("."):
                 raise UserError(f"{path}: its name begins with a dot after a space; rename it")
             self._confine(path)
-            if not _is_dicom(path):
+            if kind_of(path) == "picture":  # whose header says nothing of it
                 return Source(path, self._spacing, group)
-            header = open_dicom(path)
-            if header.count > 1:
-                raise UserError(f"{path}: is a clip of {header.count} frames; export single frames")
+            header = open_image(path)
             if group is None and header.patient:
                 self._patients.add(header.patient)
             return Source(path, header.spacing_mm or self._spacing, group or header.patient)
@@ -239,7 +251,7 @@ class ImageFolder:
     def _find_mask(self, name: str) -> Path | None:
         if self._masks is None:
             return None
-        return next((path for path in list_images(self._masks) if clean(path.stem) == name), None)
+        return next((path for path in list_readable(self._masks) if clean(stem_of(path)) == name), None)
 
 
 class LabelFolder:
@@ -412,12 +424,19 @@ class LabelFolder:
         return _as_csv(("number", "name"), list(zip(map(str, numbers), self._named, strict=True)))
 
 
-def read_structure(path: Path, number: int, structures: int, shape: tuple[int, ...]) -> BoolMask:
-    """Return one of several structures of a mask file, bool, (H, W), which must have the image's shape."""
+def read_structure(
+    path: Path, number: int, structures: int, shape: tuple[int, ...], image: Path | None = None
+) -> BoolMask:
+    """Return one of several structures of a mask file, bool, (H, W), which must have the image's shape.
+
+    If the image's file is given, the mask may be of the whole frame, of which the image is a region.
+    """
     if structures == 1:
         mask = read_mask(path)
     else:
         mask = np.asarray(read_classes(path, tuple(range(1, structures + 1))) == number, np.bool_)
+    if mask.shape != shape[:2] and image is not None:
+        mask = np.asarray(open_image(image).frame.crop(mask), np.bool_)
     if mask.shape != shape[:2]:
         raise UserError(f"{path}: has shape {mask.shape}, and its image {shape[:2]}; export both again")
     return mask
@@ -461,14 +480,5 @@ def _as_csv(header: tuple[str, str], rows: Sequence[tuple[str, str]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _list(folder: Path) -> list[Path]:
-    dicom = [path for path in folder.iterdir() if _is_dicom(path) and not path.name.startswith(".")]
-    return sorted([*list_images(folder), *dicom])
-
-
-def _is_dicom(path: Path) -> bool:
-    return path.suffix.lower() in DICOM_SUFFIXES
-
-
 def _fold(path: Path) -> str:
-    return clean(path.stem).casefold()
+    return clean(stem_of(path)).casefold()

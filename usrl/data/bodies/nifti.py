@@ -6,7 +6,7 @@ bytes of gzip may hold gigabytes.
 
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,31 +105,23 @@ def read_volume(path: Path, codes: Mapping[int, int], table: str) -> LabelVolume
     return LabelVolume(labels.reshape(shape, order="F"), affine)
 
 
-def read_plane(path: Path) -> tuple[NDArray[Any], tuple[float, float]]:
-    """Read an image of two axes, such as a frame of CAMUS, with its pixel size.
+def read_plane(path: Path) -> tuple[NDArray[Any], tuple[float, float] | None]:
+    """Read an image of two axes, or of one slice, such as a frame of CAMUS, with its pixel size.
 
     Returns:
-        The values, scaled as the header says, (H, W): rows are the second axis of the file, columns the
-        first.
-        The (row, column) pixel size, mm.
+        The values, scaled as the header says, (H, W): columns are the first axis of the file that has more
+        than one voxel, rows the second. Nothing is turned.
+        The (row, column) pixel size, mm; None if it is 1 x 1 and the file names no unit, as it then says
+        nothing.
 
     Raises:
-        UserError: If the file is absent, not NIfTI, damaged or too large, has other than two axes, or has no
-            sound spacing.
+        UserError: If the file is absent, not NIfTI, damaged or too large, a volume, or has no sound spacing.
     """
     path = Path(path)
     with _opened(path) as stream:
         header = _read_header(path, stream)
-        sides = [int(side) for side in header["dim"]]
-        given = sides[1 : 1 + max(0, min(sides[0], 7))]
-        if len(given) < 2 or min(given) < 1 or any(side != 1 for side in given[2:]):
-            raise UserError(f"{path}: has the axes {_times(given)}, and two are wanted; save a single image")
-        width, height = given[:2]
-        if width * height > MAX_PIXELS:
-            raise UserError(
-                f"{path}: has {_times(given[:2])} pixels, and at most {MAX_PIXELS} are read; crop it"
-            )
-        dtype, spacing = _check_dtype(path, header), _check_spacing(path, header)
+        (height, width), spacing = _check_plane(path, header)
+        dtype = _check_dtype(path, header)
         try:
             slope, intercept = header.get_slope_inter()
         except HeaderDataError as error:
@@ -139,22 +131,63 @@ def read_plane(path: Path) -> tuple[NDArray[Any], tuple[float, float]]:
         _check_end(path, stream)
     if slope is not None and (slope, intercept) != (1, 0):
         values = values.astype(np.float64) * slope + (intercept or 0.0)
-    return values.reshape(height, width), spacing
+    return values.astype(values.dtype.newbyteorder("="), copy=False).reshape(height, width), spacing
 
 
-def _check_spacing(path: Path, header: Any) -> tuple[float, float]:
-    """Return the (row, column) pixel size of an image, mm."""
+def describe_plane(path: Path) -> tuple[tuple[int, int], tuple[float, float] | None, np.dtype[Any]]:
+    """Return the (H, W) of an image, px, its pixel size as `read_plane`, and its type, without pixels."""
+    path = Path(path)
+    with _opened(path) as stream:
+        header = _read_header(path, stream)
+        return *_check_plane(path, header), _check_dtype(path, header)
+
+
+def _check_plane(path: Path, header: Any) -> tuple[tuple[int, int], tuple[float, float] | None]:
+    """Return the (H, W) and the pixel size of an image of two axes, or of one slice."""
+    sides = [int(side) for side in header["dim"]]
+    given = sides[1 : 1 + max(0, min(sides[0], 7))]
+    if len(given) < 2 or min(given) < 1:
+        raise UserError(f"{path}: has the axes {_times(given)}, and two are wanted; save a single image")
+    across, down = find_plane(path, given)
+    width, height = given[across], given[down]
+    if width * height > MAX_PIXELS:
+        raise UserError(f"{path}: has {width} x {height} pixels, and at most {MAX_PIXELS} are read; crop it")
+    return (height, width), _check_spacing(path, header, across, down)
+
+
+def find_plane(path: Path, sides: Sequence[int]) -> tuple[int, int]:
+    """Return the axes of an image's columns and rows; refuse a volume."""
+    long = [axis for axis, side in enumerate(sides) if side != 1]
+    if len(long) > 2 or max(long, default=0) > 2:
+        raise UserError(
+            f"{path}: is a volume of {_times(sides)}, and an image is wanted; save one slice as a file "
+            "of its own. Whole label volumes are read by --data volumes"
+        )
+    chosen = sorted([*long, *(axis for axis in range(len(sides)) if axis not in long)][:2])
+    return chosen[0], chosen[1]
+
+
+def _check_spacing(path: Path, header: Any, across: int, down: int) -> tuple[float, float] | None:
+    """Return the (row, column) pixel size of an image, mm, or None if it is not stated."""
     try:
-        factor = _MM_PER_UNIT[header.get_xyzt_units()[0]]
+        unit = header.get_xyzt_units()[0]
+        factor = _MM_PER_UNIT[unit]
     except (HeaderDataError, KeyError) as error:
         raise UserError(_DAMAGED.format(path, f"its unit of length: {error}")) from error
-    across, down = (factor * float(side) for side in header["pixdim"][1:3])
-    if not 0.001 <= min(across, down) <= max(across, down) <= 100:  # refuses what is not a number too
+    sides = [float(side) for side in header["pixdim"][1:8]]
+    if unit == "unknown" and sides[across] == sides[down] == 1:
+        return None
+    return check_pixel_size(path, factor * sides[down], factor * sides[across])
+
+
+def check_pixel_size(path: Path, row: float, column: float) -> tuple[float, float]:
+    """Return a (row, column) pixel size, mm; refuse one that no image has."""
+    if not all(0.001 <= side <= 100 for side in (row, column)):  # refuses what is not a number too
         raise UserError(
-            f"{path}: its spacing is {across:g} x {down:g} mm, and from 0.001 to 100 mm are possible; export "
+            f"{path}: its spacing is {column:g} x {row:g} mm, and from 0.001 to 100 mm are possible; export "
             "it with its spacing in mm"
         )
-    return down, across
+    return row, column
 
 
 def write_volume(path: Path, volume: LabelVolume) -> None:

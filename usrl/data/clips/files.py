@@ -13,6 +13,7 @@ from usrl.data.clips.reading import open_clip, read_clip
 from usrl.data.dataset import DataReport, Dataset, find_root, links_out
 from usrl.data.duplicates import duplicate_pairs
 from usrl.data.files import list_images, read_mask
+from usrl.data.frames import Frame
 from usrl.data.letterbox import Letterbox
 from usrl.data.pairs import MAX_LISTED
 from usrl.data.recipe import DataRecipe
@@ -119,13 +120,14 @@ def _read_masks(entry: Entry, size: int, count: int) -> NDArray[np.bool_]:
             "frames; add a mask for each frame, empty where there is no target"
         )
     opened = open_clip(entry.masks)  # checks the numbers
-    shape = open_clip(entry.path).shape
-    if opened.shape != shape:
+    clip = open_clip(entry.path)
+    shape, frame = clip.shape, clip.frame or Frame(clip.shape)
+    if opened.shape not in (shape, frame.shape):
         raise UserError(
             f"{entry.masks}: masks are of shape {opened.shape} and frames of {shape}; make them alike"
         )
     box = Letterbox.fit(shape, size)
-    return np.stack([box.target(read_mask(path)) for path in opened.files])
+    return np.stack([box.target(np.asarray(frame.crop(read_mask(path)), np.bool_)) for path in opened.files])
 
 
 @dataclass

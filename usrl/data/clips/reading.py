@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from usrl.data.clips.clips import Clip
 from usrl.data.dicom import DICOM_SUFFIXES, MAX_FRAMES, MAX_PIXELS, is_dicom, open_dicom
 from usrl.data.files import list_images, read_gray, read_shape
+from usrl.data.frames import Frame
 from usrl.data.letterbox import Letterbox
 from usrl.data.sample import GrayImage
 from usrl.data.tables import clean
@@ -56,6 +57,7 @@ class ClipFile:
         patient: A name for the patient, or None if the file does not say.
         read: Returns an iterator over the frames; use `frames`.
         files: The images of a folder, in order; empty if the clip is one file.
+        frame: Of DICOM, the picture of which the frames are a region; else None.
     """
 
     path: Path
@@ -66,6 +68,7 @@ class ClipFile:
     patient: str | None
     read: Callable[[], Iterator[GrayImage]]
     files: tuple[Path, ...] = ()
+    frame: Frame | None = None
 
     @property
     def name(self) -> str:
@@ -250,6 +253,7 @@ def _open_dicom(path: Path) -> ClipFile:
         opened.spacing_mm,
         opened.patient,
         opened.frames,
+        frame=opened.frame,
     )
 
 

@@ -1,0 +1,1 @@
+"""Makes a `folder` data set of images that were annotated with other tools."""
