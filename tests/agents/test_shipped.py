@@ -17,10 +17,12 @@ from usrl.data.clips.clips import Clips
 from usrl.data.clips.lung import make_lung
 from usrl.data.phantom.dataset import load_phantom
 from usrl.data.prompts import jittered_boxes
-from usrl.evaluation.methods import open_segmenter
+from usrl.evaluation.corrections import Meeting
+from usrl.evaluation.methods import open_interactive, open_segmenter
 from usrl.metrics.overlap import dice
 from usrl.registry import build_task
 from usrl.runs.run import open_run
+from usrl.users.users import find_user
 
 AGENTS = Path(__file__).parents[2] / "agents"
 
@@ -67,3 +69,17 @@ def test_shipped_agents_keep_more_of_the_known_frames_than_chance(name: str) -> 
     found, chance = (evaluate_player(task, player) for player in (agent, RandomSummaryPlayer(task)))
     assert found["share"] == pytest.approx(chance["share"])
     assert found["f1"] > chance["f1"] + 0.12
+
+
+def test_the_shipped_agent_makes_more_of_a_correction_than_its_points_alone() -> None:
+    methods = [open_interactive(name) for name in (str(AGENTS / "correct-bc"), "pull")]
+    meeting = Meeting(find_user("person"))
+    samples = load_phantom(8, seed=9, variety=1.0)
+    gained = []
+    for method in methods:
+        masks = [meeting.correct(method, sample) for sample in samples]
+        after = [
+            dice(found[min(2, len(found) - 1)], one.target) for found, one in zip(masks, samples, strict=True)
+        ]
+        gained.append(np.mean(after))
+    assert gained[0] > gained[1] + 0.02
