@@ -21,6 +21,29 @@ def test_groups_are_read_from_groups_csv(folder_root):
     assert [sample.group for sample in load("folder", folder_root)] == ["p1", "p2", "p1"]
 
 
+def test_pixel_sizes_are_read_from_spacing_csv(folder_root):
+    (folder_root / "spacing.csv").write_text("name,row_mm,column_mm\nb,0.2,0.1\n")
+    spacings = {sample.name: sample.spacing_mm for sample in load("folder", folder_root)}
+    assert spacings == {"a": None, "b": (0.2, 0.1), "c": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,row_mm,column_mm\nb,0.2,0.1\nb,0.2,0.1\n", "line 3 must give a new name"),
+        ("name,row_mm,column_mm\nb,0.2,0\n", "line 2 must give a new name and two positive sizes"),
+        ("name,row_mm,column_mm\nb,0.2\n", "line 2 must give"),
+        ("name,row_mm,column_mm\nb,0.2,inf\n", "line 2 must give"),
+        ("name,row_mm,column_mm\nz,0.2,0.1\n", "names images that are not there; see z"),
+        ("name,spacing\nb,0.2\n", "the header must be name,row_mm,column_mm"),
+    ],
+)
+def test_a_spacing_csv_that_does_not_fit_is_refused(folder_root, text, message):
+    (folder_root / "spacing.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        load("folder", folder_root)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

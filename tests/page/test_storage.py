@@ -113,6 +113,7 @@ def test_nothing_of_a_dicom_file_but_its_pixels_and_their_size_is_written(toy, o
     assert not any(tag in written for tag in (b"Doe", b"Jane", b"1234567", b"19700101"))
     samples = load("folder", tmp_path / "labels")
     assert [sample.group for sample in samples] == ["patient-1", "patient-1"]
+    assert [sample.spacing_mm for sample in samples] == [(0.2, 0.1), (0.2, 0.1)]
     np.testing.assert_array_equal(samples[0].image, moving_bar(1)[0])
 
 

@@ -2,8 +2,9 @@
 
 Origin, licence and citation are the owner's. Layout: ``images/NAME.EXT`` with ``masks/NAME.EXT``, matched by
 stem; the extensions may differ. Files are of every kind that `usrl.data.images` reads. Pixel size is that of
-DICOM, NIfTI, NRRD and MetaImage files, and else unknown. ``data.window`` are the levels that become black and
-white. An optional ``groups.csv`` with the header
+DICOM, NIfTI, NRRD and MetaImage files. An optional ``spacing.csv`` with the header ``name,row_mm,column_mm``
+gives that of other images, or another; else it is unknown. ``data.window`` are the levels that become black
+and white. An optional ``groups.csv`` with the header
 ``name,group`` gives each image its patient or exam, which splits keep together; without it, images of a
 patient of DICOM are a group, and every other image is a group of its own. Expected counts: one mask per
 image, one image per mask.
@@ -16,7 +17,7 @@ empty mask is an image without a lesion.
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,11 +29,13 @@ from usrl.data.images import list_readable, open_image
 from usrl.data.pairs import Pair, listed, read_pairs
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import LESION, Labels, Sample, numbers_in
-from usrl.data.tables import clean, read_rows
+from usrl.data.tables import clean, format_rows, read_rows
 from usrl.data.windows import Window
 from usrl.errors import UserError
+from usrl.metrics.surface import Spacing, check_spacing
 
 _DEEP = "images of over 8 bits (largest value to 255)"
+_SPACING = ("name", "row_mm", "column_mm")
 _ANY_NUMBER = {str(number): number for number in range(1, 256)}
 
 
@@ -60,6 +63,11 @@ def _read(root: Path, data: DataRecipe) -> Found:
         groups = read_groups(root / "groups.csv", [pair.name for pair in pairs])
     except UserError as error:
         faults.append(str(error))
+    spacings: dict[str, Spacing] = {}
+    try:
+        spacings = read_spacings(root / "spacing.csv", [pair.name for pair in pairs])
+    except UserError as error:
+        faults.append(str(error))
     samples, unread = _read_classes(pairs, structures) if structures else _read_labels(pairs)
     faults += unread
     names = {sample.name for sample in samples}
@@ -70,7 +78,14 @@ def _read(root: Path, data: DataRecipe) -> Found:
     patients = {name: file.patient for name, file in scans.items() if file.patient is not None}
     if not groups and (groups := patients):
         notes.append(f"{len(groups)} images are grouped by the patient of their DICOM file")
-    samples = [replace(sample, group=groups.get(sample.name, sample.name)) for sample in samples]
+    samples = [
+        replace(
+            sample,
+            group=groups.get(sample.name, sample.name),
+            spacing_mm=spacings.get(sample.name, sample.spacing_mm),
+        )
+        for sample in samples
+    ]
     deep = sum(_is_deep(pair.image) for pair in sound)
     known = sum(sample.spacing_mm is not None for sample in samples)
     facts: dict[str, int | str] = {_DEEP: deep} if deep and data.window is None else {}
@@ -161,6 +176,29 @@ def read_groups(path: Path, names: list[str], what: str = "image") -> dict[str, 
     if unmatched := sorted(set(names) ^ groups.keys()):
         raise UserError(f"{path}: must name every {what} once and nothing else; see {listed(unmatched)}")
     return groups
+
+
+def read_spacings(path: Path, names: Collection[str]) -> dict[str, Spacing]:
+    """Return (row, column) pixel size in mm of some or all names; empty if the file is absent."""
+    if not path.exists():
+        return {}
+    spacings: dict[str, Spacing] = {}
+    for line, (name, *sides) in read_rows(path, _SPACING):
+        try:
+            spacing = check_spacing((float(sides[0]), float(sides[1])))
+        except (ValueError, UserError):
+            spacing = None
+        if spacing is None or not name or name in spacings:
+            raise UserError(f"{path}: line {line} must give a new name and two positive sizes in mm; fix it")
+        spacings[name] = spacing
+    if unknown := sorted(spacings.keys() - set(names)):
+        raise UserError(f"{path}: names images that are not there; see {listed(unknown)}")
+    return spacings
+
+
+def format_spacings(spacings: Mapping[str, Spacing]) -> bytes:
+    """Return a table that `read_spacings` reads."""
+    return format_rows(_SPACING, [(name, *spacing) for name, spacing in spacings.items()])
 
 
 def notes_on_groups(groups: Iterable[str]) -> list[str]:

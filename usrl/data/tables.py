@@ -3,7 +3,7 @@
 import csv
 import io
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from usrl.errors import UserError
@@ -53,6 +53,13 @@ def read_header(path: Path) -> list[str]:
     except csv.Error as error:
         raise UserError(f"{path}: line 1 cannot be read as CSV ({error}); fix it") from None
     return rows[0][1] if rows else []
+
+
+def format_rows(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """Return a CSV file that `read_rows` reads."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue().encode()
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> list[tuple[int, list[str]]]:

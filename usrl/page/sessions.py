@@ -304,7 +304,8 @@ class Desk:
             works = nothing if acceptance.is_empty else opened.draft.works
             draft = self._draft(opened, works=works, seconds=acceptance.seconds, is_open=False)
             record = self._record(name, opened, draft, found, labels)
-            self._labels.accept(name, opened.image, labels, record, draft, self._images.groups())
+            about = (self._images.groups(), self._images.spacings())
+            self._labels.accept(name, opened.image, labels, record, draft, *about)
             opened.draft, self._begun[name] = draft, False
             # A person need not wait for it before the next image is shown.
             self._learning = self._worker.submit(self._learn, opened.image, list(found.values()))

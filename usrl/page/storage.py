@@ -7,6 +7,7 @@ Of the labels, each file is replaced whole or not at all::
     masks/NAME.json     how the mask came about
     structures.csv      if the structures have names
     groups.csv          if the patients or exams are known
+    spacing.csv         if pixel sizes are known
     drafts/NAME.json    marks on an image, and what can be undone
     .accepting.json     what a killed process was about to write
 
@@ -15,7 +16,6 @@ All but the last two make a data set that `usrl.data.folder` reads.
 
 import base64
 import binascii
-import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,10 +31,10 @@ from pydantic import Field
 
 from usrl.data.bodies.nifti import stem_of
 from usrl.data.files import check_name, kind_of, list_images, read_classes, read_mask
-from usrl.data.folder import read_groups
+from usrl.data.folder import format_spacings, read_groups, read_spacings
 from usrl.data.images import list_readable, open_image, read_image
 from usrl.data.sample import BoolMask, Box, GrayImage, Labels
-from usrl.data.tables import clean, read_rows
+from usrl.data.tables import clean, format_rows, read_rows
 from usrl.data.windows import Window
 from usrl.errors import UserError
 from usrl.files import locked, write_atomically, writing_to
@@ -184,14 +184,16 @@ class ImageFolder:
 
     def scan(self) -> None:
         """Look for files that are new or gone."""
-        groups = read_groups(
-            self.root / "groups.csv", [clean(stem_of(path)) for path in list_readable(self.path)]
-        )
+        names = [clean(stem_of(path)) for path in list_readable(self.path)]
+        groups = read_groups(self.root / "groups.csv", names)
+        spacings = read_spacings(self.root / "spacing.csv", names)
         found: dict[str, Source] = {}
         for path in list_readable(self.path):
             name = clean(stem_of(path))
             known = self.sources.get(name)
-            found[name] = known if known and known.path == path else self._look(path, groups.get(name))
+            if known is None or known.path != path:
+                known = self._look(path, groups.get(name), spacings.get(name))
+            found[name] = known
         self.sources = found
 
     def groups(self) -> dict[str, str]:
@@ -200,6 +202,11 @@ class ImageFolder:
         patients = [group for group in dict.fromkeys(known.values()) if group in self._patients]
         numbered = {group: f"patient-{number}" for number, group in enumerate(patients, 1)}
         return {name: numbered.get(group, group) for name, group in known.items()}
+
+    def spacings(self) -> dict[str, Spacing]:
+        """Return the pixel size of the images where it is known, (row, column) in millimetres."""
+        known = {name: source.spacing_mm for name, source in self.sources.items()}
+        return {name: spacing for name, spacing in known.items() if spacing is not None}
 
     def read(self, name: str) -> GrayImage:
         """Return an image, uint8, (H, W)."""
@@ -227,18 +234,18 @@ class ImageFolder:
         source = self.sources[name].path
         return read_structure(self._confine(path, path.parent), number, structures, shape, source)
 
-    def _look(self, path: Path, group: str | None) -> Source:
+    def _look(self, path: Path, group: str | None, spacing: Spacing | None) -> Source:
         try:
             check_name(path)
             if clean(stem_of(path)).startswith("."):
                 raise UserError(f"{path}: its name begins with a dot after a space; rename it")
             self._confine(path)
             if kind_of(path) == "picture":  # whose header says nothing of it
-                return Source(path, self._spacing, group)
+                return Source(path, spacing or self._spacing, group)
             header = open_image(path)
             if group is None and header.patient:
                 self._patients.add(header.patient)
-            return Source(path, header.spacing_mm or self._spacing, group or header.patient)
+            return Source(path, spacing or header.spacing_mm or self._spacing, group or header.patient)
         except UserError as error:
             return Source(path, fault=str(error))
 
@@ -341,6 +348,7 @@ class LabelFolder:
         record: Mapping[str, Any],
         draft: Draft,
         groups: Mapping[str, str],
+        spacings: Mapping[str, Spacing],
     ) -> None:
         """Write an image's mask and what belongs to it. A killed process is completed by the next.
 
@@ -351,6 +359,7 @@ class LabelFolder:
             record: How the mask came about.
             draft: What is kept of the marks.
             groups: Patient or exam by name of an image, where they are known.
+            spacings: Pixel size by name of an image, likewise, mm.
         """
         files = {
             f"drafts/{name}.json": draft.model_dump_json().encode(),
@@ -362,9 +371,11 @@ class LabelFolder:
             files[f"images/{name}.png"] = content
         if self._named:
             files["structures.csv"] = self._table()
+        names = sorted(self.accepted() | {name})
+        if known := {each: spacings[each] for each in names if each in spacings}:
+            files["spacing.csv"] = format_spacings(known)
         if groups:
-            names = sorted(self.accepted() | {name})
-            files["groups.csv"] = _as_csv(
+            files["groups.csv"] = format_rows(
                 ("name", "group"), [(each, groups.get(each, each)) for each in names]
             )
         texts = {path: base64.b64encode(content).decode() for path, content in files.items()}
@@ -390,7 +401,7 @@ class LabelFolder:
     def _inside(self, path: str) -> Path:
         """Return the path of a file that the page writes; refuse any other."""
         folder, _, name = path.rpartition("/")
-        is_table = not folder and name in ("structures.csv", "groups.csv")
+        is_table = not folder and name in ("structures.csv", "groups.csv", "spacing.csv")
         if not is_table and (folder not in _PARTS or Path(name).name != name or name.startswith(".")):
             raise UserError(
                 f"{self._journal}: names {path!r}, which the page does not write; remove the file"
@@ -421,7 +432,7 @@ class LabelFolder:
 
     def _table(self) -> bytes:
         numbers = range(1, len(self._named) + 1) if len(self._named) > 1 else (255,)
-        return _as_csv(("number", "name"), list(zip(map(str, numbers), self._named, strict=True)))
+        return format_rows(("number", "name"), list(zip(map(str, numbers), self._named, strict=True)))
 
 
 def read_structure(
@@ -472,12 +483,6 @@ def _decode(text: Any, source: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (TypeError, ValueError, binascii.Error):
         raise UserError(f"{source}: holds a damaged file; remove it") from None
-
-
-def _as_csv(header: tuple[str, str], rows: Sequence[tuple[str, str]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    return text.getvalue().encode()
 
 
 def _fold(path: Path) -> str:

@@ -1,7 +1,5 @@
-"""Writes annotated images as a `folder` data set: images/, masks/, structures.csv, groups.csv."""
+"""Writes annotated images as a `folder` data set: images/, masks/ and its tables."""
 
-import csv
-import io
 import secrets
 import shutil
 from collections import Counter
@@ -21,7 +19,7 @@ from usrl.data.importing.marks import Annotations, Marked
 from usrl.data.importing.voc import read_voc
 from usrl.data.pairs import MAX_LISTED, listed
 from usrl.data.sample import Labels
-from usrl.data.tables import clean
+from usrl.data.tables import clean, format_rows
 from usrl.data.windows import Window
 from usrl.errors import UserError, suggest
 from usrl.files import make_empty_folder, write_atomically, writing_to
@@ -195,9 +193,9 @@ def _write(
         more = [f"... and {len(faults) - MAX_LISTED} more"] if len(faults) > MAX_LISTED else []
         raise UserError("\n".join([*faults[:MAX_LISTED], *more]))
     table = [(str(number), name) for name, number in structures.items()]
-    write_atomically(out / "structures.csv", _as_csv(("number", "name"), table))
+    write_atomically(out / "structures.csv", format_rows(("number", "name"), table))
     if any(image.group for image in marked):
-        write_atomically(out / "groups.csv", _as_csv(("name", "group"), list(groups.items())))
+        write_atomically(out / "groups.csv", format_rows(("name", "group"), list(groups.items())))
     return {name: counts[name] for name in structures}
 
 
@@ -233,9 +231,3 @@ def _draw(
             )
         labels[mask] = number
     return labels
-
-
-def _as_csv(header: tuple[str, str], rows: Sequence[tuple[str, str]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    return text.getvalue().encode()
