@@ -11,6 +11,7 @@ from usrl.data.catalogue import export_split, load_cases, load_split, load_train
 from usrl.data.recipe import DataRecipe
 from usrl.data.splits import read_parts
 from usrl.errors import UserError
+from usrl.strict import check
 
 SPLITS = Path(__file__).resolve().parents[2] / "splits"
 
@@ -135,3 +136,8 @@ def test_the_shipped_table_of_a_data_set_is_its_split(request, name, tmp_path):
     if written.count("\n") != shipped.read_text().count("\n"):
         pytest.skip(f"{root} is another copy than that of {shipped}")
     assert written == shipped.read_text()
+
+
+def test_folds_and_a_table_of_parts_exclude_each_other():
+    with pytest.raises(UserError, match="folds divide the images anew, and split_file states their parts"):
+        check(DataRecipe, {"folds": 2, "fold": 1, "split_file": "parts.csv"}, "recipe")

@@ -15,6 +15,7 @@ with the header ``number,name`` names it; without it, the structures are called 
 empty mask is an image without a lesion.
 """
 
+import math
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -32,9 +33,9 @@ from usrl.data.sample import LESION, Labels, Sample, numbers_in
 from usrl.data.tables import clean, format_rows, read_rows
 from usrl.data.windows import Window
 from usrl.errors import UserError
-from usrl.metrics.surface import Spacing, check_spacing
 
 _DEEP = "images of over 8 bits (largest value to 255)"
+Spacing = tuple[float, float]
 _SPACING = ("name", "row_mm", "column_mm")
 _ANY_NUMBER = {str(number): number for number in range(1, 256)}
 
@@ -185,12 +186,12 @@ def read_spacings(path: Path, names: Collection[str]) -> dict[str, Spacing]:
     spacings: dict[str, Spacing] = {}
     for line, (name, *sides) in read_rows(path, _SPACING):
         try:
-            spacing = check_spacing((float(sides[0]), float(sides[1])))
-        except (ValueError, UserError):
-            spacing = None
-        if spacing is None or not name or name in spacings:
+            row, column = map(float, sides)
+        except ValueError:
+            row = column = 0.0
+        if not (0 < row < math.inf and 0 < column < math.inf) or not name or name in spacings:
             raise UserError(f"{path}: line {line} must give a new name and two positive sizes in mm; fix it")
-        spacings[name] = spacing
+        spacings[name] = row, column
     if unknown := sorted(spacings.keys() - set(names)):
         raise UserError(f"{path}: names images that are not there; see {listed(unknown)}")
     return spacings
