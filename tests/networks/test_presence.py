@@ -45,12 +45,12 @@ def test_a_rating_below_the_least_empties_the_mask_and_others_change_nothing_tha
 
 
 def test_the_least_rating_gives_up_no_more_dice_than_is_allowed() -> None:
-    ratings = np.array([3.0, -2.0, 0.0, 1.0, 5.0] + [6.0] * 195, np.float32)
-    scores = np.array([0.9, 0.0, 0.4, 0.8, 0.9] + [0.9] * 195)
-    # 0.0 and 0.4 of 200 images are 0.002; 0.8 more would be 0.006.
-    assert choose_least(ratings, scores) == 1.0
-    assert choose_least(ratings[:1], scores[:1]) == 3.0
-    assert choose_least(ratings[:1], np.zeros(1)) == 3.0
+    ratings = np.array([3.0, -2.0, 0.0, 1.0, 5.0] + [6.0] * 95, np.float32)
+    scores = np.array([0.9, 0.0, 0.4, 0.8, 0.9] + [0.9] * 95)
+    # 0.0 and 0.4 of 100 images are 0.004; 0.8 more would be 0.012.
+    assert choose_least(ratings, scores) == pytest.approx(0.9)
+    assert choose_least(ratings[:1], scores[:1]) == pytest.approx(2.9)
+    assert choose_least(ratings[:1], np.zeros(1)) == pytest.approx(2.9)
 
 
 def test_masks_learn_from_lesions_only_and_ratings_from_all_images() -> None:
@@ -82,6 +82,14 @@ def test_a_training_keeps_the_least_rating_and_the_run_rejects_by_it(tmp_path: P
     assert network.presence.least > -100
     network.presence.least.fill_(1000.0)
     assert not segmenter.segment(samples[0].image).mask.any()
+
+
+def test_the_image_whose_rating_is_just_enough_keeps_its_mask() -> None:
+    head = PresenceHead(4, 0.0)
+    ratings = np.array([1.0, 2.0], np.float32)
+    head.least.fill_(choose_least(ratings, np.array([0.9, 0.9])))
+    limited = head.limit(torch.full((2, 1, 1, 1), 8.0), torch.from_numpy(ratings)[:, None])
+    assert (torch.sigmoid(limited) > 0.5).all()
 
 
 def test_ratings_of_a_mirrored_image_are_the_same() -> None:

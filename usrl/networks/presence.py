@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from usrl.networks.recipe import NetworkRecipe
 
 REJECTS_NOTHING = -1000.0
-COST = 0.005
+COST = 0.01
 """Mean Dice of the validation images with a lesion that may be lost by rejecting some of them."""
+_MARGIN = 0.1
+"""How far below a rating that is to be kept the least one lies: ratings differ a little between batches."""
 _BATCH = 32
 
 
@@ -27,7 +29,7 @@ class PresenceHead(nn.Module):
         dropout: Share of the features that training drops.
 
     Attributes:
-        least: The rating from which on masks are kept, a logit, float32, (); see `choose_least`.
+        least: The rating above which masks are kept, a logit, float32, (); see `choose_least`.
     """
 
     least: Tensor
@@ -45,7 +47,8 @@ class PresenceHead(nn.Module):
     def limit(self, scores: Tensor, ratings: Tensor) -> Tensor:
         """Return logits (B, 1, S, S) of masks that are no surer than ratings (B, 1) allow.
 
-        With a rating below ``least`` no pixel is more likely than one half.
+        With a rating of ``least`` or below no pixel is more likely than one half. Averaged with the mirrored
+        image's, the mean of both ratings decides.
         """
         return torch.minimum(scores, (ratings - self.least)[..., None, None])
 
@@ -60,7 +63,7 @@ class RatesPresence(Protocol):
 
 
 def choose_least(ratings: NDArray[np.float32], scores: NDArray[np.float64]) -> float:
-    """Return the highest rating that may be asked for when all lower images lose their Dice.
+    """Return the highest rating that may be asked for when all images below it lose their Dice.
 
     Args:
         ratings: Of images that have a lesion, (n,).
@@ -69,7 +72,7 @@ def choose_least(ratings: NDArray[np.float32], scores: NDArray[np.float64]) -> f
     order = np.argsort(ratings, kind="stable")
     lost = scores[order].cumsum() / len(scores)
     kept = min(int((lost <= COST).sum()), len(order) - 1)
-    return float(ratings[order[kept]])
+    return float(ratings[order[kept]]) - _MARGIN
 
 
 @torch.inference_mode()
