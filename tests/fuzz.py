@@ -989,7 +989,7 @@ def try_published(rng: Random, place: Path) -> None:
 
     gray, mask = np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.bool_)
     samples = [Sample(gray + k, mask, None, f"case {k}", f"p{k // 2}", "a") for k in range(6)]
-    text = format_split(samples, {"train": [0, 1, 2, 3], "val": [4], "test": [5]})
+    text = format_split(samples, {"train": [0, 1, 2, 3], "val": [4], "test": [5]}).decode()
     (place / "split.csv").write_bytes(table_of(text, rng))
     split = read_split(place / "split.csv", samples)
     assert sorted(index for part in split.values() for index in part) == list(range(6))

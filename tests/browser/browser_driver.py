@@ -12,7 +12,10 @@ from selenium.webdriver.chrome.service import Service
 
 @contextmanager
 def open_browser() -> Iterator[webdriver.Chrome]:
-    """Yield a driver of Chromium. Skip the tests where there is none, unless USRL_NEEDS_BROWSER is set."""
+    """Yield a driver of Chromium.
+
+    If Chromium is not installed the tests are skipped. With USRL_NEEDS_BROWSER set they fail instead.
+    """
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     service = shutil.which("chromedriver")
     if not (browser and service):

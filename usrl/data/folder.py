@@ -29,13 +29,12 @@ from usrl.data.files import MAX_CLASS, has_more_than_8_bits, kind_of, read_class
 from usrl.data.images import list_readable, open_image
 from usrl.data.pairs import Pair, listed, read_pairs
 from usrl.data.recipe import DataRecipe
-from usrl.data.sample import LESION, Labels, Sample, numbers_in
+from usrl.data.sample import LESION, Labels, Sample, Spacing, numbers_in
 from usrl.data.tables import clean, format_rows, read_rows
 from usrl.data.windows import Window
 from usrl.errors import UserError
 
 _DEEP = "images of over 8 bits (largest value to 255)"
-Spacing = tuple[float, float]
 _SPACING = ("name", "row_mm", "column_mm")
 _ANY_NUMBER = {str(number): number for number in range(1, 256)}
 

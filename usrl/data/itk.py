@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from usrl.data.bodies.nifti import MAX_PIXELS, check_pixel_size, find_plane
+from usrl.data.sample import Spacing
 from usrl.errors import UserError, brief
 from usrl.files import check_path
 
@@ -40,7 +41,6 @@ _META_TYPES = {
 }
 # fmt: on
 Shape = tuple[int, int]
-Spacing = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _parse_nrrd(path: Path, data: bytes) -> _Header:
 
 
 def _nrrd_spacings(path: Path, fields: Mapping[str, str], axes: int) -> tuple[float, ...] | None:
-    """Return the spacing of every axis, not a number where there is none; None if no axis has one."""
+    """Return the spacing of every axis. An axis without one has not a number; without any it is None."""
     units = {unit for unit in re.findall(r'"([^"]*)"', fields.get("space units", "")) if unit}
     if units - {"mm"}:
         raise UserError(f"{path}: its unit of length is {brief(', '.join(sorted(units)))}; save it in mm")

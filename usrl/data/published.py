@@ -5,9 +5,7 @@ by row, so that another encoding of the same pixels has the same hash. JPEG deco
 table of JPEG images may not fit where another decoder reads them, and says so by its hashes.
 """
 
-import csv
 import hashlib
-import io
 import re
 import warnings
 from collections import defaultdict
@@ -19,7 +17,7 @@ import numpy as np
 from usrl.data.pairs import listed
 from usrl.data.sample import GrayImage, Sample
 from usrl.data.splits import DEFAULT_FRACTIONS
-from usrl.data.tables import read_rows
+from usrl.data.tables import format_rows, read_rows
 from usrl.errors import UserError, suggest
 from usrl.files import make_folder, write_atomically
 
@@ -32,15 +30,14 @@ def hash_pixels(image: GrayImage) -> str:
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
-def format_split(samples: Sequence[Sample], split: Mapping[str, Sequence[int]]) -> str:
+def format_split(samples: Sequence[Sample], split: Mapping[str, Sequence[int]]) -> bytes:
     """Return the table of a split, positions by part, in the order of the samples."""
     parts = {index: part for part, indices in split.items() for index in indices}
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    for index, sample in enumerate(samples):
-        table.writerow((sample.name, sample.group, parts[index], hash_pixels(sample.image)))
-    return text.getvalue()
+    rows = (
+        (sample.name, sample.group, parts[index], hash_pixels(sample.image))
+        for index, sample in enumerate(samples)
+    )
+    return format_rows(COLUMNS, rows)
 
 
 def write_table(path: Path, samples: Sequence[Sample], split: Mapping[str, Sequence[int]]) -> None:
@@ -48,7 +45,7 @@ def write_table(path: Path, samples: Sequence[Sample], split: Mapping[str, Seque
     if path.exists():
         raise UserError(f"{path} is there already; choose another --out, or move it away")
     make_folder(path.parent)
-    write_atomically(path, format_split(samples, split).encode())
+    write_atomically(path, format_split(samples, split))
 
 
 def read_split(path: Path | str, samples: Sequence[Sample]) -> dict[str, list[int]]:

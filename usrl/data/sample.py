@@ -15,6 +15,8 @@ GrayImage = NDArray[np.uint8]
 BoolMask = NDArray[np.bool_]
 Labels = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
+Spacing = tuple[float, float]
+"""(row, column) pixel size in millimetres."""
 Box = tuple[float, float, float, float]
 """(x0, y0, x1, y1) in pixels of the native image."""
 Prompt = tuple[Box, ...]

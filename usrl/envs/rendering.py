@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from usrl.data.sample import FloatArray
 
+BAR_PX = 28
+"""Height of the bars above and below a frame."""
 SIDE_PX = 512
 """Side of a rendered frame."""
 # Okabe and Ito (2008): colours that colour-blind readers tell apart, as RGB.
@@ -27,7 +29,7 @@ def begin_frame(image: NDArray[np.uint8]) -> Frame:
 
 def add_bars(frame: Frame, caption: str, names: tuple[str, str, str]) -> Frame:
     """Return a frame with a caption above, and below it the names of target, start and current outline."""
-    above, below = np.full((2, 28, SIDE_PX, 3), 24, np.uint8)
+    above, below = np.full((2, BAR_PX, SIDE_PX, 3), 24, np.uint8)
     write(above, caption, (10, 19))
     for column, color in enumerate((TARGET_COLOR, PROPOSAL_COLOR, CONTOUR_COLOR)):
         write(below, names[column], (10 + column * SIDE_PX // 3, 19), color)

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from usrl.data.prompts import jittered_boxes
-from usrl.data.sample import DEFAULT_JITTER, BoolMask, Prompt, Sample
+from usrl.data.sample import DEFAULT_JITTER, BoolMask, Prompt, Sample, Spacing
 from usrl.errors import UserError
 from usrl.evaluation.agreement import list_agreements, list_strata
 from usrl.evaluation.costs import list_costs
@@ -50,7 +50,7 @@ from usrl.metrics.size import (
     measure_perimeter,
     relative_area_error,
 )
-from usrl.metrics.surface import HD95_DEFINITION, NSD_TOLERANCE, Spacing, boundary_iou, measure_surface
+from usrl.metrics.surface import HD95_DEFINITION, NSD_TOLERANCE, boundary_iou, measure_surface
 from usrl.progress import ImageProgress, show_progress
 from usrl.runs.run import find_versions
 from usrl.segmenter import Answer, CaseSegmenter, Ceiling, Method, Segmenter, answer_sample

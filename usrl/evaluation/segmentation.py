@@ -16,14 +16,13 @@ from usrl.data.components import label_components
 from usrl.data.files import check_name
 from usrl.data.images import open_image, read_image
 from usrl.data.prompts import check_prompt
-from usrl.data.sample import BoolMask, GrayImage, Prompt
+from usrl.data.sample import BoolMask, GrayImage, Prompt, Spacing
 from usrl.data.tables import clean
 from usrl.data.windows import Window
 from usrl.errors import UserError
 from usrl.evaluation.overlay import overlay
 from usrl.files import check_path, write_together, writing_to
 from usrl.metrics.size import measure_area, measure_perimeter
-from usrl.metrics.surface import Spacing
 from usrl.progress import show_progress
 from usrl.segmenter import Answer, Method, Segmenter
 

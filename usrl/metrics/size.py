@@ -9,9 +9,9 @@ import numpy as np
 
 from usrl.data.components import clean_mask
 from usrl.data.hc18 import Ellipse, fit_ellipse
-from usrl.data.sample import BoolMask
+from usrl.data.sample import BoolMask, Spacing
 from usrl.errors import UserError
-from usrl.metrics.surface import Spacing, check_spacing, find_boundary
+from usrl.metrics.surface import check_spacing, find_boundary
 
 Ends = tuple[tuple[float, float], tuple[float, float]]
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from usrl.data.sample import BoolMask
+from usrl.data.sample import BoolMask, Spacing
 from usrl.errors import UserError
 from usrl.metrics.overlap import check_masks
 
@@ -36,7 +36,6 @@ HD95_DEFINITION = "larger of the two directed 95th percentiles, linearly interpo
 """What reports say of HD95."""
 BAND = 0.02
 """Width of the band of the boundary IoU, as a share of the image's diagonal."""
-Spacing = tuple[float, float]
 
 
 class SurfaceScores(NamedTuple):

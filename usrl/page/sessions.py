@@ -18,10 +18,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from usrl.data.components import label_components
-from usrl.data.sample import BoolMask, Box, GrayImage
+from usrl.data.sample import BoolMask, Box, GrayImage, Spacing
 from usrl.errors import UserError, suggest
 from usrl.metrics.size import measure_area, measure_axes
-from usrl.metrics.surface import Spacing
 from usrl.page.methods import (
     Once,
     Outline,

@@ -33,12 +33,11 @@ from usrl.data.bodies.nifti import stem_of
 from usrl.data.files import check_name, kind_of, list_images, read_classes, read_mask
 from usrl.data.folder import format_spacings, read_groups, read_spacings
 from usrl.data.images import list_readable, open_image, read_image
-from usrl.data.sample import BoolMask, Box, GrayImage, Labels
+from usrl.data.sample import BoolMask, Box, GrayImage, Labels, Spacing
 from usrl.data.tables import clean, format_rows, read_rows
 from usrl.data.windows import Window
 from usrl.errors import UserError
 from usrl.files import locked, write_atomically, writing_to
-from usrl.metrics.surface import Spacing
 from usrl.strict import Strict, check, read_json
 
 PALETTE = ((0, 0, 0), (86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (204, 121, 167))

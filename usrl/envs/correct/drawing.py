@@ -3,12 +3,10 @@
 import cv2
 
 from usrl.data.sample import FloatArray
-from usrl.envs.rendering import Frame
+from usrl.envs.rendering import BAR_PX, Frame
 
 POINT_COLOR = (240, 228, 66)
 """Yellow of Okabe and Ito (2008), as RGB."""
-_BAR_PX = 28
-"""Height of the caption above a frame's image; see `usrl.envs.rendering.add_bars`."""
 
 
 def draw_points(frame: Frame, points: FloatArray, scale: float) -> Frame:
@@ -17,7 +15,7 @@ def draw_points(frame: Frame, points: FloatArray, scale: float) -> Frame:
     The last one is a ring.
     """
     for number, (x, y) in enumerate(points):
-        place = round((x + 0.5) * scale - 0.5), round((y + 0.5) * scale - 0.5) + _BAR_PX
+        place = round((x + 0.5) * scale - 0.5), round((y + 0.5) * scale - 0.5) + BAR_PX
         is_last = number == len(points) - 1
         cv2.circle(frame, place, 7 if is_last else 4, POINT_COLOR, 2 if is_last else -1, cv2.LINE_AA)
     return frame
