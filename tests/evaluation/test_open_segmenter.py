@@ -134,7 +134,7 @@ def test_a_run_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_chain_in_the_wrong_order_is_refused(stand_ins, tmp_path):
-    with pytest.raises(UserError, match="the second must be an agent's"):
+    with pytest.raises(UserError, match="segments whole images and starts from nothing"):
         open_segmenter(f"{tmp_path / 'net'}+{tmp_path / 'net'}", CPU)
 
 
@@ -143,3 +143,27 @@ def test_a_method_that_needs_boxes_cannot_propose(stand_ins, tmp_path, first):
     spec = first if first in CLASSICAL else str(tmp_path / first)
     with pytest.raises(UserError, match="needs boxes itself"):
         open_segmenter(f"{spec}+{tmp_path / 'agent'}", CPU)
+
+
+def test_colons_make_an_ensemble_that_a_chain_may_begin_with(stand_ins, tmp_path):
+    shutil.copytree(tmp_path / "net", tmp_path / "net:2")
+    first, second, agent = (tmp_path / name for name in ("net", "net:2", "agent"))
+    assert open_segmenter(f"{first}:otsu", CPU).name == "net:otsu"
+    chained = open_segmenter(f"{first}:otsu+{agent}", CPU)
+    assert (chained.proposer.name, chained.name) == ("net:otsu", "agent")
+    assert _run_folders(f"{first}:otsu+{agent}") == [first, agent]
+    assert open_segmenter(second, CPU).name == "net:2"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("otsu:otsu", "named twice"),
+        ("otsu:otsu-box", "otsu is automatic and otsu-box is prompted"),
+        ("otsu-box:threshold-oracle", "sees the target and has no part"),
+        ("otsu:", "'' is neither a method nor a run"),
+    ],
+)
+def test_ensembles_that_make_no_sense_are_refused(spec, message):
+    with pytest.raises(UserError, match=message):
+        open_segmenter(spec, CPU)

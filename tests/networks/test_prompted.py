@@ -17,9 +17,10 @@ from usrl.metrics.uncertainty import measure_softness
 from usrl.networks.folds import write_proposals
 from usrl.networks.prompted import draw_inputs, predict_native, show_boxes, shrink
 from usrl.networks.recipe import NetworkRecipe
-from usrl.networks.segmenter import NetworkSegmenter
+from usrl.networks.segmenter import NetworkSegmenter, open_network
 from usrl.networks.training import fit_network
 from usrl.runs.run import Run, create_run
+from usrl.segmenter import Answer
 
 CPU = torch.device("cpu")
 RECIPES = {
@@ -89,6 +90,38 @@ def test_probabilities_of_several_starts_are_averaged(trained: Run) -> None:
         answer = network.segment(sample.image, prompt)
         assert (answer.mask == (probability > 0.5)).all()
         assert answer.uncertainty == measure_softness(probability, answer.mask)
+
+
+class Finding:
+    """An automatic method that finds what it is told."""
+
+    name, track = "finding", "automatic"
+
+    def __init__(self, *masks: np.ndarray) -> None:
+        self._masks = masks
+
+    def segment(self, image: np.ndarray, prompt: None) -> Answer:
+        return Answer(np.logical_or.reduce([np.zeros(image.shape, bool), *self._masks]))
+
+
+def test_a_network_is_shown_boxes_around_what_another_method_finds(trained: Run) -> None:
+    image = two_disks(201).image
+    large, small, speck = (np.zeros(image.shape, bool) for _ in range(3))
+    large[6:34, 4:30], small[8:30, 42:60], speck[36:38, 66:70] = True, True, True
+    boxed = open_network(trained, CPU, proposer=Finding(large, small, speck))
+    alone = NetworkSegmenter(trained, CPU)
+    answer = boxed.segment(image, None)
+    boxes = (bounding_box(large), bounding_box(small))
+    assert (answer.mask == alone.segment(image, boxes).mask).all(), "a speck gets no box"
+    assert (answer.proposal == large | small | speck).all()
+    assert (boxed.name, boxed.track) == (f"finding+{trained.path.name}", "automatic")
+    assert len(boxed.networks()) == 1
+
+
+def test_where_another_method_finds_nothing_the_network_sees_nothing(trained: Run) -> None:
+    answer = open_network(trained, CPU, proposer=Finding()).segment(two_disks(201).image, None)
+    assert not answer.mask.any()
+    assert answer.uncertainty == 1
 
 
 def test_it_is_a_segmenter_of_the_prompted_track_opened_by_its_run(trained: Run) -> None:

@@ -17,8 +17,8 @@ RecipePath = Annotated[
 _METHOD = (
     "A run's folder, or a name that `usrl agents` lists, such as contour-ppo; or a classical method: otsu "
     "without boxes, and with boxes otsu-box, multi-otsu, adaptive, chan-vese, geodesic, grabcut, "
-    "random-walker, watershed or proposal (the box's ellipse); or RUN+RUN, an agent or a judge that starts "
-    "from a network's masks."
+    "random-walker, watershed or proposal (the box's ellipse); or RUN+RUN, an agent, a judge or a "
+    "prompted network that starts from a network's masks; or RUN:RUN, an ensemble of both."
 )
 Methods = Annotated[
     list[str],

@@ -398,14 +398,14 @@ def _trace_all(paths: Sequence[Path]) -> "list[Run]":
 
 
 def _run_folders(method: str) -> list[Path]:
-    """Return the run folders that a method's text names: none, one, or the two of a chain."""
+    """Return the run folders that a method's text names: none, one, or those of the methods that it joins."""
     from usrl.classical import CLASSICAL
     from usrl.envs.threshold.placement import ORACLES
-    from usrl.evaluation.methods import split_chain
+    from usrl.evaluation.methods import split_method
     from usrl.runs.shipped import locate
 
-    if chain := split_chain(method):
-        return [path for part in chain for path in _run_folders(part)]
+    if joined := split_method(method):
+        return [path for part in joined for path in _run_folders(part)]
     # A folder may have the name of a method, such as the one that its masks were written to.
     is_run = locate(method).is_dir() and method not in CLASSICAL | ORACLES
     return [locate(method)] if is_run else []

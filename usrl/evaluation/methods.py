@@ -9,6 +9,7 @@ import torch
 from usrl.classical import CLASSICAL
 from usrl.compute.devices import select_device
 from usrl.errors import UserError, suggest
+from usrl.evaluation.ensemble import Ensemble
 from usrl.learners import load_object, open_run_interactive, open_run_segmenter
 from usrl.runs.run import open_run
 from usrl.runs.shipped import list_shipped, locate
@@ -28,9 +29,10 @@ def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts
 
     Args:
         spec: The name of a classical method (`usrl.classical.CLASSICAL`) or of a ceiling
-            (`usrl.envs.threshold.placement.ORACLES`), the path of a run, the name of a shipped agent, or
-            ``FIRST+RUN``. There RUN is an agent's run that starts from the masks of FIRST instead of boxes,
-            or a judge's run that chooses among the candidates of FIRST.
+            (`usrl.envs.threshold.placement.ORACLES`), the path of a run, the name of a shipped agent,
+            ``FIRST+RUN`` or ``A:B:C``. In the chain RUN is an agent's run that starts from the masks of FIRST
+            instead of boxes, a prompted network's run that is shown boxes around them, or a judge's run that
+            chooses among the candidates of FIRST. With colons (`os.pathsep`) it is the `Ensemble` of all.
         device: Where networks and policies compute; see `usrl.compute.devices.select_device` for a text.
         starts: How often agents and prompted networks start on an image, from boxes near the given ones.
             Other methods start once, and so does FIRST.
@@ -50,6 +52,8 @@ def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts
         if not isinstance(proposer, Segmenter) or proposer.track != "automatic":
             raise UserError(f"{proposer.name} needs boxes itself; put an automatic method first")
         return open_run_segmenter(open_run(chain[1]), device, proposer, starts)
+    if members := split_members(spec):
+        return Ensemble([_open_member(member, device, starts) for member in members])
     if not spec or (not locate(spec).exists() and "/" not in spec):  # an empty path is the current folder
         known = [*CLASSICAL, *ORACLES, *list_shipped()]
         raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, known)}")
@@ -97,6 +101,28 @@ def let_learn(method: Interactive[Any]) -> Interactive[Any] | None:
         learning = let_learn(method.method)
         return None if learning is None else Proposed(method.proposer, learning)
     return LearningAgent(method) if isinstance(method, ContourMethod) and LearningAgent.fits(method) else None
+
+
+def _open_member(spec: str, device: torch.device, starts: int) -> Segmenter:
+    method = open_segmenter(spec, device, starts)
+    if not isinstance(method, Segmenter):
+        raise UserError(f"{method.name} sees the target and has no part in an ensemble; leave it out")
+    return method
+
+
+def split_method(spec: str) -> list[str]:
+    """Return the methods that a text joins: both of a chain, or the members of an ensemble; else none."""
+    return list(split_chain(spec) or split_members(spec))
+
+
+def split_members(spec: str) -> list[str]:
+    """Return the members of ``A:B:C``, else none. The name of a folder may have a colon too."""
+    if os.path.exists(spec) or os.pathsep not in spec:
+        return []
+    members = spec.split(os.pathsep)
+    if len(set(members)) < len(members):
+        raise UserError(f"{spec}: a member of an ensemble is named twice; name each once")
+    return members
 
 
 def split_chain(spec: str) -> tuple[str, str] | None:

@@ -1,14 +1,16 @@
-"""A trained segmentation network as a segmenter, automatic or prompted by boxes."""
+"""A trained segmentation network as a segmenter: automatic, or prompted by boxes, or by another's masks."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 import torch
 from torch import nn
 
+from usrl.data.components import split_components
 from usrl.data.letterbox import Letterbox
-from usrl.data.prompts import check_prompt, start_boxes
+from usrl.data.prompts import bounding_box, check_prompt, start_boxes
 from usrl.data.sample import BoolMask, FloatArray, GrayImage, Prompt, Track
 from usrl.errors import UserError
 from usrl.metrics.uncertainty import measure_softness
@@ -18,8 +20,10 @@ from usrl.networks.prompted import predict_native, shrink
 from usrl.networks.recipe import NetworkRecipe
 from usrl.runs.run import Run
 from usrl.runs.tensors import load_weights
-from usrl.segmenter import Answer, Segmenter, name_method
+from usrl.segmenter import Answer, Segmenter, name_method, networks_of
 
+_LEAST_SHARE = 0.25
+"""Share of the largest component that a component needs for a box, chosen on validation images of BUSI."""
 _NOT_NUMBERS = "the probabilities are not numbers, as the weights are out of all bounds; train it again"
 
 
@@ -79,13 +83,52 @@ class NetworkSegmenter:
         return probability
 
 
+class BoxedSegmenter:
+    """Shows a prompted network boxes around what an automatic method finds, instead of given ones.
+
+    Each 8-connected component of the method's mask gets its box. Components smaller than a quarter of the
+    largest one get none, and are left out.
+
+    Args:
+        proposer: The automatic method.
+        network: The prompted network.
+    """
+
+    track: Track = "automatic"
+
+    def __init__(self, proposer: Segmenter, network: NetworkSegmenter) -> None:
+        self._proposer, self._network = proposer, network
+        self.name = f"{proposer.name}+{network.name}"
+
+    def segment(self, image: GrayImage, prompt: Prompt | None = None) -> Answer:
+        """Return the network's answer, with the method's mask as the proposal."""
+        found = self._proposer.segment(image, None).mask
+        components = split_components(found)
+        if not components:
+            return Answer(found, proposal=found, uncertainty=1.0)
+        least = _LEAST_SHARE * max(component.sum() for component in components)
+        boxes = tuple(bounding_box(component) for component in components if component.sum() >= least)
+        return replace(self._network.segment(image, boxes), proposal=found)
+
+    def networks(self) -> list[nn.Module]:
+        """Return the network, after the method's networks; see `usrl.segmenter.Networked`."""
+        return [*networks_of(self._proposer), *self._network.networks()]
+
+
 def open_network(
     run: Run, device: torch.device, *, proposer: Segmenter | None = None, starts: int = 1
 ) -> Segmenter:
-    """Return the segmenter of a network's run: see `usrl.learners.open_run_segmenter`."""
-    if proposer is not None:
+    """Return the segmenter of a network's run: see `usrl.learners.open_run_segmenter`.
+
+    Raises:
+        UserError: If the network needs no boxes, and there is a proposer all the same.
+    """
+    network = NetworkSegmenter(run, device, starts)
+    if proposer is None:
+        return network
+    if network.track == "automatic":
         raise UserError(
-            f"{run.path} is a network's run; in FIRST+RUN the second must be an agent's or a judge's; "
-            "swap the two"
+            f"{run.path} segments whole images and starts from nothing; in FIRST+RUN the second is an agent, "
+            "a judge or a network that is shown a box; swap the two"
         )
-    return NetworkSegmenter(run, device, starts)
+    return BoxedSegmenter(proposer, network)

@@ -1,5 +1,6 @@
 """Methods as the page uses them: those that take corrections, and those that segment once."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -88,7 +89,7 @@ def open_method(spec: str, device: torch.device) -> PageMethod:
         UserError: If no method and no run has the name, or it needs the target.
     """
     names = (*INTERACTIVE, *CLASSICAL, *list_shipped())
-    if spec not in names and not Path(spec).exists() and not {"/", "+"} & set(spec):
+    if spec not in names and not Path(spec).exists() and not {"/", "+", os.pathsep} & set(spec):
         raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, names)}")
     try:
         return open_interactive(spec, device)

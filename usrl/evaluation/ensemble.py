@@ -1,0 +1,56 @@
+"""Several segmenters as one, whose probabilities are averaged."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import nn
+
+from usrl.data.sample import FloatArray, GrayImage, Prompt, Track
+from usrl.errors import UserError
+from usrl.metrics.uncertainty import measure_softness
+from usrl.segmenter import Answer, Segmenter, networks_of
+
+
+class Ensemble:
+    """Averages what its members say of each pixel.
+
+    A member says its probability, or 0 and 1 if it has only a mask. The mask is where the mean exceeds one
+    half: members that have masks only vote.
+
+    Args:
+        members: At least two segmenters, all prompted or all automatic.
+
+    Raises:
+        UserError: If some need boxes and others do not.
+
+    Source:
+        Lakshminarayanan, Pritzel and Blundell (2017), Simple and scalable predictive uncertainty estimation
+        using deep ensembles.
+    """
+
+    def __init__(self, members: Sequence[Segmenter]) -> None:
+        self._members = members
+        self.name = ":".join(member.name for member in members)
+        self.track: Track = members[0].track
+        for member in members:
+            if member.track != self.track:
+                raise UserError(
+                    f"{members[0].name} is {self.track} and {member.name} is {member.track}; the members of "
+                    "an ensemble all need boxes, or none does"
+                )
+
+    def segment(self, image: GrayImage, prompt: Prompt | None = None) -> Answer:
+        """Return the mean of the probabilities, the mask where it exceeds one half, and how soft it is."""
+        said = [self._ask(member, image, prompt) for member in self._members]
+        probability = np.asarray(np.mean(said, axis=0), np.float32)
+        mask = np.asarray(probability > 0.5)
+        return Answer(mask, probability=probability, uncertainty=measure_softness(probability, mask))
+
+    def networks(self) -> list[nn.Module]:
+        """Return the networks of all members; see `usrl.segmenter.Networked`."""
+        return [network for member in self._members for network in networks_of(member)]
+
+    @staticmethod
+    def _ask(member: Segmenter, image: GrayImage, prompt: Prompt | None) -> FloatArray:
+        answer = member.segment(image, prompt)
+        return answer.mask.astype(np.float32) if answer.probability is None else answer.probability
