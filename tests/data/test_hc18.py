@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sample_builders import draw_ellipse, inspect, load, noise, truncate, write
 
-from usrl.data.hc18 import Ellipse, fit_ellipse
+from usrl.data.sets.hc18 import Ellipse, fit_ellipse
 from usrl.errors import UserError
 from usrl.evaluation.compare import score_sample
 from usrl.metrics.size import measure_circumference

@@ -11,7 +11,7 @@ Of the labels, each file is replaced whole or not at all::
     drafts/NAME.json    marks on an image, and what can be undone
     .accepting.json     what a killed process was about to write
 
-All but the last two make a data set that `usrl.data.folder` reads.
+All but the last two make a data set that `usrl.data.sets.folder` reads.
 """
 
 import base64
@@ -31,9 +31,9 @@ from pydantic import Field
 
 from usrl.data.bodies.nifti import stem_of
 from usrl.data.files import check_name, kind_of, list_images, read_classes, read_mask
-from usrl.data.folder import format_spacings, read_groups, read_spacings
 from usrl.data.images import list_readable, open_image, read_image
 from usrl.data.sample import BoolMask, Box, GrayImage, Labels, Spacing
+from usrl.data.sets.folder import format_spacings, read_groups, read_spacings
 from usrl.data.tables import clean, format_rows, read_rows
 from usrl.data.windows import Window
 from usrl.errors import UserError

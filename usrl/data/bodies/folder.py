@@ -44,9 +44,9 @@ from usrl.data.bodies.volumes import (
 )
 from usrl.data.dataset import DataReport, Dataset, find_root, links_out
 from usrl.data.files import check_name
-from usrl.data.folder import notes_on_groups, read_groups
 from usrl.data.pairs import MAX_LISTED, listed
 from usrl.data.recipe import DataRecipe
+from usrl.data.sets.folder import notes_on_groups, read_groups
 from usrl.data.splits import Member, split_samples
 from usrl.data.tables import clean
 from usrl.errors import UserError

@@ -28,8 +28,8 @@ from usrl.data.clips.files import Entry, Listed, clip_files
 from usrl.data.clips.reading import list_clips, open_clip, write_clip
 from usrl.data.dicom import is_dicom
 from usrl.data.files import check_name
-from usrl.data.folder import notes_on_groups, read_groups
 from usrl.data.pairs import listed
+from usrl.data.sets.folder import notes_on_groups, read_groups
 from usrl.data.splits import Member
 from usrl.data.tables import clean, read_header, read_rows
 from usrl.errors import UserError
