@@ -3,7 +3,7 @@ import pytest
 from clip_builders import moving_bar, region, write_dicom
 from pydicom.sequence import Sequence
 
-from usrl.data.dicom import open_dicom, read_dicom
+from usrl.data.reading.dicom import open_dicom, read_dicom
 from usrl.errors import UserError
 
 FRAMES = moving_bar(4)

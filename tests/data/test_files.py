@@ -9,8 +9,8 @@ import pytest
 from PIL import ExifTags, Image
 from sample_builders import disk, noise, truncate, write, write_classes
 
-from usrl.data import files
-from usrl.data.files import (
+from usrl.data.reading import files
+from usrl.data.reading.files import (
     has_more_than_8_bits,
     list_images,
     read_classes,
@@ -496,7 +496,7 @@ def test_a_deep_image_is_read_in_six_times_the_memory_of_its_pixels(tmp_path):
     path.write_bytes(make_png(side, side, 16, 0, row * side))
     code = f"""
 import resource
-from usrl.data.files import read_gray
+from usrl.data.reading.files import read_gray
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before = peak()
 read_gray({str(path)!r})

@@ -13,10 +13,10 @@ from pydicom.sequence import Sequence
 from sample_builders import disk, inspect, load, noise, write
 
 from usrl.data.catalogue import load_cases, load_split
-from usrl.data.files import read_classes, read_labels
-from usrl.data.images import list_readable, open_image, read_image
+from usrl.data.reading.files import read_classes, read_labels
+from usrl.data.reading.images import list_readable, open_image, read_image
+from usrl.data.reading.windows import apply_window, parse_window
 from usrl.data.recipe import DataRecipe
-from usrl.data.windows import apply_window, parse_window
 from usrl.errors import UserError
 from usrl.evaluation.clips import segment_clip
 from usrl.evaluation.segmentation import segment_file, segment_files

@@ -8,8 +8,8 @@ import pytest
 from public_builders import PUBLIC, write_plane
 from sample_builders import disk, inspect, load, noise, truncate, write
 
-from usrl.data.bodies.nifti import read_plane
 from usrl.data.catalogue import DATASETS, load_split
+from usrl.data.reading.nifti import read_plane
 from usrl.data.sets.bus_bra import read_folds
 from usrl.errors import UserError
 

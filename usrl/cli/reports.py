@@ -98,8 +98,8 @@ def compare(
     from usrl.compute.devices import select_device
     from usrl.data.catalogue import describe_data, kind_of, load_split
     from usrl.data.clips.clips import CLIPS
+    from usrl.data.reading.windows import parse_window
     from usrl.data.recipe import DataRecipe
-    from usrl.data.windows import parse_window
     from usrl.evaluation.compare import compare as score
     from usrl.evaluation.methods import open_segmenter
     from usrl.evaluation.published import check_free, publish_cases

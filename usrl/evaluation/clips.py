@@ -14,8 +14,8 @@ import numpy as np
 
 from usrl.data.clips.clips import Clips
 from usrl.data.clips.reading import ClipFile, open_clip, write_clip
-from usrl.data.files import check_name
-from usrl.data.frames import Frame
+from usrl.data.reading.files import check_name
+from usrl.data.reading.frames import Frame
 from usrl.data.sample import GrayImage
 from usrl.errors import UserError
 from usrl.evaluation.compare import claimed, describe_comparison, name_methods, write_report

@@ -29,10 +29,10 @@ from pathlib import Path
 
 from usrl.data.dataset import Found, image_files
 from usrl.data.duplicates import duplicate_pairs
-from usrl.data.files import list_images, read_mask
-from usrl.data.pairs import Pair, join_duplicates, listed, read_pairs
+from usrl.data.reading.files import list_images, read_mask
+from usrl.data.reading.pairs import Pair, join_duplicates, listed, read_pairs
+from usrl.data.reading.tables import clean, read_columns
 from usrl.data.sample import Sample
-from usrl.data.tables import clean, read_columns
 from usrl.errors import UserError
 
 FOLDS = "5-fold-cv.csv"

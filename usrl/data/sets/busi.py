@@ -29,9 +29,9 @@ import re
 from pathlib import Path
 
 from usrl.data.dataset import Found, image_files
-from usrl.data.files import list_images, read_mask
-from usrl.data.pairs import Pair, group_duplicates, read_pairs, remove_slips
-from usrl.data.tables import clean
+from usrl.data.reading.files import list_images, read_mask
+from usrl.data.reading.pairs import Pair, group_duplicates, read_pairs, remove_slips
+from usrl.data.reading.tables import clean
 from usrl.errors import UserError
 
 CLASSES = ("benign", "malignant", "normal")

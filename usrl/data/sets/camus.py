@@ -35,8 +35,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from usrl.data.bodies.nifti import read_plane
 from usrl.data.dataset import Found, image_files
+from usrl.data.reading.nifti import read_plane
 from usrl.data.sample import Labels, Sample, numbers_in
 from usrl.errors import UserError
 from usrl.progress import track

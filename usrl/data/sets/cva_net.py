@@ -39,7 +39,7 @@ import numpy as np
 
 from usrl.data.dataset import Found, image_files
 from usrl.data.duplicates import duplicate_pairs
-from usrl.data.pairs import Pair, join_duplicates, read_pairs
+from usrl.data.reading.pairs import Pair, join_duplicates, read_pairs
 from usrl.data.sample import BoolMask, Box, Sample
 from usrl.errors import UserError, brief
 from usrl.strict import read_json

@@ -41,10 +41,10 @@ from numpy.typing import NDArray
 from usrl.data.components import fill_holes
 from usrl.data.dataset import Found, image_files
 from usrl.data.duplicates import duplicate_pairs
-from usrl.data.files import list_images
-from usrl.data.pairs import Pair, join_duplicates, listed, read_pairs
+from usrl.data.reading.files import list_images
+from usrl.data.reading.pairs import Pair, join_duplicates, listed, read_pairs
+from usrl.data.reading.tables import clean
 from usrl.data.sample import BoolMask, Sample
-from usrl.data.tables import clean
 from usrl.errors import UserError
 from usrl.strict import read_json
 

@@ -1,7 +1,7 @@
 """A folder of images and masks of any kind.
 
 Origin, licence and citation are the owner's. Layout: ``images/NAME.EXT`` with ``masks/NAME.EXT``, matched by
-stem; the extensions may differ. Files are of every kind that `usrl.data.images` reads. Pixel size is that of
+stem; the extensions may differ. Files are of every kind that `usrl.data.reading.images` reads. Pixel size is that of
 DICOM, NIfTI, NRRD and MetaImage files. An optional ``spacing.csv`` with the header ``name,row_mm,column_mm``
 gives that of other images, or another; else it is unknown. ``data.window`` are the levels that become black
 and white. An optional ``groups.csv`` with the header
@@ -9,7 +9,7 @@ and white. An optional ``groups.csv`` with the header
 patient of DICOM are a group, and every other image is a group of its own. Expected counts: one mask per
 image, one image per mask.
 
-Masks (`usrl.data.files.read_labels`) have two values, and several components are several lesions. Or they
+Masks (`usrl.data.reading.files.read_labels`) have two values, and several components are several lesions. Or they
 have class numbers, 0 on the background: then each number is a structure, and an optional ``structures.csv``
 with the header ``number,name`` names it; without it, the structures are called ``1``, ``2`` and so on. An
 empty mask is an image without a lesion.
@@ -23,15 +23,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from usrl.data.bodies.nifti import stem_of
 from usrl.data.dataset import Found, recipe_files
-from usrl.data.files import MAX_CLASS, has_more_than_8_bits, kind_of, read_classes, read_labels
-from usrl.data.images import list_readable, open_image
-from usrl.data.pairs import Pair, listed, read_pairs
+from usrl.data.reading.files import MAX_CLASS, has_more_than_8_bits, kind_of, read_classes, read_labels
+from usrl.data.reading.images import list_readable, open_image
+from usrl.data.reading.nifti import stem_of
+from usrl.data.reading.pairs import Pair, listed, read_pairs
+from usrl.data.reading.tables import clean, format_rows, read_rows
+from usrl.data.reading.windows import Window
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import LESION, Labels, Sample, Spacing, numbers_in
-from usrl.data.tables import clean, format_rows, read_rows
-from usrl.data.windows import Window
 from usrl.errors import UserError
 
 _DEEP = "images of over 8 bits (largest value to 255)"

@@ -33,10 +33,10 @@ import numpy as np
 from scipy.special import ellipe
 
 from usrl.data.dataset import Found, image_files
-from usrl.data.files import list_images, read_mask
-from usrl.data.pairs import Pair, listed, read_pairs
+from usrl.data.reading.files import list_images, read_mask
+from usrl.data.reading.pairs import Pair, listed, read_pairs
+from usrl.data.reading.tables import clean, read_rows
 from usrl.data.sample import BoolMask, Sample
-from usrl.data.tables import clean, read_rows
 from usrl.errors import UserError
 
 TOLERANCE = 0.005

@@ -31,9 +31,9 @@ from pathlib import Path
 import numpy as np
 
 from usrl.data.dataset import Found, image_files
-from usrl.data.files import IMAGE_SUFFIXES, read_classes
-from usrl.data.pairs import Pair, listed, read_pairs
-from usrl.data.tables import clean
+from usrl.data.reading.files import IMAGE_SUFFIXES, read_classes
+from usrl.data.reading.pairs import Pair, listed, read_pairs
+from usrl.data.reading.tables import clean
 from usrl.errors import UserError
 
 STRUCTURES = {"vein": 1, "artery": 2}

@@ -27,9 +27,9 @@ import re
 from pathlib import Path
 
 from usrl.data.dataset import Found, image_files
-from usrl.data.files import list_images, read_mask, read_shape
-from usrl.data.pairs import Pair, group_duplicates, listed, read_pairs
-from usrl.data.tables import clean
+from usrl.data.reading.files import list_images, read_mask, read_shape
+from usrl.data.reading.pairs import Pair, group_duplicates, listed, read_pairs
+from usrl.data.reading.tables import clean
 from usrl.errors import UserError
 
 _FOLDER, _DEMO = "Hospital", "demo"

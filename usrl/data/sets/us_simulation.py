@@ -37,10 +37,10 @@ import numpy as np
 
 from usrl.data.dataset import Found, image_files
 from usrl.data.duplicates import duplicate_pairs
-from usrl.data.files import list_images, read_nearest_colours
-from usrl.data.pairs import Pair, join_duplicates, read_pairs
+from usrl.data.reading.files import list_images, read_nearest_colours
+from usrl.data.reading.pairs import Pair, join_duplicates, read_pairs
+from usrl.data.reading.tables import clean
 from usrl.data.sample import Labels
-from usrl.data.tables import clean
 from usrl.errors import UserError
 
 STRUCTURES = {

@@ -30,10 +30,10 @@ from pathlib import Path
 import numpy as np
 
 from usrl.data.dataset import Found, image_files
-from usrl.data.files import list_images, read_classes
-from usrl.data.pairs import Pair, group_duplicates, read_pairs, remove_slips
+from usrl.data.reading.files import list_images, read_classes
+from usrl.data.reading.pairs import Pair, group_duplicates, read_pairs, remove_slips
+from usrl.data.reading.tables import clean
 from usrl.data.sample import GrayImage
-from usrl.data.tables import clean
 from usrl.errors import UserError
 
 STRUCTURES = {"nerve": 1, "vessel": 2}

@@ -1,7 +1,7 @@
 """Reads images of every kind that people have, for `segment`, `annotate` and the data set `folder` alike.
 
-PNG, TIFF, BMP, JPEG, WebP, PGM, PPM, GIF (`usrl.data.files`), DICOM (`usrl.data.dicom`), NIfTI
-(`usrl.data.bodies.nifti`), NRRD and MetaImage (`usrl.data.itk`). Levels become 8-bit gray, by a window if one
+PNG, TIFF, BMP, JPEG, WebP, PGM, PPM, GIF (`usrl.data.reading.files`), DICOM (`usrl.data.reading.dicom`), NIfTI
+(`usrl.data.reading.nifti`), NRRD and MetaImage (`usrl.data.reading.itk`). Levels become 8-bit gray, by a window if one
 is given. Of all that a file says of itself, only pixels, pixel size and a digest of the patient are kept.
 """
 
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from usrl.data.bodies.nifti import SUFFIXES as NIFTI_SUFFIXES
-from usrl.data.bodies.nifti import describe_plane, read_plane
-from usrl.data.dicom import DICOM_SUFFIXES, open_dicom, read_dicom
-from usrl.data.files import has_more_than_8_bits, kind_of, list_images, read_gray, read_shape
-from usrl.data.frames import Frame
-from usrl.data.itk import ITK_SUFFIXES, describe_itk, read_itk
+from usrl.data.reading.dicom import DICOM_SUFFIXES, open_dicom, read_dicom
+from usrl.data.reading.files import has_more_than_8_bits, kind_of, list_images, read_gray, read_shape
+from usrl.data.reading.frames import Frame
+from usrl.data.reading.itk import ITK_SUFFIXES, describe_itk, read_itk
+from usrl.data.reading.nifti import SUFFIXES as NIFTI_SUFFIXES
+from usrl.data.reading.nifti import describe_plane, read_plane
+from usrl.data.reading.windows import Window, apply_window, luminance, scale_by_largest
 from usrl.data.sample import GrayImage
-from usrl.data.windows import Window, apply_window, luminance, scale_by_largest
 from usrl.errors import UserError
 
 

@@ -1,7 +1,7 @@
 """Reads pictures and masks from users' files, turned as their EXIF orientation says.
 
 Viewers show them so, and users read the sides of boxes from viewers. Masks may be NIfTI, NRRD and MetaImage
-too. `usrl.data.images` reads images of every kind.
+too. `usrl.data.reading.images` reads images of every kind.
 """
 
 import re
@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from usrl.data.bodies.nifti import SUFFIXES as NIFTI_SUFFIXES
-from usrl.data.bodies.nifti import read_plane
-from usrl.data.dicom import DICOM_SUFFIXES, is_dicom
-from usrl.data.itk import ITK_SUFFIXES, read_itk
+from usrl.data.reading.dicom import DICOM_SUFFIXES, is_dicom
+from usrl.data.reading.itk import ITK_SUFFIXES, read_itk
+from usrl.data.reading.nifti import SUFFIXES as NIFTI_SUFFIXES
+from usrl.data.reading.nifti import read_plane
+from usrl.data.reading.windows import Window, apply_window, luminance, scale_by_largest
 from usrl.data.sample import BoolMask, GrayImage, Labels, numbers_in
-from usrl.data.windows import Window, apply_window, luminance, scale_by_largest
 from usrl.errors import UserError
 from usrl.files import check_path
 

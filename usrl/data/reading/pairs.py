@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from usrl.data.bodies.nifti import stem_of
 from usrl.data.components import remove_specks
 from usrl.data.duplicates import MAX_DISTANCE, cluster_names, duplicate_pairs
-from usrl.data.files import check_name
-from usrl.data.images import read_image
+from usrl.data.reading.files import check_name
+from usrl.data.reading.images import read_image
+from usrl.data.reading.nifti import stem_of
+from usrl.data.reading.tables import clean
+from usrl.data.reading.windows import Window
 from usrl.data.sample import LESION, BoolMask, GrayImage, Labels, Sample
-from usrl.data.tables import clean
-from usrl.data.windows import Window
 from usrl.errors import UserError
 from usrl.progress import track
 

@@ -18,10 +18,10 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from usrl.data.frames import Frame, Region
+from usrl.data.reading.frames import Frame, Region
+from usrl.data.reading.tables import clean
+from usrl.data.reading.windows import Window, apply_window, luminance
 from usrl.data.sample import GrayImage
-from usrl.data.tables import clean
-from usrl.data.windows import Window, apply_window, luminance
 from usrl.errors import UserError, brief
 
 DICOM_SUFFIXES = frozenset((".dcm", ".dicom", ".ima"))

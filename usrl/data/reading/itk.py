@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from usrl.data.bodies.nifti import MAX_PIXELS, check_pixel_size, find_plane
+from usrl.data.reading.nifti import MAX_PIXELS, check_pixel_size, find_plane
 from usrl.data.sample import Spacing
 from usrl.errors import UserError, brief
 from usrl.files import check_path
