@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from usrl.data.sample import Sample
-from usrl.evaluation.agreement import (
+from usrl.evaluation.compare import score_sample
+from usrl.evaluation.statistics.agreement import (
     list_agreements,
     list_strata,
     measure_agreement,
     split_source,
 )
-from usrl.evaluation.compare import score_sample
 
 
 def make_case(number: int, **values) -> dict:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from usrl.evaluation.diagrams import draw_profiles, draw_ranks
-from usrl.evaluation.effects import rank_methods
-from usrl.evaluation.summary import trace_profiles
+from usrl.evaluation.statistics.effects import rank_methods
+from usrl.evaluation.statistics.summary import trace_profiles
 
 
 def texts(svg: bytes) -> list[str]:

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from usrl.errors import UserError
-from usrl.evaluation.effects import (
+from usrl.evaluation.statistics.effects import (
     bootstrap_difference,
     performance_profile,
     probability_of_improvement,

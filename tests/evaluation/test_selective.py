@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from usrl.errors import UserError
-from usrl.evaluation.statistics import perfect_order, risk_coverage
+from usrl.evaluation.statistics.intervals import perfect_order, risk_coverage
 
 DICE = [1.0, 0.0, 0.5]
 

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from usrl.errors import UserError
-from usrl.evaluation.statistics import (
+from usrl.evaluation.statistics.intervals import (
     adjust_holm,
     bootstrap_iqm,
     bootstrap_mean,

@@ -24,7 +24,13 @@ from usrl.evaluation.gallery import Shown, pick
 from usrl.evaluation.overlay import Picture, fit_scale, overlay
 from usrl.evaluation.report import list_curves, render
 from usrl.evaluation.sheets import format_csv
-from usrl.evaluation.summary import Case, average_runs, compare_figures, group_cases, summarise_figures
+from usrl.evaluation.statistics.summary import (
+    Case,
+    average_runs,
+    compare_figures,
+    group_cases,
+    summarise_figures,
+)
 from usrl.evaluation.tables import print_figures, tabulate_figures
 from usrl.files import check_path, make_folder, write_together, writing_to
 from usrl.metrics.clips import BoolMasks, clip_dice, false_frames, flicker

@@ -26,8 +26,8 @@ from usrl.evaluation.figures import COLORS, encode_film, plot_panels, plot_score
 from usrl.evaluation.gallery import Shown, pick
 from usrl.evaluation.overlay import overlay
 from usrl.evaluation.report import render
-from usrl.evaluation.statistics import Interval, bootstrap_mean
-from usrl.evaluation.summary import Case, average_runs, compare_pairs, group_cases
+from usrl.evaluation.statistics.intervals import Interval, bootstrap_mean
+from usrl.evaluation.statistics.summary import Case, average_runs, compare_pairs, group_cases
 from usrl.metrics.overlap import dice, iou
 from usrl.metrics.surface import NSD_TOLERANCE, measure_surface
 from usrl.progress import show_progress

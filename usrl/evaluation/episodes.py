@@ -21,7 +21,13 @@ from usrl.evaluation.compare import claimed, describe_comparison, free_name, wri
 from usrl.evaluation.figures import encode_film, plot_curves, plot_scores
 from usrl.evaluation.gallery import Shown, pick
 from usrl.evaluation.report import list_curves, render
-from usrl.evaluation.summary import Case, average_runs, compare_figures, group_cases, summarise_figures
+from usrl.evaluation.statistics.summary import (
+    Case,
+    average_runs,
+    compare_figures,
+    group_cases,
+    summarise_figures,
+)
 from usrl.evaluation.tables import print_figures, tabulate_figures
 from usrl.learners import load_object
 from usrl.progress import show_progress

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from usrl.evaluation.overlay import Picture
-from usrl.evaluation.statistics import RiskCoverage
+from usrl.evaluation.statistics.intervals import RiskCoverage
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 _MARKERS = "osD^vPX"

@@ -11,7 +11,7 @@ from usrl.data.reading.pairs import listed
 from usrl.data.reading.tables import clean, read_columns, read_header
 from usrl.data.sample import GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError, brief
-from usrl.evaluation.summary import LABELS, Case, group_cases
+from usrl.evaluation.statistics.summary import LABELS, Case, group_cases
 from usrl.metrics.overlap import OVERLAPS
 from usrl.segmenter import Answer
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from usrl.evaluation.figures import encode_film
 from usrl.evaluation.outlines import encode_image, frame_paths, trace_boxes, trace_mask
-from usrl.evaluation.summary import Case, Comparison
+from usrl.evaluation.statistics.summary import Case, Comparison
 from usrl.segmenter import Filmed
 
 LEGEND = {"target": "target", "pred": "prediction", "proposal": "proposal", "box": "box"}

@@ -13,7 +13,6 @@ from jinja2 import Environment, PackageLoader
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from usrl.evaluation.agreement import MEASURES, split_source
 from usrl.evaluation.figures import (
     COLORS,
     as_svg_uri,
@@ -27,7 +26,8 @@ from usrl.evaluation.gallery import LEGEND, Plates, describe_row, show_films
 from usrl.evaluation.overlay import STYLES
 from usrl.evaluation.reviewed import REVIEWED
 from usrl.evaluation.sheets import Cell, Figure, Sheet
-from usrl.evaluation.summary import TRACKS, Comparison, group_cases
+from usrl.evaluation.statistics.agreement import MEASURES, split_source
+from usrl.evaluation.statistics.summary import TRACKS, Comparison, group_cases
 from usrl.evaluation.tables import find_best, format_cell, list_columns
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from usrl.evaluation.summary import TRACKS
+from usrl.evaluation.statistics.summary import TRACKS
 from usrl.metrics.detection import FOUND_IOU
 from usrl.metrics.surface import BAND, HD95_DEFINITION, NSD_TOLERANCE
 
@@ -158,7 +158,7 @@ def tabulate_figures(
 ) -> tuple[list[str], list[list[str]]]:
     """Return head and cells of a table of methods, which the head calls ``what``, from their figures' rows.
 
-    The rows are those of `usrl.evaluation.summary.summarise_figures`. What tests compare comes first and has
+    The rows are those of `usrl.evaluation.statistics.summary.summarise_figures`. What tests compare comes first and has
     its interval.
     """
     known = list(dict.fromkeys(key for row in rows for key in row if f"{key}_low" in row))

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from usrl.evaluation.statistics import bootstrap_mean
-from usrl.evaluation.summary import Case, group_cases
+from usrl.evaluation.statistics.intervals import bootstrap_mean
+from usrl.evaluation.statistics.summary import Case, group_cases
 
 MEASURES = {"area_mm2": "mm²", "perimeter_mm": "mm", "circumference_mm": "mm", "area_px2": "px"}
 """Columns of ``cases.csv`` that have a column of the target next to them, and their units."""

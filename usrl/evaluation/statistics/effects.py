@@ -1,7 +1,7 @@
 """How much and how surely methods differ: effect sizes, ranks of all methods, and figures over several seeds.
 
 Scores of runs of a method are arrays (R, N) of R runs and N cases. Every interval draws whole groups of cases
-and, where there are several runs, runs: see `usrl.evaluation.statistics.bootstrap_iqm`.
+and, where there are several runs, runs: see `usrl.evaluation.statistics.intervals.bootstrap_iqm`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from usrl.errors import UserError
-from usrl.evaluation.statistics import (
+from usrl.evaluation.statistics.intervals import (
     PERCENTILES,
     Floats,
     Interval,

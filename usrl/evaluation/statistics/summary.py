@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from usrl.data.sample import Prompt, Sample, Track
-from usrl.evaluation.effects import (
+from usrl.evaluation.statistics.effects import (
     bootstrap_difference,
     performance_profile,
     probability_of_improvement,
     rank_biserial,
     rank_methods,
 )
-from usrl.evaluation.statistics import (
+from usrl.evaluation.statistics.intervals import (
     Floats,
     Interval,
     RiskCoverage,
@@ -174,7 +174,7 @@ def compare_pairs(cases: Sequence[Case], key: str = "dice") -> list[dict[str, An
     It is a Wilcoxon signed-rank test on the means of groups, because cases of one patient depend on each
     other. Holm's method adjusts the p-values. The difference is the mean over groups, with the ends of its
     95% bootstrap interval over groups. ``rank_biserial`` is the effect size of the test
-    (`usrl.evaluation.effects.rank_biserial`).
+    (`usrl.evaluation.statistics.effects.rank_biserial`).
     """
     means = {
         method: mean_by_group([case[key] for case in own], [case["group"] for case in own])
