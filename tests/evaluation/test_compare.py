@@ -12,7 +12,7 @@ from usrl.classical import ProposalEllipse
 from usrl.data.prompts import jittered_boxes
 from usrl.errors import UserError
 from usrl.evaluation.compare import compare, name_methods
-from usrl.evaluation.sheets import format_csv
+from usrl.evaluation.report.sheets import format_csv
 from usrl.evaluation.statistics.intervals import interquartile_mean
 from usrl.evaluation.statistics.summary import average_runs
 from usrl.metrics.overlap import dice

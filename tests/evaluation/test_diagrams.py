@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from usrl.evaluation.diagrams import draw_profiles, draw_ranks
+from usrl.evaluation.report.diagrams import draw_profiles, draw_ranks
 from usrl.evaluation.statistics.effects import rank_methods
 from usrl.evaluation.statistics.summary import trace_profiles
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from skimage.draw import disk
 
-from usrl.evaluation.outlines import encode_image, frame_paths, trace_answer, trace_boxes, trace_mask
+from usrl.evaluation.report.outlines import encode_image, frame_paths, trace_answer, trace_boxes, trace_mask
 from usrl.metrics.overlap import dice
 from usrl.segmenter import Answer
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from usrl.errors import UserError
-from usrl.evaluation.overlay import STYLES, fit_scale, overlay
+from usrl.evaluation.report.overlay import STYLES, fit_scale, overlay
 
 IMAGE = np.full((40, 60), 100, np.uint8)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from usrl.classical import ProposalEllipse
 from usrl.evaluation.compare import compare
-from usrl.evaluation.figures import plot_curves
+from usrl.evaluation.report.figures import plot_curves
 
 HOSTILE = '<script>alert("x")</script>&\'<img src=//evil>'
 CURVES = {

@@ -1,7 +1,7 @@
 import csv
 import io
 
-from usrl.evaluation.sheets import Figure, Sheet, write_csv, write_latex, write_sheets
+from usrl.evaluation.report.sheets import Figure, Sheet, write_csv, write_latex, write_sheets
 
 SHEET = Sheet(
     "scores",

@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from usrl.evaluation.compare import compare
-from usrl.evaluation.tables import find_best, format_cell, list_columns, print_results
+from usrl.evaluation.report.columns import find_best, format_cell, list_columns, print_results
 
 
 def print_to_text(results, width: int = 80) -> str:

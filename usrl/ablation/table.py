@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from usrl.ablation.plan import BASE, SEED, Plan, Variant
 from usrl.data.sample import DEFAULT_JITTER
-from usrl.evaluation.sheets import format_csv
+from usrl.evaluation.report.sheets import format_csv
 from usrl.evaluation.statistics.intervals import Interval, bootstrap_iqm
 from usrl.evaluation.statistics.summary import Case
 from usrl.files import write_atomically

@@ -102,8 +102,8 @@ def compare(
     from usrl.data.recipe import DataRecipe
     from usrl.evaluation.compare import compare as score
     from usrl.evaluation.methods import open_segmenter
-    from usrl.evaluation.published import check_free, publish_cases
-    from usrl.evaluation.tables import print_results
+    from usrl.evaluation.report.columns import print_results
+    from usrl.evaluation.report.scores import check_free, publish_cases
     from usrl.registry import IMAGES
     from usrl.strict import check
 

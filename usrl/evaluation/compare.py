@@ -19,10 +19,10 @@ from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import DEFAULT_JITTER, BoolMask, Prompt, Sample, Spacing
 from usrl.errors import UserError
 from usrl.evaluation.costs import list_costs
-from usrl.evaluation.diagrams import draw_profiles, draw_ranks
-from usrl.evaluation.outlines import trace_answer
-from usrl.evaluation.report import format_report, list_sheets
-from usrl.evaluation.sheets import format_csv, write_sheets
+from usrl.evaluation.report.diagrams import draw_profiles, draw_ranks
+from usrl.evaluation.report.html import format_report, list_sheets
+from usrl.evaluation.report.outlines import trace_answer
+from usrl.evaluation.report.sheets import format_csv, write_sheets
 from usrl.evaluation.statistics.agreement import list_agreements, list_strata
 from usrl.evaluation.statistics.summary import (
     TRACKS,

@@ -22,10 +22,10 @@ from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import DEFAULT_JITTER, BoolMask, Sample
 from usrl.errors import UserError
 from usrl.evaluation.compare import claimed, describe_comparison, free_name, write_report
-from usrl.evaluation.figures import COLORS, encode_film, plot_panels, plot_scores, shorten
-from usrl.evaluation.gallery import Shown, pick
-from usrl.evaluation.overlay import overlay
-from usrl.evaluation.report import render
+from usrl.evaluation.report.figures import COLORS, encode_film, plot_panels, plot_scores, shorten
+from usrl.evaluation.report.gallery import Shown, pick
+from usrl.evaluation.report.html import render
+from usrl.evaluation.report.overlay import overlay
 from usrl.evaluation.statistics.intervals import Interval, bootstrap_mean
 from usrl.evaluation.statistics.summary import Case, average_runs, compare_pairs, group_cases
 from usrl.metrics.overlap import dice, iou

@@ -18,9 +18,10 @@ from usrl.envs.batch import to_numpy
 from usrl.envs.task import Drawn, Task
 from usrl.errors import UserError, suggest
 from usrl.evaluation.compare import claimed, describe_comparison, free_name, write_report
-from usrl.evaluation.figures import encode_film, plot_curves, plot_scores
-from usrl.evaluation.gallery import Shown, pick
-from usrl.evaluation.report import list_curves, render
+from usrl.evaluation.report.columns import print_figures, tabulate_figures
+from usrl.evaluation.report.figures import encode_film, plot_curves, plot_scores
+from usrl.evaluation.report.gallery import Shown, pick
+from usrl.evaluation.report.html import list_curves, render
 from usrl.evaluation.statistics.summary import (
     Case,
     average_runs,
@@ -28,7 +29,6 @@ from usrl.evaluation.statistics.summary import (
     group_cases,
     summarise_figures,
 )
-from usrl.evaluation.tables import print_figures, tabulate_figures
 from usrl.learners import load_object
 from usrl.progress import show_progress
 from usrl.registry import find_row

@@ -20,7 +20,7 @@ from usrl.data.reading.tables import clean
 from usrl.data.reading.windows import Window
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Spacing
 from usrl.errors import UserError
-from usrl.evaluation.overlay import overlay
+from usrl.evaluation.report.overlay import overlay
 from usrl.files import check_path, write_together, writing_to
 from usrl.metrics.size import measure_area, measure_perimeter
 from usrl.progress import show_progress

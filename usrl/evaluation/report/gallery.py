@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from usrl.evaluation.figures import encode_film
-from usrl.evaluation.outlines import encode_image, frame_paths, trace_boxes, trace_mask
+from usrl.evaluation.report.figures import encode_film
+from usrl.evaluation.report.outlines import encode_image, frame_paths, trace_boxes, trace_mask
 from usrl.evaluation.statistics.summary import Case, Comparison
 from usrl.segmenter import Filmed
 
 LEGEND = {"target": "target", "pred": "prediction", "proposal": "proposal", "box": "box"}
-"""Name of each outline of `usrl.evaluation.overlay.STYLES`."""
+"""Name of each outline of `usrl.evaluation.report.overlay.STYLES`."""
 _WORST = 4
 _KINDS = ("box", "target", "proposal", "pred")
 """Outlines in the order in which they are drawn."""

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from usrl.evaluation.figures import COLORS, shorten
+from usrl.evaluation.report.figures import COLORS, shorten
 
 _INK = "#1c2733"
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from usrl.agents.players import Played, Player, PolicyPlayer, begin_evaluation
 from usrl.agents.summaries import PlannedPlayer
 from usrl.compute.trees import map_tree
-from usrl.evaluation.figures import COLORS, plot_panels
-from usrl.evaluation.gallery import pick
+from usrl.evaluation.report.figures import COLORS, plot_panels
+from usrl.evaluation.report.gallery import pick
 
 _CHOSEN = ("best", "median", "worst")
 

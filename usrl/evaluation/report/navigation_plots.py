@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from usrl.agents.players import Played, Player
 from usrl.envs.probe.task import SUCCESS_DEG, SUCCESS_MM
-from usrl.evaluation.figures import COLORS, plot_panels
+from usrl.evaluation.report.figures import COLORS, plot_panels
 
 _BINS = 5
 """Ranges of the start distance."""

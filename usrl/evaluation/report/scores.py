@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from usrl.errors import UserError
-from usrl.evaluation.sheets import format_csv
+from usrl.evaluation.report.sheets import format_csv
 from usrl.files import check_path, make_folder, write_atomically, writing_to
 
 _DIGITS = 4

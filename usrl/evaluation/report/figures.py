@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from usrl.evaluation.overlay import Picture
+from usrl.evaluation.report.overlay import Picture
 from usrl.evaluation.statistics.intervals import RiskCoverage
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito

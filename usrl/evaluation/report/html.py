@@ -13,7 +13,8 @@ from jinja2 import Environment, PackageLoader
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from usrl.evaluation.figures import (
+from usrl.evaluation.report.columns import find_best, format_cell, list_columns
+from usrl.evaluation.report.figures import (
     COLORS,
     as_svg_uri,
     plot_curves,
@@ -22,13 +23,12 @@ from usrl.evaluation.figures import (
     plot_scores,
     shorten,
 )
-from usrl.evaluation.gallery import LEGEND, Plates, describe_row, show_films
-from usrl.evaluation.overlay import STYLES
-from usrl.evaluation.reviewed import REVIEWED
-from usrl.evaluation.sheets import Cell, Figure, Sheet
+from usrl.evaluation.report.gallery import LEGEND, Plates, describe_row, show_films
+from usrl.evaluation.report.overlay import STYLES
+from usrl.evaluation.report.reviewed import REVIEWED
+from usrl.evaluation.report.sheets import Cell, Figure, Sheet
 from usrl.evaluation.statistics.agreement import MEASURES, split_source
 from usrl.evaluation.statistics.summary import TRACKS, Comparison, group_cases
-from usrl.evaluation.tables import find_best, format_cell, list_columns
 
 
 def format_report(comparison: Comparison, sheets: Sequence[Sheet], figures: Mapping[str, bytes]) -> str:
@@ -76,7 +76,7 @@ def format_report(comparison: Comparison, sheets: Sequence[Sheet], figures: Mapp
         format_cell=format_cell,
         legend=LEGEND,
         styles=STYLES,
-        script=files("usrl.evaluation").joinpath("report.js").read_text(encoding="utf-8"),
+        script=files("usrl.evaluation.report").joinpath("templates", "report.js").read_text(encoding="utf-8"),
     )
 
 
@@ -139,7 +139,7 @@ def list_sheets(comparison: Comparison) -> list[Sheet]:
 
 @cache
 def _templates() -> Environment:
-    loader = PackageLoader("usrl.evaluation", "")
+    loader = PackageLoader("usrl.evaluation.report")
     return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
