@@ -1,8 +1,9 @@
 """Reads images of every kind that people have, for `segment`, `annotate` and the data set `folder` alike.
 
-PNG, TIFF, BMP, JPEG, WebP, PGM, PPM, GIF (`usrl.data.reading.files`), DICOM (`usrl.data.reading.dicom`), NIfTI
-(`usrl.data.reading.nifti`), NRRD and MetaImage (`usrl.data.reading.itk`). Levels become 8-bit gray, by a window if one
-is given. Of all that a file says of itself, only pixels, pixel size and a digest of the patient are kept.
+PNG, TIFF, BMP, JPEG, WebP, PGM, PPM, GIF (`usrl.data.reading.files`), DICOM (`usrl.data.reading.dicom`),
+NIfTI (`usrl.data.reading.nifti`), NRRD and MetaImage (`usrl.data.reading.itk`). Levels become 8-bit gray, by
+a window if one is given. Of all that a file says of itself, only pixels, pixel size and a digest of the
+patient are kept.
 """
 
 from dataclasses import dataclass

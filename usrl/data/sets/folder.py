@@ -1,18 +1,17 @@
 """A folder of images and masks of any kind.
 
 Origin, licence and citation are the owner's. Layout: ``images/NAME.EXT`` with ``masks/NAME.EXT``, matched by
-stem; the extensions may differ. Files are of every kind that `usrl.data.reading.images` reads. Pixel size is that of
-DICOM, NIfTI, NRRD and MetaImage files. An optional ``spacing.csv`` with the header ``name,row_mm,column_mm``
-gives that of other images, or another; else it is unknown. ``data.window`` are the levels that become black
-and white. An optional ``groups.csv`` with the header
-``name,group`` gives each image its patient or exam, which splits keep together; without it, images of a
-patient of DICOM are a group, and every other image is a group of its own. Expected counts: one mask per
-image, one image per mask.
+stem; the extensions may differ. Files are of every kind that `usrl.data.reading.images` reads. Pixel size is
+that of DICOM, NIfTI, NRRD and MetaImage files. An optional ``spacing.csv`` with the header
+``name,row_mm,column_mm`` gives that of other images, or another; else it is unknown. ``data.window`` are the
+levels that become black and white. An optional ``groups.csv`` with the header ``name,group`` gives each image
+its patient or exam, which splits keep together; without it, images of a patient of DICOM are a group, and
+every other image is a group of its own. Expected counts: one mask per image, one image per mask.
 
-Masks (`usrl.data.reading.files.read_labels`) have two values, and several components are several lesions. Or they
-have class numbers, 0 on the background: then each number is a structure, and an optional ``structures.csv``
-with the header ``number,name`` names it; without it, the structures are called ``1``, ``2`` and so on. An
-empty mask is an image without a lesion.
+Masks (`usrl.data.reading.files.read_labels`) have two values, and several components are several lesions. Or
+they have class numbers, 0 on the background: then each number is a structure, and an optional
+``structures.csv`` with the header ``number,name`` names it; without it, the structures are called ``1``,
+``2`` and so on. An empty mask is an image without a lesion.
 """
 
 import math

@@ -158,8 +158,8 @@ def tabulate_figures(
 ) -> tuple[list[str], list[list[str]]]:
     """Return head and cells of a table of methods, which the head calls ``what``, from their figures' rows.
 
-    The rows are those of `usrl.evaluation.statistics.summary.summarise_figures`. What tests compare comes first and has
-    its interval.
+    The rows are those of `usrl.evaluation.statistics.summary.summarise_figures`. What tests compare comes
+    first and has its interval.
     """
     known = list(dict.fromkeys(key for row in rows for key in row if f"{key}_low" in row))
     names = [name for name in tested if name in known] + [name for name in known if name not in tested]

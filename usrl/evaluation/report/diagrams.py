@@ -15,7 +15,7 @@ _INK = "#1c2733"
 
 
 def draw_ranks(ranks: Mapping[str, Any]) -> bytes:
-    """Return a critical-difference diagram, SVG, of what `usrl.evaluation.statistics.summary.rank_cases` returns.
+    """Return a critical-difference diagram, SVG, of ranks (`usrl.evaluation.statistics.summary.rank_cases`).
 
     Methods hang on an axis of mean ranks, the best on the left. Those that a thick line joins do not differ
     at 5% by Wilcoxon tests adjusted by Holm's method. Nemenyi's critical difference is drawn above.
@@ -57,7 +57,7 @@ def _draw_critical(axes: Axes, width: float) -> None:
 
 
 def draw_profiles(profiles: Mapping[str, Any]) -> bytes:
-    """Return the performance profiles, SVG, of what `usrl.evaluation.statistics.summary.trace_profiles` returns."""
+    """Return the performance profiles, SVG (`usrl.evaluation.statistics.summary.trace_profiles`)."""
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)

@@ -144,7 +144,7 @@ def _templates() -> Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a page from a template in this folder."""
+    """Return a page from a template of `templates/`."""
     return _templates().get_template(template).render(values)
 
 
