@@ -92,13 +92,10 @@ def read_volume(path: Path, codes: Mapping[int, int], table: str) -> LabelVolume
         header = _read_header(path, stream)
         shape, affine = _check_shape(path, header), _check_affine(path, header)
         dtype = _check_dtype(path, header)
-        try:
-            slope, intercept = header.get_slope_inter()
-        except HeaderDataError as error:
-            raise UserError(_DAMAGED.format(path, error)) from None
+        slope, intercept = _read_scale(path, header)
         _skip(path, stream, header)
         labels = np.empty(shape[0] * shape[1] * shape[2], np.uint8)
-        encode = _Encoder(codes, dtype, 1.0 if slope is None else slope, intercept or 0.0)
+        encode = _Encoder(codes, dtype, slope, intercept)
         for first, values in _parts(stream, dtype, len(labels)):
             labels[first : first + len(values)] = encode(path, values, table)
         _check_end(path, stream)
@@ -122,15 +119,12 @@ def read_plane(path: Path) -> tuple[NDArray[Any], tuple[float, float] | None]:
         header = _read_header(path, stream)
         (height, width), spacing = _check_plane(path, header)
         dtype = _check_dtype(path, header)
-        try:
-            slope, intercept = header.get_slope_inter()
-        except HeaderDataError as error:
-            raise UserError(_DAMAGED.format(path, error)) from None
+        slope, intercept = _read_scale(path, header)
         _skip(path, stream, header)
         values = np.concatenate([part for _, part in _parts(stream, dtype, width * height)])
         _check_end(path, stream)
-    if slope is not None and (slope, intercept) != (1, 0):
-        values = values.astype(np.float64) * slope + (intercept or 0.0)
+    if (slope, intercept) != (1, 0):
+        values = values.astype(np.float64) * slope + intercept
     return values.astype(values.dtype.newbyteorder("="), copy=False).reshape(height, width), spacing
 
 
@@ -306,6 +300,15 @@ def _check_dtype(path: Path, header: Any) -> np.dtype[Any]:
             f"{path}: holds {dtype}, and integers are wanted; save labels as 8- or 16-bit integers"
         )
     return dtype
+
+
+def _read_scale(path: Path, header: Any) -> tuple[float, float]:
+    """Return what a stored number is multiplied by, and what is added then."""
+    try:
+        slope, intercept = header.get_slope_inter()
+    except HeaderDataError as error:
+        raise UserError(_DAMAGED.format(path, error)) from None
+    return (1.0, 0.0) if slope is None else (slope, intercept)
 
 
 def _skip(path: Path, stream: IO[bytes], header: Any) -> None:
