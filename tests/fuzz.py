@@ -499,7 +499,7 @@ def file_name(rng: Random, data: bytes) -> str:
 
 
 def try_image(rng: Random, place: Path) -> None:
-    from usrl.data.files import has_more_than_8_bits, read_gray, read_shape
+    from usrl.data.reading.files import has_more_than_8_bits, read_gray, read_shape
 
     data = image_file(rng, is_mask=False)
     path = place / file_name(rng, data)
@@ -512,7 +512,7 @@ def try_image(rng: Random, place: Path) -> None:
 
 
 def try_mask(rng: Random, place: Path) -> None:
-    from usrl.data.files import read_classes, read_labels, read_mask
+    from usrl.data.reading.files import read_classes, read_labels, read_mask
 
     data = image_file(rng, is_mask=True)
     path = place / file_name(rng, data)
@@ -876,8 +876,8 @@ def readable_files() -> dict[str, bytes]:
 
 def try_readable(rng: Random, place: Path) -> None:
     """Read a damaged image of any kind, by its own levels or a window, and as a label map."""
-    from usrl.data.files import read_classes, read_labels
-    from usrl.data.images import open_image, read_image
+    from usrl.data.reading.files import read_classes, read_labels
+    from usrl.data.reading.images import open_image, read_image
 
     name = rng.choice(sorted(readable_files()))
     data = readable_files()[name]

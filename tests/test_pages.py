@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ LIVE = [path for path in PAGES if path.name != "CHANGELOG.md"]  # which says wha
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE_PATH = re.compile(r"`((?:usrl|tests|benchmarks|agents|envs|docs)/(?!\w+-v\d)[\w./-]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+ROOMS = sorted(
+    path.parent.relative_to(ROOT / "usrl").as_posix() for path in ROOT.glob("usrl/**/*/__init__.py")
+)
 CEILINGS = ("threshold-oracle", "threshold-oracle-tiles")
 TRAINED = ("train", "tune", "proposals")
 
@@ -136,6 +140,18 @@ def test_imports_run_as_the_page_of_the_architecture_says() -> None:
         "__main__",
         "__pycache__",
     } == set()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_of_the_parts_of_a_room_form_no_circle(room: str) -> None:
+    folder, inside = ROOT / "usrl" / room, ".".join(["usrl", *Path(room).parts, ""])
+    needs: dict[str, set[str]] = {}
+    for path in folder.rglob("*.py"):
+        part = path.relative_to(folder).parts[0].removesuffix(".py")
+        for module in imports_of(ast.parse(path.read_text(encoding="utf-8"))):
+            if module.startswith(inside):
+                needs.setdefault(part, set()).add(module.removeprefix(inside).split(".")[0])
+    TopologicalSorter({part: others - {part} for part, others in needs.items()}).prepare()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -81,11 +81,18 @@ def test_a_wheel_holds_every_shipped_agent_as_it_is_in_the_checkout(wheel: Path)
         assert all(archive.read(f"usrl/shipped/{name}") == content for name, content in shipped.items())
 
 
-def test_a_wheel_holds_every_file_of_the_page(wheel: Path) -> None:
-    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "usrl/page/static").iterdir()}
+@pytest.mark.parametrize(
+    ("folder", "known"),
+    [
+        ("usrl/page/static", {"index.html", "main.js"}),
+        ("usrl/evaluation/report/templates", {"report.html", "report.js"}),
+    ],
+)
+def test_a_wheel_holds_every_file_of_the_pages(wheel: Path, folder: str, known: set[str]) -> None:
+    names = {path.name for path in (ROOT / folder).iterdir()}
     with zipfile.ZipFile(wheel) as archive:
-        assert files <= set(archive.namelist())
-    assert {"usrl/page/static/index.html", "usrl/page/static/main.js"} <= files
+        assert {f"{folder}/{name}" for name in names} <= set(archive.namelist())
+    assert known <= names
 
 
 def test_an_editable_install_copies_no_agent() -> None:

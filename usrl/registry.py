@@ -99,7 +99,7 @@ _OURS = {
             "sweep": "usrl.agents.navigation:SweepPlayer",
             "servo": "usrl.agents.navigation:ServoPlayer",
         },
-        plots="usrl.evaluation.navigation:plot_navigation",
+        plots="usrl.evaluation.report.navigation_plots:plot_navigation",
     ),
     "usrl/VideoSummary-v0": Row(
         task="usrl.envs.summary.task:SummaryTask",
@@ -118,7 +118,7 @@ _OURS = {
             "sharp": "usrl.agents.summaries:SharpPlayer",
             "known": "usrl.agents.summaries:KnownPlayer",
         },
-        plots="usrl.evaluation.summaries:plot_summaries",
+        plots="usrl.evaluation.report.summary_plots:plot_summaries",
         sources=("features",),
     ),
 }

@@ -14,7 +14,7 @@ from usrl import learners
 from usrl.ablation.pipeline import AblationCall, run_ablation
 from usrl.cli import app
 from usrl.errors import UserError
-from usrl.evaluation.statistics import interquartile_mean
+from usrl.evaluation.statistics.intervals import interquartile_mean
 from usrl.runs.run import Run
 
 WritePlan = Callable[..., Path]

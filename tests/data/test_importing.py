@@ -10,7 +10,7 @@ from sample_builders import load, noise, write
 from usrl.data.catalogue import load_split
 from usrl.data.importing.coco import _decompress
 from usrl.data.importing.folder import import_annotations
-from usrl.data.outlines import draw_ellipse, fill_polygon, fill_runs
+from usrl.data.importing.shapes import draw_ellipse, fill_polygon, fill_runs
 from usrl.errors import UserError
 
 SHAPE = (40, 50)

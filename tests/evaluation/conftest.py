@@ -7,7 +7,7 @@ from skimage.draw import disk
 
 from usrl.classical import ProposalEllipse
 from usrl.data.sample import Sample
-from usrl.evaluation.overlay import overlay
+from usrl.evaluation.report.overlay import overlay
 from usrl.metrics.overlap import dice
 from usrl.segmenter import Answer
 

@@ -12,9 +12,9 @@ from usrl.classical import ProposalEllipse
 from usrl.data.prompts import jittered_boxes
 from usrl.errors import UserError
 from usrl.evaluation.compare import compare, name_methods
-from usrl.evaluation.sheets import format_csv
-from usrl.evaluation.statistics import interquartile_mean
-from usrl.evaluation.summary import average_runs
+from usrl.evaluation.report.sheets import format_csv
+from usrl.evaluation.statistics.intervals import interquartile_mean
+from usrl.evaluation.statistics.summary import average_runs
 from usrl.metrics.overlap import dice
 from usrl.segmenter import Answer
 

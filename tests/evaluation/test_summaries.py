@@ -20,7 +20,7 @@ from usrl.data.clips.reading import read_clip, write_clip
 from usrl.envs.summary.rules import count_kept, keep_windows
 from usrl.errors import UserError
 from usrl.evaluation.episodes import compare_players
-from usrl.evaluation.summaries import score_clip
+from usrl.evaluation.report.summary_plots import score_clip
 from usrl.evaluation.summarising import summarise_file
 from usrl.learners import load_object
 from usrl.registry import REGISTRY

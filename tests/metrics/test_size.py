@@ -3,7 +3,7 @@ import pytest
 from skimage.draw import disk
 from skimage.measure import perimeter_crofton
 
-from usrl.data.hc18 import Ellipse
+from usrl.data.sets.hc18 import Ellipse
 from usrl.errors import UserError
 from usrl.metrics.size import (
     fit_mask,

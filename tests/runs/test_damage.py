@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import usrl
 from usrl import learners
 from usrl.cli import app
-from usrl.data.files import read_gray, read_mask
+from usrl.data.reading.files import read_gray, read_mask
 from usrl.data.splits import read_parts
 from usrl.errors import UserError
 from usrl.networks.models import build_network

@@ -26,7 +26,7 @@ from usrl.data.sample import Sample
 from usrl.errors import UserError
 from usrl.evaluation.compare import score_lesions
 from usrl.evaluation.methods import open_segmenter
-from usrl.evaluation.summary import Case
+from usrl.evaluation.statistics.summary import Case
 from usrl.learners import train_folder
 from usrl.progress import show_progress
 

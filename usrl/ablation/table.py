@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from usrl.ablation.plan import BASE, SEED, Plan, Variant
 from usrl.data.sample import DEFAULT_JITTER
-from usrl.evaluation.sheets import format_csv
-from usrl.evaluation.statistics import Interval, bootstrap_iqm
-from usrl.evaluation.summary import Case
+from usrl.evaluation.report.sheets import format_csv
+from usrl.evaluation.statistics.intervals import Interval, bootstrap_iqm
+from usrl.evaluation.statistics.summary import Case
 from usrl.files import write_atomically
 
 Cases = Mapping[tuple[Path, int], Sequence[Case]]

@@ -131,8 +131,8 @@ def check_data(
 ) -> None:
     """Count images, groups and duplicates, and name faults; status 1 if there are any."""
     from usrl.data.catalogue import check_dataset
+    from usrl.data.reading.windows import parse_window
     from usrl.data.recipe import DataRecipe
-    from usrl.data.windows import parse_window
     from usrl.strict import check
 
     where: dict[str, Any] = {"root": None if root is None else str(root)}
@@ -170,7 +170,7 @@ def import_data(
 ) -> None:
     """Make a data set of images that were annotated with other tools."""
     from usrl.data.importing.folder import import_annotations
-    from usrl.data.windows import parse_window
+    from usrl.data.reading.windows import parse_window
 
     levels = None if window is None else parse_window(window)
     done = import_annotations(kind, source, images, out, empty=empty, overlap=overlap, window=levels)
@@ -198,8 +198,8 @@ def export_splits(
     Others give the file as --split-file, or as data.split_file in a recipe.
     """
     from usrl.data.catalogue import export_split
+    from usrl.data.reading.windows import parse_window
     from usrl.data.recipe import DataRecipe
-    from usrl.data.windows import parse_window
     from usrl.strict import check
 
     where: dict[str, Any] = {"root": None if root is None else str(root), "split_seed": split_seed}

@@ -60,7 +60,7 @@ def annotate(
     Accepted masks are a data set at once: --data folder --root OUT. Stop with Ctrl+C and go on with the same
     command; nothing is lost.
     """
-    from usrl.data.windows import parse_window
+    from usrl.data.reading.windows import parse_window
 
     spacing = None if spacing_mm is None else parse_spacing(spacing_mm)
     levels = None if window is None else parse_window(window)

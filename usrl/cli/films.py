@@ -41,7 +41,7 @@ def film(
     from usrl.data.clips.clips import CLIPS
     from usrl.data.recipe import DataRecipe
     from usrl.evaluation.episodes import choose_environment
-    from usrl.evaluation.films import check_film, film_episode, write_film
+    from usrl.evaluation.report.films import check_film, film_episode, write_film
     from usrl.registry import IMAGES
     from usrl.strict import check
 

@@ -98,12 +98,12 @@ def compare(
     from usrl.compute.devices import select_device
     from usrl.data.catalogue import describe_data, kind_of, load_split
     from usrl.data.clips.clips import CLIPS
+    from usrl.data.reading.windows import parse_window
     from usrl.data.recipe import DataRecipe
-    from usrl.data.windows import parse_window
     from usrl.evaluation.compare import compare as score
     from usrl.evaluation.methods import open_segmenter
-    from usrl.evaluation.published import check_free, publish_cases
-    from usrl.evaluation.tables import print_results
+    from usrl.evaluation.report.columns import print_results
+    from usrl.evaluation.report.scores import check_free, publish_cases
     from usrl.registry import IMAGES
     from usrl.strict import check
 

@@ -55,9 +55,9 @@ def segment(
     spacing = None if spacing_mm is None else parse_spacing(spacing_mm)
     from usrl.compute.devices import select_device
     from usrl.data.clips.reading import is_clip
-    from usrl.data.files import kind_of
-    from usrl.data.images import open_image
-    from usrl.data.windows import parse_window
+    from usrl.data.reading.files import kind_of
+    from usrl.data.reading.images import open_image
+    from usrl.data.reading.windows import parse_window
     from usrl.evaluation.methods import open_segmenter
     from usrl.evaluation.segmentation import segment_files
 

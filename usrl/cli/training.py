@@ -123,7 +123,7 @@ def crossval(
     loaded = without_search(load_recipe(recipe, overrides or ()))
     from usrl.compute.devices import select_device
     from usrl.evaluation.crossval import REPORT, cross_validate
-    from usrl.evaluation.tables import print_results
+    from usrl.evaluation.report.columns import print_results
 
     name = _name_of(recipe)
     folder = out or Path("runs") / f"{name}-crossval"

@@ -9,28 +9,28 @@ from usrl.data.bodies.dataset import check_bodies, list_bodies, load_bodies
 from usrl.data.bodies.folder import VOLUME_FILES
 from usrl.data.bodies.slices import check_slices, load_slices
 from usrl.data.bodies.volumes import VOLUMES
-from usrl.data.bus_bra import BUS_BRA
-from usrl.data.busi import BUSI
-from usrl.data.camus import CAMUS
 from usrl.data.clips.clips import CLIPS
 from usrl.data.clips.covid_blues import COVID_BLUES
 from usrl.data.clips.folder import CLIP_FOLDER
 from usrl.data.clips.lung import check_lung, list_lung, load_lung
 from usrl.data.clips.sweeps import check_sweeps, list_sweeps, load_sweeps
-from usrl.data.cva_net import CVA_NET
 from usrl.data.dataset import IMAGES, DataReport, Dataset, find_root, report_samples, usual_root
-from usrl.data.ddti import DDTI
-from usrl.data.folder import FOLDER
-from usrl.data.hc18 import HC18
-from usrl.data.mus_v import MUS_V
 from usrl.data.phantom.dataset import load_phantom
 from usrl.data.published import read_split, write_table
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import LESION, Sample, choose_structure
+from usrl.data.sets.bus_bra import BUS_BRA
+from usrl.data.sets.busi import BUSI
+from usrl.data.sets.camus import CAMUS
+from usrl.data.sets.cva_net import CVA_NET
+from usrl.data.sets.ddti import DDTI
+from usrl.data.sets.folder import FOLDER
+from usrl.data.sets.hc18 import HC18
+from usrl.data.sets.mus_v import MUS_V
+from usrl.data.sets.stu import STU
+from usrl.data.sets.us_simulation import US_SIMULATION
+from usrl.data.sets.usgra import USGRA
 from usrl.data.splits import DEFAULT_FRACTIONS, draw_labelled, split_fold, split_samples, write_split
-from usrl.data.stu import STU
-from usrl.data.us_simulation import US_SIMULATION
-from usrl.data.usgra import USGRA
 from usrl.errors import UserError, suggest
 from usrl.strict import check
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from usrl.data.components import label_components
 from usrl.data.duplicates import duplicate_pairs
-from usrl.data.pairs import MAX_LISTED, listed
+from usrl.data.reading.pairs import MAX_LISTED, listed
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import LESION, Sample
 from usrl.data.splits import Member

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from usrl.data.components import split_components
+from usrl.data.reading.tables import read_rows
 from usrl.data.sample import DEFAULT_JITTER, MAX_JITTER, BoolMask, Box, Prompt, Sample
-from usrl.data.tables import read_rows
 from usrl.errors import UserError, brief
 
 BOX_COLUMNS = ("image", "x0", "y0", "x1", "y1")

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from usrl.data.pairs import listed
+from usrl.data.reading.pairs import listed
+from usrl.data.reading.tables import format_rows, read_rows
 from usrl.data.sample import GrayImage, Sample
 from usrl.data.splits import DEFAULT_FRACTIONS
-from usrl.data.tables import format_rows, read_rows
 from usrl.errors import UserError, suggest
 from usrl.files import make_folder, write_atomically
 

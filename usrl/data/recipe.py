@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from usrl.data.windows import Window, check_window
+from usrl.data.reading.windows import Window, check_window
 from usrl.strict import Seed, Strict
 
 Folder = Annotated[

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from usrl.data.tables import clean
+from usrl.data.reading.tables import clean
 from usrl.errors import UserError, brief
 from usrl.files import check_path, write_atomically
 

@@ -9,7 +9,7 @@ import typer
 from usrl.data.catalogue import load_split
 from usrl.evaluation.compare import compare
 from usrl.evaluation.methods import open_segmenter
-from usrl.evaluation.tables import print_results
+from usrl.evaluation.report.columns import print_results
 from usrl.files import make_empty_folder
 from usrl.learners import train_folder
 from usrl.runs.recipe import Recipe

@@ -14,18 +14,24 @@ import numpy as np
 
 from usrl.data.clips.clips import Clips
 from usrl.data.clips.reading import ClipFile, open_clip, write_clip
-from usrl.data.files import check_name
-from usrl.data.frames import Frame
+from usrl.data.reading.files import check_name
+from usrl.data.reading.frames import Frame
 from usrl.data.sample import GrayImage
 from usrl.errors import UserError
 from usrl.evaluation.compare import claimed, describe_comparison, name_methods, write_report
-from usrl.evaluation.figures import encode_film, plot_curves, plot_scores
-from usrl.evaluation.gallery import Shown, pick
-from usrl.evaluation.overlay import Picture, fit_scale, overlay
-from usrl.evaluation.report import list_curves, render
-from usrl.evaluation.sheets import format_csv
-from usrl.evaluation.summary import Case, average_runs, compare_figures, group_cases, summarise_figures
-from usrl.evaluation.tables import print_figures, tabulate_figures
+from usrl.evaluation.report.columns import print_figures, tabulate_figures
+from usrl.evaluation.report.figures import encode_film, plot_curves, plot_scores
+from usrl.evaluation.report.gallery import Shown, pick
+from usrl.evaluation.report.html import list_curves, render
+from usrl.evaluation.report.overlay import Picture, fit_scale, overlay
+from usrl.evaluation.report.sheets import format_csv
+from usrl.evaluation.statistics.summary import (
+    Case,
+    average_runs,
+    compare_figures,
+    group_cases,
+    summarise_figures,
+)
 from usrl.files import check_path, make_folder, write_together, writing_to
 from usrl.metrics.clips import BoolMasks, clip_dice, false_frames, flicker
 from usrl.metrics.size import measure_area

@@ -13,18 +13,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import DEFAULT_JITTER, BoolMask, Prompt, Sample, Spacing
 from usrl.errors import UserError
-from usrl.evaluation.agreement import list_agreements, list_strata
 from usrl.evaluation.costs import list_costs
-from usrl.evaluation.diagrams import draw_profiles, draw_ranks
-from usrl.evaluation.outlines import trace_answer
-from usrl.evaluation.report import format_report, list_sheets
-from usrl.evaluation.sheets import format_csv, write_sheets
-from usrl.evaluation.summary import (
+from usrl.evaluation.report.diagrams import draw_profiles, draw_ranks
+from usrl.evaluation.report.html import format_report, list_sheets
+from usrl.evaluation.report.outlines import trace_answer
+from usrl.evaluation.report.sheets import format_csv, write_sheets
+from usrl.evaluation.statistics.agreement import list_agreements, list_strata
+from usrl.evaluation.statistics.summary import (
     TRACKS,
     Case,
     Comparison,
@@ -54,6 +54,14 @@ from usrl.metrics.surface import HD95_DEFINITION, NSD_TOLERANCE, boundary_iou, m
 from usrl.progress import ImageProgress, show_progress
 from usrl.runs.run import find_versions
 from usrl.segmenter import Answer, CaseSegmenter, Ceiling, Method, Segmenter, answer_sample
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_N = TypeVar("_N", bound=_Named)
 
 
 @dataclass(frozen=True)
@@ -116,12 +124,7 @@ def compare(
         UserError: If there is nothing to score, the folder holds other files or cannot be written, or a
             method refuses an image.
     """
-    lesions = [sample for sample in samples if sample.target.any()]
-    if not segmenters or not lesions:
-        raise UserError(
-            f"a comparison needs a method and an image with a lesion, got {len(segmenters)} methods and "
-            f"{len(lesions)} such images; choose another split"
-        )
+    lesions = choose_lesions(segmenters, samples)
     methods, runs = name_methods(segmenters)
     prompts = {sample.name: jittered_boxes(sample, jitter, seed) for sample in lesions}
     negatives = [sample for sample in samples if not sample.target.any()]
@@ -224,6 +227,21 @@ def write_report(
             write_atomically(folder / name, content)
 
 
+def choose_lesions(methods: Sequence[object], samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples with a lesion.
+
+    Raises:
+        UserError: If there is no method, or no such sample.
+    """
+    lesions = [sample for sample in samples if sample.target.any()]
+    if not methods or not lesions:
+        raise UserError(
+            f"a comparison needs a method and an image with a lesion, got {len(methods)} methods and "
+            f"{len(lesions)} such images; choose another split"
+        )
+    return lesions
+
+
 def name_methods(
     segmenters: Sequence[Method | Sequence[Method]],
 ) -> tuple[dict[str, Method], dict[str, list[str]]]:
@@ -232,22 +250,28 @@ def name_methods(
     Raises:
         UserError: If runs of one mean are prompted and automatic.
     """
-    methods: dict[str, Method] = {}
-    runs = {}
     for entry in segmenters:
         members = entry if isinstance(entry, Sequence) else [entry]
-        names = []
-        for segmenter in members:
-            names.append(free_name(segmenter.name, methods))
-            methods[names[-1]] = segmenter
         if len({member.track for member in members}) > 1:
             tracks = ", ".join(f"{member.name} is {member.track}" for member in members)
             raise UserError(
                 f"a mean is of runs that all take boxes or all take none: {tracks}; separate them"
             )
-        if len(members) > 1:
-            runs[f"{names[0]}, mean of {len(members)} runs"] = names
-    return methods, runs
+    return name_runs(segmenters)
+
+
+def name_runs(entries: Sequence[_N | Sequence[_N]]) -> tuple[dict[str, _N], dict[str, list[str]]]:
+    """Return methods or players by name, in order, and the names of the runs of each mean, by its name."""
+    named: dict[str, _N] = {}
+    means = {}
+    for entry in entries:
+        names = []
+        for member in entry if isinstance(entry, Sequence) else [entry]:
+            names.append(free_name(member.name, named))
+            named[names[-1]] = member
+        if len(names) > 1:
+            means[f"{names[0]}, mean of {len(names)} runs"] = names
+    return named, means
 
 
 def free_name(name: str, taken: Container[str]) -> str:

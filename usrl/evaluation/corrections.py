@@ -20,14 +20,13 @@ from rich.table import Table
 
 from usrl.data.prompts import jittered_boxes
 from usrl.data.sample import DEFAULT_JITTER, BoolMask, Sample
-from usrl.errors import UserError
-from usrl.evaluation.compare import claimed, describe_comparison, free_name, write_report
-from usrl.evaluation.figures import COLORS, encode_film, plot_panels, plot_scores, shorten
-from usrl.evaluation.gallery import Shown, pick
-from usrl.evaluation.overlay import overlay
-from usrl.evaluation.report import render
-from usrl.evaluation.statistics import Interval, bootstrap_mean
-from usrl.evaluation.summary import Case, average_runs, compare_pairs, group_cases
+from usrl.evaluation.compare import choose_lesions, claimed, describe_comparison, name_runs, write_report
+from usrl.evaluation.report.figures import COLORS, encode_film, plot_panels, plot_scores, shorten
+from usrl.evaluation.report.gallery import Shown, pick
+from usrl.evaluation.report.html import render
+from usrl.evaluation.report.overlay import overlay
+from usrl.evaluation.statistics.intervals import Interval, bootstrap_mean
+from usrl.evaluation.statistics.summary import Case, average_runs, compare_pairs, group_cases
 from usrl.metrics.overlap import dice, iou
 from usrl.metrics.surface import NSD_TOLERANCE, measure_surface
 from usrl.progress import show_progress
@@ -113,21 +112,8 @@ def compare_corrections(
         UserError: If there is nothing to score, the folder holds other files or cannot be written, or a
             method refuses an image.
     """
-    lesions = [sample for sample in samples if sample.target.any()]
-    if not methods or not lesions:
-        raise UserError(
-            f"a comparison needs a method and an image with a lesion, got {len(methods)} methods and "
-            f"{len(lesions)} such images; choose another split"
-        )
-    named: dict[str, Interactive[Any]] = {}
-    means: dict[str, list[str]] = {}
-    for entry in methods:
-        names = []
-        for method in entry if isinstance(entry, Sequence) else [entry]:
-            names.append(free_name(method.name, named))
-            named[names[-1]] = method
-        if len(names) > 1:
-            means[f"{names[0]}, mean of {len(names)} runs"] = names
+    lesions = choose_lesions(methods, samples)
+    named, means = name_runs(methods)
     unit = "mm" if all(sample.spacing_mm is not None for sample in lesions) else "px"
     with claimed(Path(out)) as folder:
         cases = []

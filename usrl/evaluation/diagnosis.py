@@ -26,7 +26,7 @@ from usrl.data.clips.clips import Clips
 from usrl.envs.summary.task import SummaryTask
 from usrl.errors import UserError
 from usrl.evaluation.compare import claimed, describe_comparison, free_name
-from usrl.evaluation.sheets import format_csv
+from usrl.evaluation.report.sheets import format_csv
 from usrl.files import write_atomically, writing_to
 from usrl.metrics.grading import area_under_roc, quadratic_kappa
 from usrl.progress import track

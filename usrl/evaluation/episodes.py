@@ -17,12 +17,18 @@ from usrl.agents.recipe import AgentRecipe, EnvRecipe
 from usrl.envs.batch import to_numpy
 from usrl.envs.task import Drawn, Task
 from usrl.errors import UserError, suggest
-from usrl.evaluation.compare import claimed, describe_comparison, free_name, write_report
-from usrl.evaluation.figures import encode_film, plot_curves, plot_scores
-from usrl.evaluation.gallery import Shown, pick
-from usrl.evaluation.report import list_curves, render
-from usrl.evaluation.summary import Case, average_runs, compare_figures, group_cases, summarise_figures
-from usrl.evaluation.tables import print_figures, tabulate_figures
+from usrl.evaluation.compare import claimed, describe_comparison, name_runs, write_report
+from usrl.evaluation.report.columns import print_figures, tabulate_figures
+from usrl.evaluation.report.figures import encode_film, plot_curves, plot_scores
+from usrl.evaluation.report.gallery import Shown, pick
+from usrl.evaluation.report.html import list_curves, render
+from usrl.evaluation.statistics.summary import (
+    Case,
+    average_runs,
+    compare_figures,
+    group_cases,
+    summarise_figures,
+)
 from usrl.learners import load_object
 from usrl.progress import show_progress
 from usrl.registry import find_row
@@ -124,15 +130,7 @@ def compare_players(
     """
     if not players:
         raise UserError("a comparison needs a player, such as a run, random or teacher; name one")
-    named: dict[str, Player] = {}
-    means: dict[str, list[str]] = {}
-    for entry in players:
-        names = []
-        for player in entry if isinstance(entry, Sequence) else [entry]:
-            names.append(free_name(player.name, named))
-            named[names[-1]] = player
-        if len(names) > 1:
-            means[f"{names[0]}, mean of {len(names)} runs"] = names
+    named, means = name_runs(players)
     with claimed(Path(out)) as folder:
         played: dict[str, Played[Any]] = {}
         with show_progress(len(named), "players") as progress:

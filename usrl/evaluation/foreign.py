@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-from usrl.data.files import list_images, read_mask, read_shape
-from usrl.data.pairs import listed
+from usrl.data.reading.files import list_images, read_mask, read_shape
+from usrl.data.reading.pairs import listed
+from usrl.data.reading.tables import clean, read_columns, read_header
 from usrl.data.sample import GrayImage, Prompt, Sample, Track
-from usrl.data.tables import clean, read_columns, read_header
 from usrl.errors import UserError, brief
-from usrl.evaluation.summary import LABELS, Case, group_cases
+from usrl.evaluation.statistics.summary import LABELS, Case, group_cases
 from usrl.metrics.overlap import OVERLAPS
 from usrl.segmenter import Answer
 

@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from usrl.data.bodies.nifti import stem_of
 from usrl.data.components import label_components
-from usrl.data.files import check_name
-from usrl.data.images import open_image, read_image
 from usrl.data.prompts import check_prompt
+from usrl.data.reading.files import check_name
+from usrl.data.reading.images import open_image, read_image
+from usrl.data.reading.nifti import stem_of
+from usrl.data.reading.tables import clean
+from usrl.data.reading.windows import Window
 from usrl.data.sample import BoolMask, GrayImage, Prompt, Spacing
-from usrl.data.tables import clean
-from usrl.data.windows import Window
 from usrl.errors import UserError
-from usrl.evaluation.overlay import overlay
+from usrl.evaluation.report.overlay import overlay
 from usrl.files import check_path, write_together, writing_to
 from usrl.metrics.size import measure_area, measure_perimeter
 from usrl.progress import show_progress
@@ -77,7 +77,7 @@ def segment_file(
     nor does the overlay. Boxes, mask and JSON have the coordinates of the whole frame.
 
     The pixel size is that of the argument, or else that of the file. ``window`` is as in
-    `usrl.data.images.read_image`.
+    `usrl.data.reading.images.read_image`.
 
     Returns what the JSON holds: image, size, method, boxes, pixel size (row, column), measurements (see
     `measure_mask`) and uncertainty of the whole mask and of each of its ``lesions`` (see `measure_lesions`),

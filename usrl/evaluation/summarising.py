@@ -23,8 +23,8 @@ from usrl.data.sample import GrayImage
 from usrl.envs.summary.drawing import TILE_PX, draw_sheet
 from usrl.errors import UserError
 from usrl.evaluation.episodes import open_players
-from usrl.evaluation.sheets import format_csv
-from usrl.evaluation.summaries import score_clip
+from usrl.evaluation.report.sheets import format_csv
+from usrl.evaluation.report.summary_plots import score_clip
 from usrl.features.networks import SIDE_PX
 from usrl.files import make_empty_folder, write_together, writing_to
 from usrl.registry import build_task, find_row

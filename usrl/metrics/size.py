@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from usrl.data.components import clean_mask
-from usrl.data.hc18 import Ellipse, fit_ellipse
 from usrl.data.sample import BoolMask, Spacing
+from usrl.data.sets.hc18 import Ellipse, fit_ellipse
 from usrl.errors import UserError
 from usrl.metrics.surface import check_spacing, find_boundary
 
@@ -57,7 +57,7 @@ def fit_mask(mask: BoolMask) -> Ellipse | None:
 
     It is fitted to the centres of the pixels of the boundary and widened by half a pixel, to where the mask
     ends. Where the border of the image cuts the mask, the ellipse goes on. A mask that is empty or too thin
-    has none; see `usrl.data.hc18.fit_ellipse`.
+    has none; see `usrl.data.sets.hc18.fit_ellipse`.
     """
     outline = find_boundary(clean_mask(mask, "largest+holes"))
     inner = np.zeros_like(outline)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from usrl.agents.recipe import AgentRecipe
 from usrl.data.catalogue import has_same_images
-from usrl.data.files import read_gray
+from usrl.data.reading.files import read_gray
 from usrl.data.sample import BoolMask, Sample
 from usrl.errors import UserError
 from usrl.files import check_path

@@ -11,7 +11,7 @@ Of the labels, each file is replaced whole or not at all::
     drafts/NAME.json    marks on an image, and what can be undone
     .accepting.json     what a killed process was about to write
 
-All but the last two make a data set that `usrl.data.folder` reads.
+All but the last two make a data set that `usrl.data.sets.folder` reads.
 """
 
 import base64
@@ -29,13 +29,13 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from usrl.data.bodies.nifti import stem_of
-from usrl.data.files import check_name, kind_of, list_images, read_classes, read_mask
-from usrl.data.folder import format_spacings, read_groups, read_spacings
-from usrl.data.images import list_readable, open_image, read_image
+from usrl.data.reading.files import check_name, kind_of, list_images, read_classes, read_mask
+from usrl.data.reading.images import list_readable, open_image, read_image
+from usrl.data.reading.nifti import stem_of
+from usrl.data.reading.tables import clean, format_rows, read_rows
+from usrl.data.reading.windows import Window
 from usrl.data.sample import BoolMask, Box, GrayImage, Labels, Spacing
-from usrl.data.tables import clean, format_rows, read_rows
-from usrl.data.windows import Window
+from usrl.data.sets.folder import format_spacings, read_groups, read_spacings
 from usrl.errors import UserError
 from usrl.files import locked, write_atomically, writing_to
 from usrl.strict import Strict, check, read_json
@@ -147,7 +147,7 @@ class ImageFolder:
         root: The folder.
         masks: A folder of masks of these images, by name; ``masks/`` of a data set if None.
         spacing_mm: (row, column) pixel size of images that do not tell theirs.
-        window: As in `usrl.data.images.read_image`.
+        window: As in `usrl.data.reading.images.read_image`.
 
     Raises:
         UserError: If there are no images, or two have the same name.

@@ -18,7 +18,7 @@ import typer
 from pydantic import Field
 
 from usrl.errors import UserError, brief
-from usrl.evaluation.sheets import format_csv
+from usrl.evaluation.report.sheets import format_csv
 from usrl.files import locked, write_atomically, writing_to
 from usrl.learners import check_recipe, train_run
 from usrl.runs.recipe import Recipe

@@ -12,12 +12,12 @@ from nifti_builders import ellipsoid, write_nifti
 
 from usrl.data.bodies import folder
 from usrl.data.bodies.folder import FACES, load_volumes, place_volume, write_bodies
-from usrl.data.bodies.nifti import MAX_VOXELS, LabelVolume, read_volume
 from usrl.data.bodies.planes import MAX_ROLL, MAX_TILT, MIN_VOXELS
 from usrl.data.bodies.poses import DEGREES, angles_deg, distances_mm
 from usrl.data.bodies.tissues import TISSUES
 from usrl.data.bodies.volumes import LABEL, SHAPE, SPACING_MM, SPECKLE
 from usrl.data.catalogue import check_dataset, describe_data, has_same_images, load_cases, load_split
+from usrl.data.reading.nifti import MAX_VOXELS, LabelVolume, read_volume
 from usrl.data.recipe import DataRecipe
 from usrl.errors import UserError
 

@@ -26,7 +26,6 @@ from pydantic import Field
 
 from usrl.data.bodies.anatomy import draw_speckle, draw_texture
 from usrl.data.bodies.dataset import MAX_BODIES, make_body
-from usrl.data.bodies.nifti import LabelVolume, list_volumes, read_volume, stem_of, write_volume
 from usrl.data.bodies.planes import NEARLY_EQUAL, standard_pose
 from usrl.data.bodies.poses import DEGREES
 from usrl.data.bodies.tissues import LESION, TISSUES, find_tissue
@@ -43,12 +42,13 @@ from usrl.data.bodies.volumes import (
     encode_voxels,
 )
 from usrl.data.dataset import DataReport, Dataset, find_root, links_out
-from usrl.data.files import check_name
-from usrl.data.folder import notes_on_groups, read_groups
-from usrl.data.pairs import MAX_LISTED, listed
+from usrl.data.reading.files import check_name
+from usrl.data.reading.nifti import LabelVolume, list_volumes, read_volume, stem_of, write_volume
+from usrl.data.reading.pairs import MAX_LISTED, listed
+from usrl.data.reading.tables import clean
 from usrl.data.recipe import DataRecipe
+from usrl.data.sets.folder import notes_on_groups, read_groups
 from usrl.data.splits import Member, split_samples
-from usrl.data.tables import clean
 from usrl.errors import UserError
 from usrl.files import check_path, make_empty_folder, write_atomically, writing_to
 from usrl.progress import track

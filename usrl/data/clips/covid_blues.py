@@ -28,9 +28,9 @@ from pathlib import Path
 
 from usrl.data.clips.files import Entry, Listed, clip_files
 from usrl.data.clips.reading import list_clips
-from usrl.data.pairs import listed
+from usrl.data.reading.pairs import listed
+from usrl.data.reading.tables import clean, read_rows
 from usrl.data.splits import Member
-from usrl.data.tables import clean, read_rows
 from usrl.errors import UserError
 
 TABLE, FOLDER = "severity.csv", "lus_videos"

@@ -12,10 +12,10 @@ from usrl.data.clips.clips import CLIPS, Clip, Clips
 from usrl.data.clips.reading import open_clip, read_clip
 from usrl.data.dataset import DataReport, Dataset, find_root, links_out
 from usrl.data.duplicates import duplicate_pairs
-from usrl.data.files import list_images, read_mask
-from usrl.data.frames import Frame
 from usrl.data.letterbox import Letterbox
-from usrl.data.pairs import MAX_LISTED
+from usrl.data.reading.files import list_images, read_mask
+from usrl.data.reading.frames import Frame
+from usrl.data.reading.pairs import MAX_LISTED
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import GrayImage
 from usrl.data.splits import Member, split_samples

@@ -26,12 +26,12 @@ import numpy as np
 from usrl.data.clips.clips import Clip
 from usrl.data.clips.files import Entry, Listed, clip_files
 from usrl.data.clips.reading import list_clips, open_clip, write_clip
-from usrl.data.dicom import is_dicom
-from usrl.data.files import check_name
-from usrl.data.folder import notes_on_groups, read_groups
-from usrl.data.pairs import listed
+from usrl.data.reading.dicom import is_dicom
+from usrl.data.reading.files import check_name
+from usrl.data.reading.pairs import listed
+from usrl.data.reading.tables import clean, read_header, read_rows
+from usrl.data.sets.folder import notes_on_groups, read_groups
 from usrl.data.splits import Member
-from usrl.data.tables import clean, read_header, read_rows
 from usrl.errors import UserError
 from usrl.files import make_empty_folder, write_atomically, writing_to
 

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from usrl.data.clips.clips import Clip
-from usrl.data.dicom import DICOM_SUFFIXES, MAX_FRAMES, MAX_PIXELS, is_dicom, open_dicom
-from usrl.data.files import list_images, read_gray, read_shape
-from usrl.data.frames import Frame
 from usrl.data.letterbox import Letterbox
+from usrl.data.reading.dicom import DICOM_SUFFIXES, MAX_FRAMES, MAX_PIXELS, is_dicom, open_dicom
+from usrl.data.reading.files import list_images, read_gray, read_shape
+from usrl.data.reading.frames import Frame
+from usrl.data.reading.tables import clean
 from usrl.data.sample import GrayImage
-from usrl.data.tables import clean
 from usrl.errors import UserError
 from usrl.files import check_path, make_folder, writing_to
 from usrl.progress import track

@@ -28,7 +28,7 @@ from usrl.data.importing.marks import (
     stated_shape,
     structure_name,
 )
-from usrl.data.outlines import Points, fill_polygon, fill_runs
+from usrl.data.importing.shapes import Points, fill_polygon, fill_runs
 from usrl.data.sample import BoolMask
 from usrl.errors import UserError, brief
 

@@ -27,7 +27,7 @@ from usrl.data.importing.marks import (
     stated_shape,
     structure_name,
 )
-from usrl.data.outlines import draw_ellipse, fill_polygon, fill_runs
+from usrl.data.importing.shapes import draw_ellipse, fill_polygon, fill_runs
 from usrl.data.sample import BoolMask
 from usrl.errors import brief
 

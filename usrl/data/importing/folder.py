@@ -10,17 +10,17 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from usrl.data.files import IMAGE_SUFFIXES, check_name
-from usrl.data.images import read_image
 from usrl.data.importing.coco import read_coco
 from usrl.data.importing.cvat import read_cvat
 from usrl.data.importing.labelme import read_labelme
 from usrl.data.importing.marks import Annotations, Marked
 from usrl.data.importing.voc import read_voc
-from usrl.data.pairs import MAX_LISTED, listed
+from usrl.data.reading.files import IMAGE_SUFFIXES, check_name
+from usrl.data.reading.images import read_image
+from usrl.data.reading.pairs import MAX_LISTED, listed
+from usrl.data.reading.tables import clean, format_rows
+from usrl.data.reading.windows import Window
 from usrl.data.sample import Labels
-from usrl.data.tables import clean, format_rows
-from usrl.data.windows import Window
 from usrl.errors import UserError, suggest
 from usrl.files import make_empty_folder, write_atomically, writing_to
 from usrl.progress import track
@@ -63,7 +63,7 @@ def import_annotations(
         empty: What becomes of images without an annotation: ``"keep"`` takes them as images without a lesion,
             ``"leave-out"`` leaves them out, None refuses them.
         overlap: Where structures overlap, ``"later"`` gives the pixels to the later one; None refuses that.
-        window: As in `usrl.data.images.read_image`.
+        window: As in `usrl.data.reading.images.read_image`.
 
     Raises:
         UserError: If annotations or images cannot be read or do not fit each other; names up to ten faults.

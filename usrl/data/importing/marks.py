@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from usrl.data.outlines import Points, fill_polygon
+from usrl.data.importing.shapes import Points, fill_polygon
+from usrl.data.reading.tables import clean
 from usrl.data.sample import BoolMask
-from usrl.data.tables import clean
 from usrl.errors import UserError, brief
 from usrl.files import check_path
 from usrl.strict import read_json

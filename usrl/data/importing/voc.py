@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from usrl.data.files import list_images
 from usrl.data.importing.marks import Annotations, Mark, Marked, read_text, read_xml, refuse, structure_name
-from usrl.data.pairs import listed
+from usrl.data.reading.files import list_images
+from usrl.data.reading.pairs import listed
+from usrl.data.reading.tables import clean
 from usrl.data.sample import BoolMask
-from usrl.data.tables import clean
 from usrl.errors import UserError, brief
 
 _IGNORED = ("ignored", "__ignore__")
