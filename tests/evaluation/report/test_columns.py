@@ -1,9 +1,10 @@
 import io
 
+import pytest
 from rich.console import Console
 
 from usrl.evaluation.compare import compare
-from usrl.evaluation.report.columns import find_best, format_cell, list_columns, print_results
+from usrl.evaluation.report.columns import find_best, format_cell, list_columns, print_figures, print_results
 
 
 def print_to_text(results, width: int = 80) -> str:
@@ -80,3 +81,19 @@ def test_every_column_says_what_it_means_and_which_way_is_better():
     assert columns["dice"].explain().endswith("; higher is better")
     assert columns["hd_px"].explain().endswith("; lower is better")
     assert columns["worsened"].explain().endswith("; lower is better")
+
+
+@pytest.mark.parametrize(
+    ("methods", "first"), [(2, ["dice [95%]", "flicker"]), (3, ["unet-0", "unet-1", "unet-2"])]
+)
+def test_what_there_is_more_of_goes_down_the_page(methods, first):
+    figures = {"dice": 0.5, "dice_low": 0.25, "dice_high": 0.75, "flicker": 0.125, "flicker_low": 0.0}
+    rows = [{"method": f"unet-{number}", **figures} for number in range(methods)]
+    stream = io.StringIO()
+    results = {"dataset": "sweeps", "split": "test", "rows": rows}
+    print_figures(results, "method", ("dice",), Console(file=stream, width=80))
+    text = stream.getvalue()
+    assert "…" not in text, "nothing is cut off"
+    assert text.count("0.500 [0.250, 0.750]") == methods
+    lines = [line.strip() for line in text.splitlines()]
+    assert [name for line in lines for name in first if line.startswith(name)] == first

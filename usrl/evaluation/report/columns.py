@@ -128,10 +128,7 @@ def print_results(results: Mapping[str, Any], console: Console | None = None) ->
 
     The columns are those that fit a terminal. ``results.json`` and the report have the others.
     """
-    if console is None:
-        console = Console()
-        if not console.is_terminal:  # a file is as wide as its lines
-            console.width = max(console.width, _FILE_WIDTH)
+    console = console or _open_console()
     for track in TRACKS:
         rows = [row for row in results["rows"] if row["track"] == track]
         if not rows:
@@ -177,14 +174,25 @@ def tabulate_figures(
 def print_figures(
     results: Mapping[str, Any], what: str, tested: Sequence[str], console: Console | None = None
 ) -> None:
-    """Print the rows of `tabulate_figures`: a line for each figure, and a column for each method."""
+    """Print the rows of `tabulate_figures`. What there is more of, figures or methods, goes down the page."""
     title = f"{results['dataset']}, {results['split']}"
-    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     head, body = tabulate_figures(results["rows"], what, tested)
-    # A column for each method: there may be more figures than fit into a line.
-    table.add_column("figure")
-    for method, *_ in body:
-        table.add_column(escape(method), justify="right")
-    for place, name in enumerate(head[1:], start=1):
-        table.add_row(escape(name), *(escape(cells[place]) for cells in body))
-    (console or Console()).print(table)
+    lines = [head, *body]
+    if len(body) < len(head):
+        lines = [list(line) for line in zip(["figure", *head[1:]], *body, strict=True)]
+    first, *others = lines[0]
+    table.add_column(escape(first), overflow="fold")
+    for name in others:
+        table.add_column(escape(name), justify="right", overflow="fold")
+    for cells in lines[1:]:
+        table.add_row(*map(escape, cells))
+    (console or _open_console()).print(table)
+
+
+def _open_console() -> Console:
+    """Return the console of standard output. A file is as wide as its lines."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, _FILE_WIDTH)
+    return console
