@@ -25,7 +25,7 @@ from usrl.agents.players import PLAYERS, RandomPlayer, TeacherPlayer, evaluate_p
 from usrl.classical import CLASSICAL
 from usrl.cli import app
 from usrl.evaluation.methods import INTERACTIVE
-from usrl.registry import REGISTRY
+from usrl.registry import REGISTRY, describe_arguments
 from usrl.runs.recipes import load_recipe
 from usrl.runs.shipped import list_shipped, locate
 
@@ -222,6 +222,10 @@ def test_the_own_environment_of_the_page_plays_the_same_through_every_adapter(po
     np.testing.assert_array_equal(seen[0][2], single.reset(seed=7)[0])
     actions = np.full((3, 2), 0.5, np.float32)
     np.testing.assert_array_equal(vector.step(actions)[1], for_sb3.step(actions)[1])
+
+
+def test_an_environment_without_arguments_says_so(point: str) -> None:
+    assert describe_arguments(point) == f"{point} has no arguments"
 
 
 def test_the_teacher_of_the_own_environment_finds_every_lesion_and_chance_does_not(point: str) -> None:

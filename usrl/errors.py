@@ -24,7 +24,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     Returns:
         ``"did you mean 'x'?"`` when a known name is close, otherwise the list of known names.
     """
-    names = sorted(known)
+    names = sorted(set(known))
     close = difflib.get_close_matches(name[:_MOST_LETTERS], names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known names: {', '.join(names)}"
 

@@ -243,8 +243,11 @@ def make_task(
 
 def describe_arguments(env_id: str) -> str:
     """Return the arguments of an environment as a Markdown table, from the fields of its settings."""
+    fields = load_object(find_row(env_id).settings).model_fields
+    if not fields:
+        return f"{env_id} has no arguments"
     lines = ["| name | default | meaning | unit |", "| --- | --- | --- | --- |"]
-    for name, info in load_object(find_row(env_id).settings).model_fields.items():
+    for name, info in fields.items():
         default = f'"{info.default}"' if isinstance(info.default, str) else info.default
         unit = (info.json_schema_extra or {}).get("unit", "")
         text = info.description or ""

@@ -59,4 +59,4 @@ def find_centres(bank: usrl.Bank) -> Tensor:
     return weights @ grid / weights.sum(1, keepdim=True)
 
 
-usrl.register("mine/PointToLesion-v0", task=PointTask, max_episode_steps=16)
+usrl.register("mine/PointToLesion-v0", task=PointTask, max_episode_steps=16, summary="Find the lesion")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from usrl.ablation.plan import Variant, choose_variants, load_plan, resolve_plan
+from usrl.ablation.plan import Variant, choose_variants, load_plan, plan_path, resolve_plan
 from usrl.errors import UserError
 
 WritePlan = Callable[..., Path]
@@ -99,6 +99,12 @@ def test_a_part_of_a_plan_keeps_the_base_and_shares_as_the_whole(write_plan: Wri
     assert choose_variants(variants, []) == variants
     with pytest.raises(UserError, match="--only x/c: no such group or variant; did you mean"):
         choose_variants(variants, ["x/c"])
+
+
+def test_an_agent_without_a_plan_is_refused_with_one_that_has_a_plan() -> None:
+    with pytest.raises(UserError, match=r"unet has no ablation.yaml.*name contour-ppo"):
+        plan_path("unet")
+    assert plan_path("contour-ppo").is_file()
 
 
 def test_every_plan_of_the_repository_resolves() -> None:

@@ -92,9 +92,19 @@ class Variant:
 
 
 def plan_path(path: Path | str) -> Path:
-    """Return the file of a plan that is given by its file, its folder or the name of a shipped agent."""
+    """Return the file of a plan that is given by its file, its folder or the name of a shipped agent.
+
+    Raises:
+        UserError: If a folder has no plan.
+    """
     path = locate(path)
-    return path / "ablation.yaml" if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    if not (path / "ablation.yaml").exists():
+        raise UserError(
+            f"{path} has no ablation.yaml, which is a plan; write one, or name contour-ppo, which has one"
+        )
+    return path / "ablation.yaml"
 
 
 def load_plan(path: Path | str) -> Plan:

@@ -89,10 +89,10 @@ class SummaryTask:
 
         Sequential features are those of the present frame; the mean of those of the kept frames, 0 if there
         are none; the present frame's probability and rank; its smallest squared distance to a kept frame,
-        divided by 4; the number
-        of kept frames divided by the number wanted, at most 1; the elapsed share of the clip; and the time
-        since a frame was kept, in units of `apart`, at most 1. Sequential images are the present frame, the
-        last kept one, and two planes of one gray level: kept frames by wanted ones, and elapsed time.
+        divided by 4; the number of kept frames divided by the number wanted, at most 1; the elapsed share of
+        the clip; and the time since a frame was kept, in units of `apart`, at most 1. Sequential images are
+        the present frame, the last kept one, and two planes of one gray level: kept frames by wanted ones,
+        and elapsed time.
 
     Rewards:
         R = (R_div + R_rep + a R_cls + s R_sharp) / (2 + a + s), where a is `abnormality` and s is
@@ -103,7 +103,6 @@ class SummaryTask:
         | R_div | mean over pairs of K of 1 - x_s . x_t, or of 1 if more than `apart` frames apart | 0 |
         | R_rep | exp(-mean over all frames t of the smallest squared distance of x_t to x_s, s in K) | 0 |
         | R_cls | mean probability of the frame classifier that a kept frame is not normal | 0 |
-
         | R_sharp | mean rank of the sharpness of a kept frame in its clip, from 0 to 1 | 0 |
 
         R_div of one frame is 0. `share_penalty` times the distance of k / L from `share` is taken away. With
