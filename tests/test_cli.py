@@ -805,7 +805,7 @@ def test_a_network_of_clips_is_trained_scored_and_segments_a_clip(tmp_path: Path
     printed = _usrl("data", "sweeps", "--count", 1, "--seed", 5, "--out", clips)
     assert "use them with --data clips" in printed
     video, out = clips / "clips" / "sweep-0000.mp4", tmp_path / "out"
-    assert "wrote masks, overlay, areas and JSON of 1 clips" in _usrl("segment", run, video, "--out", out)
+    assert "wrote masks, overlay, areas and JSON of 1 clip to" in _usrl("segment", run, video, "--out", out)
     assert (out / "sweep-0000_overlay.mp4").is_file()
     told = _usrl("segment", run, video, "--box", "1,1,9,9", "--out", out, status=2)
     assert "clips are segmented without images, boxes" in told

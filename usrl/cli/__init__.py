@@ -221,7 +221,8 @@ def write_phantom_data(
     from usrl.data.phantom.dataset import write_phantom
 
     paths = write_phantom(out, count, seed, variety, show_progress=True)
-    typer.echo(f"wrote {len(paths)} images with masks to {out}; use them with --data folder --root {out}")
+    what = "1 image with its mask" if len(paths) == 1 else f"{len(paths)} images with masks"
+    typer.echo(f"wrote {what} to {out}; use them with --data folder --root {out}")
 
 
 @data_app.command("bodies")
@@ -235,7 +236,8 @@ def write_bodies_data(
     from usrl.data.bodies.folder import write_bodies
 
     paths = write_bodies(out, count, seed, variety)
-    typer.echo(f"wrote {len(paths)} bodies to {out}; use them with --data volumes --root {out}")
+    what = "1 body" if len(paths) == 1 else f"{len(paths)} bodies"
+    typer.echo(f"wrote {what} to {out}; use them with --data volumes --root {out}")
 
 
 @data_app.command("lung")
@@ -269,7 +271,8 @@ def _write_clips(what: str, clips: "Iterable[Clip]", count: int, out: Path) -> N
     from usrl.progress import track
 
     paths = write_clips(track(clips, what, count, "clips"), out)
-    typer.echo(f"wrote {len(paths)} clips to {out}; use them with --data clips --root {out}")
+    written = "1 clip" if len(paths) == 1 else f"{len(paths)} clips"
+    typer.echo(f"wrote {written} to {out}; use them with --data clips --root {out}")
 
 
 for command in (

@@ -75,7 +75,8 @@ def segment(
         for result in segment_clips(method, clips, out):
             found = f"something found in {result['frames_found']} of {result['frames']} frames"
             typer.echo(f"{result['clip']}: {found}")
-        typer.echo(f"wrote masks, overlay, areas and JSON of {len(clips)} clips to {out}")
+        count = "1 clip" if len(clips) == 1 else f"{len(clips)} clips"
+        typer.echo(f"wrote masks, overlay, areas and JSON of {count} to {out}")
         return
     results = segment_files(method, images, prompts, out, spacing, levels)
     for result in results:
