@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from usrl.data.sample import BoolMask, FloatArray, GrayImage, Prompt, Sample, Track
 from usrl.errors import UserError
+from usrl.metrics.uncertainty import measure_softness
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -32,6 +33,16 @@ class Answer:
     proposal: BoolMask | None = None
     probability: FloatArray | None = None
     uncertainty: float | None = None
+
+    @classmethod
+    def cut(cls, probability: FloatArray) -> Self:
+        """Return a probability, its mask where it exceeds one half, and how soft it is.
+
+        Args:
+            probability: Probability of lesion, float32 in [0, 1], (H, W).
+        """
+        mask = np.asarray(probability > 0.5)
+        return cls(mask, probability=probability, uncertainty=measure_softness(probability, mask))
 
 
 class Named(Protocol):
@@ -97,8 +108,8 @@ class CaseSegmenter(Segmenter, Protocol):
 class ClipSegmenter(Named, Protocol):
     """Segments the frames of a clip together."""
 
-    def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[BoolMask]:
-        """Yield the mask of each frame, bool, (H, W), in order; some frames are read ahead.
+    def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[Answer]:
+        """Yield the answer for each frame, in order; some frames are read ahead.
 
         Args:
             frames: uint8, (H, W), all of one shape, from the first to the last.
@@ -144,8 +155,8 @@ def networks_of(method: Segmenter | None) -> "list[Module]":
     return method.networks() if isinstance(method, Networked) else []
 
 
-def segment_frames(method: Segmenter, frames: Iterable[GrayImage]) -> Iterator[BoolMask]:
-    """Yield a method's mask of each frame of a clip: together if it can, or else frame by frame.
+def answer_frames(method: Segmenter, frames: Iterable[GrayImage]) -> Iterator[Answer]:
+    """Yield a method's answer for each frame of a clip: together if it can, or else frame by frame.
 
     Raises:
         UserError: If the method needs boxes.
@@ -155,7 +166,7 @@ def segment_frames(method: Segmenter, frames: Iterable[GrayImage]) -> Iterator[B
     if isinstance(method, ClipSegmenter):
         yield from method.segment_clip(frames)
     else:
-        yield from (method.segment(frame, None).mask for frame in frames)
+        yield from (method.segment(frame, None) for frame in frames)
 
 
 def answer_sample(method: Method, sample: Sample, prompt: Prompt | None) -> Answer:

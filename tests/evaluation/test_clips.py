@@ -16,7 +16,7 @@ from PIL import Image
 from usrl.classical import CLASSICAL
 from usrl.data.clips.clips import Clip, Clips
 from usrl.data.clips.reading import open_clip, read_clip, write_clip
-from usrl.data.sample import BoolMask, GrayImage
+from usrl.data.sample import GrayImage
 from usrl.errors import UserError
 from usrl.evaluation.clips import compare_clips, segment_clip, segment_clips
 from usrl.segmenter import Answer
@@ -48,13 +48,13 @@ class Brightness:
 class Blinking(Brightness):
     """Finds the upper half of what is bright in every other frame, and what is bright in the others."""
 
-    def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[BoolMask]:
+    def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[Answer]:
         for number, frame in enumerate(list(frames)):  # reads ahead
             mask = frame > 100
             rows = np.flatnonzero(mask.any(axis=1))
             if number % 2 and len(rows):
                 mask[rows[3] :] = False
-            yield mask
+            yield Answer(mask)
 
 
 @pytest.fixture
@@ -111,8 +111,8 @@ def test_what_cannot_be_compared_on_clips_is_refused(tmp_path: Path, clips: Clip
         compare(Brightness(), away)
 
     class Short(Brightness):
-        def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[BoolMask]:
-            yield from [frame > 1 for frame in frames][1:]
+        def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[Answer]:
+            yield from [Answer(frame > 1) for frame in frames][1:]
 
     with pytest.raises(UserError, match=r"gave masks of bool \(2, 24, 24\) for still"):
         compare(Short())

@@ -6,7 +6,7 @@ import pytest
 from usrl.errors import UserError
 from usrl.evaluation.ensemble import Ensemble
 from usrl.metrics.uncertainty import measure_softness
-from usrl.segmenter import Answer
+from usrl.segmenter import Answer, answer_frames
 
 IMAGE = np.zeros((1, 4), np.uint8)
 
@@ -34,6 +34,21 @@ def test_members_without_probabilities_vote():
     ensemble = Ensemble(members)
     assert ensemble.segment(IMAGE).mask.tolist() == [[True, True, False, False]]
     assert (ensemble.name, ensemble.track) == ("a:b:c", "automatic")
+
+
+class Counting(Saying):
+    """Says of a frame of a clip how many came before it, and reads all of them first."""
+
+    def segment_clip(self, frames):
+        for number, _ in enumerate(list(frames)):
+            yield Answer(self._said > 0.5, probability=np.full((1, 4), number / 4, np.float32))
+
+
+def test_members_that_see_frames_together_do_so_in_an_ensemble():
+    ensemble = Ensemble([Counting("a", [0.0] * 4), Saying("b", [0.5] * 4)])
+    answers = list(answer_frames(ensemble, iter([IMAGE] * 4)))
+    assert [answer.probability[0, 0] for answer in answers] == [0.25, 0.375, 0.5, 0.625]
+    assert [answer.mask.any() for answer in answers] == [False, False, False, True]
 
 
 def test_all_members_need_boxes_or_none():

@@ -161,9 +161,13 @@ def test_colons_make_an_ensemble_that_a_chain_may_begin_with(stand_ins, tmp_path
         ("otsu:otsu", "named twice"),
         ("otsu:otsu-box", "otsu is automatic and otsu-box is prompted"),
         ("otsu-box:threshold-oracle", "sees the target and has no part"),
-        ("otsu:", "'' is neither a method nor a run"),
+        ("otsu:", "'otsu:' needs a name on both sides of each ':'"),
+        ("otsu+", r"'otsu\+' needs a name on both sides of the '\+'"),
+        ("+contour-ppo", "needs a name on both sides"),
+        ("otsu+watershed", "watershed is a classical method"),
+        ("otsu+unet-prompted:contour-ppo", "only the first part of a chain can be an ensemble"),
     ],
 )
-def test_ensembles_that_make_no_sense_are_refused(spec, message):
+def test_methods_that_cannot_be_joined_are_refused(spec, message):
     with pytest.raises(UserError, match=message):
         open_segmenter(spec, CPU)

@@ -248,11 +248,11 @@ def test_a_trained_network_segments_a_clip_as_it_is_validated(tmp_path: Path, cl
     run = train(tmp_path / "run", clips, "unet-convlstm", 2)
     segmenter = NetworkSegmenter(open_run(run.path), CPU)
     frames = clips.frames[: int(clips.lengths[0])].numpy()
-    masks = np.stack(list(segmenter.segment_clip(iter(frames))))
+    masks = np.stack([answer.mask for answer in segmenter.segment_clip(iter(frames))])
     wanted = predict_clip(segmenter._network, torch.from_numpy(frames), segmenter._recipe) > 0.5
     assert np.array_equal(masks, wanted)
     large = np.repeat(np.repeat(frames[:, :12], 3, axis=1), 3, axis=2)  # 36 x 48 px
-    assert [mask.shape for mask in segmenter.segment_clip(large)] == [(36, 48)] * len(frames)
+    assert [answer.mask.shape for answer in segmenter.segment_clip(large)] == [(36, 48)] * len(frames)
     assert list(segmenter.segment_clip([])) == []
     assert segmenter.segment(frames[0]).mask.shape == (SIDE, SIDE)
 

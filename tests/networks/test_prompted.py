@@ -1,5 +1,6 @@
 """Networks that are shown a box."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from usrl.networks.recipe import NetworkRecipe
 from usrl.networks.segmenter import NetworkSegmenter, open_network
 from usrl.networks.training import fit_network
 from usrl.runs.run import Run, create_run
-from usrl.segmenter import Answer
+from usrl.segmenter import Answer, answer_frames
 
 CPU = torch.device("cpu")
 RECIPES = {
@@ -116,6 +117,22 @@ def test_a_network_is_shown_boxes_around_what_another_method_finds(trained: Run)
     assert (answer.proposal == large | small | speck).all()
     assert (boxed.name, boxed.track) == (f"finding+{trained.path.name}", "automatic")
     assert len(boxed.networks()) == 1
+
+
+def test_the_other_method_sees_the_frames_of_a_clip_together_if_it_can(trained: Run) -> None:
+    class Late(Finding):
+        def segment_clip(self, frames: Iterable[np.ndarray]) -> Iterator[Answer]:
+            for number, frame in enumerate(list(frames)):
+                yield Answer(self.segment(frame, None).mask if number else np.zeros(frame.shape, bool))
+
+    image = two_disks(201).image
+    square = np.zeros(image.shape, bool)
+    square[6:34, 4:30] = True
+    boxed = open_network(trained, CPU, proposer=Late(square))
+    first, second = answer_frames(boxed, iter([image, image]))
+    assert not first.mask.any()
+    assert (second.mask == NetworkSegmenter(trained, CPU).segment(image, (bounding_box(square),)).mask).all()
+    assert second.mask.any()
 
 
 def test_where_another_method_finds_nothing_the_network_sees_nothing(trained: Run) -> None:

@@ -26,7 +26,9 @@ def test_every_recipe_under_agents_is_listed_with_a_short_summary() -> None:
     assert [line.split()[0] for line in lines] == sorted(
         path.parent.name for path in ROOT.glob("*/recipe.yaml")
     )
-    assert all(line[-1] == "." and len(line) < 160 for line in lines)
+    assert all(line[-1] == "." and len(line) < 165 for line in lines)
+    columns = {len(line) - len(line.split(maxsplit=1)[1]) for line in lines}
+    assert len(columns) == 1, "kinds begin in one column"
 
 
 @pytest.mark.parametrize("name", list_shipped())

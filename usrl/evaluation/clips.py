@@ -36,7 +36,7 @@ from usrl.files import check_path, make_folder, write_together, writing_to
 from usrl.metrics.clips import BoolMasks, clip_dice, false_frames, flicker
 from usrl.metrics.size import measure_area
 from usrl.progress import show_progress
-from usrl.segmenter import Method, Segmenter, segment_frames
+from usrl.segmenter import Method, Segmenter, answer_frames
 
 TESTED = ("dice", "flicker")
 """Figures that are tested between methods and shown with their intervals."""
@@ -152,7 +152,7 @@ def _frames_of(clips: Clips, row: int) -> Any:
 def _segment(method: Method, clips: Clips, row: int) -> BoolMasks:
     assert isinstance(method, Segmenter)
     frames = _frames_of(clips, row)
-    masks = np.stack(list(segment_frames(method, frames)))
+    masks = np.stack([answer.mask for answer in answer_frames(method, frames)])
     if masks.shape != frames.shape or masks.dtype != bool:
         raise UserError(
             f"{method.name} gave masks of {masks.dtype} {masks.shape} for {clips.names[row]}, whose frames "
@@ -300,8 +300,8 @@ def _draw_frames(method: Segmenter, clip: ClipFile, folder: Path, rows: list[Cas
             waiting.append(frame)
             yield frame
 
-    for number, mask in enumerate(segment_frames(method, remember())):
-        frame = waiting.pop(0)
+    for number, answer in enumerate(answer_frames(method, remember())):
+        frame, mask = waiting.pop(0), answer.mask
         placed = mask if clip.frame is None else clip.frame.place(mask)
         content = cv2.imencode(".png", placed.astype(np.uint8) * np.uint8(255))[1].tobytes()
         (folder / f"{number:04d}.png").write_bytes(content)

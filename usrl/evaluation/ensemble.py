@@ -1,21 +1,21 @@
 """Several segmenters as one, whose probabilities are averaged."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import tee
 
 import numpy as np
 from torch import nn
 
-from usrl.data.sample import FloatArray, GrayImage, Prompt, Track
+from usrl.data.sample import GrayImage, Prompt, Track
 from usrl.errors import UserError
-from usrl.metrics.uncertainty import measure_softness
-from usrl.segmenter import Answer, Segmenter, networks_of
+from usrl.segmenter import Answer, Segmenter, answer_frames, networks_of
 
 
 class Ensemble:
     """Averages what its members say of each pixel.
 
     A member says its probability, or 0 and 1 if it has only a mask. The mask is where the mean exceeds one
-    half: members that have masks only vote.
+    half: members that have only masks vote.
 
     Args:
         members: At least two segmenters, all prompted or all automatic.
@@ -41,16 +41,18 @@ class Ensemble:
 
     def segment(self, image: GrayImage, prompt: Prompt | None = None) -> Answer:
         """Return the mean of the probabilities, the mask where it exceeds one half, and how soft it is."""
-        said = [self._ask(member, image, prompt) for member in self._members]
-        probability = np.asarray(np.mean(said, axis=0), np.float32)
-        mask = np.asarray(probability > 0.5)
-        return Answer(mask, probability=probability, uncertainty=measure_softness(probability, mask))
+        return _average([member.segment(image, prompt) for member in self._members])
+
+    def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[Answer]:
+        """Yield the answer for each frame of a clip, whose frames a member sees together if it can."""
+        copies = tee(frames, len(self._members))
+        yield from map(_average, zip(*map(answer_frames, self._members, copies), strict=True))
 
     def networks(self) -> list[nn.Module]:
         """Return the networks of all members; see `usrl.segmenter.Networked`."""
         return [network for member in self._members for network in networks_of(member)]
 
-    @staticmethod
-    def _ask(member: Segmenter, image: GrayImage, prompt: Prompt | None) -> FloatArray:
-        answer = member.segment(image, prompt)
-        return answer.mask.astype(np.float32) if answer.probability is None else answer.probability
+
+def _average(answers: Sequence[Answer]) -> Answer:
+    said = [each.mask if each.probability is None else each.probability for each in answers]
+    return Answer.cut(np.asarray(np.mean(said, axis=0), np.float32))

@@ -48,6 +48,11 @@ def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts
     if spec in ORACLES:
         return ORACLES[spec]
     if chain := split_chain(spec):
+        if chain[1] in CLASSICAL:
+            raise UserError(
+                f"{chain[1]} is a classical method; in FIRST+RUN the second is the run of an agent, "
+                "a judge or a network that is shown a box"
+            )
         proposer = open_segmenter(chain[0], device)
         if not isinstance(proposer, Segmenter) or proposer.track != "automatic":
             raise UserError(f"{proposer.name} needs boxes itself; put an automatic method first")
@@ -116,19 +121,37 @@ def split_method(spec: str) -> list[str]:
 
 
 def split_members(spec: str) -> list[str]:
-    """Return the members of ``A:B:C``, else none. The name of a folder may have a colon too."""
+    """Return the members of ``A:B:C``, else none. The name of a folder may have a colon too.
+
+    Raises:
+        UserError: If a member has no name, or is named twice.
+    """
     if os.path.exists(spec) or os.pathsep not in spec:
         return []
     members = spec.split(os.pathsep)
+    if not all(members):
+        raise UserError(f"{spec!r} needs a name on both sides of each {os.pathsep!r}")
     if len(set(members)) < len(members):
         raise UserError(f"{spec}: a member of an ensemble is named twice; name each once")
     return members
 
 
 def split_chain(spec: str) -> tuple[str, str] | None:
-    """Return both parts of ``FIRST+RUN``, else None. The name of a folder may have a plus too."""
+    """Return both parts of ``FIRST+RUN``, else None. The name of a folder may have a plus too.
+
+    Raises:
+        UserError: If a part has no name, or the second is an ensemble.
+    """
     if os.path.exists(spec) or "+" not in spec:
         return None
     pluses = [place for place, letter in enumerate(spec) if letter == "+"]
     pairs = [(spec[:place], spec[place + 1 :]) for place in reversed(pluses)]
-    return next((pair for pair in pairs if locate(pair[1]).is_dir()), pairs[0])
+    first, second = next((pair for pair in pairs if locate(pair[1]).is_dir()), pairs[0])
+    if not first or not second:
+        raise UserError(f"{spec!r} needs a name on both sides of the '+'")
+    if split_members(second):
+        raise UserError(
+            f"{second}: only the first part of a chain can be an ensemble, as in A{os.pathsep}B+RUN; "
+            "an ensemble has no chains as members"
+        )
+    return first, second

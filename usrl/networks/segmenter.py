@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, tee
 
 import numpy as np
 import torch
@@ -13,14 +13,13 @@ from usrl.data.letterbox import Letterbox
 from usrl.data.prompts import bounding_box, check_prompt, start_boxes
 from usrl.data.sample import BoolMask, FloatArray, GrayImage, Prompt, Track
 from usrl.errors import UserError
-from usrl.metrics.uncertainty import measure_softness
 from usrl.networks.clips import stream_clip
 from usrl.networks.models import build_network
 from usrl.networks.prompted import predict_native, shrink
 from usrl.networks.recipe import NetworkRecipe
 from usrl.runs.run import Run
 from usrl.runs.tensors import load_weights
-from usrl.segmenter import Answer, Segmenter, name_method, networks_of
+from usrl.segmenter import Answer, Segmenter, answer_frames, name_method, networks_of
 
 _LEAST_SHARE = 0.25
 """Share of the largest component that a component needs for a box, chosen on validation images of BUSI."""
@@ -50,16 +49,14 @@ class NetworkSegmenter:
 
     def segment(self, image: GrayImage, prompt: Prompt | None = None) -> Answer:
         """Return the probability, the mask where it exceeds one half, and how soft it is."""
-        probability = self.probability(image, prompt)
-        mask = probability > 0.5
-        return Answer(mask, probability=probability, uncertainty=measure_softness(probability, mask))
+        return Answer.cut(self.probability(image, prompt))
 
     def networks(self) -> list[nn.Module]:
         """Return the network; see `usrl.segmenter.Networked`."""
         return [self._network]
 
-    def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[BoolMask]:
-        """Yield the mask of each frame of a clip, bool, (H, W); see `usrl.networks.clips.stream_clip`."""
+    def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[Answer]:
+        """Yield the answer for each frame of a clip; see `usrl.networks.clips.stream_clip`."""
         source = iter(frames)
         if (first := next(source, None)) is None:
             return
@@ -68,7 +65,7 @@ class NetworkSegmenter:
         for probability in stream_clip(self._network, working, self._recipe, self._device):
             if not np.isfinite(probability).all():
                 raise UserError(f"{self.name}: {_NOT_NUMBERS}")
-            yield np.asarray(box.to_native(probability) > 0.5)
+            yield Answer.cut(box.to_native(probability))
 
     def probability(self, image: GrayImage, prompt: Prompt | None = None) -> FloatArray:
         """Return the probability of lesion, float32, (H, W); of boxes the largest, averaged over starts."""
@@ -102,7 +99,15 @@ class BoxedSegmenter:
 
     def segment(self, image: GrayImage, prompt: Prompt | None = None) -> Answer:
         """Return the network's answer, with the method's mask as the proposal."""
-        found = self._proposer.segment(image, None).mask
+        return self._show(image, self._proposer.segment(image, None).mask)
+
+    def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[Answer]:
+        """Yield the answer for each frame of a clip, whose frames the method sees together if it can."""
+        shown, asked = tee(frames)
+        found = answer_frames(self._proposer, asked)
+        yield from (self._show(image, answer.mask) for image, answer in zip(shown, found, strict=True))
+
+    def _show(self, image: GrayImage, found: BoolMask) -> Answer:
         components = split_components(found)
         if not components:
             return Answer(found, proposal=found, uncertainty=1.0)

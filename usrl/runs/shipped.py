@@ -41,11 +41,12 @@ def describe_shipped() -> list[str]:
     """Return a line for each shipped agent. It ends with the comment in the first line of the recipe."""
     from usrl.runs.recipes import load_recipe
 
-    lines = []
-    for name in list_shipped():
+    names, lines = list_shipped(), []
+    width = max(map(len, names), default=0)
+    for name in names:
         path = shipped_root() / name / "recipe.yaml"
         recipe = load_recipe(path)
         summary = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
         weights = "weights" if (path.parent / "weights.safetensors").is_file() else "recipe"
-        lines.append(f"{name:<19} {recipe.kind:<8} {recipe.subject:<24} {weights:<8} {summary}")
+        lines.append(f"{name:<{width}} {recipe.kind:<8} {recipe.subject:<24} {weights:<8} {summary}")
     return lines
