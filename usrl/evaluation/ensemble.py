@@ -15,7 +15,7 @@ class Ensemble:
     """Averages what its members say of each pixel.
 
     A member says its probability, or 0 and 1 if it has only a mask. The mask is where the mean exceeds one
-    half: members that have only masks vote, and one of them outweighs one network that is unsure.
+    half: members that have only masks vote, and one of them, joined with one network, decides alone.
 
     Args:
         members: At least two segmenters, all prompted or all automatic.
