@@ -9,7 +9,7 @@ import torch
 
 from usrl.data.prompts import bounding_box, start_boxes
 from usrl.data.recipe import DataRecipe
-from usrl.data.sample import Sample
+from usrl.data.sample import Prompt, Sample
 from usrl.errors import UserError
 from usrl.evaluation.methods import open_segmenter
 from usrl.geometry.boxes import boxes_of_masks
@@ -105,15 +105,25 @@ class Finding:
         return Answer(np.logical_or.reduce([np.zeros(image.shape, bool), *self._masks]))
 
 
-def test_a_network_is_shown_boxes_around_what_another_method_finds(trained: Run) -> None:
+def test_a_network_is_shown_boxes_around_what_another_method_finds(
+    trained: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = two_disks(201).image
     large, small, speck = (np.zeros(image.shape, bool) for _ in range(3))
     large[6:34, 4:30], small[8:30, 42:60], speck[36:38, 66:70] = True, True, True
     boxed = open_network(trained, CPU, proposer=Finding(large, small, speck))
     alone = NetworkSegmenter(trained, CPU)
+    segment, shown = NetworkSegmenter.segment, []
+
+    def note(self: NetworkSegmenter, image: np.ndarray, prompt: Prompt) -> Answer:
+        shown.append(prompt)
+        return segment(self, image, prompt)
+
+    monkeypatch.setattr(NetworkSegmenter, "segment", note)
     answer = boxed.segment(image, None)
     boxes = (bounding_box(large), bounding_box(small))
-    assert (answer.mask == alone.segment(image, boxes).mask).all(), "a speck gets no box"
+    assert [set(prompt) for prompt in shown] == [set(boxes)], "a speck gets no box"
+    assert (answer.mask == alone.segment(image, boxes).mask).all()
     assert (answer.proposal == large | small | speck).all()
     assert (boxed.name, boxed.track) == (f"finding+{trained.path.name}", "automatic")
     assert len(boxed.networks()) == 1
