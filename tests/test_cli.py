@@ -160,6 +160,9 @@ def test_train_evaluate_compare_and_segment_go_through(
     assert (results["dataset"], results["split"]) == ("phantom", "test")
     assert [row["method"] for row in results["rows"]] == ["tiny", "otsu"]
     assert "already holds something" in _usrl("compare", "otsu", *data, "--out", "both", status=2)
+    absent = ("--data", "folder", "--root", "absent")
+    told = _usrl("compare", "otsu", *absent, "--out", "both", status=2)
+    assert "already holds something" in told, "said before images are looked for"
     assert "wrote otsu.csv" in _usrl("compare", "otsu", *data, "--out", "shared", "--cases", "otsu.csv")
     assert Path("otsu.csv").read_text().startswith("case,group,source,method,track,missed,dice,")
     text = _usrl("compare", "otsu", *data, "--out", "more", "--cases", "otsu.csv", status=2)

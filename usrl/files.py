@@ -101,10 +101,15 @@ def make_folder(path: Path) -> None:
 def make_empty_folder(path: Path | str) -> Path:
     """Return a new or empty folder; refuse a path that already holds something."""
     path = Path(path)
-    if path.exists() and (not path.is_dir() or list_names(path)):
-        raise UserError(f"{path} already holds something; choose another --out")
+    check_empty(path)
     make_folder(path)
     return path
+
+
+def check_empty(path: Path) -> None:
+    """Raise if a path already holds something."""
+    if path.exists() and (not path.is_dir() or list_names(path)):
+        raise UserError(f"{path} already holds something; choose another --out")
 
 
 def write_together(contents: Mapping[Path, bytes]) -> None:

@@ -100,6 +100,7 @@ def compare(
     from usrl.data.clips.clips import CLIPS
     from usrl.data.reading.windows import parse_window
     from usrl.data.recipe import DataRecipe
+    from usrl.evaluation.compare import check_claim
     from usrl.evaluation.compare import compare as score
     from usrl.evaluation.methods import open_segmenter
     from usrl.evaluation.report.columns import print_results
@@ -107,6 +108,8 @@ def compare(
     from usrl.registry import IMAGES
     from usrl.strict import check
 
+    if out is not None:
+        check_claim(out)
     where = {"name": data, "root": None if root is None else str(root), "split_seed": split_seed}
     which = {"structure": structure, "labels": labels, "count": count, "seed": seed, "variety": variety}
     which |= {"folds": folds, "fold": fold}

@@ -41,7 +41,7 @@ from usrl.evaluation.statistics.summary import (
     summarise_negatives,
     trace_profiles,
 )
-from usrl.files import locked, make_empty_folder, write_atomically, writing_to
+from usrl.files import check_empty, locked, make_folder, write_atomically, writing_to
 from usrl.metrics.detection import detection_rate
 from usrl.metrics.overlap import dice, measure_overlap
 from usrl.metrics.size import (
@@ -82,6 +82,7 @@ class Additions:
     folds: Mapping[str, int] = field(default_factory=dict)
 
 
+_MARK = ".unfinished"  # in the folder of a comparison while it is computed
 NOTHING_MORE = Additions()
 
 
@@ -169,9 +170,9 @@ def claimed(out: Path) -> Iterator[Path]:
 
     After an error the folder is empty.
     """
-    mark = out / ".unfinished"
-    if not mark.is_file():
-        make_empty_folder(out)
+    check_claim(out)
+    make_folder(out)
+    mark = out / _MARK
     with locked(out):
         with writing_to(out):
             _clear(out)
@@ -183,6 +184,12 @@ def claimed(out: Path) -> Iterator[Path]:
             raise
         finally:
             mark.unlink(missing_ok=True)
+
+
+def check_claim(out: Path) -> None:
+    """Refuse a folder that `claimed` would refuse: before images are read, which takes longer."""
+    if not (out / _MARK).is_file():
+        check_empty(out)
 
 
 def _clear(folder: Path) -> None:
