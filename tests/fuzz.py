@@ -984,8 +984,8 @@ def try_import(rng: Random, place: Path) -> None:
 
 def try_published(rng: Random, place: Path) -> None:
     """Split images by a damaged table."""
-    from usrl.data.published import format_split, read_split
     from usrl.data.sample import Sample
+    from usrl.data.split_files import format_split, read_split
 
     gray, mask = np.zeros((4, 5), np.uint8), np.zeros((4, 5), np.bool_)
     samples = [Sample(gray + k, mask, None, f"case {k}", f"p{k // 2}", "a") for k in range(6)]

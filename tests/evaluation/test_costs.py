@@ -6,7 +6,7 @@ from usrl.classical import ProposalEllipse
 from usrl.evaluation.compare import compare
 from usrl.evaluation.costs import COSTS, list_costs, measure_cost
 from usrl.evaluation.methods import open_segmenter
-from usrl.evaluation.report.reviewed import REVIEWED
+from usrl.evaluation.report.papers import REVIEWED
 from usrl.networks.models import _BUILDERS
 from usrl.segmenter import Answer
 

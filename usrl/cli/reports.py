@@ -103,8 +103,8 @@ def compare(
     from usrl.evaluation.compare import check_claim
     from usrl.evaluation.compare import compare as score
     from usrl.evaluation.methods import open_segmenter
+    from usrl.evaluation.report.case_files import check_free, publish_cases
     from usrl.evaluation.report.columns import print_results
-    from usrl.evaluation.report.scores import check_free, publish_cases
     from usrl.registry import IMAGES
     from usrl.strict import check
 

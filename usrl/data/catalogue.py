@@ -16,7 +16,6 @@ from usrl.data.clips.lung import check_lung, list_lung, load_lung
 from usrl.data.clips.sweeps import check_sweeps, list_sweeps, load_sweeps
 from usrl.data.dataset import IMAGES, DataReport, Dataset, find_root, report_samples, usual_root
 from usrl.data.phantom.dataset import load_phantom
-from usrl.data.published import read_split, write_table
 from usrl.data.recipe import DataRecipe
 from usrl.data.sample import LESION, Sample, choose_structure
 from usrl.data.sets.bus_bra import BUS_BRA
@@ -30,6 +29,7 @@ from usrl.data.sets.mus_v import MUS_V
 from usrl.data.sets.stu import STU
 from usrl.data.sets.us_simulation import US_SIMULATION
 from usrl.data.sets.usgra import USGRA
+from usrl.data.split_files import read_split, write_table
 from usrl.data.splits import DEFAULT_FRACTIONS, draw_labelled, split_fold, split_samples, write_split
 from usrl.errors import UserError, suggest
 from usrl.strict import check
@@ -127,7 +127,7 @@ def load_train_and_val(data: DataRecipe, split_path: Path) -> tuple[list[Sample]
 
 
 def export_split(data: DataRecipe, path: Path) -> dict[str, int]:
-    """Write the split of a recipe's images as a table (`usrl.data.published`); return the size of each part.
+    """Write the split of a recipe's images as a table (`usrl.data.split_files`); return each part's size.
 
     Raises:
         UserError: As `load_split`; if the file is there already; or if labels are left out, as a table has

@@ -40,7 +40,7 @@ class DataRecipe(Strict):
     (`usrl.data.splits.split_fold`); `usrl crossval` sets them. ``count``, ``seed`` and ``variety`` are the
     phantom's (`usrl.data.phantom.dataset.load_phantom`). ``window`` are the levels of a folder's images that
     become black and white; None scales images of more than 8 bits by their own largest level.
-    ``split_file`` is a table that states the part of every image (`usrl.data.published`); None draws the
+    ``split_file`` is a table that states the part of every image (`usrl.data.split_files`); None draws the
     parts.
     """
 

@@ -25,7 +25,7 @@ from usrl.evaluation.report.figures import (
 )
 from usrl.evaluation.report.gallery import LEGEND, Plates, describe_row, show_films
 from usrl.evaluation.report.overlay import STYLES
-from usrl.evaluation.report.reviewed import REVIEWED
+from usrl.evaluation.report.papers import REVIEWED
 from usrl.evaluation.report.sheets import Cell, Figure, Sheet
 from usrl.evaluation.statistics.agreement import MEASURES, split_source
 from usrl.evaluation.statistics.summary import TRACKS, Comparison, group_cases

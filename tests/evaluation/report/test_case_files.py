@@ -5,7 +5,7 @@ import pytest
 from usrl.classical import ProposalEllipse
 from usrl.errors import UserError
 from usrl.evaluation.compare import compare
-from usrl.evaluation.report.scores import check_free, publish_cases
+from usrl.evaluation.report.case_files import check_free, publish_cases
 
 
 def read(path):
