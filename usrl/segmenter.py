@@ -1,7 +1,8 @@
 """What a segmenter is: anything that maps an image and a prompt to a mask."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import tee
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -167,6 +168,20 @@ def answer_frames(method: Segmenter, frames: Iterable[GrayImage]) -> Iterator[An
         yield from method.segment_clip(frames)
     else:
         yield from (method.segment(frame, None) for frame in frames)
+
+
+def refine_frames(
+    first: Segmenter, frames: Iterable[GrayImage], refine: Callable[[GrayImage, Answer], Answer]
+) -> Iterator[Answer]:
+    """Yield what a method, which starts from the answers of another, says of each frame of a clip.
+
+    Args:
+        first: What it starts from; it sees the frames together if it can.
+        frames: See `ClipSegmenter.segment_clip`.
+        refine: Returns the method's answer for a frame and the answer of ``first``.
+    """
+    shown, asked = tee(frames)
+    yield from (refine(image, each) for image, each in zip(shown, answer_frames(first, asked), strict=True))
 
 
 def answer_sample(method: Method, sample: Sample, prompt: Prompt | None) -> Answer:

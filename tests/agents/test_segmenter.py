@@ -1,5 +1,6 @@
 """A trained agent as a segmenter."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from usrl.metrics.overlap import dice
 from usrl.metrics.uncertainty import measure_spread, vote
 from usrl.progress import show_progress
 from usrl.runs.run import Run, create_run
-from usrl.segmenter import Answer, Ceiling, Filmed
+from usrl.segmenter import Answer, Ceiling, Filmed, answer_frames
 
 CPU = torch.device("cpu")
 
@@ -168,6 +169,23 @@ def test_a_chain_refines_the_masks_of_its_network(run: Run, sample: Sample) -> N
     best = chain.reach(sample.image, None, sample.target, answer)
     assert dice(best, sample.target) > 0.93
     assert (chain.reach(sample.image, None, sample.target) == best).all()
+
+
+def test_the_network_of_a_chain_sees_the_frames_of_a_clip_together_if_it_can(
+    run: Run, sample: Sample
+) -> None:
+    class Late(FixedMask):
+        def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[Answer]:
+            for number, frame in enumerate(list(frames)):
+                yield Answer(self.mask if number else np.zeros(frame.shape, bool))
+
+    chain = AgentSegmenter(run, CPU, proposer=Late(sample.target), starts=3)
+    first, second = answer_frames(chain, iter([sample.image] * 2))
+    alone = chain.segment(sample.image, None)
+    assert not first.mask.any()
+    assert second.mask.any()
+    assert (second.mask == alone.mask).all()
+    assert second.uncertainty == alone.uncertainty
 
 
 def test_a_comparison_asks_the_network_of_a_chain_once_per_image(run: Run, sample: Sample) -> None:

@@ -1,5 +1,6 @@
 """A judge learns which candidates are lesions, and chooses by it."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from usrl.metrics.overlap import dice
 from usrl.progress import show_progress
 from usrl.runs.run import Run, create_run, open_run
 from usrl.runs.tensors import load_tensors
-from usrl.segmenter import Answer
+from usrl.segmenter import Answer, answer_frames
 
 CPU = torch.device("cpu")
 DATA = DataRecipe(count=24, size=64)
@@ -101,6 +102,20 @@ def test_the_judge_learns_to_leave_out_what_is_no_lesion(judge: Run) -> None:
         best = segmenter.reach(sample.image, None, sample.target, answer)
         assert dice(best, sample.target) == 1.0
         assert (segmenter.reach(sample.image, None, sample.target) == best).all()
+
+
+def test_the_network_of_a_judge_sees_the_frames_of_a_clip_together_if_it_can(judge: Run) -> None:
+    class Late(Proposer):
+        def segment_clip(self, frames: Iterable[np.ndarray]) -> Iterator[Answer]:
+            for number, frame in enumerate(list(frames)):
+                nothing = Answer(np.zeros(frame.shape, bool), probability=np.zeros(frame.shape, np.float32))
+                yield self.segment(frame, None) if number else nothing
+
+    (sample, *_) = test = load_split("phantom", "test", count=DATA.count)
+    segmenter = JudgedSegmenter(open_run(judge.path), CPU, Late(test))
+    first, second = answer_frames(segmenter, iter([sample.image] * 2))
+    assert not first.mask.any()
+    assert dice(second.mask, sample.target) == 1.0
 
 
 def test_a_comparison_asks_the_network_of_a_judge_once_per_image(judge: Run, tmp_path: Path) -> None:

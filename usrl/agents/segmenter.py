@@ -4,7 +4,7 @@ An agent may start several times on an image, from boxes near the given ones (or
 masks). All starts are one batch, and the masks that they end with vote.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from usrl.learners import load_object
 from usrl.metrics.uncertainty import measure_spread, vote
 from usrl.registry import drop_training_only, find_row
 from usrl.runs.run import Run
-from usrl.segmenter import Answer, Segmenter, name_method, networks_of
+from usrl.segmenter import Answer, Segmenter, name_method, networks_of, refine_frames
 from usrl.strict import check
 
 
@@ -78,7 +78,18 @@ class AgentSegmenter:
 
     def segment(self, image: GrayImage, prompt: Prompt | None) -> AgentAnswer:
         """Return the refined mask, its proposal and, with several starts, how far their masks differ."""
-        place = self._place(image, prompt, starts=self._starts)
+        return self._segment(self._place(image, prompt, starts=self._starts))
+
+    def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[Answer]:
+        """Yield the answer for each frame of a clip; see `usrl.segmenter.refine_frames`."""
+        if self._proposer is None:
+            return (self.segment(frame, None) for frame in frames)
+        return refine_frames(self._proposer, frames, self._start)
+
+    def _start(self, image: GrayImage, proposed: Answer) -> AgentAnswer:
+        return self._segment(Place(image, None, proposed.mask, self._starts))
+
+    def _segment(self, place: Place) -> AgentAnswer:
         episodes = self._begin(place)
         masks = [episodes.kept]
         if episodes.state is not None:

@@ -1,5 +1,6 @@
 """A judge's choice among the candidates of an automatic network, as a segmenter."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from usrl.judging.recipe import JudgeRecipe
 from usrl.metrics.overlap import dice
 from usrl.runs.run import Run, open_run
 from usrl.runs.tensors import load_weights
-from usrl.segmenter import Answer, Segmenter, name_method, networks_of
+from usrl.segmenter import Answer, Segmenter, name_method, networks_of, refine_frames
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -58,7 +59,13 @@ class JudgedSegmenter:
         Raises:
             UserError: If the proposer gives no probability.
         """
-        proposed = self._proposer.segment(image, None)
+        return self._judge(image, self._proposer.segment(image, None))
+
+    def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[Answer]:
+        """Yield the answer for each frame of a clip; see `usrl.segmenter.refine_frames`."""
+        return refine_frames(self._proposer, frames, self._judge)
+
+    def _judge(self, image: GrayImage, proposed: Answer) -> JudgeAnswer:
         probability = proposed.probability
         if probability is None:
             raise self._want_network(self._proposer.name)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain, tee
+from itertools import chain
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 from usrl.data.components import split_components
 from usrl.data.letterbox import Letterbox
 from usrl.data.prompts import bounding_box, check_prompt, start_boxes
-from usrl.data.sample import BoolMask, FloatArray, GrayImage, Prompt, Track
+from usrl.data.sample import FloatArray, GrayImage, Prompt, Track
 from usrl.errors import UserError
 from usrl.networks.clips import stream_clip
 from usrl.networks.models import build_network
@@ -19,7 +19,7 @@ from usrl.networks.prompted import predict_native, shrink
 from usrl.networks.recipe import NetworkRecipe
 from usrl.runs.run import Run
 from usrl.runs.tensors import load_weights
-from usrl.segmenter import Answer, Segmenter, answer_frames, name_method, networks_of
+from usrl.segmenter import Answer, Segmenter, name_method, networks_of, refine_frames
 
 _LEAST_SHARE = 0.25
 """Share of the largest component that a component needs for a box, chosen on validation images of BUSI."""
@@ -99,15 +99,14 @@ class BoxedSegmenter:
 
     def segment(self, image: GrayImage, prompt: Prompt | None = None) -> Answer:
         """Return the network's answer, with the method's mask as the proposal."""
-        return self._show(image, self._proposer.segment(image, None).mask)
+        return self._show(image, self._proposer.segment(image, None))
 
     def segment_clip(self, frames: Iterable[GrayImage]) -> Iterator[Answer]:
-        """Yield the answer for each frame of a clip, whose frames the method sees together if it can."""
-        shown, asked = tee(frames)
-        found = answer_frames(self._proposer, asked)
-        yield from (self._show(image, answer.mask) for image, answer in zip(shown, found, strict=True))
+        """Yield the answer for each frame of a clip; see `usrl.segmenter.refine_frames`."""
+        return refine_frames(self._proposer, frames, self._show)
 
-    def _show(self, image: GrayImage, found: BoolMask) -> Answer:
+    def _show(self, image: GrayImage, proposed: Answer) -> Answer:
+        found = proposed.mask
         components = split_components(found)
         if not components:
             return Answer(found, proposal=found, uncertainty=1.0)
