@@ -169,9 +169,14 @@ def test_train_evaluate_compare_and_segment_go_through(
     assert "otsu.csv is there already" in text
     assert not Path("more").exists()
     assert "a run is named twice" in _usrl("compare", "otsu,otsu", *data, "--out", "twice", status=2)
-    _usrl("compare", "runs/tiny,otsu", "proposal", *data, "--out", "mean")
+    text = _usrl("compare", "runs/tiny,otsu", *data, "--out", "mean", status=2)
+    assert "runs/tiny and otsu are two methods; put a space between different methods" in text
+    shutil.copytree("runs/tiny", "runs/other")
+    other = Path("runs/other/recipe.yaml")
+    other.write_text(re.sub(r"(?m)^seed: 0", "seed: 1", other.read_text()))
+    _usrl("compare", "runs/tiny,runs/other", "proposal", *data, "--out", "mean")
     rows = json.loads(Path("mean/results.json").read_text())["rows"]
-    assert [row["method"] for row in rows] == ["tiny", "otsu", "proposal", "tiny, mean of 2 runs"]
+    assert [row["method"] for row in rows] == ["tiny", "other", "proposal", "tiny, mean of 2 runs"]
     text = _usrl("segment", "runs/tiny", image, "--out", "masks", "--spacing-mm", "0.2,0.1")
     assert re.search(r"image\.png: (nothing found|area \d+ px, perimeter [\d.]+ px, area [\d.]+ mm2)", text)
     assert text.endswith("wrote mask, overlay and JSON of 1 image to masks")

@@ -138,7 +138,7 @@ def open_run_interactive(run: "Run", device: "torch.device") -> "Interactive[Any
     """
     path = LEARNERS[run.recipe.kind].interactive
     if path is None:
-        raise UserError(f"{run.path}: a {run.recipe.kind} takes no corrections; name another run")
+        raise UserError(f"{run.path}: a run of kind {run.recipe.kind!r} takes no corrections; name another")
     method: Interactive[Any] = load_object(path)(run, device)
     return method
 

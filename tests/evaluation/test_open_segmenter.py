@@ -13,9 +13,11 @@ from usrl.classical import CLASSICAL
 from usrl.cli.reports import _run_folders
 from usrl.envs.threshold.placement import ORACLES
 from usrl.errors import UserError
-from usrl.evaluation.methods import open_segmenter
+from usrl.evaluation.methods import open_segmenter, split_runs
+from usrl.judging.recipe import JudgeRecipe
 from usrl.networks.recipe import NetworkRecipe
 from usrl.registry import REGISTRY
+from usrl.runs.recipes import apply_values
 from usrl.runs.run import create_run
 
 CPU = torch.device("cpu")
@@ -146,13 +148,148 @@ def test_a_method_that_needs_boxes_cannot_propose(stand_ins, tmp_path, first):
 
 
 def test_colons_make_an_ensemble_that_a_chain_may_begin_with(stand_ins, tmp_path):
-    shutil.copytree(tmp_path / "net", tmp_path / "net:2")
-    first, second, agent = (tmp_path / name for name in ("net", "net:2", "agent"))
-    assert open_segmenter(f"{first}:otsu", CPU).name == "net:otsu"
-    chained = open_segmenter(f"{first}:otsu+{agent}", CPU)
-    assert (chained.proposer.name, chained.name) == ("net:otsu", "agent")
+    for name in ("net2", "net:3"):
+        shutil.copytree(tmp_path / "net", tmp_path / name)
+    first, second, third, agent = (tmp_path / name for name in ("net", "net2", "net:3", "agent"))
+    assert open_segmenter(f"{first}:{second}", CPU).name == "net:net2"
+    chained = open_segmenter(f"{first}:{second}:otsu+{agent}", CPU)
+    assert (chained.proposer.name, chained.name) == ("net:net2:otsu", "agent")
     assert _run_folders(f"{first}:otsu+{agent}") == [first, agent]
-    assert open_segmenter(second, CPU).name == "net:2"
+    assert open_segmenter(third, CPU).name == "net:3"
+
+
+def test_masks_that_decide_alone_whatever_a_network_says_are_no_ensemble(stand_ins, tmp_path):
+    shutil.copytree(tmp_path / "net", tmp_path / "net2")
+    first, second, agent = (tmp_path / name for name in ("net", "net2", "agent"))
+    for spec in (f"{first}:otsu", f"otsu:{first}", f"otsu:{first}+{agent}"):
+        with pytest.raises(UserError, match=f"only {first} is a network .* the masks of the others decide"):
+            open_segmenter(spec, CPU)
+    assert open_segmenter(f"{first}:{second}:otsu", CPU).name == "net:net2:otsu"
+
+
+@pytest.mark.parametrize(
+    ("spec", "is_sound"),
+    [
+        ("otsu-box:chan-vese", True),
+        ("unet-prompted:chan-vese", False),
+        ("unet-prompted:contour-ppo", False),
+        ("unet-prompted:chan-vese:contour-ppo", True),
+        ("unet-prompted:chan-vese:contour-ppo:watershed", False),
+    ],
+)
+def test_an_even_number_of_masks_leaves_the_ties_to_a_network(spec, is_sound):
+    if is_sound:
+        assert open_segmenter(spec, CPU).name == spec
+    else:
+        with pytest.raises(UserError, match="only unet-prompted is a network"):
+            open_segmenter(spec, CPU)
+
+
+def test_a_member_is_named_twice_by_any_path_of_its_folder(stand_ins, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("net")
+    for other in ("./net", str(tmp_path / "net"), "link", "net/../net/"):
+        with pytest.raises(UserError, match="a member of an ensemble is named twice"):
+            open_segmenter(f"net:{other}", CPU)
+        for spec in (f"net,{other}", f"net+agent,{other}+./agent", f"otsu:net,{other}:otsu"):
+            with pytest.raises(UserError, match="a run is named twice"):
+                split_runs(spec)
+
+
+NETWORK, JUDGE = NetworkRecipe(kind="network"), JudgeRecipe(kind="judge", proposals="p0")
+SUMMARY = AgentRecipe().model_copy(
+    update={"env": AgentRecipe().env.model_copy(update={"id": "usrl/VideoSummary-v0"})}
+)
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """Make runs by name, with changes of the first recipe."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(recipe, *changes):
+        for place, values in enumerate(({}, *changes)):
+            own = apply_values(recipe, values, "test")
+            create_run(tmp_path / f"{recipe.kind}{place}", own).weights_path.write_bytes(b"")
+        return ",".join(f"{recipe.kind}{place}" for place in range(len(changes) + 1))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes"),
+    [
+        (NETWORK, {"seed": 1}),
+        (apply_values(NETWORK, {"init_from": "a0"}, "test"), {"seed": 1, "init_from": "a1"}),
+        (apply_values(NETWORK, {"data.folds": 5, "data.fold": 1}, "test"), {"data.fold": 2}),
+        (apply_values(NETWORK, {"data.name": "busi"}, "test"), {"data.root": "elsewhere"}),
+        (apply_values(JUDGE, {"refiner": "a0"}, "test"), {"proposals": "p1", "refiner": "a1"}),
+        (apply_values(SUMMARY, {"env.kwargs.features": "f0"}, "test"), {"env.kwargs.features": "f1"}),
+    ],
+)
+def test_a_comma_joins_trainings_that_differ_in_seed_fold_and_what_they_start_from(runs, recipe, changes):
+    joined = runs(recipe, changes)
+    assert split_runs(joined) == joined.split(",")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "message"),
+    [
+        (
+            NETWORK,
+            {"seed": 1, "network": "fcn"},
+            r"network0 and network1 differ in network \('unet' and 'fcn'\)",
+        ),
+        (NETWORK, {"init_from": "a0"}, r"differ in init_from \(None and 'a0'\)"),
+        (NETWORK, {"data.name": "busi"}, r"differ in data.name \('phantom' and 'busi'\)"),
+        (
+            apply_values(NETWORK, {"data.name": "folder", "data.root": "/a"}, "test"),
+            {"data.root": "/b"},
+            "data.root",
+        ),
+        (NETWORK, {"data.split_seed": 1}, "differ in data.split_seed"),
+        (SUMMARY, {"env.kwargs.features": "f1"}, r"differ in env.kwargs.features \(absent and 'f1'\)"),
+    ],
+)
+def test_a_comma_between_unlike_recipes_is_refused_with_their_keys(runs, recipe, changes, message):
+    with pytest.raises(UserError, match=f"{message}.*; put a space between different methods"):
+        split_runs(runs(recipe, changes))
+
+
+def test_every_run_of_a_comma_is_compared(runs):
+    with pytest.raises(UserError, match="network0 and network2 differ in dropout"):
+        split_runs(runs(NETWORK, {"seed": 1}, {"seed": 2, "dropout": 0.2}))
+
+
+def test_the_parts_of_chains_and_ensembles_are_compared_in_place(runs):
+    runs(NETWORK, {"seed": 1}, {"seed": 2, "network": "fcn"})
+    runs(AgentRecipe(), {"seed": 1}, {"seed": 2, "total_steps": 7})
+    like = (
+        "network0+agent0,network1+agent1",
+        "network0:network2,network1:network2",
+        "otsu+agent0,otsu+agent1",
+    )
+    for spec in (
+        *like,
+        "network0:network2+agent0,network1:network2+agent1",
+        "network0+agent0,network0+agent1",
+    ):
+        assert split_runs(spec) == spec.split(",")
+    for spec, told in (
+        ("network0+agent0,network2+agent1", "network0 and network2 differ in network"),
+        ("network0+agent0,network1+agent2", "agent0 and agent2 differ in total_steps"),
+        ("network0+agent0,network1:agent1", "are two methods"),
+        ("network0:network1,network0:network1:network2", "are two methods"),
+        ("network0,network1+agent1", "are two methods"),
+        ("otsu+agent0,chan-vese+agent1", "otsu and chan-vese are two methods"),
+        ("otsu,chan-vese", "otsu and chan-vese are two methods"),
+        ("network0,otsu", "network0 and otsu are two methods"),
+        ("network0,agent0", r"differ in kind \('network' and 'agent'\), .*more; put a space"),
+        ("network0,", "'network0,' needs a name on both sides of each ','"),
+        ("./network0,./nowhere", "nowhere: no such run"),
+    ):
+        with pytest.raises(UserError, match=told):
+            split_runs(spec)
 
 
 @pytest.mark.parametrize(

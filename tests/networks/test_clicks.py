@@ -162,7 +162,7 @@ def test_wrong_recipes_and_runs_are_named(tmp_path: Path) -> None:
         open_interactive("unet-prompted")
     with pytest.raises(UserError, match="agents of usrl/ContourRefine-v0 take no corrections"):
         open_interactive("contour-ppo")
-    with pytest.raises(UserError, match="a judge takes no corrections"):
+    with pytest.raises(UserError, match="a run of kind 'judge' takes no corrections"):
         open_interactive("judge-phantom")
     with pytest.raises(UserError, match=r"'pul' is neither a method that takes corrections .* 'pull'"):
         open_interactive("pul")

@@ -358,6 +358,37 @@ def test_names_of_methods_are_explained():
     assert open_method("contour-ppo+pull", CPU).asks == "border"
 
 
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("unet-phantom+otsu", "otsu does neither. .* otsu is a classical method; .* write unet-phantom.pull"),
+        ("unet-phantom+probe-bc", "ProbeNavigate-v0 take no corrections; .* agents of .* make no masks"),
+        (
+            "contour-ppo+contour-ppo",
+            "ContourRefine-v0 take no corrections; .* contour-ppo needs boxes itself",
+        ),
+        ("unet-phantom+unet", "^[^ ]*unet holds a recipe to train and no weights"),
+        ("unet-phantom+correct-cb", "^'correct-cb' is neither .* did you mean 'correct-bc'"),
+        ("unet-phantm+pull", "^'unet-phantm' is neither .* did you mean 'unet-phantom'"),
+        ("threshold-oracle+pull", "^threshold-oracle chooses with the target"),
+        ("pull:snap", "^pull does not segment, so that .* it takes the corrections of a user"),
+        ("pull+snap", "^pull does not segment, so that .* it takes the corrections of a user"),
+        ("unet-phantom:contour-ppo", "unet-phantom is automatic and contour-ppo is prompted"),
+    ],
+)
+def test_what_cannot_be_joined_says_which_part_is_wrong_and_why(spec, told):
+    with pytest.raises(UserError, match=told):
+        open_method(spec, CPU)
+
+
+def test_an_ensemble_takes_no_corrections_but_something_may_start_from_it():
+    with pytest.raises(UserError, match=r"^runs/a:runs/b: an ensemble takes no .* as in runs/a:runs/b\+pull"):
+        open_interactive("runs/a:runs/b", CPU)
+    ensemble = "otsu-box:chan-vese"
+    assert isinstance(open_method(ensemble, CPU), Once)
+    assert open_method(f"{ensemble}+pull", CPU).asks == "border"
+
+
 def test_a_desk_warms_up_whatever_the_method(toy, make_images, open_desk):
     images = make_images(1)
     for method in (toy.Painter(), toy.Painter(asks="clicks"), Once(toy.Darkness())):

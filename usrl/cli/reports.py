@@ -1,6 +1,5 @@
 """The command that scores methods. `usrl evaluate` is `usrl compare` of one run."""
 
-import os.path
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -102,7 +101,7 @@ def compare(
     from usrl.data.recipe import DataRecipe
     from usrl.evaluation.compare import check_claim
     from usrl.evaluation.compare import compare as score
-    from usrl.evaluation.methods import open_segmenter
+    from usrl.evaluation.methods import open_segmenter, split_runs
     from usrl.evaluation.report.case_files import check_free, publish_cases
     from usrl.evaluation.report.columns import print_results
     from usrl.registry import IMAGES
@@ -370,14 +369,6 @@ def _report_folder(methods: Sequence[str], name: str) -> Path:
     return Path("runs") / f"{folder.name}-{name}" if is_shipped(folder) else folder / name
 
 
-def split_runs(method: str) -> list[str]:
-    """Return the runs whose mean a method's text asks for, between commas; most texts name one."""
-    runs = [method] if os.path.exists(method) else method.split(",")  # a folder may have a comma in its name
-    if len(set(runs)) < len(runs):
-        raise UserError(f"{method}: a run is named twice; name each run of a mean once")
-    return runs
-
-
 def _check_runs(paths: Sequence[Path], data: "DataRecipe", split: str, names: Sequence[str]) -> None:
     """Raise if a run, or what it started from, has learned from images that it must not be scored on."""
     # What a run started from may have learned from fewer training images.
@@ -402,16 +393,12 @@ def _trace_all(paths: Sequence[Path]) -> "list[Run]":
 
 def _run_folders(method: str) -> list[Path]:
     """Return the run folders that a method's text names: none, one, or those of the methods that it joins."""
-    from usrl.classical import CLASSICAL
-    from usrl.envs.threshold.placement import ORACLES
-    from usrl.evaluation.methods import split_method
-    from usrl.runs.shipped import locate
+    from usrl.evaluation.methods import find_run, split_method
 
     if joined := split_method(method):
         return [path for part in joined for path in _run_folders(part)]
-    # A folder may have the name of a method, such as the one that its masks were written to.
-    is_run = locate(method).is_dir() and method not in CLASSICAL | ORACLES
-    return [locate(method)] if is_run else []
+    folder = find_run(method)
+    return [] if folder is None else [folder]
 
 
 def _read_curves(runs: Sequence[Path]) -> dict[str, list[dict[str, float]]]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from usrl.cli.options import Data, Device, Root
-from usrl.cli.reports import open_runs, open_stage, split_runs
+from usrl.cli.reports import open_runs, open_stage
 
 
 def summarize(
@@ -64,6 +64,7 @@ def diagnose(
     from usrl.evaluation.diagnosis import diagnose as read_grades
     from usrl.evaluation.diagnosis import print_diagnosis
     from usrl.evaluation.episodes import choose_environment
+    from usrl.evaluation.methods import split_runs
     from usrl.evaluation.summarising import ENVIRONMENT
     from usrl.strict import check
 

@@ -1,6 +1,7 @@
 """Segmenters by the names and paths that a command line takes."""
 
 import os.path
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from usrl.compute.devices import select_device
 from usrl.errors import UserError, suggest
 from usrl.evaluation.ensemble import Ensemble
 from usrl.learners import load_object, open_run_interactive, open_run_segmenter
+from usrl.runs.recipes import describe_unlike
 from usrl.runs.run import open_run
 from usrl.runs.shipped import list_shipped, locate
 from usrl.segmenter import Method, Segmenter
@@ -58,8 +60,15 @@ def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts
             raise UserError(f"{proposer.name} needs boxes itself; put an automatic method first")
         return open_run_segmenter(open_run(chain[1]), device, proposer, starts)
     if members := split_members(spec):
-        return Ensemble([_open_member(member, device, starts) for member in members])
+        ensemble = Ensemble([_open_member(member, device, starts) for member in members])
+        _check_votes(spec, members)
+        return ensemble
     if not spec or (not locate(spec).exists() and "/" not in spec):  # an empty path is the current folder
+        if spec in INTERACTIVE:
+            raise UserError(
+                f"{spec} does not segment, so that it is in no ensemble and nothing starts from it; it takes "
+                "the corrections of a user, in `usrl annotate` and `usrl compare --user`. Name another"
+            )
         known = [*CLASSICAL, *ORACLES, *list_shipped()]
         raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, known)}")
     return open_run_segmenter(open_run(spec), device, None, starts)
@@ -83,6 +92,8 @@ def open_interactive(spec: str | Path, device: torch.device | str = "auto") -> I
         if not isinstance(first, Segmenter):
             raise UserError(f"{first.name} sees the target, and nobody can start from it; put a method first")
         return Proposed(first, open_interactive(chain[1], device))
+    if split_members(spec):
+        raise UserError(f"{spec}: an ensemble takes no corrections; start from it, as in {spec}+pull")
     if spec in INTERACTIVE:
         method: Interactive[Any] = load_object(INTERACTIVE[spec])(device)
         return method
@@ -115,6 +126,73 @@ def _open_member(spec: str, device: torch.device, starts: int) -> Segmenter:
     return method
 
 
+def _check_votes(spec: str, members: list[str]) -> None:
+    """Refuse an ensemble in which one network's probabilities never count against an odd number of masks."""
+    folders = {member: find_run(member) for member in members}
+    networks = [name for name, run in folders.items() if run and open_run(run).recipe.kind == "network"]
+    if len(networks) == 1 and len(members) % 2 == 0:
+        raise UserError(
+            f"{spec}: only {networks[0]} is a network and has probabilities; whatever it says, the masks of "
+            "the others decide. Join it with another network, or leave it out"
+        )
+
+
+def find_run(name: str) -> Path | None:
+    """Return the folder of a run that a text without ``+`` and ``:`` names; None if it names something else.
+
+    A folder may have the name of a method, such as the one that its masks were written to.
+    """
+    from usrl.envs.threshold.placement import ORACLES
+
+    is_run = name and name not in CLASSICAL | ORACLES and locate(name).is_dir()
+    return locate(name) if is_run else None
+
+
+def split_runs(method: str) -> list[str]:
+    """Return the runs whose mean a text asks for, between commas; most texts name one.
+
+    Raises:
+        UserError: If a run is named twice, or they are not trainings of one recipe, part by part.
+    """
+    runs = [method] if os.path.exists(method) else method.split(",")  # a folder may have a comma in its name
+    if len(runs) > 1 and not all(runs):
+        raise UserError(f"{method!r} needs a name on both sides of each ','")
+    if len(set(map(_identify, runs))) < len(runs):
+        raise UserError(f"{method}: a run is named twice; name each run of a mean once")
+    if told := next(filter(None, (_tell_unlike(runs[0], other) for other in runs[1:])), ""):
+        raise UserError(
+            f"{method}: commas join trainings of one recipe, which differ in seed, but {told}; put a space "
+            "between different methods"
+        )
+    return runs
+
+
+def _tell_unlike(first: str, second: str) -> str:
+    """Return in words how two methods are not trainings of one recipe, part by part; nothing if they are."""
+    if _identify(first) == _identify(second):
+        return ""
+    parts, others = split_method(first), split_method(second)
+    is_same_kind = (split_chain(first) is None) == (split_chain(second) is None)
+    if parts and len(parts) == len(others) and is_same_kind:
+        return next(filter(None, map(_tell_unlike, parts, others)), "")
+    if not parts and not others:
+        runs = [open_run(spec) for spec in (first, second) if find_run(spec) or "/" in spec]
+        if len(runs) == 2:
+            keys = describe_unlike(runs[0].recipe, runs[1].recipe)
+            return keys and f"{first} and {second} differ in {keys}"
+    return f"{first} and {second} are two methods"
+
+
+def _identify(spec: str) -> Hashable:
+    """Return what is equal for two texts of one method."""
+    if chain := split_chain(spec):
+        return tuple(map(_identify, chain))
+    if members := split_members(spec):
+        return frozenset(map(_identify, members))
+    folder = find_run(spec)
+    return spec if folder is None else folder.resolve()
+
+
 def split_method(spec: str) -> list[str]:
     """Return the methods that a text joins: both of a chain, or the members of an ensemble; else none."""
     return list(split_chain(spec) or split_members(spec))
@@ -131,7 +209,7 @@ def split_members(spec: str) -> list[str]:
     members = spec.split(os.pathsep)
     if not all(members):
         raise UserError(f"{spec!r} needs a name on both sides of each {os.pathsep!r}")
-    if len(set(members)) < len(members):
+    if len(set(map(_identify, members))) < len(members):
         raise UserError(f"{spec}: a member of an ensemble is named twice; name each once")
     return members
 

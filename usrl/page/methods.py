@@ -12,7 +12,14 @@ from skimage.measure import find_contours
 from usrl.classical import CLASSICAL
 from usrl.data.sample import BoolMask, FloatArray, GrayImage, Prompt
 from usrl.errors import UserError, suggest
-from usrl.evaluation.methods import INTERACTIVE, let_learn, open_interactive, open_segmenter, split_chain
+from usrl.evaluation.methods import (
+    INTERACTIVE,
+    find_run,
+    let_learn,
+    open_interactive,
+    open_segmenter,
+    split_chain,
+)
 from usrl.runs.shipped import list_shipped
 from usrl.segmenter import Answer, Segmenter
 from usrl.session import Asks, Interactive, Marks, Proposed
@@ -98,7 +105,23 @@ def open_method(spec: str, device: torch.device) -> PageMethod:
     try:
         return Once(_open_segmenter(spec, device))
     except UserError as second:
-        raise (first if split_chain(spec) else second) from None
+        raise _explain(spec, first, second, device) from None
+
+
+def _explain(spec: str, first: UserError, second: UserError, device: torch.device) -> UserError:
+    """Return the error about a name: from why it takes no corrections, and why it does not segment once."""
+    chain = split_chain(spec)
+    if chain is None:
+        return second
+    _open_segmenter(chain[0], device)  # raises if this part is what is wrong
+    is_known = chain[1] in CLASSICAL or find_run(chain[1]) is not None
+    if not is_known or str(first) == str(second):
+        return first
+    return UserError(
+        f"{spec}: the part after the + takes corrections, or segments once from the masks of {chain[0]}, and "
+        f"{chain[1]} does neither. For corrections: {first}. To segment once: {second}. To correct "
+        f"the masks of {chain[0]} by points, write {chain[0]}+pull"
+    )
 
 
 def open_learning(spec: str, device: torch.device) -> PageMethod:

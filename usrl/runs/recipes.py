@@ -7,14 +7,21 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from usrl.data.catalogue import has_same_images
 from usrl.errors import UserError, brief
 from usrl.learners import find_learner, load_object
+from usrl.registry import find_row
 from usrl.runs.recipe import Recipe
 from usrl.runs.search import refuse_fixed
 from usrl.runs.shipped import locate, suggest_shipped
 from usrl.strict import MAX_DEPTH, check, parse_yaml
 
 _MOST_DIFFERENCES, _MOST_LETTERS = 4, 80
+_ABSENT = "absent"
+_NOTHING = (_ABSENT, "None")
+_OF_A_TRAINING = ("seed", "data.fold")
+_STARTS = ("init_from", "proposals", "refiner", "env.proposals")
+"""Keys that name what a training starts from."""
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
@@ -77,11 +84,37 @@ def without_search(recipe: Recipe) -> Recipe:
 
 def describe_differences(before: Recipe, after: Recipe) -> str:
     """Return in words which keys of two recipes differ, and both values: the first few, and how many more."""
-    old, new = _flatten(before.model_dump()), _flatten(after.model_dump())
+    return _tell(_find_differences(before, after), "{} was {} and is {} now")
+
+
+def describe_unlike(first: Recipe, second: Recipe) -> str:
+    """Return in words which keys differ although both recipes should be one but for the seed; else nothing.
+
+    The fold of a cross-validation may differ, and where a data set is. Both may start from other runs or
+    proposals, but not one of them from nothing.
+    """
+    env = getattr(first, "env", None)
+    starts = {*_STARTS, *(f"env.kwargs.{name}" for name in (find_row(env.id).sources if env else ()))}
+    own = {*_OF_A_TRAINING, *(["data.root"] if has_same_images(first.data, second.data) else [])}
+    differ = {
+        key: values
+        for key, values in _find_differences(first, second).items()
+        if key not in own and not (key in starts and all(value not in _NOTHING for value in values))
+    }
+    return _tell(differ, "{} ({} and {})")
+
+
+def _find_differences(first: Recipe, second: Recipe) -> dict[str, tuple[str, str]]:
+    """Return both values, in words, of each dotted key that two recipes do not share."""
+    old, new = _flatten(first.model_dump()), _flatten(second.model_dump())
     keys = [key for key in old | new if (key in old, old.get(key)) != (key in new, new.get(key))]
-    told = [f"{key} was {_show(old, key)} and is {_show(new, key)} now" for key in keys[:_MOST_DIFFERENCES]]
-    more = f", and {len(keys) - _MOST_DIFFERENCES} more" if len(keys) > _MOST_DIFFERENCES else ""
-    return ", ".join(told) + more
+    return {key: (_show(old, key), _show(new, key)) for key in keys}
+
+
+def _tell(differences: Mapping[str, tuple[str, str]], text: str) -> str:
+    told = [text.format(key, *values) for key, values in differences.items()]
+    more = f", and {len(told) - _MOST_DIFFERENCES} more" if len(told) > _MOST_DIFFERENCES else ""
+    return ", ".join(told[:_MOST_DIFFERENCES]) + more
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -93,7 +126,7 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _show(values: Mapping[str, Any], key: str) -> str:
-    return brief(values[key]) if key in values else "absent"
+    return brief(values[key]) if key in values else _ABSENT
 
 
 def dump_recipe(recipe: Recipe) -> str:
