@@ -15,7 +15,8 @@ class Ensemble:
     """Averages what its members say of each pixel.
 
     A member says its probability, or 0 and 1 if it has only a mask. The mask is where the mean exceeds one
-    half: members that have only masks vote, and one of them, joined with one network, decides alone.
+    half: members that have only masks vote. An odd number of them, joined with one network, decides whatever
+    that says, which `usrl.evaluation.methods.open_segmenter` refuses.
 
     Args:
         members: At least two segmenters, all prompted or all automatic.

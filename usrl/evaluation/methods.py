@@ -40,7 +40,8 @@ def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts
             Other methods start once, and so does FIRST.
 
     Raises:
-        UserError: If no method and no run has the name, or the parts of a chain do not fit together.
+        UserError: If no method and no run has the name, the parts of a chain do not fit together, or members
+            of an ensemble that have only masks decide whatever its one network says.
     """
     spec, device = str(spec), select_device(device) if isinstance(device, str) else device
     if spec in CLASSICAL:

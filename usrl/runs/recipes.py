@@ -7,7 +7,6 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from usrl.data.catalogue import has_same_images
 from usrl.errors import UserError, brief
 from usrl.learners import find_learner, load_object
 from usrl.registry import find_row
@@ -93,6 +92,8 @@ def describe_unlike(first: Recipe, second: Recipe) -> str:
     The fold of a cross-validation may differ, and where a data set is. Both may start from other runs or
     proposals, but not one of them from nothing.
     """
+    from usrl.data.catalogue import has_same_images  # lists of recipes need not wait for torch
+
     env = getattr(first, "env", None)
     starts = {*_STARTS, *(f"env.kwargs.{name}" for name in (find_row(env.id).sources if env else ()))}
     own = {*_OF_A_TRAINING, *(["data.root"] if has_same_images(first.data, second.data) else [])}
