@@ -103,9 +103,23 @@ def parse(arguments: list[str]) -> tuple[str, dict[str, Any]]:
     return " ".join(names), context.params
 
 
-@pytest.mark.parametrize(("page", "most"), [("README.md", 600), ("docs/architecture.md", 1200)])
+@pytest.mark.parametrize(
+    ("page", "most"), [("README.md", 600), ("docs/architecture.md", 1200), ("docs/results.md", 1300)]
+)
 def test_a_page_stays_short(page: str, most: int) -> None:
     assert len((ROOT / page).read_text(encoding="utf-8").split()) <= most
+
+
+@pytest.mark.parametrize(
+    ("page", "begins", "ends"),
+    [("README.md", "\n## Results\n", "\n## More\n"), ("docs/results.md", "# Results\n", "\n## How to read")],
+)
+def test_leading_figures_are_those_of_the_tables_behind_them(page: str, begins: str, ends: str) -> None:
+    leading = (ROOT / page).read_text(encoding="utf-8").partition(begins)[2].partition(ends)[0]
+    tables = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("docs/results/*.md"))
+    figures = re.findall(r"\d+\.\d+(?: \[\d+\.\d+, \d+\.\d+\])?", leading)
+    assert len(figures) > 6
+    assert [figure for figure in figures if figure not in tables] == []
 
 
 def imports_of(tree: ast.AST) -> Iterator[str]:

@@ -33,15 +33,15 @@ class Row:
         settings: Import path of its settings, a `usrl.strict.Strict`; the default has none.
         max_episode_steps: Step limit.
         summary: One line for listings.
-        cases: Kind of the cases that it is about (`usrl.data.cases.Cases`).
-        default_cases: Import path of a function without arguments that makes cases for whoever gives none.
-        placement: Import path of what begins episodes on a native image and brings masks back
+        cases: Kind of the cases of its episodes (`usrl.data.cases.Cases`).
+        default_cases: Import path of a function without arguments that makes the cases if none are given.
+        placement: Import path of the class that begins episodes on a native image and brings masks back
             (`usrl.envs.placement.Placement`); None for an environment whose agents make no masks.
         players: Import paths of scripted players by name; each is made with the task.
         plots: Import path of a function that draws plots of its own for the report of players
             (`usrl.evaluation.episodes.Plots`).
-        sources: Arguments that name runs whose weights the task uses, such as networks of features. What
-            these have learned from is checked as if an agent had learned from it.
+        sources: Arguments that name runs whose weights the task uses, such as networks of features. The check
+            for leaks treats what these have learned from as if the agent had learned from it.
     """
 
     task: Any

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a segmenter says about one image of shape (H, W).
+    """The answer of a segmenter for one image of shape (H, W).
 
     A method may return a subclass that also keeps what its `reach` or `film` would otherwise compute again.
 
@@ -37,7 +37,7 @@ class Answer:
 
     @classmethod
     def cut(cls, probability: FloatArray) -> Self:
-        """Return a probability, its mask where it exceeds one half, and how soft it is.
+        """Return the answer of a probability: its mask above one half, and its softness as uncertainty.
 
         Args:
             probability: Probability of lesion, float32 in [0, 1], (H, W).
@@ -79,8 +79,8 @@ class Segmenter(Named, Protocol):
 class Ceiling(Named, Protocol):
     """Knows the best mask that a method could reach, which needs the target.
 
-    A `Segmenter` that is a ceiling too says what it could have made of its own proposal. A ceiling that is no
-    segmenter is the best of a whole family of methods.
+    A `Segmenter` that is also a ceiling says what it could have made of its own proposal. A ceiling that is
+    not a segmenter stands for the best of a whole family of methods.
     """
 
     def reach(
@@ -92,8 +92,7 @@ class Ceiling(Named, Protocol):
             image: uint8, shape (H, W).
             prompt: Boxes; None if there are no boxes.
             target: The true mask, bool, shape (H, W).
-            answer: What `segment` returned for the same image and prompt, so that nothing of it is computed
-                again.
+            answer: What `segment` returned for the same image and prompt; nothing in it is computed again.
         """
 
 

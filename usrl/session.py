@@ -75,7 +75,7 @@ class Interactive(Protocol[S]):
 
     @property
     def asks(self) -> Asks:
-        """What it wants of a user."""
+        """What the method asks of a user."""
 
     def begin(self, image: GrayImage, marks: Marks) -> S:
         """Return the state after a user has marked boxes, or a mask to start from; uint8, (H, W)."""
@@ -84,7 +84,7 @@ class Interactive(Protocol[S]):
         """Return the state after a correction."""
 
     def answer(self, state: S) -> Answer:
-        """Return what the method says in a state."""
+        """Return the method's answer in a state."""
 
 
 @runtime_checkable
@@ -189,7 +189,7 @@ class Session(Generic[S]):
 
     @property
     def answer(self) -> Answer:
-        """What the method says now."""
+        """The method's answer at present."""
         return self.method.answer(self._states[-1])
 
     def correct(self, marks: Marks) -> Answer:
@@ -241,9 +241,9 @@ class Session(Generic[S]):
         return self.answer
 
     def change(self, number: int, marks: Marks) -> Answer:
-        """Return the answer if correction ``number``, from 0 on, had been another one.
+        """Replace correction ``number``, counted from 0, and return the answer.
 
-        Those after it are made again. This is what dragging a point does.
+        Later corrections are made again. Dragging a point does this.
         """
         if not 0 <= number < len(self.done):
             raise UserError(f"there are {len(self.done)} corrections, from 0 on, got number {number}")

@@ -1,7 +1,7 @@
 """Film the shipped agent on an image that it has not seen. Run `python docs/examples/film.py [FILE]`.
 
 The agent learned from simulated images of seed 0. This one has seed 1, and the agent's Dice on it is near
-the mean of 200 such images (docs/results.md).
+the mean of 200 such images (docs/results/few-labels.md).
 """
 
 import sys

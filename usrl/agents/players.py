@@ -23,7 +23,7 @@ _CHANCE = 0x5DEECE66D
 
 
 class Player(Protocol):
-    """Maps what a batch of environments shows to actions.
+    """Maps the observations of a batch of environments to actions.
 
     Attributes:
         name: Row label in tables.
@@ -32,14 +32,14 @@ class Player(Protocol):
     name: str
 
     def begin(self, count: int) -> None:
-        """Forget everything: so many new episodes begin."""
+        """Forget everything; this many new episodes begin."""
 
     def act(self, seen: Tree, state: State) -> Tree:
         """Return actions (B, ...) on the state's device.
 
         Args:
             seen: Observations (B, ...).
-            state: Of the task, which scripted players may look into and agents must not.
+            state: State of the task. Scripted players may look into it, agents must not.
         """
 
 

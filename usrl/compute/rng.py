@@ -32,7 +32,7 @@ def episode_keys(seeds: Tensor, episodes: Tensor) -> Tensor:
 
 
 def step_keys(keys: Tensor, elapsed: Tensor) -> Tensor:
-    """Return the keys of chance within one step, int64 (B,), from episodes' keys and elapsed steps."""
+    """Return the random keys of one step, int64 (B,), from the episodes' keys and elapsed steps."""
     return mix(keys + elapsed)
 
 

@@ -77,9 +77,9 @@ class Bank(Cases):
     ) -> "Bank":
         """Letterbox samples into a bank on the CPU.
 
-        By component, each 8-connected component of a native target gives a row, so that a sample with an
-        empty target gives no row. Otherwise each sample gives one row, even if its target is empty. A sample
-        of several structures gives the rows of each.
+        With ``by_component``, each 8-connected component of a native target gives a row, so that a sample
+        with an empty target gives no row. Otherwise each sample gives one row, even if its target is empty. A
+        sample of several structures gives the rows of each.
 
         A row by component gets the component of the proposal that overlaps its target most; a row by sample
         gets the whole proposal. Rows without a proposal are left out, listed in ``dropped`` and counted in a

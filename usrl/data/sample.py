@@ -45,7 +45,7 @@ class Sample:
         group: Patient, exam or near-duplicate cluster; a group is never divided among splits.
         source: Data set and class, such as ``"busi/benign"``; splits are stratified by it.
         structures: Number of each structure by name.
-        measured: What the data set itself says of the target, by name with the unit, such as
+        measured: What the data set itself states about the target, by name with the unit, such as
             ``circumference_mm`` of HC18.
 
     Raises:

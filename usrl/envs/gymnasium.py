@@ -36,18 +36,18 @@ class UnknownArgumentError(UserError, TypeError):
 
 
 class TaskEnv(gym.Env[Any, Any]):
-    """Any registered task as a Gymnasium environment; `gym.make` adds the time limit.
+    """A registered task as a Gymnasium environment. `gym.make` adds the time limit.
 
     Args:
         env_id: Registered id.
-        cases: What episodes are about, such as a `usrl.Bank` of images; the environment's default if None.
+        cases: Cases of the episodes, such as a `usrl.Bank` of images; the environment's default if None.
         device: Where the task runs: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a torch device.
         render_mode: None, ``"rgb_array"`` or ``"human"``.
-        horizon: Steps from which the time left counts down; the registered limit if None. Gymnasium does
-            not pass on ``max_episode_steps``: if you change it, give the same number here.
+        horizon: Step limit from which the task counts down the time left; the registered limit if None.
+            Gymnasium does not pass on ``max_episode_steps``: if you change it, give the same number here.
         layout: ``"chw"`` (channels first) or ``"hwc"``.
         dtype: ``"uint8"``, or ``"float32"`` for observations from 0 to 1.
-        oracle_info: Add ``oracle_score`` to the info, the score that the teacher reaches within the step
+        oracle_info: Add ``oracle_score`` to the info: the score that the teacher reaches within the step
             limit. This costs as much as the episode.
         settings: The environment's own arguments; see its page, or ``usrl envs ID``.
 
@@ -93,7 +93,7 @@ class TaskEnv(gym.Env[Any, Any]):
         return self._observe(), self._info()
 
     def step(self, action: Any) -> tuple[Tree, float, bool, bool, Info]:
-        """Apply an action. Gymnasium's wrapper truncates, and only the task terminates."""
+        """Apply an action. The task may terminate the episode; Gymnasium's wrapper truncates it."""
         taken = take_actions(_as_batch(action, self.action_space), self.action_space)
         reward = self._batch.step(taken)
         if self._batch.elapsed[0] > self._batch.task.horizon and not self._has_warned:
@@ -142,7 +142,7 @@ class TaskEnv(gym.Env[Any, Any]):
 
 
 class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
-    """Any registered task as a Gymnasium vector environment that steps all episodes at once.
+    """A registered task as a Gymnasium vector environment that steps all episodes at once.
 
     Environment i with seed s plays the episodes of a single environment with seed s + i, in each of
     Gymnasium's restart modes.
@@ -151,7 +151,7 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         num_envs: Number B of environments.
         env_id: Registered id.
         max_episode_steps: Step limit; the registered one if None.
-        cases: What episodes are about, such as a `usrl.Bank` of images; the environment's default if None.
+        cases: Cases of the episodes, such as a `usrl.Bank` of images; the environment's default if None.
         device: Where the task runs: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or a torch device.
         render_mode: None or ``"rgb_array"``. A window shows only single environments.
         autoreset_mode: When an episode that ended restarts, a `gymnasium.vector.AutoresetMode`.
@@ -204,7 +204,7 @@ class TaskVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """Begin all episodes, or those of a mask.
 
         Args:
-            seed: Of the first environment, with consecutive numbers for the others, or one for each. None
+            seed: Seed of the first environment, from which the others count on; or one seed for each. None
                 keeps the old seed.
             options: ``index`` chooses the cases, and ``reset_mask``, bool (B,), the environments.
         """

@@ -41,7 +41,7 @@ class Episodes(Protocol):
 
     @property
     def state(self) -> Any:
-        """Where the episodes begin, a batch of ``starts`` times B: the same B boxes or components each time.
+        """The state that the episodes begin in, ``starts`` times B: the same B boxes or components each time.
 
         None if the image has no box or component to play on.
         """
@@ -65,7 +65,7 @@ class Episodes(Protocol):
 
 
 class Placement(Protocol):
-    """Places episodes on native images; made as ``placement(settings, horizon, size, device)``.
+    """Begins episodes on native images. It is made as ``placement(settings, horizon, size, device)``.
 
     ``settings`` are the environment's, checked; ``horizon`` is the step limit, ``size`` the side of the
     working image in px, and ``device`` is where the task computes.

@@ -48,7 +48,7 @@ class StepInfos(Sequence[dict[str, Any]]):
 
 
 class TaskVecEnv(VecEnv):
-    """Any task as an SB3 `VecEnv` that steps all episodes at once.
+    """A task as an SB3 `VecEnv` that steps all episodes at once.
 
     Environment i with seed s plays the episodes of a single environment with seed s + i.
 
@@ -136,7 +136,7 @@ class TaskVecEnv(VecEnv):
         return map_tree(to_numpy, step.observations), to_numpy(step.rewards), done, list(StepInfos(step))
 
     def step_tensors(self, actions: Tree) -> Step:
-        """Apply finite actions (B, ...), and restart episodes, without waiting for the device."""
+        """Apply finite actions (B, ...) and restart episodes that ended, without waiting for the device."""
         return self._batch.advance(actions)
 
     def oracle_actions(self) -> Any:

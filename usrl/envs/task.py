@@ -47,9 +47,9 @@ class Task(Protocol[AnyState]):
     """A batched decision process.
 
     Attributes:
-        observation_space: Of one environment: a Box, or a Dict of Boxes.
-        action_space: Of one environment.
-        cases: What episodes are about.
+        observation_space: Space of one environment: a Box, or a Dict of Boxes.
+        action_space: Space of one environment.
+        cases: The cases of the episodes.
         horizon: Step limit of an episode. Tasks may observe the time left; adapters enforce the limit.
     """
 
@@ -90,12 +90,12 @@ class Masked(Protocol):
     """A task that knows which actions would do nothing. MaskablePPO leaves those out."""
 
     def action_masks(self, state: Any) -> Tensor:
-        """Return which choices change something, bool (B, C), for one part of an action after the other."""
+        """Return which choices change something, bool (B, C). The parts of an action follow each other."""
 
 
 @runtime_checkable
 class Ruled(Protocol):
-    """A task that makes actions of scores by a rule, the same for every player."""
+    """A task that turns scores into actions by a rule, the same for every player."""
 
     def decide(self, state: Any, scores: Tensor) -> Tree:
         """Return the actions that follow from scores, float32 (B, ...)."""

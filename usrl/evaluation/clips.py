@@ -56,13 +56,13 @@ def compare_clips(
     """Score methods on the masks of clips and write the report.
 
     Writes ``cases.csv`` (a row per clip and method), ``results.json`` and ``report.html``. The figures are
-    those of `usrl.metrics.clips`, at the size of the clips' frames, and the seconds of a frame. A clip
+    those of `usrl.metrics.clips`, at the size of the clips' frames, and the seconds for each frame. A clip
     without a target in any frame is left out, and named in the results.
 
     Args:
         segmenters: Automatic methods in the order of the tables; equal names get numbers. A sequence among
             them holds several runs of one method, whose mean, clip by clip, replaces them in the tests.
-        clips: With masks.
+        clips: Clips with masks.
         out: Folder to write: absent, empty, or that of a comparison that was killed.
         dataset: Name of the data set, for the report.
         split: Name of the split, for the report.

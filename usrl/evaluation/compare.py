@@ -66,7 +66,7 @@ _N = TypeVar("_N", bound=_Named)
 
 @dataclass(frozen=True)
 class Additions:
-    """What a comparison has besides methods and samples.
+    """What a comparison may have besides methods and samples.
 
     Attributes:
         foreign: Tables of cases of methods that were run elsewhere (`usrl.evaluation.foreign.read_cases`);
@@ -102,8 +102,8 @@ def compare(
 
     Writes ``cases.csv`` (a row per case and method, images with a lesion), ``negatives.csv`` (a row per
     lesion-free image and automatic method, if there are any), ``results.json``, ``report.html`` and its
-    tables as CSV and LaTeX in ``tables/``, and for each track ``profiles-TRACK.svg`` and, of three methods or
-    more, ``ranks-TRACK.svg``. A call that was killed can be repeated into the same folder.
+    tables as CSV and LaTeX in ``tables/``, and for each track ``profiles-TRACK.svg`` and, with three methods
+    or more, ``ranks-TRACK.svg``. A call that was killed can be repeated into the same folder.
 
     Args:
         segmenters: Methods in the order of the tables; equal names get numbers. A sequence among them holds
@@ -114,7 +114,7 @@ def compare(
         dataset: Name of the data set, for the report.
         split: Name of the split, for the report.
         seed: Seed of boxes and bootstrap.
-        jitter: Of the boxes; see `usrl.data.prompts.jittered_boxes`.
+        jitter: Jitter of the boxes; see `usrl.data.prompts.jittered_boxes`.
         curves: Log rows with ``seconds`` and ``val_score`` by method, drawn as learning curves.
         more: Results from elsewhere, images of another data set, and folds.
 

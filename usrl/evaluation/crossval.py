@@ -33,19 +33,19 @@ def cross_validate(
     """Train a recipe once for each fold, and score each image by the training that has not seen its fold.
 
     Folds keep groups together and have their share of every source (`usrl.data.splits.folds`). Of the images
-    that a fold leaves, an eighth chooses the weights.
+    outside a fold, an eighth chooses the weights.
 
-    Writes a run for each fold, ``fold-1-of-5`` and so on, and ``report/``, the comparison of
-    `usrl.evaluation.compare.compare` whose one method is all of them. Its interval is over the groups of all
-    images. To resume is to go on where an earlier call stopped.
+    Writes a run for each fold, ``fold-1-of-5`` and so on. It also writes ``report/``, as
+    `usrl.evaluation.compare.compare` does; all trainings are one method there. Its interval is over the
+    groups of all images.
 
     Args:
-        recipe: Of an agent that makes masks, or of a network, on a data set of images.
+        recipe: Recipe of an agent that makes masks, or of a network, on a data set of images.
         out: Folder to write.
-        folds: Their number.
+        folds: Number of folds.
         device: Where to train and to score.
         name: Row label.
-        resume: Whether to go on.
+        resume: Whether to go on where an earlier call stopped.
 
     Returns:
         What the ``results.json`` of the report holds; ``folds`` has mean Dice by fold, and their mean and

@@ -112,7 +112,7 @@ def compare_players(
     Writes ``cases.csv`` (a row per case and player), ``results.json`` and ``report.html``.
 
     Args:
-        task: Over the cases to play.
+        task: Task over the cases to play.
         players: In the order of the tables; equal names get numbers. Several runs of one method add their
             mean, episode by episode, which replaces them in the tests.
         out: Folder to write: absent or empty.

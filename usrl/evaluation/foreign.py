@@ -30,11 +30,11 @@ _FORMULA = tuple("=+-@")
 
 
 def read_cases(path: Path | str, samples: Sequence[Sample]) -> list[Case]:
-    """Read a table of cases, such as the ``cases.csv`` of another comparison, of one method or of several.
+    """Read a table of cases of one method or several, such as the ``cases.csv`` of another comparison.
 
-    It is a CSV file with the columns ``case`` and ``dice``, and any others of ours: ``method`` (else the name
-    of the file), ``track`` (else automatic) and metrics. Group and source are those of the samples. Each
-    method must have a row for each sample.
+    It is a CSV file with the columns ``case`` and ``dice``. It may have more columns of ``cases.csv``:
+    ``method`` (else the name of the file), ``track`` (else automatic) and metrics. Group and source are those
+    of the samples. Each method must have a row for each sample.
 
     Args:
         path: The file.
@@ -45,7 +45,7 @@ def read_cases(path: Path | str, samples: Sequence[Sample]) -> list[Case]:
 
     Raises:
         UserError: If the file cannot be read, names a case that is not among the samples, misses one or has
-            one twice, or a value is not what its column holds; names them.
+            one twice, or a value is not what its column holds. The message names the cases.
     """
     path = Path(path)
     header = read_header(path)
@@ -174,7 +174,7 @@ class MaskFolder:
             )
 
     def segment(self, image: GrayImage, prompt: Prompt | None) -> Answer:
-        """Refuse an image, which has no name."""
+        """Refuse: masks are found by the name of a sample, and an image has none."""
         raise UserError(f"{self.name} is a folder of masks and segments no image; name a method")
 
     def segment_sample(self, sample: Sample, prompt: Prompt | None) -> Answer:

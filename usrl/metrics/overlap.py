@@ -32,8 +32,8 @@ class Counts(NamedTuple):
     def f_measure(self, beta: float = 1.0) -> float:
         """Return the F-measure, (1 + b) TP / ((1 + b) TP + b FN + FP) with b the square of ``beta``.
 
-        With a ``beta`` of 1 it is the Dice. Work on salient objects takes a square of 0.3, which counts the
-        precision for more.
+        With a ``beta`` of 1 it is the Dice. Work on salient objects takes a square of 0.3, which gives
+        precision more weight.
 
         Source:
             van Rijsbergen (1979), Information Retrieval, chapter 7; Achanta et al. (2009), CVPR 1597-1604,

@@ -45,8 +45,8 @@ def measure_area(mask: BoolMask, spacing_mm: Spacing | None = None) -> float:
 def relative_area_error(pred: BoolMask, target: BoolMask) -> float:
     """Return how far the area of a mask is from the target's, as a share of the target's: |P - T| / T.
 
-    Both empty gives 0, an empty prediction 1. A prediction without a target gives infinity, for its error is
-    not a share of anything.
+    Both empty gives 0, an empty prediction 1. A prediction without a target gives infinity, because its error
+    is not a share of anything.
     """
     found, wanted = int(np.count_nonzero(pred)), int(np.count_nonzero(target))
     return abs(found - wanted) / wanted if wanted else math.inf if found else 0.0

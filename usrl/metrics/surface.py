@@ -3,13 +3,12 @@
 The boundary of a mask is its pixels with at least one of four neighbours outside the mask or the image.
 Distances are Euclidean, between pixel centres, in px, or in mm if a spacing (row, column) is given. If both
 masks are empty, the distance is 0. If exactly one is, the distance is the diagonal of the image. Libraries
-differ here: MONAI gives NaN or infinity, which no mean survives.
+differ here: MONAI gives NaN or infinity, and then a mean is useless.
 
 The 95th percentile has three definitions in use, which differ by millimetres on the same masks:
 
-- the larger of the two directed percentiles, each over the pixels of one boundary. It is the one here, as in
-  MONAI. A boundary that is short counts as much as a long one: a lesion that is found in part has the
-  distances of what was missed.
+- the larger of the two directed percentiles, each over the pixels of one boundary. It is used here, as in
+  MONAI. A short boundary counts as much as a long one, so the missed part of a lesion shows.
 - the percentile of the distances of both boundaries together (MedPy). Where one boundary is much longer than
   the other, the shorter one's errors are hidden.
 - the larger of two percentiles in which each surface element counts by its area (the package surface-distance

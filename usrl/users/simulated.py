@@ -17,14 +17,14 @@ SATISFIED = 0.95
 class SimulatedUser:
     """Corrects the segmentations of one image.
 
-    What the user marks depends on the segmentation, the number of corrections and the key alone, so that all
+    What the user marks depends only on the segmentation, the number of corrections and the key, so that all
     methods meet the same user.
 
     Args:
         user: How the user looks and marks.
         target: The true mask, bool, (H, W), with at least one pixel.
-        key: Decides the user's own border and chances; `make_key` makes one of a text.
-        satisfied: Overlap (IoU) with the user's own border from which the user stops.
+        key: Random key of the user's own border and choices; `make_key` makes one from a text.
+        satisfied: The user stops at this overlap (IoU) with the user's own border.
     """
 
     def __init__(self, user: User, target: BoolMask, key: int, satisfied: float = SATISFIED) -> None:

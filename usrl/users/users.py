@@ -35,10 +35,10 @@ class User:
     """How a user looks and marks.
 
     Attributes:
-        name: Of the user.
+        name: Name of the user.
         jitter: Standard deviation of a mark, along x and y, as a share of the image's longer side.
         second: Probability of marking the second largest error.
-        unseen: Errors that reach less deep are not seen, as a share of the image's longer side.
+        unseen: Depth below which an error is not seen, as a share of the image's longer side.
         border: How far the user's own border lies from the target's, root mean square, as a share of the
             target's equivalent radius.
     """

@@ -182,16 +182,17 @@ def list_clips(folder: Path) -> list[Path]:
 
 
 def write_clip(path: Path | str, frames: Iterable[NDArray[np.uint8]], fps: float) -> int:
-    """Write frames as an mp4 file, which appears when it is whole; return their number.
+    """Write frames as an mp4 file, which appears when it is complete. Return their number.
 
     Args:
-        path: File to write; its name ends with ``.mp4``.
-        frames: Gray (H, W) or RGB (H, W, 3), uint8, all of one shape. A side that is odd gains a row or
-            column, as the codec wants even ones. They may come from a generator: one is held at a time.
+        path: File to write; its name must end in ``.mp4``.
+        frames: Gray (H, W) or RGB (H, W, 3), uint8, all of one shape. An odd side gains a row or a column,
+            because the codec wants even sides. They may come from a generator: one is held at a time.
         fps: Frames a second.
 
     Raises:
-        UserError: If the name has another end, there is no frame, shapes differ, or it cannot be written.
+        UserError: If the name has another ending, there is no frame, shapes differ, or the file cannot be
+            written.
     """
     path = Path(path)
     if path.suffix.lower() != ".mp4":

@@ -120,13 +120,13 @@ def is_dicom(path: Path) -> bool:
 def open_dicom(path: Path | str) -> Dicom:
     """Read the header of a DICOM file.
 
-    Of several two-dimensional regions, one that the scanner has calibrated in centimetres goes before the
-    others, then one of tissue before one of colour flow, then the largest, then the first. Frames are cut to
-    it. Its calibration (`PhysicalDeltaX`, `PhysicalDeltaY`) is the pixel size, or else `PixelSpacing`.
+    If there are several two-dimensional regions, one that the scanner has calibrated in centimetres is
+    preferred, then tissue to colour flow, then the largest, then the first. Frames are cut to it. Its
+    calibration (`PhysicalDeltaX`, `PhysicalDeltaY`) is the pixel size, or else `PixelSpacing`.
 
     Raises:
-        UserError: If the file is no DICOM file, has no image, or is of a kind that is not read: the message
-            says what to do.
+        UserError: If the file is not a DICOM file, has no image, or is of a kind that is not read. The
+            message says what to do.
 
     Source:
         DICOM PS3.3 C.8.5.5 (US region calibration), C.7.6.5 (cine), C.7.6.3 (image pixel).

@@ -32,7 +32,7 @@ class ImageFile:
         path: The file.
         shape: (H, W) of the image, px.
         spacing_mm: (row, column) pixel size in millimetres, or None if it is unknown.
-        patient: A name for the patient from which the id cannot be read, or None if it is unknown.
+        patient: A name for the patient that does not tell the id, or None if it is unknown.
         frame: The picture in the file, of which the image may be a region.
         is_deep: Whether levels have more than 8 bits, so that they are scaled without a window.
     """
@@ -46,10 +46,10 @@ class ImageFile:
 
 
 def open_image(path: Path | str) -> ImageFile:
-    """Return what an image file says of itself, without its pixels.
+    """Return what the header of an image file says, without reading the pixels.
 
     Raises:
-        UserError: If the file is absent, damaged, no image, a clip or a volume.
+        UserError: If the file is absent or damaged, or is not an image but, say, a clip or a volume.
     """
     path = Path(path)
     kind = kind_of(path)

@@ -52,17 +52,17 @@ class ContourTask:
     """Move the vertices of a closed polygon along their normals until it fits the lesion.
 
     Description:
-        The agent sees an ultrasound image along a closed polygon of N vertices, the proposal, that lies
-        roughly on a lesion. In each step every vertex moves along its outward normal. The polygon never
-        crosses itself or turns inside out. A move that would do so is smoothed along the contour, as
-        little as helps. If no smoothing helps, the polygon does not move. A contour whose vertices have
-        bunched is spaced evenly again.
+        A closed polygon of N vertices, the proposal, lies roughly on a lesion. The agent sees the ultrasound
+        image along the polygon. In each step every vertex moves along its outward normal. The polygon never
+        crosses itself or turns inside out. A move that would do so is smoothed along the contour, as little
+        as helps. If no smoothing helps, the polygon does not move. If vertices have bunched, they are spaced
+        evenly again.
 
     Action Space:
         | parametrization | space (float32) | meaning | unit |
         | --- | --- | --- | --- |
-        | `vertices` | `Box(-1, 1, (N,))` | outward move of each vertex | `step_px` pixels |
-        | `fourier` | `Box(-1, 1, (coefficients,))` | of 1, cos t, sin t, cos 2t, ... | `step_px` pixels |
+        | `vertices` | `Box(-1, 1, (N,))` | outward move of each vertex | `step_px` px |
+        | `fourier` | `Box(-1, 1, (coefficients,))` | weights of 1, cos t, sin t, cos 2t, ... | `step_px` px |
 
         t runs once around the contour. Moves are clipped to one step. The zero action changes neither the
         contour nor its Dice. Under `scale="proposal"` a pixel of `step_px` and of the profiles is 1/20 of
@@ -102,8 +102,8 @@ class ContourTask:
 
     Version History:
         v1: other defaults (`SmoothContourSettings`), the same rules. The first moves of a stock algorithm
-        are noise of deviation 1. Five smooth moves of a short step lose little Dice to it, and fewer
-        actions are learned from fewer steps. 36 vertices make the observation small.
+        are noise of deviation 1. Five short, smooth moves lose little Dice to this noise, and fewer actions
+        are learned in fewer steps. 36 vertices make the observation small.
         v0: first version.
 
     References:

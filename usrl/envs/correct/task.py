@@ -63,11 +63,12 @@ class CorrectTask(ContourTask):
         the point, and after a few moves the user looks again. Geometry, profiles and actions are those of
         `usrl.envs.contour.task.ContourTask`.
 
-        Points hold the contour. A vertex at a point moves by the share ``hold`` of the way to it, and by the
-        rest of its action. The share falls off along the contour with the width ``hold_width``.
+        Points hold the contour. The move of a vertex at a point is a mean: the way to the point with the
+        weight ``hold``, and its action with the rest. The weight falls off along the contour with the width
+        ``hold_width``.
 
-        When a point is placed, the contour's mask is traced anew, so that its vertices are as far apart
-        everywhere. Moves stretch a contour where it grows and crowd it in narrow parts, which would stay.
+        When a point is placed, the contour is traced anew from its mask, so that its vertices are evenly
+        spaced. Otherwise the contour would stay stretched where it has grown, and crowded in narrow parts.
 
     Action Space:
         That of contour refinement: ``Box(-1, 1, (N,))`` or Fourier coefficients, float32, in units of
@@ -80,23 +81,23 @@ class CorrectTask(ContourTask):
         | `profile` | `Box(0, 255, (6, N, K))` | the same without the distance from the start | see below |
         | `image` | `Box(0, 255, (4, S, S))` | image, mask, time left, the user's points | gray level |
 
-        Three channels are the user's: how far each place lies outside the border that the nearest point
-        tells of, from 0 at K / 2 inside to 255 at K / 2 outside, faded to 127 where the point is not sure;
-        how sure the point is, from 255 at the point to 0, a Gaussian of ``sure_width`` along the contour;
-        and the rounds that are left, from 255 to 0.
+        Three channels are the user's. The first says how far each place lies outside the border that the
+        nearest point marks, from 0 at K / 2 inside to 255 at K / 2 outside; it fades to 127 where the point
+        is not sure. The second says how sure the point is: 255 at the point, falling to 0 as a Gaussian of
+        ``sure_width`` along the contour. The third has the rounds that are left, from 255 to 0.
 
     Rewards:
         The change of a score as in contour refinement, less ``cost`` when the user places a point.
 
     Starting State:
-        As in contour refinement. A share ``masks`` of the episodes starts instead from the target's outline
-        in waves of up to ``mask_error`` radii, as a mask that exists already may be wrong. Episodes that
-        start from a mask, also from a network's, have no opening: the user places a point at once.
+        As in contour refinement. A share ``masks`` of the episodes starts instead from a mask that is wrong,
+        as existing masks may be: the target's outline, moved by waves of up to ``mask_error`` radii. Episodes
+        that start from a mask, also from a network's, have no opening: the user places a point at once.
 
     Episode End:
         Termination when the user looks and sees an overlap of at least ``satisfied``, sees no error, or has
-        placed ``rounds`` points. It is the user who decides, with a border of the user's own (`usrl.users`).
-        Truncation at the step limit, 36 by default: an opening of 6 moves and 10 rounds of 3.
+        placed ``rounds`` points. The user decides by a border of the user's own (`usrl.users`). Truncation at
+        the step limit, 36 by default: an opening of 6 moves and 10 rounds of 3.
 
     Info:
         `score` and `dice`, now; `initial_dice`; `corrections`; `dice_0`, `dice_1`, `dice_2`, `dice_3`,

@@ -79,10 +79,10 @@ class ProbeTask:
 
     Description:
         A body of skin, fat, muscle, ribs, an organ, vessels and one lesion lies under a probe. Each step
-        computes the slice that the probe sees from where it is: echoes and speckle of the tissue, what the
+        computes the slice that the probe sees at its pose: echoes and speckle of the tissue, less what the
         tissue above takes away, and shadows. The standard plane goes through the lesion's centre, along its
-        longest and its second axis. The agent sees slices and nothing of its pose. Where the lesion is out of
-        view, layers, ribs, vessels and the edge of the organ tell the direction.
+        longest and its second axis. The agent sees slices but not its pose. Where the lesion is out of view,
+        layers, ribs, vessels and the edge of the organ tell the direction.
 
     Action Space:
         | action | space | meaning |
@@ -91,9 +91,9 @@ class ProbeTask:
         | `continuous` | `Box(-1, 1, (6,))` | all degrees at once; stops if the last is above 0.5 |
 
         The degrees are the move along the probe's lateral axis and along its elevational axis on the skin,
-        yaw, tilt and roll. With `contact`, force is a sixth degree, by 1 N from 0 to 10 N, and both spaces
-        grow by it: then action 12 stops. The probe stays on the skin, and its tilt and roll within 45
-        degrees. A step that stops moves neither probe nor body.
+        yaw, tilt and roll. With `contact`, force is a sixth degree, in steps of 1 N from 0 to 10 N. Both
+        spaces then have this degree too, and action 12 stops. The probe stays on the skin, and its tilt and
+        roll within 45 degrees. A step that stops moves neither probe nor body.
 
     Observation Space:
         | observation | space (uint8) | content | unit |

@@ -58,8 +58,8 @@ class SummaryTask:
     Description:
         A clip has many frames, and a reader has little time. The agent keeps a share of the frames, without
         ever being told which are good: it is rewarded for frames that differ from each other and together
-        stand for the clip, measured by features of three small networks. Where the good frames are known,
-        as in simulated clips, they are used for scores alone.
+        stand for the clip, measured by features of three small networks. Where the good frames are known, as
+        in simulated clips, only scores use them.
 
     Action Space:
         | action | space | meaning |
@@ -67,8 +67,9 @@ class SummaryTask:
         | `frames` | `MultiBinary(T)` | 1 keeps a frame, 0 does not; one step is the episode |
         | `sequential` | `Discrete(2)` | 1 keeps the present frame, 0 does not; the next frame follows |
 
-        Clips differ in length. T is `frames`, or the length of the longest clip if that is more. A clip of
-        L < T frames has T - L places of padding behind it. What an action says of padding does nothing.
+        Clips differ in length. T is `frames`, or the length of the longest clip if that is more. A clip of L
+        frames has T - L places of padding behind it. The part of an action that is about padding does
+        nothing.
 
         `budget` (with `sequential`) keeps exactly as many frames as `share` says: further ones are not
         kept, and the last frames are kept if otherwise too few would be.
@@ -106,8 +107,8 @@ class SummaryTask:
         | R_sharp | mean rank of the sharpness of a kept frame in its clip, from 0 to 1 | 0 |
 
         R_div of one frame is 0. `share_penalty` times the distance of k / L from `share` is taken away. With
-        `frames`, the one reward is R less the penalty. With `sequential`, each step is paid what it changes,
-        so that the sum over an episode is the same.
+        `frames`, the one reward is R less the penalty. With `sequential`, each step is rewarded by the change
+        of that figure, so that the sum over an episode is the same.
 
     Starting State:
         A clip, uniformly at random. No frame is kept.

@@ -58,8 +58,9 @@ class ThresholdTask:
         no seams. Masks and Dice of every setting are in tables, so that a step only looks them up.
 
         With `cut="subimages"` the region is divided into rectangles that overlap by half, (2 G - 1) (4 G - 1)
-        in all. An episode is about one of them: what is said of a region below holds for it, its thresholds
-        and its part of the target. Where an agent segments an image, the masks of all sub-images vote.
+        in all. An episode is about one of them. What is said of a region below is then true of this
+        sub-image, with its own thresholds and its part of the target. When an agent segments an image, the
+        masks of all sub-images vote.
 
     Action Space:
         | action | space | meaning |
@@ -81,8 +82,8 @@ class ThresholdTask:
         | `shape` | `Box(0, (34, 34, 34, P - 1), (4,))` | area, compactness, number of objects, place | bin |
 
         C is 3, or 4 if tiles are visited in turn: the fourth channel marks the tile in turn. `features` and
-        `shape` are those of that tile, or with `tiles` of all tiles one after the other, (4 T,). The place
-        is the number of the tile or the sub-image, of which a region has P.
+        `shape` describe that tile, or with `tiles` all tiles one after the other, (4 T,). The place is the
+        number of the tile or the sub-image; a region has P of them.
 
     Rewards:
         The change of `dice` (default) or `iou`, or the sign of the change of Dice (`sign`): reward or
@@ -104,15 +105,15 @@ class ThresholdTask:
 
     Info:
         `dice` and `initial_dice`, unitless, of the mask in the region and the whole target. `score` is
-        `dice`. Of a sub-image `score` is `agreement`, the share of its pixels that are right, because many
-        hold no target.
+        `dice`. For a sub-image `score` is `agreement`, the share of its pixels that are right, because many
+        sub-images hold no target.
 
     Arguments:
         See `ThresholdSettings`; ``usrl envs usrl/ThresholdSelect-v0`` prints them with their defaults.
 
-        Every setting takes all of a region of one gray level, because no threshold separates anything.
-        `clean` with several tiles depends on all of them at once, which no table holds. Such masks are
-        cleaned in every step, on the host.
+        In a region of one gray level every setting takes the whole region, because no threshold separates
+        anything. With `clean` and several tiles, a mask depends on all tiles at once, which no table holds.
+        Such masks are cleaned in every step, on the host.
 
     Version History:
         v0: first version.

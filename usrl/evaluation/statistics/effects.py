@@ -72,9 +72,9 @@ class Ranks:
 def rank_methods(scores: Mapping[str, ArrayLike]) -> Ranks:
     """Rank methods by their scores on the same blocks, (n,) each, higher is better.
 
-    The mean ranks of others change Nemenyi's verdict on two methods. So the groups of methods that do not
-    differ are found by Wilcoxon signed-rank tests of each pair, as Benavoli et al. advise, and Nemenyi's
-    critical difference is given for those who know it.
+    Nemenyi's verdict on two methods depends on the mean ranks of the others. So the groups of methods that do
+    not differ are found by Wilcoxon signed-rank tests of each pair, as Benavoli et al. advise. Nemenyi's
+    critical difference is given too.
 
     Raises:
         UserError: If there are fewer than three methods or two blocks, or the blocks differ in number.
