@@ -6,7 +6,7 @@ from the other and learns from it.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,12 +26,22 @@ from usrl.compute.recording import Recorded
 from usrl.compute.trees import Tree, list_leaves, map_tree, replace_leaves
 from usrl.envs.batch import Step, send
 from usrl.envs.sb3 import StepInfos, TaskVecEnv
-from usrl.errors import UserError
+from usrl.errors import UserError, suggest
 
 _LOGGED = ("policy_gradient_loss", "value_loss", "entropy_loss", "clip_fraction", "approx_kl", "loss")
 
+CREDITS = ("shared", "own")
+"""What each number of an action learns from: the reward of the step, or its own part of it."""
 Ends = NDArray[np.bool_] | Tensor
 """Which episodes end with a step, (B,): on the host where it knows, else on the device."""
+
+
+@runtime_checkable
+class ListsValues(Protocol):
+    """A critic's head that knows the value of each number of an action."""
+
+    def list_values(self, features: Tensor) -> Tensor:
+        """Return the values of features, (B, A)."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +51,11 @@ class Transitions:
     Attributes:
         observations: What the policy saw; a tree for dictionary observations.
         actions: What it drew, before clipping.
-        values: What its critic expected, float32, (B,).
-        log_probs: Of the actions, float32, (B,).
-        rewards: float32, (B,); where the step limit cut an episode with the discounted value of what would
-            have followed.
+        values: What its critic expected, float32, (B,); of each number of an action, (B, A), with
+            ``credit="own"``.
+        log_probs: Of the actions, float32, shaped like the values.
+        rewards: float32, shaped like the values; where the step limit cut an episode with the discounted
+            value of what would have followed.
     """
 
     observations: Tree
@@ -82,8 +93,8 @@ class TensorRollout:
 
     Attributes:
         transitions: All that was added, (T, B, ...).
-        advantages: float32, (T, B).
-        returns: What the critic is to expect: advantages plus values, float32, (T, B).
+        advantages: float32, (T, B) or (T, B, A), shaped like the values.
+        returns: What the critic is to expect: advantages plus values.
     """
 
     transitions: Transitions
@@ -126,15 +137,15 @@ class TensorRollout:
         """Compute advantages and returns by generalised advantage estimation.
 
         Args:
-            last_values: What the critic expects of the observations after the last step, (B,).
+            last_values: What the critic expects of the observations after the last step, (B,) or (B, A).
 
         Source:
             Schulman et al. (2016), arXiv:1506.02438.
         """
         values, rewards = self.transitions.values, self.transitions.rewards
-        goes_on = 1 - self._stack_ends().float()  # (T, B)
+        goes_on = _spread(1 - self._stack_ends().float(), values)
         following = torch.cat([values[1:], last_values[None]])
-        surprise = rewards + self.gamma * following * goes_on - values  # (T, B)
+        surprise = rewards + self.gamma * following * goes_on - values
         decay = self.gamma * self.gae_lambda * goes_on
         self.advantages = surprise
         for step in range(self._size - 2, -1, -1):
@@ -188,6 +199,11 @@ class ActionDistribution:
         drawn = [part.rsample() if part.has_rsample else part.sample() for part in self._parts]
         return torch.stack(drawn, dim=1) if self._is_split else drawn[0]
 
+    def log_probs(self, actions: Tensor) -> Tensor:
+        """Return the logarithm of the probability of each number of continuous actions, float32 (B, A)."""
+        (numbers,) = self._parts
+        return numbers.base_dist.log_prob(actions)  # type: ignore[attr-defined]
+
     def log_prob(self, actions: Tensor) -> Tensor:
         """Return the logarithm of the probability of actions (B, ...), float32 (B,)."""
         parts = actions.unbind(dim=1) if self._is_split else [actions]
@@ -211,12 +227,24 @@ class DevicePPO(PPO):
     A policy is used by its parts (features extractor, `mlp_extractor`, `action_net`, `value_net`), as SB3's
     actor-critic policies have them; only with ``use_sde`` by its own functions.
 
+    With ``credit="own"`` each number of an action is its own player: it has a value, an advantage and a ratio
+    of probabilities of its own, and learns from the part of the reward that it has earned
+    (`usrl.envs.task.Credited`) times the count of numbers. All share the weights. PPO instead credits each
+    number with what all have earned together, so that what the others have tried is noise to it.
+    ``target_kl`` is then that of a number.
+
     Args:
+        credit: ``"shared"``, as in PPO, or ``"own"``.
         autocast: Whether rollouts and updates run the features extractors in bfloat16; where the device
             has instructions for it if None. The other arguments are those of PPO.
 
     Raises:
-        UserError: In `learn`, if the environment is of another kind, or the policy diverges.
+        UserError: If ``credit`` is unknown, or the policy has no value for each number of an action. In
+            `learn`, if the environment is of another kind, or the policy diverges.
+
+    Source:
+        Schulman et al. (2017), arXiv:1707.06347; de Witt et al. (2020), arXiv:2011.09533, for independent
+        players that share their weights.
     """
 
     rollout_buffer: TensorRollout  # type: ignore[assignment]
@@ -247,9 +275,12 @@ class DevicePPO(PPO):
         seed: int | None = None,
         device: torch.device | str = "auto",
         autocast: bool | None = None,
+        credit: str = "shared",
         _init_setup_model: bool = True,
     ) -> None:
-        self.autocast = autocast
+        if credit not in CREDITS:
+            raise UserError(f"hyperparameters: credit: unknown value {credit!r}; {suggest(credit, CREDITS)}")
+        self.autocast, self.credit = autocast, credit
         super().__init__(
             policy,
             env,
@@ -281,6 +312,11 @@ class DevicePPO(PPO):
     def _setup_model(self) -> None:
         super()._setup_model()
         self._is_fast = has_bfloat16(self.device) if self.autocast is None else self.autocast
+        if self.credit == "own" and (self.use_sde or not isinstance(self.policy.value_net, ListsValues)):
+            raise UserError(
+                "credit: own needs a value of each number of an action, and no use_sde; set policy: "
+                "ContourPolicy and policy_kwargs: {critic: vertex}"
+            )
         space = self.action_space
         if isinstance(space, spaces.Box):
             self._bounds = [torch.from_numpy(bound).to(self.device) for bound in (space.low, space.high)]
@@ -308,7 +344,9 @@ class DevicePPO(PPO):
                 self.policy.reset_noise(env.num_envs)
             self._form = map_tree(lambda _: None, obs)
             actions, values, log_probs = self._act(*list_leaves(obs))
-            step = env.step_tensors(self._bounded(actions))
+            played = self._bounded(actions)
+            own = None if self.credit == "shared" else env.credit(played).to(self.device)
+            step = env.step_tensors(played)
             self.num_timesteps += env.num_envs
             # SB3's callbacks look into the local variables, under these names.
             rewards, infos, dones = step.rewards, StepInfos(step), _ends_of(step)
@@ -316,8 +354,9 @@ class DevicePPO(PPO):
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
-            paid = self._with_what_follows(step)
-            rollout_buffer.add(Transitions(obs, actions, values.flatten(), log_probs, paid), dones)
+            earned = step.rewards.to(self.device) if own is None else own * own.shape[1]
+            paid = self._with_what_follows(earned, step)
+            rollout_buffer.add(Transitions(obs, actions, values, log_probs, paid), dones)
             obs = self._last_obs = new_obs
             self._last_episode_starts = dones  # type: ignore[assignment]
         rollout_buffer.finish(self._value(*list_leaves(obs))[0])
@@ -327,29 +366,38 @@ class DevicePPO(PPO):
         return True
 
     def _draw(self, *observations: Tensor) -> Sequence[Tensor]:
-        """Return actions (B, ...), values (B,) and logarithms of the actions' probabilities (B,)."""
+        """Return actions (B, ...), values and logarithms of the actions' probabilities; see `Transitions`."""
         with torch.no_grad():
             seen = replace_leaves(self._form, observations)
             if self.use_sde:
-                drawn: Sequence[Tensor] = self.policy(seen)
-                return drawn
+                actions, values, log_probs = self.policy(seen)
+                return actions, values.flatten(), log_probs
             distribution, values = self._judge(seen)
             actions = distribution.sample()
-            return actions, values, distribution.log_prob(actions)
+            return actions, values, self._log_prob(distribution, actions)
 
     def _expect(self, *observations: Tensor) -> Sequence[Tensor]:
-        """Return only the values, (B,)."""
+        """Return only the values."""
         with torch.no_grad():
-            _, features = self._extract(replace_leaves(self._form, observations))
-            latent = self.policy.mlp_extractor.forward_critic(features)
-            return [self.policy.value_net(latent).flatten()]
+            return [self._appraise(self._extract(replace_leaves(self._form, observations))[1])]
 
     def _judge(self, seen: Tree) -> tuple[ActionDistribution, Tensor]:
-        """Return what the policy draws actions from, and what its critic expects, (B,)."""
+        """Return what the policy draws actions from, and what its critic expects."""
         policy, (for_actor, for_critic) = self.policy, self._extract(seen)
         latent = policy.mlp_extractor.forward_actor(for_actor)
-        values = policy.value_net(policy.mlp_extractor.forward_critic(for_critic)).flatten()
-        return ActionDistribution(policy, policy.action_net(latent)), values
+        return ActionDistribution(policy, policy.action_net(latent)), self._appraise(for_critic)
+
+    def _appraise(self, features: Tensor) -> Tensor:
+        """Return the values of features, (B,), or of each number of an action, (B, A)."""
+        latent, head = self.policy.mlp_extractor.forward_critic(features), self.policy.value_net
+        if isinstance(head, ListsValues) and self.credit == "own":
+            return head.list_values(latent)
+        values: Tensor = head(latent)
+        return values.flatten()
+
+    def _log_prob(self, distribution: ActionDistribution, actions: Tensor) -> Tensor:
+        """Return the logarithm of the probability of actions, (B,), or of each number of theirs, (B, A)."""
+        return distribution.log_prob(actions) if self.credit == "shared" else distribution.log_probs(actions)
 
     def _extract(self, seen: Tree) -> tuple[Tensor, Tensor]:
         """Return the features of actor and critic, float32, computed in bfloat16 where that is fast."""
@@ -370,20 +418,20 @@ class DevicePPO(PPO):
         # A policy that has diverged is reported after the rollout; until then tasks get finite actions.
         return actions.nan_to_num().clamp(low, high)
 
-    def _with_what_follows(self, step: Step) -> Tensor:
-        """Return the rewards, (B,), with the value of what the step limit cut off."""
-        rewards = step.rewards.to(self.device)
+    def _with_what_follows(self, rewards: Tensor, step: Step) -> Tensor:
+        """Return rewards, (B,) or (B, A), with the value of what the step limit cut off."""
         if step.last_observations is None:
             return rewards
         last = map_tree(lambda part: part.to(self.device), step.last_observations)
         if isinstance(step.ended, Tensor):
-            cut = step.ended & ~step.terminated
-            return rewards + self.gamma * self._value(*list_leaves(last))[0] * cut
+            cut = step.ended & ~torch.as_tensor(step.terminated)
+            return rewards + self.gamma * self._value(*list_leaves(last))[0] * _spread(cut, rewards)
         # Of a part of the environments there are too many sizes to keep a graph of each.
         value = self._value if len(step.ended) == len(rewards) else self._expect
         cut = send(torch.from_numpy(~step.terminated), self.device)
         rows = send(torch.from_numpy(step.ended), self.device)
-        return rewards.index_add(0, rows, value(*list_leaves(last))[0] * cut, alpha=self.gamma)
+        followed = value(*list_leaves(last))[0] * _spread(cut, rewards)
+        return rewards.index_add(0, rows, followed, alpha=self.gamma)
 
     # Update.
 
@@ -451,12 +499,12 @@ class DevicePPO(PPO):
             return loss, torch.stack([policy_loss, value_loss, entropy_loss, clipped, kl, loss])
 
     def _evaluate(self, batch: Minibatch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return values, log-probabilities of the actions and entropies, (M,) each."""
+        """Return values and log-probabilities of the actions, and entropies, (M,)."""
         if self.use_sde:
             values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, batch.actions)
             return values.flatten(), log_prob, entropy
         distribution, values = self._judge(batch.observations)
-        return values, distribution.log_prob(batch.actions), distribution.entropy()
+        return values, self._log_prob(distribution, batch.actions), distribution.entropy()
 
     def _clip_ranges(self) -> tuple[float, float | None]:
         left = self._current_progress_remaining
@@ -487,6 +535,11 @@ class DevicePPO(PPO):
         """Leave out of a saved model what `_setup_model` makes."""
         made = ["_act", "_value", "_gradients", "_bounds", "_recorded_for", "_form"]
         return [*super()._excluded_save_params(), *made]
+
+
+def _spread(each: Tensor, like: Tensor) -> Tensor:
+    """Return a number of each environment, (..., B), for tensors that may have more, (..., B, A)."""
+    return each.view(*each.shape, *(1,) * (like.ndim - each.ndim))
 
 
 def _ends_of(step: Step) -> Ends:

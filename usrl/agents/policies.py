@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from usrl.envs.contour.actions import FourierMoves
-from usrl.errors import UserError
+from usrl.errors import UserError, suggest
 
 KERNEL = 5
 """Vertices that one layer sees."""
+CRITICS = ("contour", "vertex")
+"""What has a value: a contour as a whole, or each of its vertices."""
 
 
 class ProfileExtractor(BaseFeaturesExtractor):
@@ -62,13 +64,13 @@ class ProfileExtractor(BaseFeaturesExtractor):
 
 
 class _VertexLatents(nn.Module):
-    """Layers between features and heads, as SB3 wants them: the critic pools over the contour."""
+    """Layers between features and heads, as SB3 wants them: a critic of contours pools over the contour."""
 
-    def __init__(self, width: int, vertices: int) -> None:
+    def __init__(self, width: int, vertices: int, *, is_pooled: bool) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.is_pooled = width, is_pooled
         self.latent_dim_pi = width * vertices
-        self.latent_dim_vf = 2 * width
+        self.latent_dim_vf = 2 * width if is_pooled else width * vertices
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         return self.forward_actor(features), self.forward_critic(features)
@@ -77,6 +79,8 @@ class _VertexLatents(nn.Module):
         return features
 
     def forward_critic(self, features: Tensor) -> Tensor:
+        if not self.is_pooled:
+            return features
         maps = features.unflatten(1, (-1, self.width))  # (B, N, width)
         return torch.cat([maps.mean(dim=1), maps.amax(dim=1)], dim=1)
 
@@ -100,6 +104,24 @@ class _VertexHead(nn.Module):
         return moves if self.projection is None else moves @ self.projection
 
 
+class _VertexValues(nn.Module):
+    """The value of a contour as the mean of its vertices' values, which have shared weights."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.head = nn.Linear(width, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return values, (B, 1)."""
+        return self.list_values(features).mean(dim=1, keepdim=True)
+
+    def list_values(self, features: Tensor) -> Tensor:
+        """Return the values of the vertices, (B, N)."""
+        values: Tensor = self.head(features.unflatten(1, (-1, self.width))).squeeze(2)
+        return values
+
+
 class ContourPolicy(ActorCriticPolicy):
     """Actor and critic for profile observations and one action per vertex or Fourier coefficient.
 
@@ -119,6 +141,8 @@ class ContourPolicy(ActorCriticPolicy):
         width: Features of a vertex.
         layers: Number of convolutions.
         log_std_init: Logarithm of the initial standard deviation, in units of an action.
+        critic: ``"contour"`` pools the features for one value; ``"vertex"`` has a value of each vertex, whose
+            mean is that of the contour, as ``credit="own"`` of `usrl.agents.device_ppo.DevicePPO` needs it.
         share_features_extractor: Whether actor and critic share the convolutions.
         optimizer_class: Of all weights.
         optimizer_kwargs: Its arguments except the learning rate.
@@ -137,6 +161,7 @@ class ContourPolicy(ActorCriticPolicy):
         width: int = 64,
         layers: int = 3,
         log_std_init: float = -1.2,
+        critic: str = "contour",
         share_features_extractor: bool = True,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
@@ -160,6 +185,14 @@ class ContourPolicy(ActorCriticPolicy):
                 f"ContourPolicy takes gray levels, uint8, got observations of {observation_space.dtype}; "
                 "leave out what normalises them, such as VecNormalize without norm_obs=False"
             )
+        if critic not in CRITICS:
+            raise UserError(f"critic: unknown value {critic!r}; {suggest(critic, CRITICS)}")
+        if critic == "vertex" and actions[0] != shape[1]:
+            raise UserError(
+                f"critic: vertex needs an action per vertex, got {actions[0]} for {shape[1]} vertices; set "
+                "critic: contour"
+            )
+        self.critic = critic
         self.width, self.vertices, self.actions = width, shape[1], actions[0]
         super().__init__(
             observation_space,
@@ -175,13 +208,15 @@ class ContourPolicy(ActorCriticPolicy):
         )
 
     def _build_mlp_extractor(self) -> None:
-        self.mlp_extractor = _VertexLatents(self.width, self.vertices)  # type: ignore[assignment]
+        latents = _VertexLatents(self.width, self.vertices, is_pooled=self.critic == "contour")
+        self.mlp_extractor = latents  # type: ignore[assignment]
 
     def _build(self, lr_schedule: Schedule) -> None:
         """Build the heads. SB3 would make them dense, with 64 times the weights for 64 vertices."""
         self._build_mlp_extractor()
         self.action_net = _VertexHead(self.width, self.vertices, self.actions)
-        self.value_net = nn.Linear(2 * self.width, 1)
+        is_whole = self.critic == "contour"
+        self.value_net = nn.Linear(2 * self.width, 1) if is_whole else _VertexValues(self.width)  # type: ignore[assignment]
         self.log_std = nn.Parameter(torch.full((1,), float(self.log_std_init)))
         gains = {self.features_extractor: np.sqrt(2), self.action_net: 0.01, self.value_net: 1.0}
         for module, gain in gains.items():

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvObs, VecEnvStepReturn
+from torch import Tensor
 
 from usrl.compute.trees import Tree, map_tree
 from usrl.data.cases import Cases
 from usrl.envs.batch import Batch, Step, View, spread_seeds, take_actions, to_numpy
 from usrl.envs.gymnasium import RENDER_FPS
-from usrl.envs.task import Masked, Task
+from usrl.envs.task import Credited, Masked, Task
 from usrl.errors import UserError
 from usrl.registry import make_task
 
@@ -138,6 +139,19 @@ class TaskVecEnv(VecEnv):
     def step_tensors(self, actions: Tree) -> Step:
         """Apply finite actions (B, ...) and restart episodes that ended, without waiting for the device."""
         return self._batch.advance(actions)
+
+    def credit(self, actions: Tensor) -> Tensor:
+        """Return what each number of actions (B, A) would earn; see `usrl.envs.task.Credited`.
+
+        Raises:
+            UserError: If the task does not tell.
+        """
+        if not isinstance(self.task, Credited):
+            raise UserError(
+                f"credit: {type(self.task).__name__} does not tell what each number of an action earns; use "
+                "credit: shared"
+            )
+        return self.task.credit(self.state, actions.to(self._batch.device))
 
     def oracle_actions(self) -> Any:
         """Return the action of the task's teacher in each environment, (B, ...)."""

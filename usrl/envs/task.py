@@ -86,6 +86,17 @@ class Taught(Protocol):
 
 
 @runtime_checkable
+class Credited(Protocol):
+    """A task that knows what each number of an action contributes to the reward."""
+
+    def credit(self, state: Any, action: Tensor) -> Tensor:
+        """Return what each number of actions (B, A) would earn of a step's reward, float32 (B, A).
+
+        The sum need not be the whole reward: some of it no number has earned alone.
+        """
+
+
+@runtime_checkable
 class Masked(Protocol):
     """A task that knows which actions would do nothing. MaskablePPO leaves those out."""
 

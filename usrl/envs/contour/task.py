@@ -16,10 +16,17 @@ from usrl.envs.contour.actions import build_moves
 from usrl.envs.contour.drawing import draw_contour_step
 from usrl.envs.contour.settings import ContourSettings
 from usrl.envs.task import State
+from usrl.errors import UserError
 from usrl.geometry.area import RowSums, measure_dice, rasterise, read_distances, signed_distances
 from usrl.geometry.boxes import boxes_of_masks, move_sides
 from usrl.geometry.moves import combine, fourier_basis, keep_inside, move_simply, smoothing_matrices
-from usrl.geometry.polygon import ellipse_in_box, polygon_of_mask, signed_area
+from usrl.geometry.polygon import (
+    edge_lengths,
+    ellipse_in_box,
+    outward_normals,
+    polygon_of_mask,
+    signed_area,
+)
 from usrl.geometry.sampling import ProfileAtlas, sample_profiles
 
 AnyContourState = TypeVar("AnyContourState", bound="ContourState")
@@ -147,6 +154,31 @@ class ContourTask:
         """Move the contours; see `Task.step`."""
         moved = self._move(state, self._decode(state, action))
         return moved, moved.score - state.score
+
+    def credit(self, state: ContourState, action: Tensor) -> Tensor:
+        """Return what each vertex adds to the Dice, float32, (B, N); see `usrl.envs.task.Credited`.
+
+        This is to first order. A vertex sweeps a strip as wide as half of its two edges. The strip lies in
+        the target where the signed distance, taken as linear along the move, is negative. The geometry may
+        smooth the move that is asked for, or space the contour again: that is credited to no vertex.
+
+        Raises:
+            UserError: If an action is not a move of each vertex, or the reward is not the change of Dice.
+        """
+        settings, vertices = self.settings, state.vertices
+        if settings.parametrization != "vertices" or settings.reward != "dice":
+            raise UserError(
+                "only moves of vertices are credited with parts of a change of Dice, got parametrization="
+                f"{settings.parametrization!r} and reward={settings.reward!r}; set 'vertices' and 'dice'"
+            )
+        move = self._decode(state, action)  # (B, N)
+        moved = vertices + move[..., None] * outward_normals(vertices)
+        ends = torch.stack([self._distance(each, state.index) for each in (vertices, moved)])  # (2, B, N)
+        inside = (-ends).clamp_min(0).sum(dim=0) / ends.abs().sum(dim=0).clamp_min(1e-6)  # share of the strip
+        edges = edge_lengths(vertices)
+        width = (edges + edges.roll(1, dims=1)) / 2
+        total = signed_area(vertices) + self._targets.area[state.index]
+        return move * width * (2 * inside - state.dice[:, None]) / total[:, None]
 
     def observe(self, state: ContourState) -> Tensor:
         """Return profiles or images; see `Task.observe`."""
