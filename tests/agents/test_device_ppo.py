@@ -36,6 +36,9 @@ ACTIONS = {
 }
 
 
+OWN = {"credit": "own", "policy_kwargs": {"width": 8, "layers": 2, "critic": "vertex"}}
+
+
 @dataclass(frozen=True)
 class DarkState(State):
     shade: Tensor
@@ -284,8 +287,9 @@ def test_a_callback_ends_the_training(make: Make) -> None:
     assert model.num_timesteps == 4 * ENVS
 
 
-def test_a_saved_model_goes_on(make: Make, tmp_path: Path) -> None:
-    model = make(DevicePPO)
+@pytest.mark.parametrize("credit", ["shared", "own"])
+def test_a_saved_model_goes_on(make: Make, tmp_path: Path, credit: str) -> None:
+    model = make(DevicePPO, **(OWN if credit == "own" else {}))
     learn(model)
     model.save(tmp_path / "model.zip")
     loaded = DevicePPO.load(tmp_path / "model.zip", env=model.env, device="cpu")
@@ -293,6 +297,65 @@ def test_a_saved_model_goes_on(make: Make, tmp_path: Path) -> None:
         assert torch.equal(value, loaded.policy.state_dict()[name])
     loaded.learn(ENVS * STEPS)
     assert loaded.num_timesteps == ENVS * STEPS
+
+
+def test_each_number_is_paid_its_own_part_of_the_reward(make: Make) -> None:
+    model = make(DevicePPO, **OWN, gamma=0.0)  # nothing follows
+    asked: list[Tensor] = []
+    env: Any = model.env
+    credit = env.credit
+    env.credit = lambda actions: asked.append(credit(actions)) or asked[-1]
+    learn(model)
+    kept = model.rollout_buffer.transitions
+    assert kept.rewards.shape == kept.values.shape == kept.log_probs.shape == (STEPS, ENVS, 16)
+    assert torch.allclose(kept.rewards, 16 * torch.stack(asked))
+
+
+def test_the_log_probabilities_of_numbers_are_together_that_of_the_action(make: Make) -> None:
+    model = make(DevicePPO, **OWN)
+    learn(model)
+    kept = model.rollout_buffer.transitions
+    seen, actions = kept.observations.flatten(0, 1), kept.actions.flatten(0, 1)
+    distribution, values = model._judge(seen)
+    assert values.shape == (STEPS * ENVS, 16)
+    whole = distribution.log_prob(actions)
+    assert torch.allclose(distribution.log_probs(actions).sum(dim=1), whole, rtol=1e-4)
+    assert torch.allclose(values.mean(dim=1), model.policy.predict_values(seen).flatten(), atol=1e-5)
+
+
+def test_own_credit_learns_from_a_few_hundred_steps_what_shared_credit_does_not(bank: Bank) -> None:
+    def train(**settings: Any) -> float:
+        task = build_task("usrl/ContourRefine-v0", bank, {"vertices": 32, "observation": "profile+start"})
+        model = DevicePPO(
+            ContourPolicy, TaskVecEnv(task, 8), n_steps=20, batch_size=80, gamma=0.5, seed=0, **settings
+        )
+        torch.manual_seed(0)
+        model.learn(1920)
+        index = torch.arange(len(bank))
+        state = task.reset(index, index)
+        for _ in range(task.horizon):
+            action, _ = model.predict(np.asarray(task.observe(state)), deterministic=True)
+            state, _ = task.step(state, torch.from_numpy(action))
+        return float((state.dice - state.initial_dice).mean())
+
+    arguments = {"width": 32, "layers": 3}
+    own = train(credit="own", policy_kwargs=arguments | {"critic": "vertex"})
+    shared = train(policy_kwargs=arguments)
+    assert own > 0.06
+    assert own > shared + 0.02
+
+
+def test_own_credit_wants_a_task_and_a_critic_that_tell_it(make: Make) -> None:
+    with pytest.raises(UserError, match="credit: unknown value 'owned'; did you mean 'own'"):
+        make(DevicePPO, credit="owned")
+    for actions in ("contour", "box"):
+        with pytest.raises(
+            UserError, match=r"credit: own needs a value of each number .* \{critic: vertex\}"
+        ):
+            make(DevicePPO, actions, credit="own")
+    env: Any = make(DevicePPO, "box").env
+    with pytest.raises(UserError, match="DarkTask does not tell what each number of an action earns"):
+        env.credit(torch.zeros(ENVS, 5))
 
 
 def test_a_policy_that_diverged_is_reported(make: Make) -> None:

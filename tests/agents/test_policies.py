@@ -53,6 +53,23 @@ def test_fourier_actions_reproduce_smooth_moves() -> None:
     assert torch.allclose((moves @ projection)[0, :3], torch.tensor([0.3, -0.2, 0.1]), atol=1e-5)
 
 
+def test_the_value_of_a_contour_is_the_mean_of_those_of_its_vertices() -> None:
+    action_space = spaces.Box(-1, 1, (64,), np.float32)
+    policy = ContourPolicy(PROFILES, action_space, lambda _: 1e-3, width=16, critic="vertex")
+    seen = torch.randint(0, 256, (2, 3, 64, 40), dtype=torch.uint8)
+    features = policy.mlp_extractor.forward_critic(policy.extract_features(seen))
+    values = policy.value_net.list_values(features)  # type: ignore[operator]
+    assert values.shape == (2, 64)
+    assert torch.allclose(policy.predict_values(seen), values.mean(dim=1, keepdim=True))
+    turned = policy.extract_features(seen.roll(9, dims=2))
+    assert torch.allclose(policy.value_net.list_values(turned), values.roll(9, dims=1), atol=1e-4)  # type: ignore[operator]
+
+
+def test_a_critic_of_vertices_needs_an_action_of_each() -> None:
+    with pytest.raises(UserError, match="needs an action per vertex, got 15 for 64 vertices"):
+        ContourPolicy(PROFILES, spaces.Box(-1, 1, (15,), np.float32), lambda _: 1e-3, critic="vertex")
+
+
 def test_all_actions_share_one_standard_deviation() -> None:
     assert build(64).log_std.shape == (1,)
 
@@ -95,6 +112,7 @@ def test_images_are_refused_by_their_shape(parametrization: str, size: int) -> N
         ({"layers": 0}, "width and layers must be at least 1, got width 64 and layers 0"),
         ({"width": 0}, "width and layers must be at least 1, got width 0 and layers 3"),
         ({"use_sde": True}, "use_sde: ContourPolicy has one deviation for all actions; leave it out"),
+        ({"critic": "vertices"}, "critic: unknown value 'vertices'; did you mean 'vertex'"),
         ({"net_arch": 64}, "ContourPolicy does not take these .*'net_arch'"),
         ({"activation_fn": "tanh"}, "ContourPolicy does not take these .*'activation_fn'"),
         ({"ortho_init": False}, "ContourPolicy does not take these .*'ortho_init'"),

@@ -50,6 +50,26 @@ def test_advantages_by_hand() -> None:
     assert rollout.returns.flatten().tolist() == [2.5, 2.0, 11.0]
 
 
+def test_each_number_of_an_action_has_advantages_of_its_own() -> None:
+    draw = torch.Generator().manual_seed(0)
+    ends = torch.rand(9, 2, generator=draw) < 0.3
+    rewards, values = torch.randn(2, 9, 2, 3, generator=draw)
+    last = torch.randn(2, 3, generator=draw)
+
+    def finish(part: slice | int) -> TensorRollout:
+        rollout = TensorRollout(9, SEEN, ACTION, CPU, gae_lambda=0.9, gamma=0.7, n_envs=2)
+        for step in range(9):
+            paid, value = rewards[step][:, part], values[step][:, part]
+            rollout.add(Transitions(paid, paid, value, paid, paid), ends[step].numpy())
+        rollout.finish(last[:, part])
+        return rollout
+
+    whole = finish(slice(None))
+    for number in range(3):
+        assert torch.allclose(whole.advantages[..., number], finish(number).advantages)
+        assert torch.allclose(whole.returns[..., number], finish(number).returns)
+
+
 def test_minibatches_hold_every_transition_once_and_keep_its_parts_together() -> None:
     rollout, _ = fill(7, 3, 0.95, 0.99)
     torch.manual_seed(0)

@@ -9,6 +9,7 @@ import torch
 from usrl.compute.rng import mix
 from usrl.data.bank import Bank
 from usrl.data.phantom.dataset import load_phantom
+from usrl.data.sample import Sample
 from usrl.envs.contour.task import ContourTask
 from usrl.envs.task import follow_teacher
 from usrl.errors import UserError
@@ -74,6 +75,68 @@ def test_one_action_moves_one_vertex_outwards_by_the_step(bank: Bank) -> None:
     assert float(moves.sum()) == pytest.approx(0.5, abs=1e-5)
     centre = state.vertices[0].mean(dim=0)
     assert (after.vertices[0, 7] - centre).norm() > (state.vertices[0, 7] - centre).norm()
+
+
+DISC_PX = 30
+
+
+@pytest.fixture
+def discs() -> Bank:
+    rows, columns = np.mgrid[:128, :128]
+    disc = (rows - 64) ** 2 + (columns - 64) ** 2 <= DISC_PX**2
+    sample = Sample(np.zeros((128, 128), np.uint8), disc, None, "disc", "disc", "made")
+    return Bank.from_samples([sample], 128)
+
+
+@pytest.mark.parametrize(
+    ("radius", "move", "gain"),
+    [
+        (20, 0.5, 2 * 20.5**2 / (20.5**2 + 900) - 2 * 20**2 / (20**2 + 900)),  # grows within the disc
+        (20, -0.5, 2 * 19.5**2 / (19.5**2 + 900) - 2 * 20**2 / (20**2 + 900)),
+        (40, 0.5, 2 * 900 / (40.5**2 + 900) - 2 * 900 / (40**2 + 900)),
+        (40, -0.5, 2 * 900 / (39.5**2 + 900) - 2 * 900 / (40**2 + 900)),  # shrinks around it
+    ],
+)
+def test_a_vertex_is_credited_with_its_part_of_the_gain(
+    discs: Bank, radius: float, move: float, gain: float
+) -> None:
+    task = make(discs, step_px=1.0)
+    box = torch.tensor([[64.0 - radius, 64.0 - radius, 64.0 + radius, 64.0 + radius]])
+    state = task.begin(torch.tensor([0]), ellipse_in_box(box, 64))
+    action = torch.full((1, 64), move)
+    assert float(task.step(state, action)[1]) == pytest.approx(gain, abs=0.003)
+    assert task.credit(state, action)[0].tolist() == pytest.approx([gain / 64] * 64, rel=0.05)
+    action[:, 1:] = 0
+    assert task.credit(state, action)[0].tolist() == pytest.approx([gain / 64] + [0] * 63, rel=0.05)
+
+
+def test_a_vertex_that_crosses_the_border_is_credited_with_both_sides(discs: Bank) -> None:
+    task = make(discs, step_px=2.0)
+    box = torch.tensor([[35.0, 35.0, 93.0, 93.0]])  # a pixel inside the disc, so that half of 2 px is outside
+    state = task.begin(torch.tensor([0]), ellipse_in_box(box, 64))
+    credit = task.credit(state, torch.ones(1, 64))
+    gain = 2 * 900 / (31**2 + 900) - 2 * 29**2 / (29**2 + 900)
+    assert float(credit.sum()) == pytest.approx(gain, abs=0.01)
+    assert float(task.credit(state, torch.full((1, 64), 0.5)).sum()) > 5 * abs(gain)
+
+
+def test_a_vertex_earns_nothing_beyond_the_image(discs: Bank) -> None:
+    task = make(discs, step_px=4.0)
+    box = torch.tensor([[0.0, 0.0, 127.0, 127.0]])
+    state = task.begin(torch.tensor([0]), ellipse_in_box(box, 64))
+    credit = task.credit(state, torch.ones(1, 64))[0].reshape(4, 16)
+    assert credit[:, 0].tolist() == pytest.approx([0] * 4, abs=1e-6)  # where it touches the image's sides
+    assert (credit[:, 8] < -1e-4).all()
+
+
+@pytest.mark.parametrize("settings", [{"parametrization": "fourier"}, {"reward": "iou"}])
+def test_only_moves_of_vertices_and_changes_of_dice_are_credited(
+    bank: Bank, index: torch.Tensor, settings: dict[str, str]
+) -> None:
+    task = make(bank, **settings)
+    state = task.reset(index, index)
+    with pytest.raises(UserError, match=r"only moves of vertices are credited .* set 'vertices' and 'dice'"):
+        task.credit(state, actions(task, len(index)))
 
 
 @pytest.mark.parametrize("parametrization", ["vertices", "fourier"])

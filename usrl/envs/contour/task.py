@@ -171,8 +171,10 @@ class ContourTask:
                 "only moves of vertices are credited with parts of a change of Dice, got parametrization="
                 f"{settings.parametrization!r} and reward={settings.reward!r}; set 'vertices' and 'dice'"
             )
-        move = self._decode(state, action)  # (B, N)
-        moved = vertices + move[..., None] * outward_normals(vertices)
+        normals = outward_normals(vertices)  # (B, N, 2)
+        wanted = vertices + self._decode(state, action)[..., None] * normals
+        moved = wanted.clamp(0, self.cases.size - 1)  # at the image's border a vertex stops
+        move = ((moved - vertices) * normals).sum(dim=2)  # (B, N)
         ends = torch.stack([self._distance(each, state.index) for each in (vertices, moved)])  # (2, B, N)
         inside = (-ends).clamp_min(0).sum(dim=0) / ends.abs().sum(dim=0).clamp_min(1e-6)  # share of the strip
         edges = edge_lengths(vertices)
