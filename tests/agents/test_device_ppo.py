@@ -18,6 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from usrl.agents.device_ppo import DevicePPO
 from usrl.agents.policies import ContourPolicy
+from usrl.agents.recipe import AgentRecipe
+from usrl.agents.training import build_untrained
 from usrl.data.bank import Bank
 from usrl.data.phantom.dataset import load_phantom
 from usrl.envs.sb3 import TaskVecEnv
@@ -356,6 +358,17 @@ def test_own_credit_wants_a_task_and_a_critic_that_tell_it(make: Make) -> None:
     env: Any = make(DevicePPO, "box").env
     with pytest.raises(UserError, match="DarkTask does not tell what each number of an action earns"):
         env.credit(torch.zeros(ENVS, 5))
+
+
+def test_a_recipe_whose_reward_has_no_parts_is_refused_before_its_training() -> None:
+    recipe = AgentRecipe(
+        algorithm="ppo-device",
+        env={"kwargs": {"reward": "iou"}},
+        policy_kwargs={"critic": "vertex"},
+        hyperparameters={"credit": "own", "n_steps": 4, "batch_size": 16},
+    )
+    with pytest.raises(UserError, match="only moves of vertices are credited with parts of a change of Dice"):
+        build_untrained(recipe)
 
 
 def test_a_policy_that_diverged_is_reported(make: Make) -> None:

@@ -317,6 +317,8 @@ class DevicePPO(PPO):
                 "credit: own needs a value of each number of an action, and no use_sde; set policy: "
                 "ContourPolicy and policy_kwargs: {critic: vertex}"
             )
+        if self.credit == "own" and isinstance(self.env, TaskVecEnv):
+            self.env.check_credit()
         space = self.action_space
         if isinstance(space, spaces.Box):
             self._bounds = [torch.from_numpy(bound).to(self.device) for bound in (space.low, space.high)]

@@ -146,12 +146,20 @@ class TaskVecEnv(VecEnv):
         Raises:
             UserError: If the task does not tell.
         """
+        return self._creditor().credit(self.state, actions.to(self._batch.device))
+
+    def check_credit(self) -> None:
+        """Raise a `UserError` if `credit` would; this needs no reset."""
+        task, zero = self._creditor(), torch.zeros(1, dtype=torch.int64, device=self._batch.device)
+        task.credit(self.task.reset(zero, zero), zero.new_zeros(1, *self.action_space.shape or ()).float())
+
+    def _creditor(self) -> Credited:
         if not isinstance(self.task, Credited):
             raise UserError(
                 f"credit: {type(self.task).__name__} does not tell what each number of an action earns; use "
                 "credit: shared"
             )
-        return self.task.credit(self.state, actions.to(self._batch.device))
+        return self.task
 
     def oracle_actions(self) -> Any:
         """Return the action of the task's teacher in each environment, (B, ...)."""
