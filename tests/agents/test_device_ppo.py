@@ -313,15 +313,16 @@ def test_each_number_is_paid_its_own_part_of_the_reward(make: Make) -> None:
     assert torch.allclose(kept.rewards, 16 * torch.stack(asked))
 
 
-def test_the_log_probabilities_of_numbers_are_together_that_of_the_action(make: Make) -> None:
+def test_probabilities_and_entropies_of_numbers_are_together_those_of_the_action(make: Make) -> None:
     model = make(DevicePPO, **OWN)
     learn(model)
     kept = model.rollout_buffer.transitions
     seen, actions = kept.observations.flatten(0, 1), kept.actions.flatten(0, 1)
     distribution, values = model._judge(seen)
     assert values.shape == (STEPS * ENVS, 16)
-    whole = distribution.log_prob(actions)
-    assert torch.allclose(distribution.log_probs(actions).sum(dim=1), whole, rtol=1e-4)
+    whole = model.policy.get_distribution(seen)
+    assert torch.allclose(distribution.log_prob(actions).sum(dim=1), whole.log_prob(actions), rtol=1e-4)
+    assert torch.allclose(distribution.entropy().sum(dim=1), whole.entropy(), rtol=1e-4)  # type: ignore[arg-type]
     assert torch.allclose(values.mean(dim=1), model.policy.predict_values(seen).flatten(), atol=1e-5)
 
 

@@ -177,14 +177,17 @@ class ActionDistribution:
     Args:
         policy: Whose action space it is, and whose standard deviation.
         parameters: Means or logits, (B, P).
+        each: Whether probabilities and entropies are those of each number of a continuous action, (B, A),
+            instead of the whole action's, (B,).
     """
 
-    def __init__(self, policy: ActorCriticPolicy, parameters: Tensor) -> None:
+    def __init__(self, policy: ActorCriticPolicy, parameters: Tensor, *, each: bool = False) -> None:
         space, self._is_split = policy.action_space, False
         self._parts: list[Distribution]
         if isinstance(space, spaces.Box):
             std = policy.log_std.exp().expand_as(parameters)
-            self._parts = [Independent(Normal(parameters, std, validate_args=False), 1, validate_args=False)]
+            numbers = Normal(parameters, std, validate_args=False)
+            self._parts = [numbers if each else Independent(numbers, 1, validate_args=False)]
         elif isinstance(space, spaces.MultiBinary):
             bits = Bernoulli(logits=parameters, validate_args=False)
             self._parts = [Independent(bits, 1, validate_args=False)]
@@ -199,18 +202,13 @@ class ActionDistribution:
         drawn = [part.rsample() if part.has_rsample else part.sample() for part in self._parts]
         return torch.stack(drawn, dim=1) if self._is_split else drawn[0]
 
-    def log_probs(self, actions: Tensor) -> Tensor:
-        """Return the logarithm of the probability of each number of continuous actions, float32 (B, A)."""
-        (numbers,) = self._parts
-        return numbers.base_dist.log_prob(actions)  # type: ignore[attr-defined]
-
     def log_prob(self, actions: Tensor) -> Tensor:
-        """Return the logarithm of the probability of actions (B, ...), float32 (B,)."""
+        """Return the logarithm of the probability of actions (B, ...), float32 (B,) or (B, A)."""
         parts = actions.unbind(dim=1) if self._is_split else [actions]
         return torch.stack([own.log_prob(part) for own, part in zip(self._parts, parts, strict=True)]).sum(0)
 
     def entropy(self) -> Tensor:
-        """Return the entropy, float32 (B,)."""
+        """Return the entropy, float32 (B,) or (B, A)."""
         return torch.stack([part.entropy() for part in self._parts]).sum(0)
 
 
@@ -376,7 +374,7 @@ class DevicePPO(PPO):
                 return actions, values.flatten(), log_probs
             distribution, values = self._judge(seen)
             actions = distribution.sample()
-            return actions, values, self._log_prob(distribution, actions)
+            return actions, values, distribution.log_prob(actions)
 
     def _expect(self, *observations: Tensor) -> Sequence[Tensor]:
         """Return only the values."""
@@ -387,7 +385,8 @@ class DevicePPO(PPO):
         """Return what the policy draws actions from, and what its critic expects."""
         policy, (for_actor, for_critic) = self.policy, self._extract(seen)
         latent = policy.mlp_extractor.forward_actor(for_actor)
-        return ActionDistribution(policy, policy.action_net(latent)), self._appraise(for_critic)
+        drawn_from = ActionDistribution(policy, policy.action_net(latent), each=self.credit == "own")
+        return drawn_from, self._appraise(for_critic)
 
     def _appraise(self, features: Tensor) -> Tensor:
         """Return the values of features, (B,), or of each number of an action, (B, A)."""
@@ -396,10 +395,6 @@ class DevicePPO(PPO):
             return head.list_values(latent)
         values: Tensor = head(latent)
         return values.flatten()
-
-    def _log_prob(self, distribution: ActionDistribution, actions: Tensor) -> Tensor:
-        """Return the logarithm of the probability of actions, (B,), or of each number of theirs, (B, A)."""
-        return distribution.log_prob(actions) if self.credit == "shared" else distribution.log_probs(actions)
 
     def _extract(self, seen: Tree) -> tuple[Tensor, Tensor]:
         """Return the features of actor and critic, float32, computed in bfloat16 where that is fast."""
@@ -501,12 +496,12 @@ class DevicePPO(PPO):
             return loss, torch.stack([policy_loss, value_loss, entropy_loss, clipped, kl, loss])
 
     def _evaluate(self, batch: Minibatch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return values and log-probabilities of the actions, and entropies, (M,)."""
+        """Return values, log-probabilities of the actions and entropies, all of one shape."""
         if self.use_sde:
             values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, batch.actions)
             return values.flatten(), log_prob, entropy
         distribution, values = self._judge(batch.observations)
-        return values, self._log_prob(distribution, batch.actions), distribution.entropy()
+        return values, distribution.log_prob(batch.actions), distribution.entropy()
 
     def _clip_ranges(self) -> tuple[float, float | None]:
         left = self._current_progress_remaining
