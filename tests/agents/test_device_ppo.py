@@ -222,9 +222,12 @@ def test_neither_steps_nor_minibatches_wait_for_the_device(make: Make, actions: 
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_gpu_is_waited_for_as_often_whatever_the_number_of_steps_and_minibatches(make: Make) -> None:
+@pytest.mark.parametrize("own", [{}, OWN], ids=["shared", "own"])
+def test_a_gpu_is_waited_for_as_often_whatever_the_number_of_steps_and_minibatches(
+    make: Make, own: dict[str, Any]
+) -> None:
     def waits(rollouts: int, **settings: Any) -> int:
-        model = make(DevicePPO, device="cuda", **settings)
+        model = make(DevicePPO, device="cuda", **own, **settings)
         learn(model, rollouts)
         torch.cuda.set_sync_debug_mode("warn")
         try:

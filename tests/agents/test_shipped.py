@@ -48,7 +48,7 @@ def test_shipped_judge_knows_where_its_choice_is_good() -> None:
     assert spearmanr(scores, doubts).statistic < -0.5
 
 
-@pytest.mark.parametrize("name", ["contour-ppo", "contour-bc", "unet-prompted"])
+@pytest.mark.parametrize("name", ["contour-ppo", "contour-ppo-own", "contour-bc", "unet-prompted"])
 def test_shipped_weights_find_lesions_that_they_have_not_seen(name: str) -> None:
     shipped, proposal = open_segmenter(str(AGENTS / name), torch.device("cpu")), CLASSICAL["proposal"]()
     gains = []
