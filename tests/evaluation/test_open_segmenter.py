@@ -256,11 +256,10 @@ def test_a_comma_between_unlike_recipes_is_refused_with_their_keys(runs, recipe,
         split_runs(runs(recipe, changes))
 
 
-def test_a_comma_where_one_method_is_wanted_leads_to_an_ensemble():
-    with pytest.raises(
-        UserError, match=r"otsu,watershed: name one method; .* is an ensemble, otsu:watershed"
-    ):
-        open_segmenter("otsu,watershed", CPU)
+@pytest.mark.parametrize("spec", ["unet-phantom,otsu", "runs/a,runs/b"])
+def test_a_comma_where_one_method_is_wanted_leads_to_an_ensemble(spec):
+    with pytest.raises(UserError, match=f"^{spec}: name one method; .* of an ensemble, as in A:B"):
+        open_segmenter(spec, CPU)
 
 
 def test_every_run_of_a_comma_is_compared(runs):

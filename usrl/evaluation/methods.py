@@ -64,16 +64,16 @@ def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts
         ensemble = Ensemble([_open_member(member, device, starts) for member in members])
         _check_votes(spec, members)
         return ensemble
+    if "," in spec and not locate(spec).exists():
+        raise UserError(
+            f"{spec}: name one method; commas ask `usrl compare` for the mean of several trainings. One mask "
+            f"of several networks is that of an ensemble, as in A{os.pathsep}B"
+        )
     if _is_no_run(spec):
         if spec in INTERACTIVE:
             raise UserError(
                 f"{spec} does not segment: it takes the corrections of a user, in `usrl annotate` and `usrl "
                 "compare --user`. It is in no ensemble, and nothing starts from it; name another"
-            )
-        if "," in spec:
-            raise UserError(
-                f"{spec}: name one method; commas ask `usrl compare` for the mean of several trainings. One "
-                f"mask of several methods is an ensemble, {spec.replace(',', os.pathsep)}"
             )
         raise _unknown(spec, [*CLASSICAL, *ORACLES, *list_shipped()])
     return open_run_segmenter(open_run(spec), device, None, starts)
