@@ -222,12 +222,12 @@ def test_neither_steps_nor_minibatches_wait_for_the_device(make: Make, actions: 
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("own", [{}, OWN], ids=["shared", "own"])
+@pytest.mark.parametrize("credit", ["shared", "own"])
 def test_a_gpu_is_waited_for_as_often_whatever_the_number_of_steps_and_minibatches(
-    make: Make, own: dict[str, Any]
+    make: Make, credit: str
 ) -> None:
     def waits(rollouts: int, **settings: Any) -> int:
-        model = make(DevicePPO, device="cuda", **own, **settings)
+        model = make(DevicePPO, device="cuda", **(OWN if credit == "own" else {}), **settings)
         learn(model, rollouts)
         torch.cuda.set_sync_debug_mode("warn")
         try:
@@ -305,15 +305,29 @@ def test_a_saved_model_goes_on(make: Make, tmp_path: Path, credit: str) -> None:
 
 
 def test_each_number_is_paid_its_own_part_of_the_reward(make: Make) -> None:
-    model = make(DevicePPO, **OWN, gamma=0.0)  # nothing follows
-    asked: list[Tensor] = []
-    env: Any = model.env
-    credit = env.credit
-    env.credit = lambda actions: asked.append(credit(actions)) or asked[-1]
+    model, asked = make(DevicePPO, **OWN, gamma=0.0), []  # nothing follows
+    record_credit(model, asked)
     learn(model)
     kept = model.rollout_buffer.transitions
     assert kept.rewards.shape == kept.values.shape == kept.log_probs.shape == (STEPS, ENVS, 16)
     assert torch.allclose(kept.rewards, 16 * torch.stack(asked))
+
+
+def test_each_number_is_paid_the_value_of_what_the_step_limit_cuts_off(make: Make) -> None:
+    model, asked = make(DevicePPO, **OWN, gamma=0.5, n_epochs=1, learning_rate=0.0), []
+    record_credit(model, asked)
+    callback = Figures()
+    learn(model, callback=callback)
+    followed = (model.rollout_buffer.transitions.rewards - 16 * torch.stack(asked)) / 0.5  # (T, B, A)
+    cut = followed.flatten(0, 1)[followed.flatten(0, 1).abs().sum(dim=1) > 1e-6]
+    last = torch.as_tensor(np.stack([info["terminal_observation"] for info in callback.seen]))
+    assert torch.allclose(cut, model._judge(last)[1], atol=1e-5)
+
+
+def record_credit(model: PPO, asked: list[Tensor]) -> None:
+    env: Any = model.env
+    credit = env.credit
+    env.credit = lambda actions: asked.append(credit(actions)) or asked[-1]
 
 
 def test_probabilities_and_entropies_of_numbers_are_together_those_of_the_action(make: Make) -> None:
@@ -360,8 +374,19 @@ def test_own_credit_wants_a_task_and_a_critic_that_tell_it(make: Make) -> None:
         ):
             make(DevicePPO, actions, credit="own")
     env: Any = make(DevicePPO, "box").env
-    with pytest.raises(UserError, match="DarkTask does not tell what each number of an action earns"):
-        env.credit(torch.zeros(ENVS, 5))
+    for call in (env.check_credit, lambda: env.credit(torch.zeros(ENVS, 5))):
+        with pytest.raises(UserError, match="DarkTask does not tell what each number of an action earns"):
+            call()
+
+
+def test_credit_of_another_shape_is_refused_before_the_training(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = build_task("usrl/ContourRefine-v0", bank, {"vertices": 16})
+    monkeypatch.setattr(type(task), "credit", lambda _, state, action: state.dice)
+    message = r"credit\(\) of ContourTask must return .*, \(1, 16\) for one episode, got \(1,\)"
+    with pytest.raises(UserError, match=message):
+        DevicePPO(ContourPolicy, TaskVecEnv(task, 2), n_steps=4, batch_size=4, device="cpu", **OWN)
 
 
 def test_a_recipe_whose_reward_has_no_parts_is_refused_before_its_training() -> None:

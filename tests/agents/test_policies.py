@@ -66,7 +66,9 @@ def test_the_value_of_a_contour_is_the_mean_of_those_of_its_vertices() -> None:
 
 
 def test_a_critic_of_vertices_needs_an_action_of_each() -> None:
-    with pytest.raises(UserError, match="needs an action per vertex, got 15 for 64 vertices"):
+    with pytest.raises(
+        UserError, match="needs an action per vertex, got 15 for 64 vertices; set parametrization: vertices"
+    ):
         ContourPolicy(PROFILES, spaces.Box(-1, 1, (15,), np.float32), lambda _: 1e-3, critic="vertex")
 
 

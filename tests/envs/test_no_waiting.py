@@ -76,6 +76,18 @@ def test_no_step_reads_a_number_on_the_host(
         assert one.dtype == other.dtype
 
 
+def test_credit_reads_no_number_on_the_host(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    task: Any = build_task(CONTOUR, bank, {})
+    index = torch.arange(4)
+
+    def credit(task: Any, index: torch.Tensor) -> torch.Tensor:
+        state = task.reset(index, mix(index))
+        return task.credit(state, task.oracle_action(state))
+
+    assert credit(task, index).shape == (4, 64)  # prepares the tables
+    assert credit(on_meta(task, monkeypatch), index.to("meta")).device.type == "meta"
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @SETTINGS
 def test_a_gpu_is_not_waited_for(cases: Any, env_id: str, settings: dict[str, Any]) -> None:

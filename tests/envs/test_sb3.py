@@ -101,6 +101,15 @@ def test_videos_have_the_speed_of_the_other_faces(bank: Bank) -> None:
     assert build(bank, 4).metadata == {"render_modes": ["rgb_array"], "render_fps": RENDER_FPS}
 
 
+def test_credit_waits_for_an_episode(bank: Bank) -> None:
+    venv = TaskVecEnv(build_task("usrl/ContourRefine-v0", bank, {}), 3)
+    actions = torch.zeros(3, 64)
+    with pytest.raises(UserError, match=r"no episode has begun; call reset\(\) before credit"):
+        venv.credit(actions)
+    venv.reset()
+    assert venv.credit(actions).shape == (3, 64)
+
+
 def test_pictures_come_as_one_array_and_in_no_window(bank: Bank) -> None:
     venv = TaskVecEnv(build_task("usrl/ContourRefine-v0", bank, {}), 3)
     with pytest.raises(UserError, match=r"no episode has begun; call reset\(\) before render"):

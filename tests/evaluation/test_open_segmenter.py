@@ -256,6 +256,12 @@ def test_a_comma_between_unlike_recipes_is_refused_with_their_keys(runs, recipe,
         split_runs(runs(recipe, changes))
 
 
+@pytest.mark.parametrize("spec", ["unet-phantom,otsu", "runs/a,runs/b"])
+def test_a_comma_where_one_method_is_wanted_leads_to_an_ensemble(spec):
+    with pytest.raises(UserError, match=f"^{spec}: name one method; .* of an ensemble, as in A:B"):
+        open_segmenter(spec, CPU)
+
+
 def test_every_run_of_a_comma_is_compared(runs):
     with pytest.raises(UserError, match="network0 and network2 differ in dropout"):
         split_runs(runs(NETWORK, {"seed": 1}, {"seed": 2, "dropout": 0.2}))
@@ -283,8 +289,14 @@ def test_the_parts_of_chains_and_ensembles_are_compared_in_place(runs):
         ("network0,network1+agent1", "are two methods"),
         ("otsu+agent0,chan-vese+agent1", "otsu and chan-vese are two methods"),
         ("otsu,chan-vese", "otsu and chan-vese are two methods"),
+        ("pull,snap", "pull and snap are two methods"),
+        (
+            "contour-ppo,contour-pp0",
+            "'contour-pp0' is neither a method nor a run; did you mean 'contour-ppo'",
+        ),
+        ("network0+pul,network1+pull", "'pul' is neither a method nor a run; did you mean 'pull'"),
         ("network0,otsu", "network0 and otsu are two methods"),
-        ("network0,agent0", r"differ in kind \('network' and 'agent'\), .*more; put a space"),
+        ("network0,agent0", r"differ in kind \('network' and 'agent'\); put a space"),
         ("network0,", "'network0,' needs a name on both sides of each ','"),
         ("./network0,./nowhere", "nowhere: no such run"),
     ):

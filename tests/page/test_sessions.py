@@ -369,10 +369,11 @@ def test_names_of_methods_are_explained():
         ),
         ("unet-phantom+unet", "^[^ ]*unet holds a recipe to train and no weights"),
         ("unet-phantom+correct-cb", "^'correct-cb' is neither .* did you mean 'correct-bc'"),
+        ("unet-phantom,contour-ppo", "^unet-phantom,contour-ppo: name one method; commas ask"),
         ("unet-phantm+pull", "^'unet-phantm' is neither .* did you mean 'unet-phantom'"),
         ("threshold-oracle+pull", "^threshold-oracle chooses with the target"),
-        ("pull:snap", "^pull does not segment, so that .* it takes the corrections of a user"),
-        ("pull+snap", "^pull does not segment, so that .* it takes the corrections of a user"),
+        ("pull:snap", "^pull does not segment: it takes the corrections of a user"),
+        ("pull+snap", "^pull does not segment: it takes the corrections of a user"),
         ("unet-phantom:contour-ppo", "unet-phantom is automatic and contour-ppo is prompted"),
     ],
 )

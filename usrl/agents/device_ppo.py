@@ -310,14 +310,16 @@ class DevicePPO(PPO):
     def _setup_model(self) -> None:
         super()._setup_model()
         self._is_fast = has_bfloat16(self.device) if self.autocast is None else self.autocast
-        if self.credit == "own" and (self.use_sde or not isinstance(self.policy.value_net, ListsValues)):
-            raise UserError(
-                "credit: own needs a value of each number of an action, and no use_sde; set policy: "
-                "ContourPolicy and policy_kwargs: {critic: vertex}"
-            )
-        if self.credit == "own" and isinstance(self.env, TaskVecEnv):
-            self.env.check_credit()
         space = self.action_space
+        if self.credit == "own":
+            has_values = isinstance(self.policy.value_net, ListsValues) and isinstance(space, spaces.Box)
+            if self.use_sde or not has_values:
+                raise UserError(
+                    "credit: own needs a value of each number of a continuous action, and no use_sde; set "
+                    "policy: ContourPolicy and policy_kwargs: {critic: vertex}"
+                )
+            if isinstance(self.env, TaskVecEnv):
+                self.env.check_credit()
         if isinstance(space, spaces.Box):
             self._bounds = [torch.from_numpy(bound).to(self.device) for bound in (space.low, space.high)]
         # Noise that depends on the state is drawn into new tensors, which a graph would not read.

@@ -190,7 +190,7 @@ class ContourPolicy(ActorCriticPolicy):
         if critic == "vertex" and actions[0] != shape[1]:
             raise UserError(
                 f"critic: vertex needs an action per vertex, got {actions[0]} for {shape[1]} vertices; set "
-                "critic: contour"
+                "parametrization: vertices in the environment, or critic: contour"
             )
         self.critic = critic
         self.width, self.vertices, self.actions = width, shape[1], actions[0]

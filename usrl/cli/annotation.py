@@ -18,7 +18,8 @@ def annotate(
         str,
         typer.Option(
             metavar="RUN_OR_METHOD",
-            help="What segments: a run's folder, a name that `usrl agents` lists or a classical method.",
+            help="What segments: a run's folder, a name that `usrl agents` lists or a classical method; or "
+            "METHOD+pull, whose masks you correct by points.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for masks, made if absent; a folder of before goes on.")],

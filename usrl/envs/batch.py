@@ -15,7 +15,17 @@ from usrl.compute.devices import spare_threads_in_workers
 from usrl.compute.recording import Recorded
 from usrl.compute.rng import episode_keys, mix, uniform
 from usrl.compute.trees import Tree, list_leaves, map_tree, replace_leaves
-from usrl.envs.task import AnyState, Drawn, Masked, Picture, Task, Taught, follow_teacher, merge_states
+from usrl.envs.task import (
+    AnyState,
+    Credited,
+    Drawn,
+    Masked,
+    Picture,
+    Task,
+    Taught,
+    follow_teacher,
+    merge_states,
+)
 from usrl.errors import UserError
 
 _DISCRETE = (gym.spaces.Discrete, gym.spaces.MultiDiscrete)
@@ -247,6 +257,13 @@ class Batch:
             raise UserError("no episode has begun; call reset() before oracle_action()")
         return teacher.oracle_action(self.state)
 
+    def credit(self, action: Tensor) -> Tensor:
+        """Return what each number of actions (B, A) would earn now, float32 (B, A); see `Credited`."""
+        creditor = creditor_of(self.task)
+        if self.state is None:
+            raise UserError("no episode has begun; call reset() before credit()")
+        return creditor.credit(self.state, action.to(self.device))
+
     def action_masks(self) -> NDArray[np.bool_]:
         """Return which choices of each environment change something, bool (B, C); see `Masked`."""
         if not isinstance(self.task, Masked):  # libraries expect this error
@@ -355,6 +372,16 @@ def teacher_of(task: Task[Any]) -> Taught:
     """Return a task that has a teacher, or raise a `UserError`."""
     if not isinstance(task, Taught):
         raise UserError(f"{type(task).__name__} has no teacher; give it an oracle_action(state)")
+    return task
+
+
+def creditor_of(task: Task[Any]) -> Credited:
+    """Return a task that credits each number of an action, or raise a `UserError`."""
+    if not isinstance(task, Credited):
+        raise UserError(
+            f"{type(task).__name__} does not tell what each number of an action earns; use credit: shared, "
+            "or give it a credit(state, action)"
+        )
     return task
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from usrl.compute.trees import Tree, map_tree
 from usrl.data.cases import Cases
-from usrl.envs.batch import Batch, Step, View, spread_seeds, take_actions, to_numpy
+from usrl.envs.batch import Batch, Step, View, creditor_of, spread_seeds, take_actions, to_numpy
 from usrl.envs.gymnasium import RENDER_FPS
-from usrl.envs.task import Credited, Masked, Task
+from usrl.envs.task import Masked, Task
 from usrl.errors import UserError
 from usrl.registry import make_task
 
@@ -144,22 +144,21 @@ class TaskVecEnv(VecEnv):
         """Return what each number of actions (B, A) would earn; see `usrl.envs.task.Credited`.
 
         Raises:
-            UserError: If the task does not tell.
+            UserError: If the task does not tell, or no episode has begun.
         """
-        return self._creditor().credit(self.state, actions.to(self._batch.device))
+        return self._batch.credit(actions)
 
     def check_credit(self) -> None:
-        """Raise a `UserError` if `credit` would; this needs no reset."""
-        task, zero = self._creditor(), torch.zeros(1, dtype=torch.int64, device=self._batch.device)
-        task.credit(self.task.reset(zero, zero), zero.new_zeros(1, *self.action_space.shape or ()).float())
-
-    def _creditor(self) -> Credited:
-        if not isinstance(self.task, Credited):
+        """Raise a `UserError` if the task credits no such actions; this needs no reset."""
+        creditor, device = creditor_of(self.task), self._batch.device
+        first = torch.zeros(1, dtype=torch.int64, device=device)
+        still = torch.zeros(1, *self.action_space.shape or (), device=device)
+        earned = creditor.credit(self.task.reset(first, first), still)
+        if earned.shape != still.shape:
             raise UserError(
-                f"credit: {type(self.task).__name__} does not tell what each number of an action earns; use "
-                "credit: shared"
+                f"credit() of {type(self.task).__name__} must return what each number of an action earns, "
+                f"{tuple(still.shape)} for one episode, got {tuple(earned.shape)}"
             )
-        return self.task
 
     def oracle_actions(self) -> Any:
         """Return the action of the task's teacher in each environment, (B, ...)."""

@@ -64,14 +64,18 @@ def open_segmenter(spec: str | Path, device: torch.device | str = "auto", starts
         ensemble = Ensemble([_open_member(member, device, starts) for member in members])
         _check_votes(spec, members)
         return ensemble
-    if not spec or (not locate(spec).exists() and "/" not in spec):  # an empty path is the current folder
+    if "," in spec and not locate(spec).exists():
+        raise UserError(
+            f"{spec}: name one method; commas ask `usrl compare` for the mean of several trainings. One mask "
+            f"of several networks is that of an ensemble, as in A{os.pathsep}B"
+        )
+    if _is_no_run(spec):
         if spec in INTERACTIVE:
             raise UserError(
-                f"{spec} does not segment, so that it is in no ensemble and nothing starts from it; it takes "
-                "the corrections of a user, in `usrl annotate` and `usrl compare --user`. Name another"
+                f"{spec} does not segment: it takes the corrections of a user, in `usrl annotate` and `usrl "
+                "compare --user`. It is in no ensemble, and nothing starts from it; name another"
             )
-        known = [*CLASSICAL, *ORACLES, *list_shipped()]
-        raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, known)}")
+        raise _unknown(spec, [*CLASSICAL, *ORACLES, *list_shipped()])
     return open_run_segmenter(open_run(spec), device, None, starts)
 
 
@@ -98,11 +102,8 @@ def open_interactive(spec: str | Path, device: torch.device | str = "auto") -> I
     if spec in INTERACTIVE:
         method: Interactive[Any] = load_object(INTERACTIVE[spec])(device)
         return method
-    if not spec or (not locate(spec).exists() and "/" not in spec):
-        known = [*INTERACTIVE, *list_shipped()]
-        raise UserError(
-            f"{spec!r} is neither a method that takes corrections nor a run; {suggest(spec, known)}"
-        )
+    if _is_no_run(spec):
+        raise _unknown(spec, [*INTERACTIVE, *list_shipped()], "a method that takes corrections")
     return open_run_interactive(open_run(spec), device)
 
 
@@ -138,6 +139,15 @@ def _check_votes(spec: str, members: list[str]) -> None:
         )
 
 
+def _is_no_run(spec: str) -> bool:
+    """Return whether a text is the path of nothing and does not look like one."""
+    return not spec or (not locate(spec).exists() and "/" not in spec)  # an empty path is the current folder
+
+
+def _unknown(spec: str, known: list[str], wanted: str = "a method") -> UserError:
+    return UserError(f"{spec!r} is neither {wanted} nor a run; {suggest(spec, known)}")
+
+
 def find_run(name: str) -> Path | None:
     """Return the folder of a run that a text without ``+`` and ``:`` names; None if it names something else.
 
@@ -153,7 +163,7 @@ def split_runs(method: str) -> list[str]:
     """Return the runs whose mean a text asks for, between commas; most texts name one.
 
     Raises:
-        UserError: If a run is named twice, or they are not trainings of one recipe, part by part.
+        UserError: If a run is named twice or unknown, or they are not trainings of one recipe, part by part.
     """
     runs = [method] if os.path.exists(method) else method.split(",")  # a folder may have a comma in its name
     if len(runs) > 1 and not all(runs):
@@ -177,6 +187,12 @@ def _tell_unlike(first: str, second: str) -> str:
     if parts and len(parts) == len(others) and is_same_kind:
         return next(filter(None, map(_tell_unlike, parts, others)), "")
     if not parts and not others:
+        from usrl.envs.threshold.placement import ORACLES
+
+        known = [*CLASSICAL, *ORACLES, *INTERACTIVE, *list_shipped()]
+        for spec in (first, second):
+            if _is_no_run(spec) and spec not in known:
+                raise _unknown(spec, known)
         runs = [open_run(spec) for spec in (first, second) if find_run(spec) or "/" in spec]
         if len(runs) == 2:
             keys = describe_unlike(runs[0].recipe, runs[1].recipe)

@@ -96,7 +96,7 @@ def open_method(spec: str, device: torch.device) -> PageMethod:
         UserError: If no method and no run has the name, or it needs the target.
     """
     names = (*INTERACTIVE, *CLASSICAL, *list_shipped())
-    if spec not in names and not Path(spec).exists() and not {"/", "+", os.pathsep} & set(spec):
+    if spec not in names and not Path(spec).exists() and not {"/", "+", ",", os.pathsep} & set(spec):
         raise UserError(f"{spec!r} is neither a method nor a run; {suggest(spec, names)}")
     try:
         return open_interactive(spec, device)

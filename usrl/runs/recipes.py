@@ -92,6 +92,8 @@ def describe_unlike(first: Recipe, second: Recipe) -> str:
     The fold of a cross-validation may differ, and where a data set is. Both may start from other runs or
     proposals, but not one of them from nothing.
     """
+    if first.kind != second.kind:  # most keys of one are absent in the other
+        return f"kind ({first.kind!r} and {second.kind!r})"
     from usrl.data.catalogue import has_same_images  # lists of recipes need not wait for torch
 
     env = getattr(first, "env", None)

@@ -26,7 +26,9 @@ def open_start(recipe: AgentRecipe | NetworkRecipe, model: nn.Module) -> Run:
 
     Its kind, its model and its way of showing boxes must be those of the recipe.
     """
-    wanted = "policy and env" if isinstance(recipe, AgentRecipe) else "network, channels and prompt"
+    wanted = (
+        "policy, policy_kwargs and env" if isinstance(recipe, AgentRecipe) else "network, channels and prompt"
+    )
     try:
         source = open_run(str(recipe.init_from))
     except UserError as error:

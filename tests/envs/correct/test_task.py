@@ -9,6 +9,7 @@ from usrl.agents.players import RandomPlayer, TeacherPlayer, play
 from usrl.compute.rng import mix
 from usrl.data.bank import Bank
 from usrl.envs.correct.task import CorrectState, CorrectTask
+from usrl.errors import UserError
 from usrl.geometry.area import read_distances, signed_distances
 from usrl.geometry.guides import find_guides
 from usrl.registry import build_task
@@ -101,6 +102,26 @@ def test_a_pull_alone_improves_the_contour(bank: Bank, index: torch.Tensor) -> N
     assert (
         float(figures["dice_10"].mean()) > float(figures["dice_3"].mean()) > float(figures["dice_1"].mean())
     )
+
+
+def test_a_vertex_at_a_point_is_credited_with_what_the_point_lets_it_do(
+    bank: Bank, index: torch.Tensor
+) -> None:
+    task, free = make(bank, opening=1, hold_width=0.02), make(bank, opening=1, hold=0.0)
+    state = rest(task, task.reset(index, mix(index)), 1)[-1]
+    gap = find_guides(state.vertices, state.points, state.corrections).gap
+    at_point, far = gap == 0, gap > 10
+    inwards, outwards = (sign * torch.ones(len(index), 64) for sign in (-1, 1))
+    one, other = task.credit(state, inwards), task.credit(state, outwards)
+    assert torch.equal(one[at_point], other[at_point])  # whatever it does, the point decides
+    assert torch.equal(one[far], free.credit(state, inwards)[far])
+    assert not torch.equal(one[far], other[far])
+
+
+def test_what_a_correction_costs_is_credited_to_no_vertex(bank: Bank, index: torch.Tensor) -> None:
+    task = make(bank, cost=0.1)
+    with pytest.raises(UserError, match=r"no vertex's own, got cost=0.1; set cost=0, or use credit: shared"):
+        task.credit(task.reset(index, mix(index)), torch.zeros(len(index), 64))
 
 
 def test_figures_hold_the_dice_after_each_number_of_corrections(bank: Bank, index: torch.Tensor) -> None:

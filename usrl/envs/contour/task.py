@@ -222,7 +222,7 @@ class ContourTask:
         )
 
     def _decode(self, state: ContourState, action: Tensor) -> Tensor:
-        """Return the outward moves of actions in working pixels, (B, N)."""
+        """Return the outward moves that actions ask for in working pixels, (B, N)."""
         return self._moves.decode(action) * self.settings.step_px * state.unit
 
     def _move(self, state: AnyContourState, wanted: Tensor) -> AnyContourState:

@@ -17,6 +17,7 @@ from usrl.envs import rendering
 from usrl.envs.contour.task import ContourState, ContourTask, boxes_of_targets, distances_of_targets
 from usrl.envs.correct.drawing import draw_points
 from usrl.envs.correct.settings import CorrectSettings
+from usrl.errors import UserError
 from usrl.geometry.area import rasterise, signed_distances
 from usrl.geometry.guides import Guides, falloff, find_guides
 from usrl.geometry.polygon import is_valid
@@ -166,16 +167,24 @@ class CorrectTask(ContourTask):
             paid = paid - self.settings.cost * (moved.corrections - state.corrections)
         return moved, paid
 
+    def credit(self, state: CorrectState, action: Tensor) -> Tensor:  # type: ignore[override]
+        """Return what each vertex adds to the Dice, as far as points let it, float32, (B, N).
+
+        See `ContourTask.credit`.
+
+        Raises:
+            UserError: Also if a correction has a cost, which is no vertex's own.
+        """
+        if self.settings.cost:
+            raise UserError(
+                f"the cost of a correction is no vertex's own, got cost={self.settings.cost}; set cost=0, or "
+                "use credit: shared"
+            )
+        return super().credit(state, action)
+
     def move(self, state: CorrectState, action: Tensor) -> CorrectState:
         """Return the state after a move of the contours, before the user looks."""
-        wanted = self._decode(state, action)  # (B, N)
-        if self.settings.hold:
-            guides = self._guide(state)
-            reach = self.settings.step_px * state.unit  # (B, 1)
-            held = self.settings.hold * self._held[guides.gap]  # (B, N)
-            towards = torch.minimum(torch.maximum(guides.offset, -reach), reach)
-            wanted = wanted + held * (towards - wanted)
-        moved = self._move(state, wanted)
+        moved = self._move(state, self._decode(state, action))
         order = torch.arange(MOST_COUNTED + 1, device=moved.dice.device)
         is_later = order >= moved.corrections[:, None]  # (B, 11)
         after = torch.where(is_later, moved.dice[:, None], moved.after)
@@ -228,6 +237,17 @@ class CorrectTask(ContourTask):
         frame = super().render(state, row)
         points = state.points[row, : int(state.corrections[row])].cpu().numpy()
         return draw_points(frame, points, rendering.SIDE_PX / self.cases.size)
+
+    def _decode(self, state: CorrectState, action: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the outward moves of actions in working pixels as points hold them, (B, N)."""
+        wanted = super()._decode(state, action)
+        if not self.settings.hold:
+            return wanted
+        guides = self._guide(state)
+        reach = self.settings.step_px * state.unit  # (B, 1)
+        held = self.settings.hold * self._held[guides.gap]  # (B, N)
+        towards = torch.minimum(torch.maximum(guides.offset, -reach), reach)
+        return wanted + held * (towards - wanted)
 
     def _ask(self, state: CorrectState, *, is_first: bool = False) -> CorrectState:
         """Return the state after the users have looked who have no moves left to wait for.
