@@ -10,6 +10,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from usrl.agents.restoring import Restorable
 from usrl.envs.summary.task import COLUMNS
 from usrl.errors import UserError
 
@@ -116,7 +117,7 @@ class _FrameHead(nn.Module):
         return self.head(maps)[..., 0].masked_fill(~(maps != 0).any(dim=2), _NEVER)
 
 
-class ClipPolicy(ActorCriticPolicy):
+class ClipPolicy(Restorable, ActorCriticPolicy):
     """Actor and critic for the features of a clip and one decision for each frame.
 
     The weights do not depend on the number of places: a policy that learned from clips of one length scores

@@ -12,6 +12,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from usrl.agents.restoring import Restorable
 from usrl.envs.contour.actions import FourierMoves
 from usrl.errors import UserError, suggest
 
@@ -122,7 +123,7 @@ class _VertexValues(nn.Module):
         return values
 
 
-class ContourPolicy(ActorCriticPolicy):
+class ContourPolicy(Restorable, ActorCriticPolicy):
     """Actor and critic for profile observations and one action per vertex or Fourier coefficient.
 
     The actor is a circular convolutional network with one head for all vertices and one standard deviation

@@ -12,6 +12,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
+from usrl.agents.restoring import Restorable
 from usrl.errors import UserError
 
 
@@ -45,7 +46,7 @@ class SliceExtractor(BaseFeaturesExtractor):
         return features
 
 
-class SlicePolicy(ActorCriticPolicy):
+class SlicePolicy(Restorable, ActorCriticPolicy):
     """Actor and critic on the features of a `SliceExtractor`, for any observation of images.
 
     Args:
@@ -93,7 +94,7 @@ class SlicePolicy(ActorCriticPolicy):
         )
 
 
-class SliceQPolicy(DQNPolicy):
+class SliceQPolicy(Restorable, DQNPolicy):
     """Q-values on the features of a `SliceExtractor`, for DQN.
 
     Args:
